@@ -1,0 +1,1 @@
+"""StylePrompter in JAX: StyleGAN inversion, editing and training."""
