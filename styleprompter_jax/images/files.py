@@ -1,0 +1,279 @@
+"""Pictures in and out of files, and sheets of them.
+
+Everywhere else an image is a float32 array in [-1, 1], or uint8 where a docstring
+says so. What a file may hold (rotation tags, transparency, 16 bits, CMYK, damage) is
+dealt with here and nowhere else.
+"""
+
+import glob
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from styleprompter_jax.errors import StylePrompterError
+
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+
+# The one filter for every change of size. PIL widens it when it makes a picture
+# smaller, so it does not alias.
+FILTER = Image.Resampling.BILINEAR
+
+
+def list_images(path: str | os.PathLike) -> list[Path]:
+    """The pictures that a file name, a folder (recursively) or a glob stands for.
+
+    Raises:
+        StylePrompterError: if there is no such path, or no picture in it.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = (entry for entry in path.rglob("*") if not entry.name.startswith("."))
+    elif glob.has_magic(str(path)):
+        found = map(Path, glob.iglob(str(path), recursive=True))
+    else:
+        raise StylePrompterError(f"There is no file or folder {path}.")
+    images = sorted(e for e in found if e.suffix.lower() in EXTENSIONS and e.is_file())
+    if not images:
+        raise StylePrompterError(
+            f"{path} holds no pictures: expected files named "
+            f"*{', *'.join(sorted(EXTENSIONS))}."
+        )
+    return images
+
+
+def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
+    """One picture, upright, in colour, transparent parts over white.
+
+    Args:
+        path: the file.
+        size: side of the square to resize to (see `resize`); None keeps the
+            picture as it is.
+
+    Returns:
+        uint8 (h, w, 3), or (size, size, 3).
+
+    Raises:
+        StylePrompterError: if the file is missing, damaged, no picture, or larger
+            than PIL's limit for a picture that can be trusted.
+    """
+    pixels = decode_image(path, name=str(path))
+    return pixels if size is None else resize(pixels, size)
+
+
+def decode_image(file: str | os.PathLike | BinaryIO, name: str) -> np.ndarray:
+    """`read_image` for an open file too; `name` is what its errors call it."""
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels, too many for a photograph"
+                )
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except FileNotFoundError as error:
+        raise StylePrompterError(f"There is no file {name}.") from error
+    except Exception as error:  # PIL's decoders raise nearly anything
+        raise StylePrompterError(
+            f"{name} cannot be read as a picture ({error}): replace or remove it."
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey: PIL's own conversion would clip it to white.
+        values = np.asarray(image, dtype=np.float64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("grey values beyond 16 bits")
+        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating point pixels, whose range is not known")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes so as to cover a square and cuts out its centre, without aliasing.
+
+    Args:
+        image: uint8 (h, w, 3).
+        size: side of the square.
+
+    Returns:
+        uint8 (size, size, 3); `image` itself if it has that shape.
+    """
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (size, size), FILTER))
+
+
+def read_images(paths: Iterable[str | os.PathLike], size: int) -> np.ndarray:
+    """Several pictures: float32 (b, size, size, 3) in [-1, 1]; see `read_image`."""
+    return to_float(np.stack([read_image(path, size) for path in paths]))
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """uint8 to float32 in [-1, 1]."""
+    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def to_uint8(images) -> np.ndarray:
+    """Images in [-1, 1] to uint8, rounded to nearest, clipped; uint8 stays as it is.
+
+    Raises:
+        StylePrompterError: for NaN or infinity, which no pixel can show.
+    """
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        return images
+    images = images.astype(np.float32)
+    if not np.isfinite(images).all():
+        raise StylePrompterError(
+            "An image holds NaN or infinity: the model that made it has diverged, or "
+            "its weights are damaged."
+        )
+    return np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def write_image(image, path: str | os.PathLike) -> None:
+    """Writes (h, w, 3), in [-1, 1] or uint8, as PNG; makes the folder if needed.
+
+    The file appears under its name when it is whole.
+
+    Raises:
+        StylePrompterError: if the name does not end in .png, or cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise StylePrompterError(
+            f"{path} must end in .png: pictures are written as PNG."
+        )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    picture = Image.fromarray(to_uint8(image))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(partial, "PNG")
+        partial.replace(path)
+    except OSError as error:
+        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_images(images, paths: Sequence[str | os.PathLike]) -> None:
+    """Writes (b, h, w, 3) to b files; see `write_image`.
+
+    Raises:
+        StylePrompterError: if a path occurs twice, or their number is not b.
+    """
+    if len(images) != len(paths):
+        raise StylePrompterError(
+            f"{len(images)} images but {len(paths)} paths to write."
+        )
+    if len(set(map(os.fspath, paths))) < len(paths):
+        raise StylePrompterError("Two images would be written to the same path.")
+    for image, path in zip(images, paths, strict=True):
+        write_image(image, path)
+
+
+def output_paths(paths: Sequence[Path], folder: str | os.PathLike) -> list[Path]:
+    """Where the results for these pictures go: a .png in `folder` for each.
+
+    Folders below the pictures' common folder are kept, and so is a file's extension
+    where the name alone would not tell two pictures apart (a.jpg and a.png).
+    """
+    paths = [Path(os.path.abspath(path)) for path in paths]
+    root = os.path.commonpath([path.parent for path in paths])
+    names = [path.relative_to(root) for path in paths]
+    stems = [name.with_suffix("") for name in names]
+    return [
+        Path(folder) / f"{stem if stems.count(stem) == 1 else name}.png"
+        for stem, name in zip(stems, names, strict=True)
+    ]
+
+
+def image_grid(images, columns: int | None = None, padding: int = 2) -> np.ndarray:
+    """Images side by side on white.
+
+    Args:
+        images: (b, h, w, 3), in [-1, 1] or uint8.
+        columns: how many in a row; by default as many as rows.
+        padding: white pixels between two images.
+
+    Returns:
+        uint8 (rows * (h + padding) - padding, columns * (w + padding) - padding, 3).
+    """
+    images = to_uint8(images)
+    count, height, width, _ = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cells = np.full(
+        (rows * columns, height + padding, width + padding, 3), 255, np.uint8
+    )
+    cells[:count, :height, :width] = images
+    grid = cells.reshape(rows, columns, height + padding, width + padding, 3)
+    grid = grid.transpose(0, 2, 1, 3, 4).reshape(
+        rows * (height + padding), columns * (width + padding), 3
+    )
+    return grid[: grid.shape[0] - padding, : grid.shape[1] - padding]
+
+
+def sheet(
+    rows: Sequence,
+    column_titles: Sequence[str],
+    row_titles: Sequence[str] | None = None,
+    cell: int | None = None,
+) -> np.ndarray:
+    """A labelled table of pictures, for a README or a report.
+
+    Args:
+        rows: for each row its images, each (h, h, 3) in [-1, 1] or uint8; a row may
+            be shorter than `column_titles`.
+        column_titles: one above each column.
+        row_titles: one to the left of each row, if given.
+        cell: side at which pictures are shown; by default their own, or the multiple
+            of it that reaches 128 pixels.
+
+    Returns:
+        uint8 (height, width, 3), dark text on white.
+    """
+    side = np.shape(rows[0][0])[0]
+    cell = cell or side * math.ceil(128 / side)
+    gap = 6
+    font = ImageFont.load_default(size=max(12, cell // 9))
+    line = sum(font.getmetrics()) + gap
+    # Pixels of a small picture stay visible when a whole number of them fits.
+    enlarge = Image.Resampling.NEAREST if cell % side == 0 else FILTER
+    left = gap
+    if row_titles:
+        left += gap + math.ceil(max(font.getlength(title) for title in row_titles))
+    titles_fit = math.ceil(max(map(font.getlength, column_titles), default=0))
+    step = max(cell, titles_fit) + gap
+    canvas = Image.new(
+        "RGB",
+        (left + step * len(column_titles), line + gap + (cell + gap) * len(rows)),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    for column, title in enumerate(column_titles):
+        middle = left + column * step + (step - gap) / 2
+        draw.text((middle, gap), title, fill="#222222", font=font, anchor="ma")
+    for row, images in enumerate(rows):
+        top = line + gap + row * (cell + gap)
+        if row_titles:
+            at = (left - gap, top + cell / 2)
+            draw.text(at, row_titles[row], fill="#222222", font=font, anchor="rm")
+        for column, image in enumerate(images):
+            picture = Image.fromarray(to_uint8(image)).resize((cell, cell), enlarge)
+            canvas.paste(
+                picture, (left + column * step + (step - gap - cell) // 2, top)
+            )
+    return np.asarray(canvas)
