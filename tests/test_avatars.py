@@ -98,9 +98,10 @@ def test_records_hold_what_the_seed_draws(data_dir):
         assert builder.info.features["hair"].names[record["hair"]] == face.hair
 
 
-def test_builder_is_registered_with_tfds():
-    builder = tfds.builder("avatars", file_format="array_record")
-    assert builder.builder_config.name == "64"
+def test_the_data_set_is_one_of_tfds(data_dir):
+    assert tfds.builder("avatars", data_dir=data_dir).builder_config.name == "64"
+    records = tfds.data_source("avatars/tiny", split="train[10:20]", data_dir=data_dir)
+    assert [record["seed"] for record in records] == list(range(10, 20))
 
 
 def _prepare(data_dir, train=5):

@@ -104,10 +104,11 @@ def _prepare(tfds, name: str, data_dir: str | None):
             f'There is no TFDS data set {name!r}: set config.data.name to "avatars", '
             '"folder" or a name from tensorflow.org/datasets.'
         ) from error
-    except (ImportError, NotImplementedError) as error:
+    except (ImportError, NotImplementedError, ValueError) as error:
+        # Writing pixels, and records of other formats, are TensorFlow's.
         raise StylePrompterError(
-            f"{name} is not there in array_record files and cannot be prepared here "
-            f"({error}): prepare it with file_format='array_record' where TensorFlow "
-            "is installed, and copy it into the data folder."
+            f"{name} is not there as array_record files and cannot be prepared here: "
+            "call download_and_prepare(file_format='array_record') where TensorFlow "
+            "is installed, and copy the result into the data folder."
         ) from error
     return builder
