@@ -1,0 +1,50 @@
+"""StyleGAN2 for the bundled avatars, 64 px.
+
+python train.py --config=configs/avatars_generator.py --workdir=runs/generator
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.stage = "generator"
+    config.seed = 0
+    config.batch_size = 8
+    config.total_steps = 50_000
+    config.learning_rate = 2e-3
+    config.log_every = 50
+    config.eval_every = 1_000
+    config.checkpoint_every = 500
+    config.dtype = "float32"
+    config.init_from = ""
+
+    config.model = ConfigDict()
+    config.model.generator = ConfigDict(
+        dict(image_size=64, channels=(256, 256, 128, 64, 16), mapping_layers=2)
+    )
+    config.model.discriminator = ConfigDict(dict(channels=(256, 256, 128, 64, 16)))
+
+    config.data = ConfigDict(
+        dict(
+            name="avatars",
+            train_split="train",
+            eval_split="validation",
+            path="",
+            image_size=64,
+            flip=False,
+        )
+    )
+    config.loss = ConfigDict(
+        dict(
+            r1_gamma=1.0,
+            r1_every=16,
+            path_length_weight=0.0,
+            path_length_every=4,
+            style_mixing=0.5,
+            # Flat artwork has no texture that noise could stand for.
+            noise_mode="none",
+        )
+    )
+    config.optimizer = ConfigDict(dict(beta1=0.0, beta2=0.99, eps=1e-8, ema_images=5e3))
+    return config

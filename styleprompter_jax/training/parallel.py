@@ -1,0 +1,74 @@
+"""One step on all devices: what `jax.pmap` does, in today's spelling.
+
+A step is written for one device: it sees its own part of the batch, and averages
+gradients and metrics over the axis :data:`AXIS` with `lax.pmean`.  ``map_step``
+maps it over a one-axis mesh.  State is replicated; batches are split along their
+first axis.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from styleprompter_jax.errors import StylePrompterError
+
+AXIS = "batch"
+
+
+def make_mesh(devices=None) -> Mesh:
+    """All devices (of all hosts) along one axis."""
+    return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """Raises a StylePrompterError where the devices do not divide the batch."""
+    count = mesh.devices.size
+    if batch_size % count:
+        raise StylePrompterError(
+            f"config.batch_size is {batch_size}, which {count} devices do not divide: "
+            f"use a multiple of {count}."
+        )
+
+
+def map_step(step: Callable, mesh: Mesh) -> Callable:
+    """Compiles ``step(state, batch, rng) -> (state, metrics)`` for the mesh.
+
+    The state's buffers are donated.  ``check_vma`` is off: with it on, a replicated
+    parameter's gradient is already summed over the devices, and the step's own mean
+    would make it too large by their number.
+    """
+    mapped = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(P(), P(AXIS), P()),
+        out_specs=(P(), P()),
+        check_vma=False,
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def replicate(tree, mesh: Mesh):
+    """Places every leaf on all devices."""
+    return jax.device_put(tree, NamedSharding(mesh, P()))
+
+
+def shard_batch(batch, mesh: Mesh):
+    """Splits this host's arrays over its devices along the first axis."""
+    sharding = NamedSharding(mesh, P(AXIS))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
+    )
+
+
+def local_slice(draw: Callable, rng, local_size: int):
+    """This device's rows of an array drawn for the whole batch.
+
+    ``draw(rng, global_size)`` gives an array; every device draws the same one and
+    keeps its part, so results do not depend on the number of devices.
+    """
+    index, count = jax.lax.axis_index(AXIS), jax.lax.axis_size(AXIS)
+    whole = draw(rng, local_size * count)
+    return jax.lax.dynamic_slice_in_dim(whole, index * local_size, local_size)
