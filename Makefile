@@ -1,0 +1,34 @@
+# make quickstart   from nothing to inverted and edited faces, in runs/quickstart/
+# make test         ruff and all tests
+# make test-fast    the tests that neither train nor render
+#
+# Each first makes the environment in .venv, from Python 3.11 or newer:
+#   make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test test-fast
+.DELETE_ON_ERROR:
+
+quickstart: $(READY)
+	$(RUN) -m styleprompter_jax.demo
+
+test: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m pytest
+
+test-fast: $(READY)
+	$(RUN) -m pytest -m "not slow"
+
+# Installed again when what it depends on changes. An environment that was
+# interrupted before it had pip is completed.
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "This needs Python 3.11 or newer, which '$(PYTHON)' is not: name one," \
+	  "as in make PYTHON=python3.12" >&2; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check -e '.[avatars,dev]'
+	@touch $@
