@@ -1,0 +1,145 @@
+"""StylePrompter: encoder, generator and SMART as one module (arXiv 2307.16151).
+
+Axes: ``b`` batch, ``h w`` space, ``c`` channels, ``n`` W+ codes, NHWC.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.smart import Smart, SmartConfig
+from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig, SwinEncoder
+
+
+@dataclasses.dataclass(frozen=True)
+class StylePrompterConfig:
+    """Architecture of the parts; a model may lack the encoder, or SMART, or both."""
+
+    encoder: SwinConfig | None
+    smart: SmartConfig | None
+    generator: GeneratorConfig
+
+    def __post_init__(self):
+        if self.encoder is None:
+            return
+        codes = (self.encoder.num_tokens, self.encoder.w_dim)
+        if codes != (self.generator.num_codes, self.generator.w_dim):
+            raise StylePrompterError(
+                f"The encoder makes codes (num_tokens, w_dim) = {codes}, the generator "
+                f"reads {(self.generator.num_codes, self.generator.w_dim)}."
+            )
+
+    def to_dict(self) -> dict:
+        """As plain JSON types; a part that is not there is None."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> "StylePrompterConfig":
+        """The inverse of `to_dict`; an unknown key is a StylePrompterError."""
+        types = dict(encoder=SwinConfig, smart=SmartConfig, generator=GeneratorConfig)
+        parts = {}
+        for part, kind in types.items():
+            fields = values.get(part)
+            known = {field.name for field in dataclasses.fields(kind)}
+            if unknown := set(fields or {}) - known:
+                raise StylePrompterError(
+                    f"The config of the {part} has the unknown key "
+                    f"{sorted(unknown)[0]!r}; it knows {', '.join(sorted(known))}."
+                )
+            parts[part] = None if fields is None else kind(**_tuples(fields))
+        if unknown := values.keys() - types.keys():
+            raise StylePrompterError(
+                f"The config has the unknown key {sorted(unknown)[0]!r}; it knows "
+                f"{', '.join(types)}."
+            )
+        return cls(**parts)
+
+
+def _tuples(fields: Mapping) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+
+
+class StylePrompter(nn.Module):
+    """Inverts images into W+ codes and renders codes, refined by SMART.
+
+    ``latent_avg`` (w_dim,), the generator's mean w, lies in the collection "const"
+    beside the stored noise.
+    """
+
+    config: StylePrompterConfig
+    dtype: Any = None
+
+    def setup(self):
+        cfg = self.config
+        self.generator = Generator(cfg.generator, self.dtype)
+        if cfg.encoder is not None:
+            self.encoder = SwinEncoder(cfg.encoder, self.dtype)
+        if cfg.smart is not None:
+            self.smart = Smart(cfg.smart, self.dtype)
+        self.latent_avg = self.variable(
+            "const", "latent_avg", jnp.zeros, (cfg.generator.w_dim,)
+        )
+
+    def encode(self, images, *, deterministic: bool = True):
+        """images (b, s, s, 3) -> w_plus (b, n, w_dim) with latent_avg, features.
+
+        ``features`` are the encoder's maps (b, h, w, c), coarse to fine.
+        """
+        codes, features = self.encoder(images, deterministic=deterministic)
+        return codes + self.latent_avg.value.astype(codes.dtype), features
+
+    def decode(
+        self,
+        w_plus,
+        features=None,
+        *,
+        beta=(1.0, 1.0),
+        refine: bool = True,
+        noise_mode: str = "const",
+        deterministic: bool = True,
+    ):
+        """w_plus (b, n, w_dim) -> images (b, size, size, 3), about [-1, 1].
+
+        Args:
+          features: the encoder's maps of the *input* image, which SMART reads also
+            where the codes were edited.
+          beta: weights of SMART's retrieval and feed-forward parts (paper, eq. 6).
+          refine: False renders the codes alone; features are not read.
+          noise_mode: "const", "random" (RNG stream "noise") or "none".
+          deterministic: no dropout in SMART; else the RNG stream "dropout".
+        """
+        hooks = {}
+        if refine and self.config.smart is not None:
+            hooks = {
+                layer: partial(
+                    self.smart,
+                    layer,
+                    features=features,
+                    beta=beta,
+                    deterministic=deterministic,
+                )
+                for layer in self.config.smart.refined_layers
+            }
+        return self.generator.synthesis(w_plus, noise_mode=noise_mode, refine=hooks)
+
+    def mapping(self, z):
+        """z (b, z_dim) -> w (b, w_dim)."""
+        return self.generator.mapping(z)
+
+    def synthesize(self, w_plus, *, noise_mode: str = "const"):
+        """w_plus (b, n, w_dim) -> images, by the generator alone."""
+        return self.generator.synthesis(w_plus, noise_mode=noise_mode)
+
+    def __call__(self, images):
+        """Runs every part once: what `init` calls.  Returns images."""
+        cfg = self.config.generator
+        w = self.mapping(jnp.zeros((images.shape[0], cfg.z_dim)))
+        if self.config.encoder is None:
+            return self.synthesize(jnp.repeat(w[:, None], cfg.num_codes, 1))
+        return self.decode(*self.encode(images))
