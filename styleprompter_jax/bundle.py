@@ -1,0 +1,318 @@
+"""A model folder: what training and conversion write, and inference reads.
+
+    config.json                version, architecture, SHA-256 of model.safetensors
+    model.safetensors          encoder/..., smart/..., generator/..., latent_avg
+    directions.safetensors     optional: named directions, metadata in its header
+    discriminator.safetensors  optional: what fine-tuning a generator goes on from
+
+Parameters and constants ("params" and "const" of the module) share one namespace on
+disk. A folder appears under its name when it is whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
+
+VERSION = 1
+CONFIG, MODEL = "config.json", "model.safetensors"
+DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
+BUNDLED = Path(__file__).parent / "bundled"
+_SHOWN = 20  # problems of one kind that a report lists by name
+
+
+def save_model(
+    folder: str | os.PathLike,
+    config: StylePrompterConfig,
+    variables: Mapping,
+    *,
+    dtype: str | None = None,
+    directions: Mapping[str, Direction] | None = None,
+) -> Path:
+    """Writes a model folder, whole or not at all.
+
+    A model folder of that name is replaced; files in it that are no part of a model
+    (notes, pictures) stay.
+
+    Args:
+        folder: where to.
+        config: the architecture.
+        variables: {"params": ..., "const": ...} as the module's init gives them.
+        dtype: "float16" halves the file; None keeps float32.
+        directions: named directions to keep with the model.
+
+    Returns:
+        The folder's path.
+
+    Raises:
+        StylePrompterError: if the variables do not fit the config or are not finite,
+            or the folder exists and is no model; nothing is written then.
+    """
+    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    if dtype not in (None, "float32", "float16"):
+        raise StylePrompterError(
+            f'A model is saved as "float32" or "float16", not {dtype!r}.'
+        )
+    arrays = {}
+    for tree in variables.values():
+        arrays |= flatten_dict(tree, sep="/")
+    arrays = {key: np.asarray(value) for key, value in arrays.items()}
+    _fit(arrays, config, f"{folder} was not written: the arrays do not fit the config")
+    with np.errstate(over="ignore"):
+        arrays = {k: a.astype(dtype or np.float32) for k, a in arrays.items()}
+    if too_large := [k for k, a in arrays.items() if not np.isfinite(a).all()]:
+        raise StylePrompterError(
+            f"{too_large[0]} holds values beyond the range of float16: save the model "
+            "as float32."
+        )
+    if folder.exists() and not (folder / CONFIG).is_file() and _is_occupied(folder):
+        raise StylePrompterError(
+            f"{folder} exists and is no model folder: choose another name."
+        )
+
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
+        if directions:
+            save_directions(partial, directions)
+        text = {
+            "version": VERSION,
+            **config.to_dict(),
+            "sha256": _sha256(partial / MODEL),
+        }
+        (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
+        _replace(folder, partial)
+    except OSError as error:
+        raise StylePrompterError(f"{folder} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def load_model(
+    folder_or_name: str | os.PathLike,
+) -> tuple[StylePrompterConfig, dict, dict[str, Direction]]:
+    """Reads a model folder.
+
+    Args:
+        folder_or_name: a folder, or the name of a bundled model ("avatars64"). A
+            folder that exists wins over a bundled model of the same name.
+
+    Returns:
+        The config; {"params": ..., "const": ...} as float32 NumPy arrays; and the
+        named directions.
+
+    Raises:
+        StylePrompterError: if there is no such model, or it is damaged; every missing,
+            unexpected, misshapen and not finite entry is named at once.
+    """
+    folder = find_model(folder_or_name)
+    config, digest = _read_config(folder / CONFIG)
+    path = folder / MODEL
+    arrays = _load_flat(path)
+    # After reading, so that a file that is cut off is called that.
+    if digest is not None and digest != _sha256(path):
+        raise StylePrompterError(
+            f"{path} is not the file that {CONFIG} was written with: it is damaged or "
+            "was exchanged; copy or convert the model again."
+        )
+    variables = _fit(arrays, config, f"{path} does not fit {CONFIG} beside it")
+    return config, variables, load_directions(folder)
+
+
+def find_model(folder_or_name: str | os.PathLike) -> Path:
+    """The model folder that a path or the name of a bundled model stands for."""
+    folder = Path(folder_or_name).expanduser()
+    if (folder / CONFIG).is_file():
+        return folder
+    if folder.exists():
+        raise StylePrompterError(
+            f"{folder} is no model folder, which holds {CONFIG} and {MODEL}: name one, "
+            "or convert a file with `styleprompter convert`."
+        )
+    name = os.fspath(folder_or_name)
+    if Path(name).name == name and (BUNDLED / name / CONFIG).is_file():
+        return BUNDLED / name
+    bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
+    raise StylePrompterError(
+        f"There is no model folder {folder}; bundled models: "
+        f"{', '.join(bundled) or 'none'}."
+    )
+
+
+def save_directions(
+    folder: str | os.PathLike, directions: Mapping[str, Direction]
+) -> None:
+    """Writes the named directions of a model folder, in place of those it had."""
+    metadata = {
+        name: {"range": d.range, "layers": d.layers, "origin": d.origin}
+        for name, d in directions.items()
+    }
+    save_arrays(
+        Path(folder) / DIRECTIONS,
+        {name: direction.vector for name, direction in directions.items()},
+        {"directions": json.dumps(metadata)},
+    )
+
+
+def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
+    """The named directions of a model folder; {} where it has none."""
+    path = Path(folder) / DIRECTIONS
+    if not path.exists():
+        return {}
+    arrays = _load_flat(path)
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = json.loads(file.metadata()["directions"])
+        return {name: Direction(arrays[name], **metadata[name]) for name in metadata}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StylePrompterError(
+            f"{path} is no file of directions ({error}): delete it or find the "
+            "directions again."
+        ) from error
+
+
+def save_arrays(
+    path: str | os.PathLike, tree: Mapping, metadata: dict[str, str] | None = None
+) -> None:
+    """Writes a nested dict of arrays as safetensors, keys joined by "/"."""
+    path = Path(path)
+    flat = {
+        key: np.ascontiguousarray(value)
+        for key, value in flatten_dict(tree, sep="/").items()
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        safetensors.numpy.save_file(flat, partial, metadata)
+        partial.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_arrays(path: str | os.PathLike) -> dict:
+    """Reads what `save_arrays` wrote: a nested dict of NumPy arrays.
+
+    Raises:
+        StylePrompterError: if the file is missing or damaged.
+    """
+    return unflatten_dict(_load_flat(path), sep="/")
+
+
+def _load_flat(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except FileNotFoundError as error:
+        raise StylePrompterError(f"There is no file {path}.") from error
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise StylePrompterError(
+            f"{path} cannot be read as safetensors ({error}): it is damaged or of "
+            "another kind; copy or convert the model again."
+        ) from error
+
+
+def _read_config(path: Path) -> tuple[StylePrompterConfig, str | None]:
+    try:
+        fields = json.loads(path.read_text())
+        version = fields.pop("version")
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise StylePrompterError(
+            f"{path} is no model configuration ({type(error).__name__}: {error})."
+        ) from error
+    if version != VERSION:
+        raise StylePrompterError(
+            f"{path} has version {version}, and this program reads {VERSION}: update "
+            "styleprompter_jax, or convert the model again."
+        )
+    digest = fields.pop("sha256", None)
+    try:
+        return StylePrompterConfig.from_dict(fields), digest
+    except (ValueError, KeyError, AttributeError, TypeError, StylePrompterError) as err:
+        raise StylePrompterError(f"{path} does not describe a model: {err}") from err
+
+
+def _fit(arrays: Mapping[str, np.ndarray], config, headline: str) -> dict:
+    """The module's variables from flat arrays, which must be exactly those it has."""
+    size = (config.encoder or config.generator).image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    shapes = jax.eval_shape(StylePrompter(config).init, jax.random.key(0), images)
+    expected = {
+        key: (collection, leaf)
+        for collection, tree in shapes.items()
+        for key, leaf in flatten_dict(tree, sep="/").items()
+    }
+    problems: dict[str, list[str]] = {}
+    variables = {collection: {} for collection in shapes}
+    for key, (collection, leaf) in expected.items():
+        if key not in arrays:
+            problems.setdefault("missing", []).append(f"{key} {list(leaf.shape)}")
+            continue
+        array = arrays[key]
+        variables[collection][key] = array.astype(np.float32, copy=False)
+        if array.shape != leaf.shape:
+            problems.setdefault("wrong shape", []).append(
+                f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
+            )
+        elif not np.issubdtype(array.dtype, np.floating):
+            problems.setdefault("not floating point", []).append(key)
+        elif not np.isfinite(array).all():
+            problems.setdefault("not finite", []).append(key)
+    if unexpected := [key for key in arrays if key not in expected]:
+        problems["unexpected"] = unexpected
+    if problems:
+        raise StylePrompterError(_report(headline, problems))
+    return {
+        collection: unflatten_dict(flat, sep="/")
+        for collection, flat in variables.items()
+    }
+
+
+def _report(headline: str, problems: Mapping[str, list[str]]) -> str:
+    lines = [f"{headline}:"]
+    for kind, texts in problems.items():
+        lines.append(f"  {kind} ({len(texts)}):")
+        lines += [f"    {text}" for text in texts[:_SHOWN]]
+        if len(texts) > _SHOWN:
+            lines.append(f"    and {len(texts) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _is_occupied(folder: Path) -> bool:
+    return not folder.is_dir() or any(folder.iterdir())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Moves `new` to `folder`; other files of the folder there before are kept."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    for entry in old.iterdir():
+        if entry.name not in (CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR):
+            entry.rename(folder / entry.name)
+    shutil.rmtree(old)

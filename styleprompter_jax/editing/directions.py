@@ -1,0 +1,196 @@
+"""Directions in W+: what an attribute adds to the codes of an image.
+
+Axes: ``n`` codes, ``w_dim`` channels of a code, ``m`` samples, ``p`` columns of a
+design matrix.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from styleprompter_jax.errors import StylePrompterError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Direction:
+    """A direction; an edit adds ``strength * vector`` to the codes.
+
+    Attributes:
+        vector: float32 (w_dim,), the same for every code, or (n, w_dim).
+        layers: indices of the codes that it changes; None means all.
+        range: strengths between which it was found to work.
+        origin: how it was found, for people.
+    """
+
+    vector: np.ndarray
+    layers: tuple[int, ...] | None = None
+    range: tuple[float, float] = (-3.0, 3.0)
+    origin: str = ""
+
+    def __post_init__(self):
+        vector = np.asarray(self.vector, np.float32)
+        if vector.ndim not in (1, 2) or not np.isfinite(vector).all():
+            raise ValueError(
+                f"a direction is a finite [w_dim] or [n, w_dim], not {vector.shape}"
+            )
+        low, high = map(float, self.range)
+        object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "range", (low, high))
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(map(int, self.layers)))
+
+
+def find_direction(
+    name_or_path: str | os.PathLike,
+    known: Mapping[str, Direction],
+    num_codes: int,
+    w_dim: int,
+) -> tuple[str, Direction]:
+    """The direction that a command's argument stands for, and what to call it.
+
+    Args:
+        name_or_path: a key of `known`, or a file (see `read_direction`).
+        known: the model's own directions.
+        num_codes, w_dim: shape of the model's codes.
+
+    Raises:
+        StylePrompterError: if it is neither.
+    """
+    name = os.fspath(name_or_path)
+    if name in known:
+        return name, known[name]
+    path = Path(name).expanduser()
+    if path.suffix.lower() in (".npy", ".npz", ".pt", ".pth") or path.exists():
+        return path.stem, read_direction(path, num_codes, w_dim)
+    raise StylePrompterError(
+        f"The model knows no direction {name!r}, and there is no such file; it knows "
+        f"{', '.join(sorted(known)) or 'none'}."
+    )
+
+
+def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direction:
+    """Reads a direction from an .npy, or an .npz that holds one array.
+
+    Args:
+        path: the file, with [w_dim], [1, w_dim], [n, w_dim] or [1, n * w_dim].
+        num_codes, w_dim: shape of the model's codes.
+
+    Raises:
+        StylePrompterError: if it cannot be read or does not fit the model.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".pt", ".pth"):
+        raise StylePrompterError(
+            f"{path} is a PyTorch file: turn it into .npy with `styleprompter convert` "
+            "first."
+        )
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            array = loaded
+        else:
+            with loaded:
+                if len(loaded.files) != 1:
+                    raise ValueError(f"it holds {', '.join(loaded.files) or 'nothing'}")
+                array = loaded[loaded.files[0]]
+        array = array.astype(np.float32)
+    except FileNotFoundError as error:
+        raise StylePrompterError(f"There is no file {path}.") from error
+    except Exception as error:  # a damaged archive raises nearly anything
+        raise StylePrompterError(
+            f"{path} cannot be read as a direction ({error}): give an .npy, or an .npz "
+            "with one array."
+        ) from error
+    if array.shape in ((1, num_codes * w_dim), (num_codes * w_dim,)):
+        array = array.reshape(num_codes, w_dim)
+    elif array.shape == (1, w_dim):
+        array = array[0]
+    if array.shape not in ((w_dim,), (num_codes, w_dim)):
+        raise StylePrompterError(
+            f"{path} holds {list(array.shape)}, but a direction of this model is "
+            f"[{w_dim}], [{num_codes}, {w_dim}] or [1, {num_codes * w_dim}]."
+        )
+    if not np.isfinite(array).all():
+        raise StylePrompterError(f"{path} holds NaN or infinity.")
+    return Direction(array, origin=str(path))
+
+
+def directions_from_labels(
+    codes: np.ndarray, attributes: Mapping[str, np.ndarray], origin: str = "labels"
+) -> dict[str, Direction]:
+    """Directions of labelled attributes, each free of what the others explain.
+
+    Codes are regressed on all attributes at once, so where glasses and beard come
+    together in the data, each gets its own share. A coefficient is the step from "off"
+    to "on": strength 1 turns an attribute on where it was off, -1 turns it off.
+
+    Args:
+        codes: (m, n, w_dim).
+        attributes: for each name (m,) of booleans, which give a direction NAME; or of
+            strings, which give a direction NAME_VALUE for each value, the step to it
+            from the average of the other values. "" means that the attribute does not
+            apply to a sample.
+        origin: kept with each direction.
+
+    Raises:
+        StylePrompterError: if an attribute has one value only, or the labels do not
+            tell two attributes apart.
+    """
+    codes = np.asarray(codes)
+    m = len(codes)
+    columns, steps = [np.ones(m)], {}  # a step: weights of columns, by index
+
+    for name, labels in attributes.items():
+        labels = np.asarray(labels)
+        if labels.shape != (m,):
+            raise StylePrompterError(
+                f"The labels of {name!r} are {list(labels.shape)}, but there are {m} "
+                "codes: give one label a code."
+            )
+        if labels.dtype.kind != "U":
+            if len(np.unique(labels)) != 2:
+                raise StylePrompterError(
+                    f"{name!r} is not on in some samples and off in others: leave it "
+                    "out or give more samples."
+                )
+            steps[name] = {len(columns): 1.0}
+            columns.append(labels.astype(bool))
+            continue
+        values = [str(value) for value in np.unique(labels) if value]
+        if len(values) < 2:
+            raise StylePrompterError(
+                f"{name!r} has fewer than two values: leave it out or give more "
+                "samples."
+            )
+        if (labels == "").any():
+            columns.append(labels == "")
+        # Effect coding: the values' coefficients sum to zero, the last one is implied.
+        first, k = len(columns), len(values)
+        for value in values[:-1]:
+            columns.append((labels == value) * 1.0 - (labels == values[-1]))
+        for i, value in enumerate(values):
+            # From the mean of the others, -c / (k - 1), to c itself.
+            gain = k / (k - 1)
+            own = {first + i: gain}
+            last = dict.fromkeys(range(first, first + k - 1), -gain)
+            steps[f"{name}_{value}"] = own if i < k - 1 else last
+
+    design = np.stack(columns, 1).astype(np.float64)
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise StylePrompterError(
+            f"The labels of {m} samples do not tell {', '.join(attributes)} apart: "
+            "some occur only together; leave one out or give more samples."
+        )
+    coefficients = np.linalg.lstsq(design, codes.reshape(m, -1), rcond=None)[0]
+    coefficients = coefficients.reshape(-1, *codes.shape[1:])
+    return {
+        name: Direction(
+            sum(weight * coefficients[column] for column, weight in step.items()),
+            range=(-1.5, 1.5),
+            origin=origin,
+        )
+        for name, step in steps.items()
+    }

@@ -1,0 +1,156 @@
+"""What an image becomes: W+ codes, and the feature maps that SMART reads."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.errors import StylePrompterError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Latents:
+    """The latents of b images; a pytree.
+
+    Attributes:
+        w_plus: float32 (b, n, w_dim), the mean code added.
+        features: the encoder's maps (b, h, w, c), coarse to fine; () where there are
+            none, and then an image can be decoded without SMART only.
+    """
+
+    w_plus: jax.Array
+    features: tuple[jax.Array, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.w_plus)
+
+    def __getitem__(self, index: int | slice) -> "Latents":
+        """The latents of one image (still a batch, of 1) or of several."""
+        if isinstance(index, int):
+            index = slice(index, index + 1 or None)
+        return jax.tree.map(lambda array: array[index], self)
+
+    def edit(
+        self,
+        direction: Direction | np.ndarray,
+        strength: float | np.ndarray,
+        layers: Sequence[int] | None = None,
+    ) -> "Latents":
+        """Codes moved by ``strength * direction``, with the same features.
+
+        Args:
+            direction: one of a model's `directions`, or an array (w_dim,) or
+                (n, w_dim).
+            strength: one number, or (b,).
+            layers: indices of the codes to change; by default those of the direction,
+                which are all for an array.
+
+        Raises:
+            StylePrompterError: if a shape or an index does not fit the codes.
+        """
+        if not isinstance(direction, Direction):
+            try:
+                direction = Direction(direction)
+            except ValueError as error:
+                raise StylePrompterError(f"No edit: {error}.") from error
+        batch, n, w_dim = self.w_plus.shape
+        if direction.vector.shape not in ((w_dim,), (n, w_dim)):
+            raise StylePrompterError(
+                f"The direction is {list(direction.vector.shape)}, but the codes are "
+                f"[{n}, {w_dim}]: it belongs to another model."
+            )
+        strength = jnp.asarray(strength, jnp.float32)
+        if strength.shape not in ((), (batch,)):
+            raise StylePrompterError(
+                f"The strength is {list(strength.shape)} for {batch} images: give one "
+                "number, or one an image."
+            )
+        layers = direction.layers if layers is None else layers
+        chosen = np.ones(n, np.float32)
+        if layers is not None:
+            if not all(0 <= layer < n for layer in layers):
+                raise StylePrompterError(
+                    f"layers {list(layers)} are not all codes: those are 0 to {n - 1}."
+                )
+            chosen = np.isin(np.arange(n), layers).astype(np.float32)
+        step = strength.reshape(-1, 1, 1) * (direction.vector * chosen[:, None])
+        return dataclasses.replace(self, w_plus=self.w_plus + step)
+
+    def save(
+        self,
+        path: str | os.PathLike,
+        *,
+        features: bool = False,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """Writes an .npz with w_plus and, if asked for, the features and b names.
+
+        Raises:
+            StylePrompterError: if the name does not end in .npz or cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".npz":
+            raise StylePrompterError(f"{path} must end in .npz: latents are saved so.")
+        arrays = {"w_plus": np.asarray(self.w_plus)}
+        if features:
+            for k, array in enumerate(self.features):
+                arrays[f"features_{k}"] = np.asarray(array)
+        if names is not None:
+            arrays["names"] = np.asarray(list(names), str)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+            partial.replace(path)
+        except OSError as error:
+            raise StylePrompterError(f"{path} cannot be written: {error}.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Latents":
+        """Reads what `save` wrote, or any .npz with w_plus (b, n, w_dim).
+
+        Raises:
+            StylePrompterError: if the file is missing, damaged or of another kind.
+        """
+        return load_named(path)[0]
+
+
+def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
+    """`Latents.load`, and the names that the images were saved with.
+
+    Where there are none, the names are "0000", "0001", ...
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            w_plus = file["w_plus"].astype(np.float32)
+            batch, _, _ = w_plus.shape
+            count = sum(key.startswith("features_") for key in file.files)
+            features = tuple(
+                file[f"features_{k}"].astype(np.float32) for k in range(count)
+            )
+            if "names" in file:
+                names = [str(name) for name in file["names"]]
+            else:
+                names = [f"{k:04d}" for k in range(batch)]
+        if {len(names), *map(len, features)} != {batch}:
+            raise ValueError("its arrays are of different lengths")
+        if not all(np.isfinite(array).all() for array in (w_plus, *features)):
+            raise ValueError("it holds NaN or infinity")
+    except FileNotFoundError as error:
+        raise StylePrompterError(f"There is no file {path}.") from error
+    except Exception as error:  # a damaged archive raises nearly anything
+        raise StylePrompterError(
+            f"{path} cannot be read as latents ({error}): expected an .npz with w_plus "
+            "of [b, n, w_dim], as `styleprompter invert` writes."
+        ) from error
+    return Latents(w_plus, features), names
