@@ -21,9 +21,17 @@ def get_config():
 
     config.model = ConfigDict()
     config.model.generator = ConfigDict(
-        dict(image_size=64, channels=(256, 256, 128, 64, 16), mapping_layers=2)
+        dict(
+            image_size=64,
+            channels=(128, 128, 128, 64, 16),
+            z_dim=512,
+            w_dim=512,
+            mapping_layers=2,
+        )
     )
-    config.model.discriminator = ConfigDict(dict(channels=(256, 256, 128, 64, 16)))
+    config.model.discriminator = ConfigDict(
+        dict(channels=(128, 128, 128, 64, 16), mbstd_group=4)
+    )
 
     config.data = ConfigDict(
         dict(

@@ -5,6 +5,7 @@ everywhere, as in the generator.
 """
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -94,7 +95,7 @@ class Discriminator(nn.Module):
         channels = cfg.channels[::-1]
         x = EqualizedConv(channels[0], 1, dtype=self.dtype, name="from_rgb")(images)
         for k, (here, below) in enumerate(
-            zip(channels[:-1], channels[1:], strict=True)
+            itertools.pairwise(channels)
         ):
             name = f"b{cfg.image_size >> k}"
             y = EqualizedConv(here, dtype=self.dtype, name=f"{name}_conv0")(x)

@@ -11,9 +11,11 @@ import numpy as np
 import optax
 from jax import lax
 
+from styleprompter_jax.bundle import save_model
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.models.discriminator import Discriminator, DiscriminatorConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
 from styleprompter_jax.ops.frechet import (
     frechet_distance,
@@ -22,7 +24,7 @@ from styleprompter_jax.ops.frechet import (
 )
 from styleprompter_jax.training.parallel import AXIS, local_slice
 
-EVAL_SAMPLES = 1000
+EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
 
 
 def generator_config(config) -> GeneratorConfig:
@@ -52,6 +54,7 @@ class Adversarial:
             config.loss.path_length_every if config.loss.path_length_weight else 0
         )
         self.d_optimizer = self._optimizer(config.loss.r1_every)
+        self._z_dim = self.generator_config.z_dim
         self._held_out = None
 
     def _optimizer(self, every: int):
@@ -188,7 +191,7 @@ class Adversarial:
         if self._held_out is None:
             self._held_out = gaussian(self._real_features())
         render = jax.jit(self._render)
-        z = jax.random.normal(jax.random.key(0), (64, self.generator_config.z_dim))
+        z = jax.random.normal(jax.random.key(0), (64, self._z_dim))
         for psi in (1.0, 0.7):
             grid = render(state, z, psi)
             report.images(step, f"samples_psi{psi}", grid, columns=8)
@@ -213,7 +216,8 @@ class Adversarial:
 
         def run(generator, z):
             w = generator.mapping(z)
-            mean = jnp.mean(generator.mapping(_many_z(z.shape[-1])), 0)
+            many = jax.random.normal(jax.random.key(0), (4_096, self._z_dim))
+            mean = jnp.mean(generator.mapping(many), 0)
             w = mean + truncation_psi * (w - mean)
             w_plus = jnp.repeat(w[:, None], self.generator_config.num_codes, 1)
             return generator.synthesis(w_plus)
@@ -221,8 +225,18 @@ class Adversarial:
         return self.generator.apply(variables, z, method=run)
 
     def export(self, state, folder):
-        """A model folder with the generator's moving average."""
-        raise NotImplementedError
+        """A model folder with the moving average, and the discriminator beside it."""
+        z = jax.random.normal(jax.random.key(0), (LATENT_AVG_SAMPLES, self._z_dim))
+        variables = {"params": state["ema"], "const": state["const"]}
+        w = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
+        save_model(
+            folder,
+            StylePrompterConfig(None, None, self.generator_config),
+            {
+                "params": {"generator": state["ema"]},
+                "const": {"generator": state["const"], "latent_avg": jnp.mean(w, 0)},
+            },
+        )
 
     def _path_length(self, params, state, rng, count):
         """(|J^T y| - its running mean)^2 over half of the batch, and the new mean."""
@@ -247,10 +261,6 @@ class Adversarial:
         scale = self.config.loss.path_length_weight * self.config.loss.path_length_every
         mean = lax.stop_gradient(mean)
         return scale * jnp.mean((lengths - mean) ** 2), mean
-
-
-def _many_z(z_dim: int):
-    return jax.random.normal(jax.random.key(0), (4096, z_dim))
 
 
 def r1_penalty(logits, images):

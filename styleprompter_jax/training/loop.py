@@ -16,6 +16,7 @@ import contextlib
 import json
 import signal
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -49,13 +50,14 @@ def make_objective(config):
     )
 
 
-def train(config, workdir, devices=None) -> Path:
+def train(config, workdir, *, devices=None, time_limit: float | None = None) -> Path:
     """Trains as ``config`` says, or goes on where an earlier call stopped.
 
     Args:
       config: an ml_collections ConfigDict; see configs/.
       workdir: folder of the run; made where missing.
       devices: jax devices to use; all by default.
+      time_limit: seconds after which to finish as if total_steps were reached.
 
     Returns:
       The folder of the finished model, WORKDIR/model.  Where SIGTERM or SIGINT
@@ -65,7 +67,7 @@ def train(config, workdir, devices=None) -> Path:
       StylePrompterError: for a config, data or workdir that the user can mend;
         raised before anything is written.
     """
-    workdir = Path(workdir)
+    workdir, start = Path(workdir), time.perf_counter()
     mesh = parallel.make_mesh(devices)
     parallel.check_batch_size(config.batch_size, mesh)
     _check_workdir(workdir, config)
@@ -99,7 +101,8 @@ def train(config, workdir, devices=None) -> Path:
             total_steps=config.total_steps,
             batch_size=config.batch_size,
         ) as report:
-            while step < config.total_steps and not stopping.is_set():
+            end = config.total_steps
+            while step < end and not stopping.is_set():
                 variant = objective.variant(step)
                 first = variant not in compiled
                 if first:
@@ -111,7 +114,9 @@ def train(config, workdir, devices=None) -> Path:
                 state, metrics = compiled[variant](state, batch, rng)
                 step += 1
                 report.advance()
-                last = step == config.total_steps
+                if time_limit is not None and time.perf_counter() - start > time_limit:
+                    end = step
+                last = step == end
                 if step % config.log_every == 0 or last:
                     report.scalars(step, jax.device_get(metrics))
                 elif first:
@@ -122,7 +127,7 @@ def train(config, workdir, devices=None) -> Path:
                 if step % config.eval_every == 0 or last:
                     objective.evaluate(state, report, step)
                     report.restart_clock(step)
-            if stopping.is_set() and step < config.total_steps:
+            if stopping.is_set() and step < end:
                 checkpoints.save(step, state, iterator.get_state())
                 report.say(f"Stopped at step {step}; the same command goes on.")
                 raise SystemExit(1)

@@ -1,0 +1,44 @@
+"""A run of seconds for each stage, to try things out and for the tests.
+
+    python train.py --config=configs/tiny.py:generator --workdir=runs/tiny/generator
+    python train.py --config=configs/tiny.py:encoder --workdir=runs/tiny/encoder \
+        --config.init_from=runs/tiny/generator/model
+    python train.py --config=configs/tiny.py:smart --workdir=runs/tiny/smart \
+        --config.init_from=runs/tiny/encoder/model
+"""
+
+from configs import avatars_encoder, avatars_generator, avatars_smart
+
+
+def get_config(stage: str = "generator"):
+    stages = dict(
+        generator=avatars_generator, encoder=avatars_encoder, smart=avatars_smart
+    )
+    config = stages[stage].get_config()
+    config.batch_size = 8
+    config.total_steps = 8
+    config.log_every = 1
+    config.eval_every = config.checkpoint_every = 4
+    config.data.name = "avatars/tiny"
+    config.data.image_size = 32
+    if stage == "generator":
+        config.model.generator.update(
+            image_size=32, channels=(8, 8, 8, 8), z_dim=16, w_dim=16
+        )
+        # A group of one: results do not depend on how devices split the batch.
+        config.model.discriminator.update(channels=(8, 8, 8, 8), mbstd_group=1)
+        config.loss.r1_every = 2
+    elif stage == "encoder":
+        config.model.encoder.update(
+            embed_dim=8,
+            depths=(1, 2, 1, 1),
+            num_heads=(1, 2, 2, 2),
+            window_size=4,
+            head_dim=16,
+        )
+    else:
+        config.model.smart.update(refined_layers=(4,), num_heads=2, ffn_dim=16)
+    if stage != "generator":
+        config.init_from = ""
+        config.optimizer.warmup_steps = 0
+    return config

@@ -1,0 +1,42 @@
+"""Reconstruction losses of the inversion stages (paper, section 3.4).
+
+Every loss is a mean over the batch; images are NHWC in [-1, 1].
+"""
+
+import jax.numpy as jnp
+from einops import reduce
+
+from styleprompter_jax.ops.ssim import ssim
+
+
+def pool_to(images, size: int):
+    """Average pooling to (b, size, size, 3); the sizes must divide each other."""
+    factor = images.shape[1] // size
+    if factor <= 1:
+        return images
+    return reduce(images, "b (h p) (w q) c -> b h w c", "mean", p=factor, q=factor)
+
+
+def l2(output, target):
+    """Mean squared difference."""
+    return jnp.mean((output - target) ** 2)
+
+
+def structure(output, target):
+    """1 - SSIM, averaged over scales: full size, half, a quarter, ... down to 16 px.
+
+    What stands for a perceptual distance where no perceptual weights exist.  A mean
+    of the scales, where MS-SSIM takes a product, keeps the gradient of every scale
+    alive while the images still differ much.
+    """
+    total, scales = 0.0, 0
+    while scales == 0 or output.shape[1] >= 16:
+        total += 1 - jnp.mean(ssim(output, target))
+        output, target = (pool_to(x, x.shape[1] // 2) for x in (output, target))
+        scales += 1
+    return total / scales
+
+
+def align(offsets):
+    """Mean square of the codes' distance from latent_avg, (b, n, w_dim) -> ()."""
+    return jnp.mean(offsets**2)
