@@ -1,38 +1,40 @@
-"""SMART: refines maps of the generator by local cross-attention (paper, section 3.3).
+"""SMART: refines a generator's feature map with the encoder's (arXiv 2307.16151, 3.3).
 
-Each cell of a generator map asks the encoder's feature maps what the codes have lost
-at its place.  It sees only the cells that cover it: one cell of a map that is not
-finer, a block of a map that is.
+Each cell of the generator's map attends, in every map of the encoder, to the cells
+that cover it or that it covers; a small MLP follows.
 
-Axes: b batch, h w cells of the generator's map, y x cells of the coarser of two maps,
-q queries and k keys inside such a cell, e heads, d channels of one head, c channels.
+Axes: b batch, h w space, c channels, k cells of the coarser of two maps, p queries
+and j keys inside one of those, e heads, d channels of one head.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.ops.windows import window_partition, window_reverse
 
-ATTENTION = ("linear", "softmax")
+ATTENTIONS = ("linear", "softmax")
+_kernel_init = nn.initializers.xavier_uniform()
 
 
 @dataclasses.dataclass(frozen=True)
 class SmartConfig:
-    """Where and how SMART refines.
+    """Architecture of SMART.
 
     Attributes:
-      refined_layers: layers l of the generator, each with a block of its own; layer l
-        is a map of 2^((l + 4) // 2) px, for even l before its block's RGB layer
-        reads it and for odd l after.
+      refined_layers: layers of the generator whose maps are refined.  Layer l has
+        2**((l + 4) // 2) cells a side; the paper's F_5 is layer 4, at 16x16.
       num_heads: attention heads.
-      ffn_dim: hidden width of the feed-forward part.
-      dropout: rate in training.
-      attention: "linear" (no softmax and no scale, what published weights expect) or
-        "softmax" (of q.k / sqrt d).
+      ffn_dim: hidden width of the MLP.
+      dropout: rate of the three dropouts.
+      attention: "linear" weighs by q.k as it is, as published; "softmax" by the
+        softmax of q.k / sqrt(d) over all keys of a query.
     """
 
     refined_layers: tuple[int, ...] = (4,)
@@ -43,62 +45,125 @@ class SmartConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "refined_layers", tuple(self.refined_layers))
-        if self.attention not in ATTENTION:
+        if self.attention not in ATTENTIONS:
             raise StylePrompterError(
-                f"SmartConfig: attention {self.attention!r} is none of "
-                f"{', '.join(ATTENTION)}."
+                f"SmartConfig: attention {self.attention!r} is none of {ATTENTIONS}."
             )
 
 
-class SmartBlock(nn.Module):
-    """Refines one map of the generator.
+def retrieve(query, keys_values, num_heads, attention="linear"):
+    """Local attention of a map to other maps.
 
-    NOTE(reference): no LayerNorm, and in "linear" attention neither softmax nor
-    1/sqrt(d).  We differ at the start of a training only: ``proj`` and ``linear2``
-    begin at zero, so that the first image is the unrefined one.
+    Two maps meet in the cells of the coarser one, its *grid*: a query sees the keys
+    that lie in the same cell of the grid.  That is one key of a coarser map, and a
+    square of keys of a finer one; the pattern is regular, so nothing is gathered and
+    no key is repeated.
+
+    Args:
+      query: (b, h, h, c).
+      keys_values: maps (b, s, s, 2c), keys in the first half of the channels.
+      num_heads: the channels are (e d).
+      attention: see ``SmartConfig``.
+
+    Returns:
+      (b, h, h, c), the weighted sums of values.
+    """
+    size = query.shape[1]
+    query = _heads(query, num_heads)
+    grids, logits, values = [], [], []
+    for kv in keys_values:
+        side = kv.shape[1]
+        grid = min(size, side)
+        if size % grid or side % grid:
+            raise StylePrompterError(
+                f"SMART: a map of {size} cells a side cannot attend to one of {side}; "
+                "one must be a multiple of the other."
+            )
+        k, v = (
+            window_partition(_heads(y, num_heads), side // grid)
+            for y in jnp.split(kv, 2, axis=-1)
+        )
+        q = window_partition(query, size // grid)
+        grids.append(grid)
+        logits.append(jnp.einsum("bkped,bkjed->bkpje", q, k))
+        values.append(v)
+    if attention == "softmax":
+        # Only here do the maps know of each other: line up all keys of a query.
+        joint = [
+            window_reverse(y, size // grid, size)
+            for y, grid in zip(logits, grids, strict=True)
+        ]
+        ends = np.cumsum([y.shape[3] for y in joint])[:-1]
+        joint = jnp.concatenate(joint, axis=3) / math.sqrt(query.shape[-1])
+        joint = jnp.split(nn.softmax(joint, axis=3), ends, axis=3)
+        logits = [
+            window_partition(y, size // grid)
+            for y, grid in zip(joint, grids, strict=True)
+        ]
+    retrieved = [
+        window_reverse(jnp.einsum("bkpje,bkjed->bkped", w, v), size // grid, size)
+        for w, v, grid in zip(logits, values, grids, strict=True)
+    ]
+    return rearrange(sum(retrieved), "b h w e d -> b h w (e d)")
+
+
+def _heads(x, num_heads):
+    return rearrange(x, "... (e d) -> ... e d", e=num_heads)
+
+
+class SmartBlock(nn.Module):
+    """Refines the map of one layer.
+
+    The output projections start at zero, so that training starts from the image as it
+    is without SMART (ours; the published code starts them at random).
     """
 
     config: SmartConfig
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, features, beta=(1.0, 1.0), deterministic: bool = True):
+    def __call__(self, x, features, beta=(1.0, 1.0), deterministic=True):
         """Refines a map.
 
         Args:
-          x: (b, h, w, c), c a multiple of num_heads.
-          features: encoder maps (b, s, s, c_i); s divides h or h divides s.
-          beta: weights of retrieval and feed-forward part, each () or (b,).
+          x: the generator's map (b, h, h, c).
+          features: the encoder's maps (b, s, s, c_i); of s and h, the larger is a
+            multiple of the smaller.
+          beta: weights of the retrieved values and of the MLP, each a number or (b,);
+            (0, 0) leaves x plus the bias of ``proj``.
           deterministic: no dropout; else it needs the RNG "dropout".
 
         Returns:
-          (b, h, w, c).  beta (0, 0) gives x plus the bias of ``proj``.
+          (b, h, h, c).
         """
-        cfg, channels = self.config, x.shape[-1]
-        dense = dict(dtype=self.dtype)
-        zero = dict(kernel_init=nn.initializers.zeros, **dense)
-        drop = nn.Dropout(cfg.dropout, deterministic=deterministic)
-        b1, b2 = (
-            jnp.asarray(b, x.dtype).reshape(-1, 1, 1, 1) for b in (beta[0], beta[1])
-        )
+        cfg = self.config
+        channels = x.shape[-1]
+        if channels % cfg.num_heads:
+            raise StylePrompterError(
+                f"SMART: {channels} channels do not divide into {cfg.num_heads} heads."
+            )
+        beta_1, beta_2 = (jnp.reshape(y, (-1, 1, 1, 1)).astype(x.dtype) for y in beta)
+        zeros = nn.initializers.zeros
 
-        q = nn.Dense(channels, name="query_proj", **dense)(x)
-        keys, values = [], []
-        for i, feature in enumerate(features):
-            kv = nn.Dense(2 * channels, name=f"input_proj_{i}", **dense)(feature)
-            key, value = jnp.split(kv, 2, axis=-1)
-            keys.append(key)
-            values.append(value)
-        attend = linear_attention if cfg.attention == "linear" else softmax_attention
-        y = attend(q, keys, values, cfg.num_heads)
-        x = x + drop(nn.Dense(channels, name="proj", **zero)(b1 * y))
+        def dense(width, name, init=_kernel_init):
+            return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)
 
-        y = drop(nn.relu(nn.Dense(cfg.ffn_dim, name="linear1", **dense)(x)))
-        return x + b2 * drop(nn.Dense(channels, name="linear2", **zero)(y))
+        def drop(y):
+            return nn.Dropout(cfg.dropout)(y, deterministic=deterministic)
+
+        query = dense(channels, "query_proj")(x)
+        keys_values = [
+            dense(2 * channels, f"input_proj_{i}")(feature)
+            for i, feature in enumerate(features)
+        ]
+        retrieved = retrieve(query, keys_values, cfg.num_heads, cfg.attention)
+        x = x + drop(dense(channels, "proj", zeros)(beta_1 * retrieved))
+        y = drop(nn.relu(dense(cfg.ffn_dim, "linear1")(x)))
+        return x + beta_2 * drop(dense(channels, "linear2", zeros)(y))
 
 
 class Smart(nn.Module):
-    """One `SmartBlock` for each refined layer, named ``layer_{l}``."""
+    """One block ``layer_{l}`` for each refined layer of the generator."""
 
     config: SmartConfig
     dtype: Any = None
@@ -109,69 +174,10 @@ class Smart(nn.Module):
             for layer in self.config.refined_layers
         }
 
-    def __call__(self, layer, x, features, beta=(1.0, 1.0), deterministic=True):
-        """Refines the map of one layer; arguments as `SmartBlock`."""
-        return self.layer[str(layer)](x, features, beta, deterministic)
+    def __call__(self, features, beta=(1.0, 1.0), deterministic=True):
+        """What the generator's synthesis takes: from layer to a function of its map."""
 
+        def refiner(block):
+            return lambda x: block(x, features, beta, deterministic)
 
-def linear_attention(q, keys, values, num_heads: int):
-    """sum_j (q . k_j) v_j over the cells that cover each query, head by head.
-
-    q (b, h, w, c); keys and values, one of each a map, (b, s, s, c) -> (b, h, w, c).
-    """
-    result = 0
-    for key, value in zip(keys, values, strict=True):
-        q_cells, k_cells, v_cells = _cells(q, key, value, num_heads)
-        logits = _logits(q_cells, k_cells)
-        result += _gather(logits, v_cells, q.shape[1])
-    return result
-
-
-def softmax_attention(q, keys, values, num_heads: int):
-    """As `linear_attention`, with softmax(q . k_j / sqrt d) over all maps' cells."""
-    scale = (q.shape[-1] // num_heads) ** -0.5
-    size = q.shape[1]
-    cells = [_cells(q, *kv, num_heads) for kv in zip(keys, values, strict=True)]
-    logits = [_logits(qc, kc) * scale for qc, kc, _ in cells]
-    # Per query and on the generator's grid, where the maps' cells meet.
-    flat = [_to_grid(x, size) for x in logits]
-    weights = nn.softmax(jnp.concatenate(flat, axis=-1), axis=-1)
-    result, start = 0, 0
-    for x, (_, _, v_cells) in zip(flat, cells, strict=True):
-        part = weights[..., start : start + x.shape[-1]]
-        start += x.shape[-1]
-        grid = v_cells.shape[1]
-        part = rearrange(part, "b (y p) (x r) e k -> b y x (p r) k e", y=grid, x=grid)
-        result += _gather(part, v_cells, size)
-    return result
-
-
-def _cells(q, key, value, num_heads: int):
-    """Cells of the coarser grid: q (b y x q e d), key and value (b y x k e d).
-
-    One of q and k is 1: either several queries share a key, or one has several.
-    """
-    grid = min(q.shape[1], key.shape[1])
-    pattern = "b (y p) (x r) (e d) -> b y x (p r) e d"
-    return [rearrange(a, pattern, y=grid, x=grid, e=num_heads) for a in (q, key, value)]
-
-
-def _logits(q, k):
-    """(b y x q e d), (b y x k e d) -> (b y x q k e).
-
-    As a product and a sum, since the matrices of a matmul would be a few cells small.
-    """
-    return jnp.sum(q[:, :, :, :, None] * k[:, :, :, None], axis=-1)
-
-
-def _gather(weights, values, size: int):
-    """(b y x q k e), (b y x k e d) -> (b, size, size, c)."""
-    y = jnp.sum(weights[..., None] * values[:, :, :, None], axis=4)
-    p = size // y.shape[1]
-    return rearrange(y, "b y x (p r) e d -> b (y p) (x r) (e d)", p=p)
-
-
-def _to_grid(logits, size: int):
-    """(b y x q k e) -> (b, size, size, e, k)."""
-    p = size // logits.shape[1]
-    return rearrange(logits, "b y x (p r) k e -> b (y p) (x r) e k", p=p)
+        return {int(layer): refiner(block) for layer, block in self.layer.items()}

@@ -1,0 +1,208 @@
+"""The engine of conversion: one table of rows takes weights in and gives them back.
+
+A table is a tuple of rows.  Patterns name a parameter ("/" between its parts) or a
+key of the file ("." between them); ``{name}`` stands for one run of letters, digits
+and underscores, and means the same on both sides:
+
+    Rule("layers_{i}/qkv/kernel", "layers.{i}.qkv.weight", "o i -> i o")
+
+The *target* drives: every leaf of it is filled by exactly one row, and every key of
+the file is used by one or ignored for a stated reason.  Whatever does not fit is
+reported in one message, and nothing is loaded.  Read backwards, the same table
+writes the file's layout, bit for bit.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import einops
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from styleprompter_jax.errors import StylePrompterError
+
+_SHOWN = 20  # problems of one kind that a report lists by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """``source`` fills ``target``; ``layout`` is an einops pattern, file -> model."""
+
+    target: str
+    source: str
+    layout: str = ""
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        """From the file's layout to the model's."""
+        return einops.rearrange(array, self.layout) if self.layout else array
+
+    def write(self, array: np.ndarray) -> np.ndarray:
+        """From the model's layout to the file's."""
+        there, _, here = self.layout.partition("->")
+        return einops.rearrange(array, f"{here}->{there}") if self.layout else array
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignored:
+    """Keys of the file that the model does without, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Parameters that keep the value they have, since the file knows none, and why."""
+
+    target: str
+    reason: str
+
+
+Row = Rule | Ignored | Kept
+
+
+def prefixed(
+    rows: Iterable[Row], target: str = "", source: str = ""
+) -> tuple[Row, ...]:
+    """The same table for a network that is part of a larger tree or file."""
+
+    def prefix(row):
+        changes = {}
+        if not isinstance(row, Ignored):
+            changes["target"] = target + row.target
+        if not isinstance(row, Kept):
+            changes["source"] = source + row.source
+        return dataclasses.replace(row, **changes)
+
+    return tuple(prefix(row) for row in rows)
+
+
+def read_table(
+    rows: Iterable[Row],
+    source: Mapping[str, np.ndarray],
+    target: Mapping[str, Any],
+    name: str = "the file",
+) -> dict:
+    """Fills a tree from the arrays of a file.
+
+    Args:
+      rows: the table.
+      source: the file's arrays by key.
+      target: nested dict with a shape and a dtype at each leaf, as ``jax.eval_shape``
+        of a module's init gives; values only where a row is ``Kept``.
+      name: what to call the file in a message.
+
+    Returns:
+      The target's tree with NumPy arrays of its shapes and dtypes.
+
+    Raises:
+      StylePrompterError: naming every missing, unexpected, misshapen and not finite
+        entry at once.
+    """
+    leaves = flatten_dict(target, sep="/")
+    problems: dict[str, list[str]] = {}
+    filled, users = {}, {}
+
+    def problem(kind, text):
+        problems.setdefault(kind, []).append(text)
+
+    for path, row, key in _assign(rows, leaves, problem):
+        leaf = leaves[path]
+        if isinstance(row, Kept):
+            filled[path] = leaf
+            continue
+        if key in users:
+            problem("used twice", f"{key} (for {users[key]} and for {path})")
+        users[key] = path
+        if key not in source:
+            problem("missing", f"{key} (for {path}, {_describe(leaf)})")
+            continue
+        array = np.asarray(source[key])
+        try:
+            value = row.read(array)
+        except einops.EinopsError:
+            value = None
+        if value is None or value.shape != leaf.shape:
+            problem(
+                "wrong shape",
+                f"{key} is {_describe(array)}, but {path} is {_describe(leaf)}"
+                + (f" ({row.layout})" if row.layout else ""),
+            )
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            problem("not floating point", f"{key} is {_describe(array)}")
+        else:
+            with np.errstate(over="ignore"):
+                filled[path] = np.array(value, leaf.dtype, order="C")
+            if not np.isfinite(filled[path].astype(np.float32)).all():
+                problem("not finite", f"{key} (for {path})")
+
+    ignored = [_pattern(row.source) for row in rows if isinstance(row, Ignored)]
+    for key in source:
+        if key not in users and not any(p.fullmatch(key) for p in ignored):
+            problem("unexpected", f"{key} {_describe(np.asarray(source[key]))}")
+    _refuse(problems, f"{name} does not fit the model; nothing was loaded")
+    return unflatten_dict(filled, sep="/")
+
+
+def write_table(
+    rows: Iterable[Row], tree: Mapping[str, Any], name: str = "the model"
+) -> dict[str, np.ndarray]:
+    """Arrays of a file by key from a tree: ``read_table`` backwards."""
+    leaves = flatten_dict(tree, sep="/")
+    problems: dict[str, list[str]] = {}
+    arrays = {}
+
+    def problem(kind, text):
+        problems.setdefault(kind, []).append(text)
+
+    for path, row, key in _assign(rows, leaves, problem):
+        if isinstance(row, Kept):
+            problem("without a key", path)
+        elif key in arrays:
+            problem("used twice", f"{key} (again for {path})")
+        else:
+            arrays[key] = np.ascontiguousarray(row.write(np.asarray(leaves[path])))
+    _refuse(problems, f"{name} does not fit the file's layout; nothing was written")
+    return arrays
+
+
+def _assign(rows, leaves, problem):
+    """Yields (path, row, key) for each leaf that exactly one row describes."""
+    candidates = [(_pattern(r.target), r) for r in rows if not isinstance(r, Ignored)]
+    for path in leaves:
+        found = [(m, row) for p, row in candidates if (m := p.fullmatch(path))]
+        if not found:
+            problem("without a rule", path)
+        elif len(found) > 1:
+            problem("with several rules", path)
+        else:
+            ((match, row),) = found
+            key = (
+                row.source.format(**match.groupdict()) if isinstance(row, Rule) else ""
+            )
+            yield path, row, key
+
+
+def _pattern(text):
+    """A pattern with ``{name}`` pieces as a regular expression."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\w+)", re.escape(text)))
+
+
+def _describe(array):
+    return f"{np.dtype(array.dtype).name}{list(array.shape)}"
+
+
+def _refuse(problems, headline):
+    """Raises one error that lists all problems, grouped by kind; none, no error."""
+    if not problems:
+        return
+    lines = []
+    for kind, texts in problems.items():
+        lines.append(f"  {kind} ({len(texts)}):")
+        lines += [f"    {text}" for text in texts[:_SHOWN]]
+        if len(texts) > _SHOWN:
+            lines.append(f"    and {len(texts) - _SHOWN} more")
+    raise StylePrompterError("\n".join([f"{headline}.", *lines]))

@@ -1,0 +1,392 @@
+"""SwinV2 with latent tokens: the encoder of StylePrompter (arXiv 2307.16151).
+
+A SwinV2 transformer (arXiv 2111.09883) reads the image while n *latent tokens* of
+the same image go along: in each block they join the attention of every window, and
+what they gather is summed over the windows.  A small head turns each token into one
+code of W+; the maps of all stages are handed on to SMART.
+
+Axes: b batch, h w space, c channels, k windows of one image, p (and q) cells of one
+window, n (and m) latent tokens, e heads, d channels of one head.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, repeat
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.ops import windows
+
+Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02))
+LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5)
+_SHIFT_MASK = -100.0  # added between cells that were no neighbours before the shift
+
+
+@dataclasses.dataclass(frozen=True)
+class SwinConfig:
+    """Architecture of an encoder; the defaults are SwinV2-T at 256 px.
+
+    Attributes:
+      image_size: pixels a side.
+      patch_size: pixels a side of one cell of the first map.
+      embed_dim: channels of the first stage; each later stage doubles them.
+      depths: blocks in each stage; the map's side halves after all but the last.
+      num_heads: attention heads in each stage.
+      window_size: cells a side of a window; a map no larger than it is one window.
+      num_tokens: latent tokens, one for each W+ code: 2 log2(output size) - 2.
+      head_dim: width of the head's two hidden layers.
+      w_dim: width of a code.
+      mlp_ratio: hidden width of a block's MLP over its channels.
+      drop_path: rate of stochastic depth in the last block, rising from 0.
+      remat: recompute each block in the backward pass, to save memory.
+    """
+
+    image_size: int = 256
+    patch_size: int = 4
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    window_size: int = 16
+    num_tokens: int = 18
+    head_dim: int = 1024
+    w_dim: int = 512
+    mlp_ratio: int = 4
+    drop_path: float = 0.1
+    remat: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "depths", tuple(self.depths))
+        object.__setattr__(self, "num_heads", tuple(self.num_heads))
+        if len(self.depths) != len(self.num_heads):
+            raise StylePrompterError(
+                f"SwinConfig: {len(self.depths)} depths but {len(self.num_heads)} "
+                "num_heads; give one of each a stage."
+            )
+        coarsest = self.patch_size * 2 ** (len(self.depths) - 1)
+        if self.image_size % coarsest:
+            raise StylePrompterError(
+                f"SwinConfig: image_size {self.image_size} is no multiple of "
+                f"{coarsest}, the patch_size doubled after each stage but the last."
+            )
+        for stage, (size, heads) in enumerate(
+            zip(self.map_sizes, self.num_heads, strict=True)
+        ):
+            if size > self.window_size and size % self.window_size:
+                raise StylePrompterError(
+                    f"SwinConfig: the {size}x{size} map of stage {stage} does not "
+                    f"divide into windows of {self.window_size}; change window_size."
+                )
+            if (self.embed_dim << stage) % heads:
+                raise StylePrompterError(
+                    f"SwinConfig: {self.embed_dim << stage} channels of stage {stage} "
+                    f"do not divide into {heads} num_heads."
+                )
+
+    @property
+    def map_sizes(self) -> tuple[int, ...]:
+        """Cells a side of each stage's map."""
+        first = self.image_size // self.patch_size
+        return tuple(first >> stage for stage in range(len(self.depths)))
+
+    @classmethod
+    def variant(cls, name: str, **changes) -> "SwinConfig":
+        """A named SwinV2: "tiny", "small" or "base", with any fields changed."""
+        if name not in VARIANTS:
+            raise StylePrompterError(
+                f"No SwinV2 variant {name!r}; there are {', '.join(VARIANTS)}."
+            )
+        return cls(**{**VARIANTS[name], **changes})
+
+
+VARIANTS = {
+    "tiny": dict(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    "small": dict(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    "base": dict(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+}
+
+
+def normalize(x, scale=1.0):
+    """Unit length along the last axis, times ``scale``; in float32 at least."""
+    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    # Clamping the square keeps the gradient finite at zero.
+    power = jnp.sum(x32**2, axis=-1, keepdims=True)
+    return (x32 * (scale * jax.lax.rsqrt(jnp.maximum(power, 1e-24)))).astype(x.dtype)
+
+
+def attend(*parts):
+    """Softmax attention over keys that lie in several arrays, without joining them.
+
+    Each part is logits (..., q, k) and values (..., k, d); returns (..., q, d).
+    """
+    highest = [jnp.max(logits, axis=-1, keepdims=True) for logits, _ in parts]
+    highest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, highest))
+    weights = [jnp.exp(logits - highest) for logits, _ in parts]
+    total = sum(jnp.sum(w, axis=-1, keepdims=True) for w in weights)
+    values = (v for _, v in parts)
+    return sum(map(_values, weights, values)) / total
+
+
+def _logits(q, k):
+    """(..., q, d), (..., k, d) -> (..., q, k), summed up in float32 at least."""
+    kind = jnp.promote_types(k.dtype, jnp.float32)
+    return jnp.einsum("...qd,...kd->...qk", q, k, preferred_element_type=kind)
+
+
+def _values(weights, v):
+    """(..., q, k), (..., k, d) -> (..., q, d), summed up in float32 at least."""
+    weights = weights.astype(v.dtype)
+    kind = jnp.promote_types(v.dtype, jnp.float32)
+    return jnp.einsum("...qk,...kd->...qd", weights, v, preferred_element_type=kind)
+
+
+class WindowAttention(nn.Module):
+    """Cosine attention inside windows, which the image's latent tokens join.
+
+    In a window, cells and tokens attend to cells and tokens; position bias and shift
+    mask exist between cells only.  The tokens that enter the windows of one image
+    are the same, so their queries, keys and values are computed once.
+    """
+
+    num_heads: int
+    window: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, tokens, regions=None):
+        """x (b, k, p, c), tokens (b, n, c), regions (k, p) of shifted windows or None.
+
+        Returns the same shapes; the tokens' result is the sum over the windows.
+        """
+        num_windows, cells, channels = x.shape[1:]
+        n = tokens.shape[1]
+        qkv = Dense(3 * channels, use_bias=False, dtype=self.dtype, name="qkv")
+        proj = Dense(channels, dtype=self.dtype, name="proj")
+        zeros = nn.initializers.zeros
+        q_bias = self.param("q_bias", zeros, (channels,))
+        v_bias = self.param("v_bias", zeros, (channels,))
+        qkv_bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
+        logit_scale = self.param(
+            "logit_scale", nn.initializers.constant(math.log(10)), (self.num_heads,)
+        )
+        scale = jnp.exp(jnp.minimum(logit_scale, math.log(100)))[:, None, None]
+
+        def project(x):
+            y = qkv(x)
+            y = y + qkv_bias.astype(y.dtype)
+            y = rearrange(y, "b k p (t e d) -> t b k e p d", t=3, e=self.num_heads)
+            return normalize(y[0], scale), normalize(y[1]), y[2]
+
+        q, k, v = project(x)
+        tq, tk, tv = (
+            repeat(y, "b 1 e n d -> b k e n d", k=num_windows)
+            for y in project(tokens[:, None])
+        )
+        q = jnp.concatenate([q, tq], axis=-2)
+        bias = jnp.pad(self.position_bias(regions), ((0, 0), (0, 0), (0, n), (0, 0)))
+        y = attend((_logits(q, k) + bias, v), (_logits(q, tk), tv)).astype(v.dtype)
+        x = proj(rearrange(y[..., :cells, :], "b k e p d -> b k p (e d)"))
+        # The sum of the windows' projections is k times the projection of their mean,
+        # and NOTE(reference): so it counts the projection's bias k times.
+        y = rearrange(y[..., cells:, :].mean(axis=1), "b e n d -> b n (e d)")
+        return x, num_windows * proj(y)
+
+    def position_bias(self, regions):
+        """Bias between cells (1, e, p, p), with the shift's mask (k, e, p, p)."""
+        table = jnp.asarray(windows.log_offsets(self.window), jnp.result_type(float))
+        table = nn.relu(Dense(512, name="cpb_mlp_0")(table))
+        table = Dense(self.num_heads, use_bias=False, name="cpb_mlp_2")(table)
+        table = rearrange(16 * nn.sigmoid(table), "y x e -> e y x")
+        bias = windows.spread_offsets(table)[None]
+        if regions is None:
+            return bias
+        apart = regions[:, None, :, None] != regions[:, None, None, :]
+        return bias + jnp.where(apart, _SHIFT_MASK, 0.0).astype(bias.dtype)
+
+
+class Mlp(nn.Module):
+    """Two layers with the exact GELU between them.  (..., c) -> (..., c)."""
+
+    hidden: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        y = Dense(self.hidden, dtype=self.dtype, name="fc1")(x)
+        y = nn.gelu(y, approximate=False)
+        return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(y)
+
+
+class SwinBlock(nn.Module):
+    """Window attention and MLP, each normalised *after* it ran (SwinV2, section 3.2).
+
+    The norms start at zero, as SwinV2's do, so that every block starts as nothing.
+    """
+
+    num_heads: int
+    window: int
+    shift: int
+    mlp_ratio: int = 4
+    drop_path: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, tokens, deterministic=True):
+        """x (b, h, w, c), tokens (b, n, c) -> the same.
+
+        The tokens share the attention's norm with the cells and skip the MLP.
+        """
+        size, channels = x.shape[1], x.shape[-1]
+        norm = dict(scale_init=nn.initializers.zeros, dtype=self.dtype)
+        norm1 = LayerNorm(name="norm1", **norm)
+        norm2 = LayerNorm(name="norm2", **norm)
+
+        def drop_path(y):
+            axes = tuple(range(1, y.ndim))
+            drop = nn.Dropout(self.drop_path, axes, rng_collection="drop_path")
+            return drop(y, deterministic=deterministic)
+
+        shift, regions = self.shift, None
+        y = x
+        if shift:
+            y = jnp.roll(y, (-shift, -shift), axis=(1, 2))
+            regions = windows.shift_regions(size, self.window, shift)
+        y = windows.window_partition(y, self.window)
+        attention = WindowAttention(
+            self.num_heads, self.window, self.dtype, name="attn"
+        )
+        y, t = attention(y, tokens, regions)
+        y = windows.window_reverse(norm1(y), self.window, size)
+        if shift:
+            y = jnp.roll(y, (shift, shift), axis=(1, 2))
+        x = x + drop_path(y)
+        tokens = tokens + drop_path(norm1(t))
+        mlp = Mlp(self.mlp_ratio * channels, self.dtype, name="mlp")
+        return x + drop_path(norm2(mlp(x))), tokens
+
+
+class PatchMerging(nn.Module):
+    """Halves a map and doubles its channels: (b, h, w, c) -> (b, h/2, w/2, 2c)."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        channels = x.shape[-1]
+        # Rows change fastest: (even, even), (odd row, even column), (even, odd), ...
+        x = rearrange(x, "b (h y) (w x) c -> b h w (x y c)", y=2, x=2)
+        x = Dense(2 * channels, use_bias=False, dtype=self.dtype, name="reduction")(x)
+        return LayerNorm(dtype=self.dtype, name="norm")(x)
+
+
+class PatchEmbed(nn.Module):
+    """One vector a patch: (b, s, s, 3) -> (b, s/patch, s/patch, channels)."""
+
+    channels: int
+    patch: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Conv(
+            self.channels,
+            (self.patch, self.patch),
+            (self.patch, self.patch),
+            padding="VALID",
+            dtype=self.dtype,
+            name="proj",
+        )(images)
+        return LayerNorm(dtype=self.dtype, name="norm")(x)
+
+
+class PredictionHead(nn.Module):
+    """Three layers with tanh between them: (b, n, c) -> (b, n, w_dim)."""
+
+    hidden: int
+    w_dim: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="layers_0")(x))
+        x = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="layers_1")(x))
+        return Dense(self.w_dim, dtype=self.dtype, name="layers_2")(x)
+
+
+class SwinEncoder(nn.Module):
+    """Images to W+ codes and feature maps (StylePrompter, section 3.2).
+
+    Each image has its own latent tokens, so its code depends on nothing else in the
+    batch (the published code mixes the tokens of a batch; for one image both agree).
+    """
+
+    config: SwinConfig
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images, *, deterministic=True):
+        """Encodes images.
+
+        Args:
+          images: (b, s, s, 3) in [-1, 1], s = config.image_size.
+          deterministic: no stochastic depth; else it needs the RNG "drop_path".
+
+        Returns:
+          codes (b, num_tokens, w_dim), to be added to the generator's mean code; and
+          the feature maps (b, h, w, c), coarse to fine: the last stage's output,
+          then the merged output of the stages before it.
+        """
+        cfg = self.config
+        batch = images.shape[0]
+        if images.shape[1:] != (cfg.image_size, cfg.image_size, 3):
+            raise StylePrompterError(
+                f"The encoder reads images of shape (b, {cfg.image_size}, "
+                f"{cfg.image_size}, 3), not {images.shape}; resize them first."
+            )
+        block_type = SwinBlock
+        if cfg.remat:
+            block_type = nn.remat(SwinBlock, static_argnums=(3,))
+        rates = iter(np.linspace(0, cfg.drop_path, sum(cfg.depths)).tolist())
+
+        x = PatchEmbed(cfg.embed_dim, cfg.patch_size, self.dtype, name="patch_embed")(
+            images
+        )
+        bound = math.sqrt(6 / (3 * cfg.patch_size**2 + cfg.embed_dim))
+        tokens = self.param(
+            "latent_tok",
+            lambda key, shape: jax.random.uniform(key, shape, minval=-1) * bound,
+            (cfg.num_tokens, cfg.embed_dim),
+        )
+        tokens = jnp.broadcast_to(tokens, (batch, *tokens.shape)).astype(x.dtype)
+        features = []
+        for i, (depth, size) in enumerate(zip(cfg.depths, cfg.map_sizes, strict=True)):
+            window = min(cfg.window_size, size)
+            for j in range(depth):
+                shifted = j % 2 == 1 and size > window
+                block = block_type(
+                    cfg.num_heads[i],
+                    window,
+                    window // 2 if shifted else 0,
+                    cfg.mlp_ratio,
+                    next(rates),
+                    self.dtype,
+                    name=f"layers_{i}_blocks_{j}",
+                )
+                x, tokens = block(x, tokens, deterministic)
+            if i + 1 < len(cfg.depths):
+                x = PatchMerging(self.dtype, name=f"layers_{i}_downsample")(x)
+                widen = Dense(
+                    x.shape[-1], dtype=self.dtype, name=f"dim_up_layers_{i}_0"
+                )
+                norm = LayerNorm(dtype=self.dtype, name=f"dim_up_layers_{i}_1")
+                tokens = norm(widen(tokens))
+            features.append(x)
+        codes = PredictionHead(
+            cfg.head_dim, cfg.w_dim, self.dtype, name="prediction_head"
+        )(tokens)
+        return codes, tuple(reversed(features))

@@ -1,0 +1,76 @@
+"""Reads the fixtures in tests/data: what the published PyTorch code answered.
+
+``<case>.npz`` holds inputs and outputs.  ``<case>.json`` holds, in place of the
+weights, how to draw them: for each key of the state dict its shape, a mean, a
+standard deviation and a kind, from a generator seeded by the case's seed and the
+CRC-32 of the key.
+"""
+
+import functools
+import json
+import pathlib
+import zlib
+
+import numpy as np
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@functools.cache
+def manifest(case):
+    """The JSON of a case: seed, config, tensors and buffers."""
+    return json.loads((DATA / f"{case}.json").read_text())
+
+
+def arrays(case):
+    """Inputs and outputs of a case, by name."""
+    with np.load(DATA / f"{case}.npz") as file:
+        return dict(file)
+
+
+def normal(seed, *shape):
+    """An input that was too large to keep: standard normal float32."""
+    return np.random.default_rng(int(seed)).standard_normal(shape, np.float32)
+
+
+def state_dict(case, prefix="", buffers=False):
+    """The weights of a case whose keys start with ``prefix``, which is cut off.
+
+    With ``buffers``, also zeros in place of the tables that a real file holds.
+    """
+    recipe = manifest(case)
+    weights = {
+        row[0].removeprefix(prefix): _draw(recipe["seed"], *row)
+        for row in recipe["tensors"]
+        if row[0].startswith(prefix)
+    }
+    if buffers:
+        for key, shape, dtype in recipe["buffers"]:
+            if key.startswith(prefix):
+                weights[key.removeprefix(prefix)] = np.zeros(shape, dtype)
+    return weights
+
+
+def num_parameters(case, prefix=""):
+    """How many numbers the tensors under ``prefix`` hold."""
+    rows = manifest(case)["tensors"]
+    return sum(int(np.prod(row[1])) for row in rows if row[0].startswith(prefix))
+
+
+def relative_error(a, b):
+    """Largest absolute difference over the largest absolute value of ``b``."""
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape, (a.shape, b.shape)
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+def _draw(seed, key, shape, mean, std, kind):
+    if kind == "int":
+        return np.full(shape, int(mean), np.int64)
+    if kind == "const":
+        return np.full(shape, mean, np.float32)
+    generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
+    noise = generator.standard_normal(shape, np.float32)
+    if kind == "abs":
+        noise = np.abs(noise)
+    return np.float32(mean) + np.float32(std) * noise
