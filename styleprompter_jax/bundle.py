@@ -191,7 +191,7 @@ def save_arrays(
     """Writes a nested dict of arrays as safetensors, keys joined by "/"."""
     path = Path(path)
     flat = {
-        key: np.ascontiguousarray(value)
+        key: np.asarray(value, order="C")
         for key, value in flatten_dict(tree, sep="/").items()
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -1,0 +1,89 @@
+"""A tiny model with random weights, which drives the real pipeline in every test."""
+
+import jax
+import numpy as np
+import pytest
+
+from styleprompter_jax import bundle
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+
+TINY = StylePrompterConfig(
+    encoder=SwinConfig(
+        image_size=32,
+        patch_size=2,
+        embed_dim=12,
+        depths=(1, 2, 1, 1),
+        num_heads=(1, 2, 2, 2),
+        window_size=4,
+        num_tokens=8,
+        head_dim=16,
+        w_dim=16,
+    ),
+    smart=SmartConfig(refined_layers=(4,), num_heads=2, ffn_dim=16),
+    generator=GeneratorConfig(
+        image_size=32, channels=(8, 8, 8, 8), z_dim=16, w_dim=16, mapping_layers=2
+    ),
+)
+
+
+def random_variables(config, seed=0):
+    """Variables of a model in which every part makes a difference.
+
+    Drawn here, from the names: compiling `init` would take half a minute.
+    """
+    size = (config.encoder or config.generator).image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    shapes = jax.eval_shape(StylePrompter(config).init, jax.random.key(0), images)
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        *parents, name = (entry.key for entry in path)
+        noise = rng.standard_normal(leaf.shape).astype(np.float32)
+        if name in ("noise_const", "const"):
+            return noise
+        if name == "kernel" and "generator" in parents:
+            return noise * np.float32(100 if "mapping" in parents else 1)
+        if name == "kernel":
+            return noise / np.sqrt(np.float32(np.prod(leaf.shape[:-1])))
+        one = name in ("scale", "logit_scale") or "affine" in parents
+        return np.float32(one) + np.float32(0.2) * noise
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def random_directions(seed=0):
+    """Two directions of the tiny model, one for each shape."""
+    rng = np.random.default_rng(seed)
+    return {
+        "smile": Direction(rng.standard_normal(16), range=(-2, 2), origin="a test"),
+        "hat": Direction(rng.standard_normal((8, 16)), layers=(2, 3)),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_variables():
+    """Variables of TINY; not to be changed in place."""
+    return random_variables(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory, tiny_variables):
+    """A model folder of TINY with two directions."""
+    return bundle.save_model(
+        tmp_path_factory.mktemp("models") / "tiny",
+        TINY,
+        tiny_variables,
+        directions=random_directions(),
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Keeps the command line's compilation cache out of the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

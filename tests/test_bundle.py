@@ -1,0 +1,181 @@
+"""Model folders: what is written comes back, and what is damaged is refused."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from conftest import TINY, random_directions, random_variables
+
+from styleprompter_jax import bundle
+from styleprompter_jax.errors import StylePrompterError
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_folder):
+    """A copy to be damaged."""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+def assert_equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_round_trip(tiny_folder, tiny_variables):
+    config, variables, directions = bundle.load_model(tiny_folder)
+    assert config == TINY
+    assert_equal(variables, tiny_variables)
+    expected = random_directions()
+    assert directions.keys() == expected.keys()
+    for name, direction in directions.items():
+        for field in dataclasses.fields(direction):
+            a, b = (getattr(d, field.name) for d in (direction, expected[name]))
+            np.testing.assert_array_equal(a, b)
+    keys = bundle.load_arrays(tiny_folder / bundle.MODEL)
+    assert keys.keys() == {"encoder", "smart", "generator", "latent_avg"}
+    assert "noise_const" in keys["generator"]["synthesis"]["b4"]["conv1"]
+
+
+def test_half_precision(tmp_path, tiny_folder, tiny_variables):
+    path = bundle.save_model(tmp_path / "half", TINY, tiny_variables, dtype="float16")
+    _, variables, directions = bundle.load_model(path)
+    assert directions == {}
+    halved = jax.tree.map(lambda a: a.astype(np.float16), tiny_variables)
+    assert_equal(variables, jax.tree.map(lambda a: a.astype(np.float32), halved))
+    size = (path / bundle.MODEL).stat().st_size
+    assert size < 0.8 * (tiny_folder / bundle.MODEL).stat().st_size
+    tiny_variables = jax.tree.map(lambda a: a * 1e6, tiny_variables)
+    with pytest.raises(StylePrompterError, match="float16"):
+        bundle.save_model(tmp_path / "big", TINY, tiny_variables, dtype="float16")
+    assert not (tmp_path / "big").exists()
+
+
+def test_a_model_may_lack_parts(tmp_path):
+    for missing in (dict(smart=None), dict(smart=None, encoder=None)):
+        config = dataclasses.replace(TINY, **missing)
+        variables = random_variables(config)
+        path = bundle.save_model(tmp_path / "model", config, variables)
+        assert bundle.load_model(path)[0] == config
+        assert_equal(bundle.load_model(path)[1], variables)
+
+
+def test_every_problem_in_one_report(folder):
+    arrays = bundle._load_flat(folder / bundle.MODEL)
+    arrays["encoder/extra/kernel"] = arrays.pop("encoder/latent_tok")
+    arrays["latent_avg"] = arrays["latent_avg"][:-1]
+    kernel = "generator/synthesis/b8/conv0/kernel"
+    arrays[kernel] = np.full_like(arrays[kernel], np.inf)
+    noise = "generator/synthesis/b8/conv0/noise_const"
+    arrays[noise] = arrays[noise].astype(np.int32)
+    bundle.save_arrays(folder / bundle.MODEL, arrays)
+    change_config(folder, lambda config: config.pop("sha256"))
+    with pytest.raises(StylePrompterError) as error:
+        bundle.load_model(folder)
+    text = str(error.value)
+    assert str(folder / bundle.MODEL) in text
+    for line in (
+        "missing (1):\n    encoder/latent_tok [8, 12]",
+        "unexpected (1):\n    encoder/extra/kernel",
+        "latent_avg is [15], but the model's is [16]",
+        f"not finite (1):\n    {kernel}",
+        f"not floating point (1):\n    {noise}",
+    ):
+        assert line in text
+
+
+def change_config(folder, change):
+    config = json.loads((folder / bundle.CONFIG).read_text())
+    change(config)
+    (folder / bundle.CONFIG).write_text(json.dumps(config))
+
+
+def test_damaged_files(folder):
+    whole = (folder / bundle.MODEL).read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged, match in (
+        (bytes(flipped), r"model.safetensors is not the file"),
+        (whole[:-100], r"model.safetensors cannot be read"),
+        (b"", r"model.safetensors cannot be read"),
+    ):
+        (folder / bundle.MODEL).write_bytes(damaged)
+        with pytest.raises(StylePrompterError, match=match):
+            bundle.load_model(folder)
+    (folder / bundle.MODEL).unlink()
+    with pytest.raises(StylePrompterError, match=r"no file .*model.safetensors"):
+        bundle.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda c: c.update(colour=1), "unknown key 'colour'"),
+        (lambda c: c["encoder"].update(depth=1), "unknown key 'depth'"),
+        (lambda c: c["generator"].update(image_size=33), "33"),
+        (lambda c: c["generator"].update(channels=8), "does not describe a model"),
+        (lambda c: c.update(generator=None), "does not describe a model"),
+        (lambda c: c.update(version=2), "version 2"),
+        (lambda c: c.pop("version"), "no model configuration"),
+    ],
+)
+def test_wrong_configs(folder, change, match):
+    change_config(folder, change)
+    with pytest.raises(StylePrompterError, match=rf"config\.json.*{match}"):
+        bundle.load_model(folder)
+
+
+def test_which_model_a_name_means(tmp_path, tiny_folder, monkeypatch):
+    monkeypatch.setattr(bundle, "BUNDLED", tiny_folder.parent)
+    monkeypatch.chdir(tmp_path)
+    assert bundle.find_model("tiny") == tiny_folder
+    shutil.copytree(tiny_folder, "tiny")
+    assert bundle.find_model("tiny").absolute() == tmp_path / "tiny"
+    with pytest.raises(StylePrompterError, match=r"folder gone; bundled models: tiny"):
+        bundle.find_model("gone")
+    with pytest.raises(StylePrompterError, match=r"x/tiny"):
+        bundle.find_model("x/tiny")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StylePrompterError, match=r"empty is no model folder"):
+        bundle.find_model("empty")
+
+
+def test_replacing_a_folder(folder, tiny_variables):
+    (folder / "notes.txt").write_text("mine")
+    bundle.save_arrays(folder / bundle.DISCRIMINATOR, {"a": {"b": np.zeros(2)}})
+    doubled = jax.tree.map(lambda a: 2 * a, tiny_variables)
+    bundle.save_model(folder, TINY, doubled)
+    assert_equal(bundle.load_model(folder)[1], doubled)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "notes.txt"}
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_nothing_is_written_for_a_bad_model(tmp_path, tiny_variables):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "photo.png").write_text("")
+    with pytest.raises(StylePrompterError, match="no model folder"):
+        bundle.save_model(taken, TINY, tiny_variables)
+    broken = jax.tree.map(lambda a: a * np.float32(np.nan), tiny_variables)
+    with pytest.raises(StylePrompterError, match="not finite"):
+        bundle.save_model(tmp_path / "new", TINY, broken)
+    with pytest.raises(StylePrompterError, match="float32"):
+        bundle.save_model(tmp_path / "new", TINY, tiny_variables, dtype="int8")
+    assert list(tmp_path.rglob("*")) == [taken, taken / "photo.png"]
+
+
+def test_damaged_directions(folder):
+    bundle.save_arrays(folder / bundle.DIRECTIONS, {"smile": np.zeros(16)})
+    with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):
+        bundle.load_model(folder)
+
+
+def test_arrays_are_nested_by_their_keys(tmp_path):
+    tree = {"a": {"b": np.arange(3.0), "c": np.float32(1)}, "d": np.ones((2, 1))}
+    bundle.save_arrays(tmp_path / "x.safetensors", tree)
+    assert_equal(bundle.load_arrays(tmp_path / "x.safetensors"), tree)
+    with pytest.raises(StylePrompterError, match="cannot be written"):
+        bundle.save_arrays(tmp_path / "gone" / "x.safetensors", tree)

@@ -1,0 +1,106 @@
+"""Directions: reading them from files, and finding them from labels."""
+
+import numpy as np
+import pytest
+
+from styleprompter_jax.editing.directions import (
+    Direction,
+    directions_from_labels,
+    find_direction,
+    read_direction,
+)
+from styleprompter_jax.errors import StylePrompterError
+
+N, W_DIM = 4, 6
+FLAT = np.arange(N * W_DIM, dtype=np.float64)
+
+
+@pytest.mark.parametrize("shape", [(W_DIM,), (1, W_DIM), (N, W_DIM), (1, N * W_DIM)])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_files_of_every_layout(tmp_path, shape, suffix):
+    array = FLAT[: np.prod(shape)].reshape(shape)
+    path = tmp_path / f"smile.{suffix}"
+    (np.save if suffix == "npy" else np.savez)(path, array)
+    name, direction = find_direction(path, {}, N, W_DIM)
+    assert name == "smile" and direction.vector.dtype == np.float32
+    expected = (W_DIM,) if array.size == W_DIM else (N, W_DIM)
+    assert direction.vector.shape == expected
+    np.testing.assert_array_equal(direction.vector.ravel(), array.ravel())
+
+
+def test_bad_files_are_named(tmp_path):
+    def check(name, match):
+        with pytest.raises(StylePrompterError, match=rf"{name}.*{match}"):
+            read_direction(tmp_path / name, N, W_DIM)
+
+    np.save(tmp_path / "shape.npy", np.zeros(5))
+    check("shape.npy", r"\[5\].*\[6\], \[4, 6\] or \[1, 24\]")
+    np.save(tmp_path / "nan.npy", np.full(W_DIM, np.nan))
+    check("nan.npy", "NaN")
+    np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
+    check("pickle.npy", "cannot be read as a direction")
+    np.savez(tmp_path / "two.npz", a=FLAT, b=FLAT)
+    check("two.npz", "holds a, b")
+    (tmp_path / "text.npy").write_text("hello")
+    check("text.npy", "cannot be read as a direction")
+    check("gone.npy", "")
+    check("boundary.pt", "convert")
+
+
+def test_names_of_the_model():
+    smile = Direction(FLAT[:W_DIM])
+    assert find_direction("smile", {"smile": smile}, N, W_DIM) == ("smile", smile)
+    with pytest.raises(StylePrompterError, match=r"no direction 'smil'.*knows smile"):
+        find_direction("smil", {"smile": smile}, N, W_DIM)
+
+
+def test_confounded_attributes_are_told_apart():
+    rng = np.random.default_rng(0)
+    m = 2000
+    glasses = rng.random(m) < 0.4
+    # Most who wear glasses have a beard, and hardly anybody else.
+    beard = rng.random(m) < np.where(glasses, 0.85, 0.1)
+    colors = np.array(["black", "blond", "red"])
+    # Beards are mostly red; hair that nobody sees has no colour.
+    weights = np.where(beard[:, None], [0.1, 0.1, 0.8], [0.5, 0.4, 0.1])
+    color = (rng.random((m, 1)) > weights.cumsum(1)).sum(1)
+    unseen = rng.random(m) < 0.1
+    truth = {k: rng.standard_normal((N, W_DIM)) for k in ("glasses", "beard")}
+    of_color = rng.standard_normal((3, N, W_DIM))
+    codes = (
+        glasses[:, None, None] * truth["glasses"]
+        + beard[:, None, None] * truth["beard"]
+        + np.where(unseen[:, None, None], 0, of_color[color])
+        + 0.5 * rng.standard_normal((m, N, W_DIM))
+    )
+    labels = {
+        "glasses": glasses,
+        "beard": beard.astype(np.uint8),
+        "hair": np.where(unseen, "", colors[color]),
+    }
+    found = directions_from_labels(codes, labels)
+    assert list(found) == ["glasses", "beard", "hair_black", "hair_blond", "hair_red"]
+    truth |= {
+        f"hair_{name}": of_color[k] - np.delete(of_color, k, 0).mean(0)
+        for k, name in enumerate(colors)
+    }
+    for name, direction in found.items():
+        assert direction.vector.shape == (N, W_DIM)
+        assert np.abs(direction.vector - truth[name]).max() < 0.2, name
+    # The plain difference of means would take part of the beard for glasses.
+    naive = codes[glasses].mean(0) - codes[~glasses].mean(0)
+    assert np.abs(naive - truth["glasses"]).max() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        ({"smile": np.ones(8, bool)}, "'smile' is not on in some"),
+        ({"hair": np.full(8, "red")}, "'hair' has fewer than two"),
+        ({"smile": np.ones(7, bool)}, r"'smile' are \[7\]"),
+        ({k: np.arange(8) < 4 for k in ("smile", "beard")}, "smile, beard apart"),
+    ],
+)
+def test_labels_that_say_nothing(labels, match):
+    with pytest.raises(StylePrompterError, match=match):
+        directions_from_labels(np.zeros((8, N, W_DIM)), labels)
