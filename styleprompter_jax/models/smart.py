@@ -70,7 +70,7 @@ def retrieve(query, keys_values, num_heads, attention="linear"):
     """
     size = query.shape[1]
     query = _heads(query, num_heads)
-    grids, logits, values = [], [], []
+    blocks, weights, values = [], [], []  # block: queries a side of a grid cell
     for kv in keys_values:
         side = kv.shape[1]
         grid = min(size, side)
@@ -79,32 +79,29 @@ def retrieve(query, keys_values, num_heads, attention="linear"):
                 f"SMART: a map of {size} cells a side cannot attend to one of {side}; "
                 "one must be a multiple of the other."
             )
-        k, v = (
-            window_partition(_heads(y, num_heads), side // grid)
-            for y in jnp.split(kv, 2, axis=-1)
-        )
+        k, v = jnp.split(window_partition(kv, side // grid), 2, axis=-1)
         q = window_partition(query, size // grid)
-        grids.append(grid)
-        logits.append(jnp.einsum("bkped,bkjed->bkpje", q, k))
-        values.append(v)
+        blocks.append(size // grid)
+        weights.append(jnp.einsum("bkped,bkjed->bkpje", q, _heads(k, num_heads)))
+        values.append(_heads(v, num_heads))
+    # NOTE(reference): the published code has neither softmax nor 1/sqrt(d).
     if attention == "softmax":
         # Only here do the maps know of each other: line up all keys of a query.
-        joint = [
-            window_reverse(y, size // grid, size)
-            for y, grid in zip(logits, grids, strict=True)
+        keys = [
+            window_reverse(w, block, size)
+            for w, block in zip(weights, blocks, strict=True)
         ]
-        ends = np.cumsum([y.shape[3] for y in joint])[:-1]
-        joint = jnp.concatenate(joint, axis=3) / math.sqrt(query.shape[-1])
-        joint = jnp.split(nn.softmax(joint, axis=3), ends, axis=3)
-        logits = [
-            window_partition(y, size // grid)
-            for y, grid in zip(joint, grids, strict=True)
+        ends = np.cumsum([k.shape[3] for k in keys])[:-1]
+        keys = jnp.concatenate(keys, axis=3) / math.sqrt(query.shape[-1])
+        keys = jnp.split(nn.softmax(keys, axis=3), ends, axis=3)
+        weights = [
+            window_partition(k, block) for k, block in zip(keys, blocks, strict=True)
         ]
-    retrieved = [
-        window_reverse(jnp.einsum("bkpje,bkjed->bkped", w, v), size // grid, size)
-        for w, v, grid in zip(logits, values, grids, strict=True)
-    ]
-    return rearrange(sum(retrieved), "b h w e d -> b h w (e d)")
+    retrieved = sum(
+        window_reverse(jnp.einsum("bkpje,bkjed->bkped", w, v), block, size)
+        for w, v, block in zip(weights, values, blocks, strict=True)
+    )
+    return rearrange(retrieved, "b h w e d -> b h w (e d)")
 
 
 def _heads(x, num_heads):
@@ -174,10 +171,6 @@ class Smart(nn.Module):
             for layer in self.config.refined_layers
         }
 
-    def __call__(self, features, beta=(1.0, 1.0), deterministic=True):
-        """What the generator's synthesis takes: from layer to a function of its map."""
-
-        def refiner(block):
-            return lambda x: block(x, features, beta, deterministic)
-
-        return {int(layer): refiner(block) for layer, block in self.layer.items()}
+    def __call__(self, layer, x, features, beta=(1.0, 1.0), deterministic=True):
+        """Refines the map of one layer; the other arguments as in `SmartBlock`."""
+        return self.layer[str(layer)](x, features, beta, deterministic)
