@@ -1,0 +1,170 @@
+"""`make quickstart`: trains for four minutes, then inverts and edits unseen faces.
+
+    python -m styleprompter_jax.demo
+
+An encoder and SMART are trained from the bundled generator. They and the bundled
+encoder and SMART invert the test split, and runs/quickstart/ gets a sheet of pictures
+and a table of numbers. A run before this one is replaced.
+"""
+
+import importlib
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from styleprompter_jax.data.loader import eval_batches
+from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.evaluation.evaluate import evaluate
+from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.pipeline import load
+from styleprompter_jax.training.loop import train
+
+FOLDER = Path("runs/quickstart")
+# Steps that two cores do in the time; a slower machine stops at the time.
+STEPS = {"encoder": 600, "smart": 400}
+SECONDS = {"encoder": 150, "smart": 90}
+
+FACES = 6
+BATCH = 50
+# A title, a direction, and the label that tells which faces have it already.
+EDITS = [
+    ("smile", "smile", "smile"),
+    ("glasses", "glasses", "glasses"),
+    ("beard", "beard", "beard"),
+    ("red hair", "hair_color_red", None),
+]
+
+
+def main() -> int:
+    """The whole demonstration; returns the exit status."""
+    logging.set_verbosity(logging.WARNING)
+    try:
+        run(FOLDER, {stage: quickstart_config(stage) for stage in STEPS})
+    except StylePrompterError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def quickstart_config(stage: str):
+    """configs/avatars_STAGE.py, cut down to minutes."""
+    try:
+        config = importlib.import_module(f"configs.avatars_{stage}").get_config()
+    except ImportError as error:
+        raise StylePrompterError(
+            "The configs are not here: run `make quickstart` in a clone of the project."
+        ) from error
+    config.total_steps = STEPS[stage]
+    config.eval_every = config.checkpoint_every = config.total_steps
+    config.optimizer.warmup_steps = min(50, config.total_steps // 10)
+    return config
+
+
+def run(folder: Path, configs, reference: str | Path = "avatars64") -> None:
+    """Trains, inverts, edits; writes sheet.png and table.md.
+
+    Args:
+        folder: where to; its encoder/ and smart/ are trained anew.
+        configs: the config of stage "encoder" and of stage "smart", by stage.
+        reference: the model whose generator is trained against and whose directions
+            are used; compared with what was trained.
+    """
+    data = configs["encoder"].data
+    print("Data set: the avatars, drawn on the first run.", flush=True)
+    source = make_source(data, "test")
+    bundled = load(reference)
+
+    start, steps, trained = time.perf_counter(), {}, reference
+    for stage, config in configs.items():
+        print(f"\nTraining: stage {stage!r}, {SECONDS[stage]} seconds at most.")
+        config.init_from = str(trained)
+        workdir = folder / stage
+        shutil.rmtree(workdir, ignore_errors=True)
+        trained = train(config, workdir, time_limit=SECONDS[stage])
+        steps[stage] = _last_step(workdir)
+    minutes = (time.perf_counter() - start) / 60
+    models = {"trained here": load(trained), Path(reference).name: bundled}
+
+    print(f"\nInverting {len(source)} faces of the test split.", flush=True)
+    results = {
+        name: evaluate(
+            model,
+            tqdm(
+                eval_batches(source, batch_size=BATCH, image_size=data.image_size),
+                total=-(-len(source) // BATCH),
+                desc=name,
+                unit="batch",
+            ),
+        )
+        for name, model in models.items()
+    }
+    faces = choose_faces(source, data.image_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = folder / "sheet.png"
+    write_image(make_sheet(models, bundled.directions, faces), pictures)
+    table = make_table(results)
+    note = (
+        f"{len(source)} faces of the test split, {data.image_size} px; MSE on the "
+        f"[-1, 1] scale. Trained here: {steps['encoder']} steps of the encoder and "
+        f"{steps['smart']} of SMART, {minutes:.1f} minutes.\n"
+    )
+    (folder / "table.md").write_text(f"{table}\n{note}")
+    print(f"\n{table}\n{note}\nPictures: {pictures}\nTable: {folder / 'table.md'}")
+
+
+def choose_faces(source, image_size: int) -> dict[str, np.ndarray]:
+    """The first faces of which all edits can be seen: with hair, and not red."""
+    bald = source.features["hair"].names.index("bald")
+    red = source.features["hair_color"].names.index("red")
+    for batch in eval_batches(source, batch_size=BATCH, image_size=image_size):
+        seen = (batch["hair"] != bald) & (batch["hair_color"] != red)
+        return {key: value[seen][:FACES] for key, value in batch.items()}
+
+
+def make_sheet(models, directions, faces) -> np.ndarray:
+    """A row for each face and model: input, both inversions, and the edits.
+
+    An edit gives a face what it has not, and takes from it what it has.
+    """
+    images, columns, titles = faces["image"], {}, ["input", "W+", "refined"]
+    edits = [edit for edit in EDITS if edit[1] in directions]
+    for name, model in models.items():
+        latents = model.encode(images)
+        made = [model.decode(latents, refine=False), model.decode(latents)]
+        for _, direction, label in edits:
+            strength = 1.0 if label is None else np.where(faces[label], -1.0, 1.0)
+            edited = latents.edit(directions[direction], strength)
+            made.append(model.decode(edited))
+        columns[name] = [images, *map(np.asarray, made)]
+    titles += [f"± {title}" if label else title for title, _, label in edits]
+    rows, row_titles = [], []
+    for k in range(len(images)):
+        for name in models:
+            rows.append([column[k] for column in columns[name]])
+            row_titles.append(name)
+    return sheet(rows, titles, row_titles)
+
+
+def make_table(results) -> str:
+    """Markdown from the results of `evaluate` by model."""
+    lines = ["| model | image from | MSE | PSNR (dB) | SSIM |", "|---|---|---|---|---|"]
+    for name, result in results.items():
+        for part, title in (("w_plus", "W+"), ("refined", "W+ and SMART")):
+            mse, psnr, ssim = (result[part][key] for key in ("mse", "psnr", "ssim"))
+            lines.append(f"| {name} | {title} | {mse:.4f} | {psnr:.2f} | {ssim:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _last_step(workdir: Path) -> int:
+    return json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The demonstration, from tiny configs to its sheet and table."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import tiny
+from styleprompter_jax import demo
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import sheet
+from styleprompter_jax.pipeline import load
+
+
+@pytest.mark.slow
+def test_trains_inverts_edits_and_shows(tiny_folder, tmp_path, capsys):
+    configs = {stage: tiny.get_config(stage) for stage in ("encoder", "smart")}
+    for config in configs.values():
+        config.data.path = str(tmp_path / "data")
+    # A run before this one does not matter, whatever its config.
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "config.json").write_text('{"stage": "generator"}')
+
+    demo.run(tmp_path, configs, tiny_folder)
+    text = (tmp_path / "table.md").read_text()
+    assert text.count("| trained here |") == text.count("| tiny |") == 2
+    assert "8 steps of the encoder and 8 of SMART" in text
+    printed = capsys.readouterr().out
+    assert text in printed
+    assert f"Pictures: {tmp_path / 'sheet.png'}" in printed
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.width > 4 * 128  # input, W+, refined, and the edit "smile"
+        assert image.height > 2 * 128
+
+
+def test_an_edit_gives_what_a_face_lacks_and_takes_what_it_has(tiny_folder):
+    model = load(tiny_folder)
+    images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    faces = {"image": images, "smile": np.array([True, False])}
+    found = demo.make_sheet({"a": model}, model.directions, faces)
+
+    latents = model.encode(images)
+    edited = latents.edit(model.directions["smile"], np.array([-1.0, 1.0]))
+    decoded = (
+        model.decode(latents, refine=False),
+        model.decode(latents),
+        model.decode(edited),
+    )
+    rows = list(zip(images, *map(np.asarray, decoded), strict=True))
+    expected = sheet(rows, ["input", "W+", "refined", "± smile"], ["a", "a"])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_table():
+    result = {"mse": 0.01234, "psnr": 20.256, "ssim": 0.8765}
+    table = demo.make_table({"a": {"w_plus": result, "refined": result}})
+    assert table.splitlines()[2:] == [
+        "| a | W+ | 0.0123 | 20.26 | 0.876 |",
+        "| a | W+ and SMART | 0.0123 | 20.26 | 0.876 |",
+    ]
+
+
+def test_an_error_is_one_sentence(monkeypatch, capsys):
+    def fail(*_):
+        raise StylePrompterError("There is no data set.")
+
+    monkeypatch.setattr(demo, "run", fail)
+    assert demo.main() == 1
+    assert capsys.readouterr().err == "Error: There is no data set.\n"
+
+
+@pytest.mark.parametrize("stage", demo.STEPS)
+def test_the_configs_fit_into_minutes(stage):
+    config = demo.quickstart_config(stage)
+    assert config.stage == stage
+    assert config.optimizer.warmup_steps < config.total_steps == config.eval_every
