@@ -1,1 +1,33 @@
-"""StylePrompter in JAX: StyleGAN inversion, editing and training."""
+"""StylePrompter in JAX: invert images into StyleGAN2, and edit them.
+
+import styleprompter_jax as sp
+
+model = sp.load("avatars64")
+y, latents = model.invert(sp.read_images(paths, model.image_size))
+"""
+
+import importlib
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.version import __version__
+
+_LAZY = {
+    "load": "pipeline",
+    "StylePrompter": "pipeline",
+    "Latents": "latents",
+    "read_images": "images.files",
+    "write_images": "images.files",
+}
+
+__all__ = ["StylePrompterError", "__version__", *_LAZY]
+
+
+def __getattr__(name):
+    # JAX takes a second to import, and `styleprompter --help` does without.
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -131,7 +131,7 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             w_plus = file["w_plus"].astype(np.float32)
             batch, _, _ = w_plus.shape
             count = sum(key.startswith("features_") for key in file.files)

@@ -14,10 +14,10 @@ from styleprompter_jax.models.swin import SwinConfig
 TINY = StylePrompterConfig(
     encoder=SwinConfig(
         image_size=32,
-        patch_size=2,
-        embed_dim=12,
-        depths=(1, 2, 1, 1),
-        num_heads=(1, 2, 2, 2),
+        patch_size=4,
+        embed_dim=8,
+        depths=(2, 1),
+        num_heads=(1, 2),
         window_size=4,
         num_tokens=8,
         head_dim=16,
@@ -79,6 +79,14 @@ def tiny_folder(tmp_path_factory, tiny_variables):
         tiny_variables,
         directions=random_directions(),
     )
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """For tests that compile more than they compute: half the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -77,7 +77,7 @@ def test_every_problem_in_one_report(folder):
     text = str(error.value)
     assert str(folder / bundle.MODEL) in text
     for line in (
-        "missing (1):\n    encoder/latent_tok [8, 12]",
+        "missing (1):\n    encoder/latent_tok [8, 8]",
         "unexpected (1):\n    encoder/extra/kernel",
         "latent_avg is [15], but the model's is [16]",
         f"not finite (1):\n    {kernel}",

@@ -88,14 +88,12 @@ def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direc
             "first."
         )
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            array = loaded
-        else:
-            with loaded:
-                if len(loaded.files) != 1:
-                    raise ValueError(f"it holds {', '.join(loaded.files) or 'nothing'}")
-                array = loaded[loaded.files[0]]
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                if len(array.files) != 1:
+                    raise ValueError(f"it holds {', '.join(array.files) or 'nothing'}")
+                array = array[array.files[0]]
         array = array.astype(np.float32)
     except FileNotFoundError as error:
         raise StylePrompterError(f"There is no file {path}.") from error

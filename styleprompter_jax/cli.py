@@ -1,0 +1,214 @@
+"""The command line: which commands there are, and what each takes.
+
+What a command does is in `commands/NAME.py`, imported when it is called: `--help`
+must not wait for JAX.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.version import __version__
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0; or 1 after a StylePrompterError, printed on stderr. A wrong call raises
+        SystemExit with 2, as argparse does.
+    """
+    args = make_parser().parse_args(argv)
+    try:
+        _use_compilation_cache()
+        importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
+    except StylePrompterError as error:
+        if args.traceback:
+            traceback.print_exc()
+        else:
+            print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="styleprompter",
+        description="Inverts images into StyleGAN2, and edits them.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, arguments, summary):
+        command = commands.add_parser(name, help=summary, description=summary)
+        arguments(command)
+        command.add_argument(
+            "--traceback", action="store_true", help="show where an error arose"
+        )
+
+    add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
+    add("edit", _edit, "Moves images along directions, one picture for each strength.")
+    add("directions", _directions, "Finds directions, and keeps them with a model.")
+    return parser
+
+
+def _invert(parser):
+    _model(parser)
+    _input(parser, required=True)
+    _output(parser)
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="keep SMART's feature maps in the latents too, for `edit --latents`",
+    )
+    _decoding(parser)
+
+
+def _edit(parser):
+    _model(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    _input(source)
+    source.add_argument(
+        "--latents", metavar="FILE", help="latents that `invert` wrote, for --input"
+    )
+    _output(parser)
+    parser.add_argument(
+        "--direction",
+        nargs="+",
+        required=True,
+        metavar="D",
+        help="a name known to the model; or an .npy or .npz of [w_dim], [n, w_dim] or "
+        "[1, n * w_dim]",
+    )
+    parser.add_argument(
+        "--strength",
+        nargs="+",
+        type=_number,
+        metavar="S",
+        help="how far along (default: both ends of the direction's range, and 0)",
+    )
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        type=int,
+        metavar="K",
+        help="indices of the W+ codes to change (default: the direction's)",
+    )
+    _decoding(parser)
+
+
+def _directions(parser):
+    _model(parser)
+    parser.add_argument(
+        "--method",
+        choices=["labels"],
+        required=True,
+        help="labels: regression of the codes of labelled images on all attributes",
+    )
+    parser.add_argument(
+        "--data",
+        default="avatars",
+        help='labelled images: "avatars" (default), or a size of them: "avatars/128"',
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
+    )
+    parser.add_argument(
+        "--count", type=_positive, default=2000, help="images to use (default: 2000)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="a copy of the model to keep them with (default: the model itself)",
+    )
+    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N")
+
+
+def _model(parser):
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="M",
+        help="a model folder, or the name of a bundled model",
+    )
+
+
+def _input(parser, **options):
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="pictures: files, folders (searched recursively) or globs",
+        **options,
+    )
+
+
+def _output(parser):
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for the results"
+    )
+
+
+def _decoding(parser):
+    """What all commands take that turn pictures into pictures."""
+    parser.add_argument(
+        "--beta",
+        nargs=2,
+        type=_number,
+        default=(1.0, 1.0),
+        metavar=("B1", "B2"),
+        help="weights of SMART's retrieval and feed-forward part (default: 1 1)",
+    )
+    parser.add_argument(
+        "--no-refine",
+        dest="refine",
+        action="store_false",
+        help="leave SMART out: W+ alone",
+    )
+    parser.add_argument(
+        "--noise-mode",
+        choices=["const", "random", "none"],
+        default="const",
+        help="the generator's noise: stored, drawn from --seed, or none",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="for --noise-mode random")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=16, metavar="N", help="(default: 16)"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out pictures that cannot be read, instead of stopping",
+    )
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _number(text):
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
+def _use_compilation_cache():
+    """Keeps what XLA compiled for the next call, in the user's cache folder."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(root) / "styleprompter_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,0 +1,1 @@
+"""What each command of `styleprompter` does: one module a command, with `run`."""

@@ -1,0 +1,131 @@
+"""What the commands share: the pictures that go in, in batches, and what comes out."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import list_images, output_paths, read_image
+from styleprompter_jax.images.files import read_images as read_batch
+
+SHOWN = 8  # pictures on a sheet
+
+
+def find_pictures(
+    inputs: Sequence[str], output: str, skip_bad: bool
+) -> tuple[list[Path], list[Path], int]:
+    """The pictures to work on, and where each one's result goes.
+
+    Every picture is read once here, so that a bad one is known before anything is
+    written.
+
+    Args:
+        inputs: files, folders and globs.
+        output: the folder of the results.
+        skip_bad: report pictures that cannot be read on stderr, and go on.
+
+    Returns:
+        The pictures, the .png for each, and how many were left out.
+
+    Raises:
+        StylePrompterError: if there are none, one cannot be read, or a result would
+            overwrite a picture or another result.
+    """
+    paths = list(dict.fromkeys(path for entry in inputs for path in list_images(entry)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = list(pool.map(_problem, paths))
+    bad = [problem for problem in problems if problem]
+    if bad and not skip_bad:
+        hint = "--skip-bad leaves out what cannot be read."
+        raise StylePrompterError("\n".join([*bad, hint]))
+    for problem in bad:
+        print(f"Skipped: {problem}", file=sys.stderr)
+    paths = [path for path, bad in zip(paths, problems, strict=True) if not bad]
+    if not paths:
+        raise StylePrompterError("None of the pictures can be read.")
+    check_output(output)
+    results = output_paths(paths, output)
+    if len(set(results)) < len(results):
+        twice = next(path for path in results if results.count(path) > 1)
+        raise StylePrompterError(
+            f"Two pictures would both become {twice}: rename one of them."
+        )
+    sources = {path.resolve() for path in paths}
+    for result in results:
+        if result.resolve() in sources:
+            raise StylePrompterError(
+                f"{result} would be overwritten by its own inversion: choose another "
+                "--output."
+            )
+    return paths, results, len(bad)
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        read_image(path)
+    except StylePrompterError as error:
+        return str(error)
+    return None
+
+
+def check_output(folder: str | os.PathLike) -> None:
+    """Refuses an output folder that is a file."""
+    for place in (Path(folder), *Path(folder).parents):
+        if place.exists():
+            if not place.is_dir():
+                raise StylePrompterError(f"{place} is a file: choose another --output.")
+            return
+
+
+def batches(count: int, batch_size: int) -> Iterator[slice]:
+    """Slices of at most batch_size that cover 0 ... count - 1."""
+    for start in range(0, count, batch_size):
+        yield slice(start, min(start + batch_size, count))
+
+
+def read_padded(paths: Sequence[Path], size: int, batch_size: int) -> np.ndarray:
+    """Pictures, the last one repeated up to the one shape that is compiled."""
+    return pad(read_batch(paths, size), batch_size)
+
+
+def pad(tree, batch_size: int):
+    """Arrays with their last row repeated until they have batch_size rows."""
+
+    def pad_one(array):
+        missing = batch_size - len(array)
+        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+    return jax.tree.map(pad_one, tree)
+
+
+def take(tree, count: int):
+    """The first rows of arrays, as NumPy: what `pad` added is left out."""
+    return jax.tree.map(lambda array: np.asarray(array)[:count], tree)
+
+
+def decoding(args, index: int) -> dict:
+    """The options of `StylePrompter.decode` for one batch, from the command line."""
+    rng = None
+    if args.noise_mode == "random":
+        rng = jax.random.fold_in(jax.random.key(args.seed), index)
+    return dict(
+        beta=tuple(args.beta), refine=args.refine, noise_mode=args.noise_mode, rng=rng
+    )
+
+
+def sheet_path(folder: str | os.PathLike, taken: Sequence[Path]) -> Path:
+    """Where the sheet goes: sheet.png, unless a result has that name."""
+    path = Path(folder) / "sheet.png"
+    while path in taken:
+        path = path.with_stem(path.stem + "_")
+    return path
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")

@@ -1,0 +1,243 @@
+"""The command line from end to end, on five pictures and a tiny model."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import styleprompter_jax as sp
+from styleprompter_jax.cli import main
+from styleprompter_jax.commands import pictures
+from styleprompter_jax.data.avatars import prepare
+from styleprompter_jax.images.files import read_image
+from styleprompter_jax.latents import load_named
+
+NAMES = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg", "y/a.png"]
+RESULTS = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg.png", "y/a.png.png"]
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Five pictures of several sizes in nested folders, some with one name."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(NAMES):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (32 + 4 * k, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def run(capsys, *args):
+    """Runs a command: (exit code, stdout, stderr)."""
+    code = main([str(arg) for arg in args])
+    return code, *capsys.readouterr()
+
+
+def files(folder):
+    found = folder.rglob("*")
+    return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
+
+
+def test_invert(tmp_path, capsys, tiny_folder, faces):
+    call = ("invert", "--model", tiny_folder, "--input", faces, "--output")
+    # The second batch of four holds one picture.
+    code, out, _ = run(capsys, *call, tmp_path / "4", "--batch-size", 4)
+    assert code == 0 and "5 pictures" in out
+    assert files(tmp_path / "4") == sorted([*RESULTS, "latents.npz", "sheet.png"])
+    run(capsys, *call, tmp_path / "1", "--batch-size", 1, "--features")
+    model = sp.load(tiny_folder)
+    for k, name in enumerate(NAMES):
+        y, latents = model.invert(sp.read_images([faces / name], 32))
+        sp.write_images(y, [tmp_path / "expected.png"])
+        expected = read_image(tmp_path / "expected.png").astype(int)
+        for batch in ("4", "1"):
+            result = read_image(tmp_path / batch / RESULTS[k])
+            assert np.abs(result - expected).max() <= 1
+            stored, names = load_named(tmp_path / batch / "latents.npz")
+            assert names[k] == RESULTS[k].removesuffix(".png")
+            np.testing.assert_allclose(stored.w_plus[k], latents.w_plus[0], atol=1e-4)
+            assert len(stored.features) == (2 if batch == "1" else 0)
+    sheet = read_image(tmp_path / "4" / "sheet.png")
+    assert sheet.shape[0] > 5 * 128 and sheet.shape[1] > 3 * 128
+
+
+def test_invert_options_reach_the_model(tmp_path, capsys, tiny_folder, faces):
+    model = sp.load(tiny_folder)
+    x = sp.read_images([faces / "b.png"], 32)
+    call = ("invert", "--model", tiny_folder, "--input", faces / "b.png", "--output")
+    for k, (options, expected) in enumerate(
+        (
+            (("--no-refine",), dict(refine=False)),
+            (("--beta", -0.5, 2), dict(beta=(-0.5, 2))),
+        )
+    ):
+        assert run(capsys, *call, tmp_path / str(k), *options)[0] == 0
+        sp.write_images(model.invert(x, **expected)[0], [tmp_path / "expected.png"])
+        result = read_image(tmp_path / str(k) / "b.png").astype(int)
+        assert np.abs(result - read_image(tmp_path / "expected.png")).max() <= 1
+    results = []
+    for seed in (1, 1, 2):
+        options = ("--noise-mode", "random", "--seed", seed)
+        run(capsys, *call, tmp_path / "random", *options)
+        results.append(read_image(tmp_path / "random" / "b.png"))
+    assert (results[0] == results[1]).all() and (results[0] != results[2]).any()
+
+
+def test_bad_pictures(tmp_path, capsys, tiny_folder, faces):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG and nothing")
+    (tmp_path / "text.jpg").write_text("text")
+    out = tmp_path / "out"
+    call = (
+        "invert",
+        "--model",
+        tiny_folder,
+        "--batch-size",
+        4,
+        "--input",
+        faces,
+        tmp_path,
+    )
+    code, _, err = run(capsys, *call, "--output", out)
+    assert code == 1 and not out.exists()
+    assert "broken.png" in err and "text.jpg" in err and "--skip-bad" in err
+    assert "Traceback" not in err
+    code, said, err = run(capsys, *call, "--output", out, "--skip-bad")
+    assert code == 0 and "5 pictures" in said and "2 skipped" in said
+    assert err.count("Skipped:") == 2 and len(load_named(out / "latents.npz")[1]) == 5
+    only_bad = (*call[:-2], tmp_path / "text.jpg", "--output", tmp_path / "none")
+    assert run(capsys, *only_bad, "--skip-bad")[0] == 1
+
+
+def test_edit(tmp_path, capsys, tiny_folder, faces):
+    np.save(tmp_path / "hat.npy", np.random.default_rng(3).standard_normal((1, 8 * 16)))
+    call = ("edit", "--model", tiny_folder, "--batch-size", 4, "--direction", "smile")
+    code, out, _ = run(
+        capsys,
+        *(*call, tmp_path / "hat.npy", "--strength", -3, 0, 3, "--input", faces),
+        *("--output", tmp_path / "edits"),
+    )
+    assert code == 0 and "30 edits of 5 pictures" in out
+    names = files(tmp_path / "edits")
+    assert len(names) == 31 and "sheet.png" in names and "x/a_smile_-3.png" in names
+    model = sp.load(tiny_folder)
+    latents = model.encode(sp.read_images([faces / "y/a.png"], 32))
+    for strength in (-3, 0, 3):
+        expected = model.decode(latents.edit(model.directions["smile"], strength))
+        sp.write_images(expected, [tmp_path / "expected.png"])
+        result = read_image(tmp_path / "edits" / f"y/a.png_smile_{strength:+}.png")
+        difference = result - read_image(tmp_path / "expected.png").astype(int)
+        assert np.abs(difference).max() <= 1
+
+    # From latents, the direction's own range by default: the same pictures.
+    run(capsys, "invert", "--model", tiny_folder, "--input", faces, "--features",
+        "--batch-size", 4, "--output", tmp_path / "inverted")  # fmt: skip
+    stored = tmp_path / "inverted" / "latents.npz"
+    assert run(capsys, *call, "--latents", stored, "--output", tmp_path / "e")[0] == 0
+    assert "y/a.png_smile_+2.png" in files(tmp_path / "e")
+    result = read_image(tmp_path / "e" / "x/a_smile_+0.png").astype(int)
+    assert np.abs(result - read_image(tmp_path / "edits/x/a_smile_+0.png")).max() <= 1
+
+
+@pytest.mark.slow
+def test_directions_from_labels(tmp_path, capsys, tiny_folder):
+    prepare("tiny", str(tmp_path / "data"))
+    call = ("directions", "--model", tiny_folder, "--method", "labels",
+            "--data", "avatars/tiny", "--data-dir", tmp_path / "data",
+            "--batch-size", 4, "--count", 42)  # fmt: skip
+    code, out, _ = run(capsys, *call, "--output", tmp_path / "copy")
+    assert code == 0 and "hair_color_blond" in out
+    model = sp.load(tmp_path / "copy")
+    known = {"glasses", "beard", "hair_bob", "skin_dark", "background_sky"}
+    assert known <= model.directions.keys() and "hat" in model.directions
+    # Found anew, in place of the tiny model's own.
+    assert model.directions["smile"].vector.shape == (8, 16)
+    assert "42 images" in model.directions["smile"].origin
+    assert (tmp_path / "copy" / "directions.png").exists()
+    model_bytes = (tmp_path / "copy" / "model.safetensors").read_bytes()
+    assert model_bytes == (tiny_folder / "model.safetensors").read_bytes()
+    # Into the model itself.
+    call = (*call[:2], tmp_path / "copy", *call[3:-1], 40)
+    assert run(capsys, *call)[0] == 0
+    assert "40" in sp.load(tmp_path / "copy").directions["smile"].origin
+    code, _, err = run(capsys, *call, "--output", tmp_path / "data")
+    assert code == 1 and "exists" in err
+
+
+def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
+    out = tmp_path / "out"
+    np.save(tmp_path / "bad.npy", np.zeros(3))
+    np.savez(tmp_path / "up.npz", w_plus=np.zeros((1, 8, 16)), names=["../up"])
+    np.savez(tmp_path / "codes.npz", w_plus=np.zeros((1, 8, 16)))
+    model = ("--model", tiny_folder, "--batch-size", 4)
+    given = ("--input", faces)
+    for call, match in (
+        (("invert", "--model", tmp_path / "gone", *given), "folder"),
+        (("invert", *model, "--input", tmp_path / "gone"), "gone"),
+        (("edit", *model, *given, "--direction", "hut"), "knows hat, smile"),
+        (("edit", *model, *given, "--direction", tmp_path / "bad.npy"), "bad.npy"),
+        (("edit", *model, *given, "--direction", "hat", "--layers", 8), "0 to 7"),
+        (
+            ("edit", *model, "--latents", tmp_path / "up.npz", "--direction", "hat"),
+            "'../up'",
+        ),
+        (
+            ("edit", *model, "--latents", tmp_path / "codes.npz", "--direction", "hat"),
+            "no feature maps",
+        ),
+    ):
+        code, _, err = run(capsys, *call, "--output", out)
+        assert code == 1 and match in err and err.startswith("Error: "), call
+        assert not out.exists(), call
+    code, _, err = run(capsys, "invert", *model, *given, "--output", faces)
+    assert code == 1 and "overwritten" in err
+    call = ("invert", *model, *given, "--output", tmp_path / "bad.npy" / "out")
+    assert "is a file" in run(capsys, *call)[2]
+    call = ("invert", "--model", tmp_path, *given, "--output", out, "--traceback")
+    code, _, err = run(capsys, *call)
+    assert code == 1 and "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (),
+        ("conjure",),
+        ("invert", "--model", "m"),
+        ("invert", "--model=m", "--input=x", "--output=y", "--batch-size=0"),
+        ("invert", "--model=m", "--input=x", "--output=y", "--beta", "1", "nan"),
+        ("edit", "--model=m", "--output=y", "--direction=d"),
+    ],
+)
+def test_a_wrong_call_exits_with_2(call, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(list(call))
+    assert error.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_jax():
+    code = (
+        "import sys, styleprompter_jax as sp, styleprompter_jax.cli as cli\n"
+        "try: cli.main(['invert', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert sp.__version__ and not {'jax', 'numpy', 'PIL'} & sys.modules.keys()"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert time.perf_counter() - start < 3  # 0.1 s where nothing else runs
+    for name in sp.__all__:
+        assert getattr(sp, name)
+    result = subprocess.run(
+        [sys.executable, "-m", "styleprompter_jax", "--version"], capture_output=True
+    )
+    assert result.stdout.decode().strip() == sp.__version__
+
+
+def test_a_picture_called_sheet(tmp_path):
+    taken = [tmp_path / "sheet.png", tmp_path / "sheet_.png"]
+    assert pictures.sheet_path(tmp_path, taken).name == "sheet__.png"
