@@ -158,43 +158,50 @@ class WindowAttention(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, tokens, regions=None):
-        """x (b, k, p, c), tokens (b, n, c), regions (k, p) of shifted windows or None.
+    def __call__(self, x, num_tokens, regions=None):
+        """Attends within each window, and from and to the tokens.
 
-        Returns the same shapes; the tokens' result is the sum over the windows.
+        Args:
+          x: (b, s, c), the cells of all windows, then the tokens: s = k p + n.
+          num_tokens: n.
+          regions: (k, p) of shifted windows, or None.
+
+        Returns:
+          (b, s, c); what the tokens gathered is summed over the windows.
         """
-        num_windows, cells, channels = x.shape[1:]
-        n = tokens.shape[1]
-        qkv = Dense(3 * channels, use_bias=False, dtype=self.dtype, name="qkv")
-        proj = Dense(channels, dtype=self.dtype, name="proj")
+        channels, cells, n = x.shape[-1], self.window**2, num_tokens
+        num_windows = (x.shape[1] - n) // cells
         zeros = nn.initializers.zeros
         q_bias = self.param("q_bias", zeros, (channels,))
         v_bias = self.param("v_bias", zeros, (channels,))
-        qkv_bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
         logit_scale = self.param(
             "logit_scale", nn.initializers.constant(math.log(10)), (self.num_heads,)
         )
-        scale = jnp.exp(jnp.minimum(logit_scale, math.log(100)))[:, None, None]
+        qkv_bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
+        scale = jnp.exp(jnp.minimum(logit_scale, math.log(100)))[:, None]
 
-        def project(x):
-            y = qkv(x)
-            y = y + qkv_bias.astype(y.dtype)
-            y = rearrange(y, "b k p (t e d) -> t b k e p d", t=3, e=self.num_heads)
-            return normalize(y[0], scale), normalize(y[1]), y[2]
+        y = Dense(3 * channels, use_bias=False, dtype=self.dtype, name="qkv")(x)
+        y = y + qkv_bias.astype(y.dtype)
+        q, k, v = rearrange(y, "b s (t e d) -> t b s e d", t=3, e=self.num_heads)
 
-        q, k, v = project(x)
-        tq, tk, tv = (
-            repeat(y, "b 1 e n d -> b k e n d", k=num_windows)
-            for y in project(tokens[:, None])
-        )
-        q = jnp.concatenate([q, tq], axis=-2)
+        def split(y):
+            y, t = y[:, :-n], y[:, -n:]
+            y = rearrange(y, "b (k p) e d -> b k e p d", k=num_windows)
+            return y, repeat(t, "b n e d -> b k e n d", k=num_windows)
+
+        q = jnp.concatenate(split(normalize(q, scale)), axis=-2)
+        (k, tk), (v, tv) = split(normalize(k)), split(v)
         bias = jnp.pad(self.position_bias(regions), ((0, 0), (0, 0), (0, n), (0, 0)))
         y = attend((_logits(q, k) + bias, v), (_logits(q, tk), tv)).astype(v.dtype)
-        x = proj(rearrange(y[..., :cells, :], "b k e p d -> b k p (e d)"))
+        y, t = y[..., :cells, :], y[..., cells:, :]
         # The sum of the windows' projections is k times the projection of their mean,
         # and NOTE(reference): so it counts the projection's bias k times.
-        y = rearrange(y[..., cells:, :].mean(axis=1), "b e n d -> b n (e d)")
-        return x, num_windows * proj(y)
+        y = rearrange(y, "b k e p d -> b (k p) (e d)")
+        t = rearrange(t.mean(axis=1), "b e n d -> b n (e d)")
+        y = jnp.concatenate([y, t], axis=1)
+        y = Dense(channels, dtype=self.dtype, name="proj")(y)
+        times = np.where(np.arange(y.shape[1]) < num_windows * cells, 1, num_windows)
+        return y * times[:, None].astype(y.dtype)
 
     def position_bias(self, regions):
         """Bias between cells (1, e, p, p), with the shift's mask (k, e, p, p)."""
@@ -251,21 +258,26 @@ class SwinBlock(nn.Module):
             drop = nn.Dropout(self.drop_path, axes, rng_collection="drop_path")
             return drop(y, deterministic=deterministic)
 
-        shift, regions = self.shift, None
+        shift, regions, n = self.shift, None, tokens.shape[1]
         y = x
         if shift:
             y = jnp.roll(y, (-shift, -shift), axis=(1, 2))
             regions = windows.shift_regions(size, self.window, shift)
         y = windows.window_partition(y, self.window)
+        num_windows = y.shape[1]
+        y = rearrange(y, "b k p c -> b (k p) c")
+        y = jnp.concatenate([y, tokens], axis=1)
         attention = WindowAttention(
             self.num_heads, self.window, self.dtype, name="attn"
         )
-        y, t = attention(y, tokens, regions)
-        y = windows.window_reverse(norm1(y), self.window, size)
+        y = norm1(attention(y, n, regions))
+        y, t = y[:, :-n], y[:, -n:]
+        y = rearrange(y, "b (k p) c -> b k p c", k=num_windows)
+        y = windows.window_reverse(y, self.window, size)
         if shift:
             y = jnp.roll(y, (shift, shift), axis=(1, 2))
         x = x + drop_path(y)
-        tokens = tokens + drop_path(norm1(t))
+        tokens = tokens + drop_path(t)
         mlp = Mlp(self.mlp_ratio * channels, self.dtype, name="mlp")
         return x + drop_path(norm2(mlp(x))), tokens
 
