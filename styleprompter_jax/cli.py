@@ -211,4 +211,8 @@ def _use_compilation_cache():
     if jax.config.jax_compilation_cache_dir is None:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(root) / "styleprompter_jax" / "xla"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return  # a read-only home: compiling anew is all that is lost
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -48,7 +48,9 @@ def random_variables(config, seed=0):
         if name == "kernel" and "generator" in parents:
             return noise * np.float32(100 if "mapping" in parents else 1)
         if name == "kernel":
-            return noise / np.sqrt(np.float32(np.prod(leaf.shape[:-1])))
+            # SMART multiplies three of its kernels: kept from swamping the image.
+            gain = np.float32(0.5 if "smart" in parents else 1)
+            return noise * gain / np.sqrt(np.float32(np.prod(leaf.shape[:-1])))
         one = name in ("scale", "logit_scale") or "affine" in parents
         return np.float32(one) + np.float32(0.2) * noise
 

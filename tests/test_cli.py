@@ -67,6 +67,17 @@ def test_invert(tmp_path, capsys, tiny_folder, faces):
     assert sheet.shape[0] > 5 * 128 and sheet.shape[1] > 3 * 128
 
 
+def test_results_among_the_pictures(tmp_path, capsys, tiny_folder):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    call = ("invert", "--model", tiny_folder, "--input", tmp_path, "--output")
+    for _ in range(2):  # the first call's results are no pictures for the second
+        code, out, _ = run(capsys, *call, tmp_path / "out")
+        assert code == 0 and "1 picture " in out
+    before = files(tmp_path)
+    code, _, err = run(capsys, *call, tmp_path)
+    assert code == 1 and "overwritten" in err and files(tmp_path) == before
+
+
 def test_invert_options_reach_the_model(tmp_path, capsys, tiny_folder, faces):
     model = sp.load(tiny_folder)
     x = sp.read_images([faces / "b.png"], 32)
@@ -194,8 +205,6 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         code, _, err = run(capsys, *call, "--output", out)
         assert code == 1 and match in err and err.startswith("Error: "), call
         assert not out.exists(), call
-    code, _, err = run(capsys, "invert", *model, *given, "--output", faces)
-    assert code == 1 and "overwritten" in err
     call = ("invert", *model, *given, "--output", tmp_path / "bad.npy" / "out")
     assert "is a file" in run(capsys, *call)[2]
     call = ("invert", "--model", tmp_path, *given, "--output", out, "--traceback")

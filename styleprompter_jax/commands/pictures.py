@@ -36,7 +36,8 @@ def find_pictures(
         StylePrompterError: if there are none, one cannot be read, or a result would
             overwrite a picture or another result.
     """
-    paths = list(dict.fromkeys(path for entry in inputs for path in list_images(entry)))
+    paths = [path for entry in inputs for path in _listed(Path(entry), Path(output))]
+    paths = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = list(pool.map(_problem, paths))
     bad = [problem for problem in problems if problem]
@@ -47,7 +48,7 @@ def find_pictures(
         print(f"Skipped: {problem}", file=sys.stderr)
     paths = [path for path, bad in zip(paths, problems, strict=True) if not bad]
     if not paths:
-        raise StylePrompterError("None of the pictures can be read.")
+        raise StylePrompterError(f"{', '.join(inputs)}: no picture that can be read.")
     check_output(output)
     results = output_paths(paths, output)
     if len(set(results)) < len(results):
@@ -59,10 +60,19 @@ def find_pictures(
     for result in results:
         if result.resolve() in sources:
             raise StylePrompterError(
-                f"{result} would be overwritten by its own inversion: choose another "
-                "--output."
+                f"{result} is one of the pictures and would be overwritten: choose "
+                "another --output."
             )
     return paths, results, len(bad)
+
+
+def _listed(entry: Path, output: Path) -> list[Path]:
+    """The pictures an argument stands for, without results of an earlier call."""
+    output = output.resolve()
+    paths = list_images(entry)
+    if entry.is_dir() and entry.resolve() in output.parents:
+        paths = [path for path in paths if output not in path.resolve().parents]
+    return paths
 
 
 def _problem(path: Path) -> str | None:
