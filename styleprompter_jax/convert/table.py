@@ -169,6 +169,25 @@ def write_table(
     return arrays
 
 
+def merge_collections(variables: Mapping[str, Any]) -> dict:
+    """One tree from a module's collections ("params" and "const"), as tables see it."""
+    merged = {}
+    for tree in variables.values():
+        merged |= flatten_dict(tree, sep="/")
+    return unflatten_dict(merged, sep="/")
+
+
+def split_collections(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict:
+    """A module's collections from one tree; ``like`` tells what lies in which."""
+    leaves = flatten_dict(tree, sep="/")
+    return {
+        collection: unflatten_dict(
+            {path: leaves[path] for path in flatten_dict(part, sep="/")}, sep="/"
+        )
+        for collection, part in like.items()
+    }
+
+
 def _assign(rows, leaves, problem):
     """Yields (path, row, key) for each leaf that exactly one row describes."""
     candidates = [(_pattern(r.target), r) for r in rows if not isinstance(r, Ignored)]

@@ -263,16 +263,12 @@ class SwinBlock(nn.Module):
         if shift:
             y = jnp.roll(y, (-shift, -shift), axis=(1, 2))
             regions = windows.shift_regions(size, self.window, shift)
-        y = windows.window_partition(y, self.window)
-        num_windows = y.shape[1]
-        y = rearrange(y, "b k p c -> b (k p) c")
+        y = rearrange(windows.window_partition(y, self.window), "b k p c -> b (k p) c")
         y = jnp.concatenate([y, tokens], axis=1)
-        attention = WindowAttention(
-            self.num_heads, self.window, self.dtype, name="attn"
-        )
-        y = norm1(attention(y, n, regions))
+        attn = WindowAttention(self.num_heads, self.window, self.dtype, name="attn")
+        y = norm1(attn(y, n, regions))
         y, t = y[:, :-n], y[:, -n:]
-        y = rearrange(y, "b (k p) c -> b k p c", k=num_windows)
+        y = rearrange(y, "b (k p) c -> b k p c", p=self.window**2)
         y = windows.window_reverse(y, self.window, size)
         if shift:
             y = jnp.roll(y, (shift, shift), axis=(1, 2))
@@ -360,9 +356,7 @@ class SwinEncoder(nn.Module):
                 f"The encoder reads images of shape (b, {cfg.image_size}, "
                 f"{cfg.image_size}, 3), not {images.shape}; resize them first."
             )
-        block_type = SwinBlock
-        if cfg.remat:
-            block_type = nn.remat(SwinBlock, static_argnums=(3,))
+        block_type = nn.remat(SwinBlock, static_argnums=3) if cfg.remat else SwinBlock
         rates = iter(np.linspace(0, cfg.drop_path, sum(cfg.depths)).tolist())
 
         x = PatchEmbed(cfg.embed_dim, cfg.patch_size, self.dtype, name="patch_embed")(
