@@ -47,9 +47,9 @@ def shift_regions(size, window, shift):
 def log_offsets(window):
     """Log-spaced offsets (row, column) between two cells of a window.
 
-    float64 (2 window - 1, 2 window - 1, 2), from -1 to 1: SwinV2's continuous
-    position bias (arXiv 2111.09883, section 3.3), query minus key, as the published
-    code scales it: ``sign(t) log2(|t| + 1) / log2(8)`` with t in [-8, 8].
+    float64 (2 window - 1, 2 window - 1, 2), query minus key, for SwinV2's continuous
+    position bias (arXiv 2111.09883, eq. 4) as the published code scales it:
+    ``sign(t) log2(|t| + 1) / log2(8)`` with t from -8 to 8.
     """
     t = 8.0 * np.arange(1 - window, window) / max(window - 1, 1)
     t = np.sign(t) * np.log2(np.abs(t) + 1) / np.log2(8)
