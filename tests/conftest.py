@@ -11,6 +11,8 @@ from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompter
 from styleprompter_jax.models.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.swin import SwinConfig
 
+jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
+
 TINY = StylePrompterConfig(
     encoder=SwinConfig(
         image_size=32,
@@ -93,7 +95,13 @@ def quick_compile():
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Keeps the command line's compilation cache out of the user's folder."""
+    """One cache for the session: the same program is compiled once.
+
+    Also keeps the command line's cache out of the user's folder.
+    """
+    folder = tmp_path_factory.mktemp("cache")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(folder))
         yield

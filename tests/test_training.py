@@ -13,6 +13,8 @@ from configs import tiny
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import adversarial, loop, parallel
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 STAGES = ("generator", "encoder", "smart")
 
 
@@ -24,7 +26,7 @@ def train(stage, workdir, init_from="", devices=1, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, quick_compile):
     """A finished run of each stage: {stage: workdir}."""
     root, previous = tmp_path_factory.mktemp("finished"), ""
     for stage in STAGES:

@@ -36,8 +36,11 @@ class Adversarial:
     """Generator against discriminator.  See `training.loop` for what it calls.
 
     ``config.loss`` holds r1_gamma, r1_every, path_length_weight, path_length_every,
-    style_mixing (probability) and noise_mode ("random", or "none" for domains
-    without texture); ``config.optimizer`` holds beta1, beta2, eps and ema_images,
+    style_mixing (probability), noise_mode ("random", or "none" for domains without
+    texture), blur_sigma and blur_images: the discriminator sees everything blurred,
+    by blur_sigma pixels at first and not at all after blur_images images, so that
+    layout is learned before edges (Karras et al. 2021, appendix E.1);
+    ``config.optimizer`` holds beta1, beta2, eps and ema_images,
     the half-life of the moving average in images.
     """
 
@@ -102,10 +105,19 @@ class Adversarial:
         with_r1, with_path = variant
         images = batch["image"]
         d_rng, g_rng, path_rng = jax.random.split(rng, 3)
+        seen = state["g_opt"][0].count * self.config.batch_size
+        blur = self._blur(images.shape[1], seen)
+
+        def discriminate(params, x):
+            return self.discriminator.apply({"params": params}, blur(x))
 
         fakes = self._sample(state, state["generator"], d_rng, images.shape[0])
         (d_loss, d_metrics), grads = jax.value_and_grad(self._d_loss, has_aux=True)(
-            state["discriminator"], lax.stop_gradient(fakes), images, with_r1
+            state["discriminator"],
+            discriminate,
+            lax.stop_gradient(fakes),
+            images,
+            with_r1,
         )
         grads = lax.pmean(grads, AXIS)
         updates, d_opt = self.d_optimizer.update(grads, state["d_opt"])
@@ -113,8 +125,7 @@ class Adversarial:
 
         def g_loss(params):
             fakes = self._sample(state, params, g_rng, images.shape[0])
-            logits = self.discriminator.apply({"params": discriminator}, fakes)
-            loss = jnp.mean(jax.nn.softplus(-logits))
+            loss = jnp.mean(jax.nn.softplus(-discriminate(discriminator, fakes)))
             if not with_path:
                 return loss, state["path_length"]
             penalty, mean = self._path_length(params, state, path_rng, images.shape[0])
@@ -124,11 +135,11 @@ class Adversarial:
             state["generator"]
         )
         grads = lax.pmean(grads, AXIS)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         updates, g_opt = self.g_optimizer.update(grads, state["g_opt"])
         generator = optax.apply_updates(state["generator"], updates)
 
-        seen = (g_opt[0].count * self.config.batch_size).astype(jnp.float32)
+        # A short memory at first, that the average soon forgets where it came from.
         half_life = jnp.minimum(self.config.optimizer.ema_images, 0.05 * seen)
         decay = 0.5 ** (self.config.batch_size / jnp.maximum(half_life, 1e-8))
         state = state | {
@@ -174,9 +185,20 @@ class Adversarial:
             rngs={"noise": noise_rng},
         )
 
-    def _d_loss(self, params, fakes, images, with_r1):
+    def _blur(self, size: int, seen):
+        """The Gaussian blur of (b, size, size, c) after ``seen`` images."""
+        loss = self.config.loss
+        if not loss.blur_images:
+            return lambda x: x
+        sigma = loss.blur_sigma * jnp.maximum(0.0, 1 - seen / loss.blur_images)
+        offsets = jnp.arange(size) - jnp.arange(size)[:, None]
+        band = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-2)) ** 2)
+        band = band / jnp.sum(band, 1, keepdims=True)
+        return lambda x: jnp.einsum("hy,wx,byxc->bhwc", band, band, x)
+
+    def _d_loss(self, params, discriminate, fakes, images, with_r1):
         def logits(x):
-            return self.discriminator.apply({"params": params}, x)
+            return discriminate(params, x)
 
         real, fake = logits(images), logits(fakes)
         loss = jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))

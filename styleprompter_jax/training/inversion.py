@@ -76,7 +76,7 @@ class Inversion:
         grads = lax.pmean(grads, AXIS)
         updates, opt = self.optimizer.update(grads, state["opt"], state["trained"])
         trained = optax.apply_updates(state["trained"], updates)
-        metrics = lax.pmean(parts, AXIS) | {"grad_norm": optax.global_norm(grads)}
+        metrics = lax.pmean(parts, AXIS) | {"grad_norm": optax.tree.norm(grads)}
         return state | {"trained": trained, "opt": opt}, metrics
 
     def _variables(self, state, trained=None):
