@@ -59,8 +59,8 @@ def log_offsets(window):
 def spread_offsets(table):
     """From one value an offset to one value a pair of cells.
 
-    table (c, 2 window - 1, 2 window - 1) -> (c, p, p) with
-    ``out[c, query, key] = table[c, y_query - y_key + window - 1, x_... ]``.
+    table (c, 2 m - 1, 2 m - 1), m = window -> (c, p, p) for queries q and keys k:
+    ``out[:, q, k] = table[:, y_q - y_k + m - 1, x_q - x_k + m - 1]``.
     """
     by_column = rearrange(_toeplitz(table), "c r x1 x2 -> c x1 x2 r")
     return rearrange(_toeplitz(by_column), "c x1 x2 y1 y2 -> c (y1 x1) (y2 x2)")

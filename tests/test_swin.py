@@ -1,0 +1,289 @@
+"""The encoder: parity with the published code, and what we do on purpose."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import quick
+import recipe
+from einops import rearrange
+
+from styleprompter_jax.convert.swin import SWIN
+from styleprompter_jax.convert.table import read_table
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.swin import SwinBlock, SwinConfig, SwinEncoder
+from styleprompter_jax.ops import windows
+
+SMALL = SwinConfig(
+    image_size=64,
+    embed_dim=24,
+    depths=(2, 2, 2, 2),
+    window_size=4,
+    num_tokens=10,
+    head_dim=64,
+    w_dim=32,
+)
+TINY = SwinConfig(
+    image_size=16,
+    patch_size=2,
+    embed_dim=8,
+    depths=(2, 1),
+    num_heads=(2, 2),
+    window_size=4,
+    num_tokens=3,
+    head_dim=8,
+    w_dim=8,
+)
+SHALLOW = dataclasses.replace(TINY, depths=(1, 1), drop_path=0.5)
+BLOCK = dataclasses.replace(TINY, depths=(1,), num_heads=(2,))
+
+
+def shapes(config):
+    """The encoder's parameters, as shapes."""
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), "f4")
+    return jax.eval_shape(SwinEncoder(config).init, jax.random.key(0), images)["params"]
+
+
+def random_params(tree, seed=0):
+    """Parameters in which every part makes a difference."""
+    draw = np.random.default_rng(seed).standard_normal
+
+    def leaf(path, x):
+        name = path[-1].key
+        fan_in = np.prod(x.shape[:-1]) if name == "kernel" else 4
+        offset = name in ("scale", "logit_scale")
+        return offset + draw(x.shape, np.float32) / np.float32(np.sqrt(fan_in))
+
+    return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+@functools.cache
+def encode(config):
+    """The encoder, compiled once a config and a shape."""
+    encoder = SwinEncoder(config)
+    return quick.jit(lambda params, images: encoder.apply({"params": params}, images))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    images = np.random.default_rng(1).uniform(-1, 1, (3, 16, 16, 3))
+    return random_params(shapes(TINY)), images.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Fixture, parameters and images of the small case."""
+    expected = recipe.arrays("swin_small")
+    state = recipe.state_dict("swin_small", buffers=True)
+    images = rearrange(expected["images"], "b c h w -> b h w c")
+    return expected, read_table(SWIN, state, shapes(SMALL)), images
+
+
+def check_features(features, expected, every=()):
+    """``every`` tells which part of the cells the fixture holds, by map."""
+    for i, feature in enumerate(features):
+        cells = rearrange(np.asarray(feature), "b h w c -> b (h w) c")
+        step = every[i] if every else 1
+        error = recipe.relative_error(cells[:, ::step], expected[f"features_{i}"])
+        assert error < 1e-4, i
+
+
+def test_small_parity(small):
+    """The fixture holds each image alone; here they are one batch."""
+    expected, params, images = small
+    codes, features = encode(SMALL)(params, images)
+    assert [f.shape for f in features] == [
+        (3, 2, 2, 192),
+        (3, 2, 2, 192),
+        (3, 4, 4, 96),
+        (3, 8, 8, 48),
+    ]
+    assert recipe.relative_error(codes, expected["codes"]) < 1e-4
+    check_features(features, expected)
+
+
+def test_batch_order_changes_nothing(small):
+    _, params, images = small
+    codes, features = encode(SMALL)(params, images)
+    order = np.array([2, 0, 0])
+    other_codes, other_features = encode(SMALL)(params, images[order])
+    np.testing.assert_array_equal(other_codes, codes[order])
+    for other, feature in zip(other_features, features, strict=True):
+        np.testing.assert_array_equal(other, feature[order])
+
+
+def test_image_alone(tiny):
+    params, images = tiny
+    together, _ = encode(TINY)(params, images)
+    alone, _ = encode(TINY)(params, images[:1])
+    assert recipe.relative_error(alone, together[:1]) < 1e-6
+
+
+def test_full_parity():
+    """SwinV2-T, 256 px, 18 tokens."""
+    config = SwinConfig()
+    expected = recipe.arrays("swin")
+    params = read_table(SWIN, recipe.state_dict("swin", buffers=True), shapes(config))
+    images = recipe.normal(expected["images_seed"], 1, 3, 256, 256)
+    codes, features = encode(config)(params, rearrange(images, "b c h w -> b h w c"))
+    assert recipe.relative_error(codes, expected["codes"]) < 1e-4
+    check_features(features, expected, every=(1, 1, 4, 4))
+
+
+def reference_block(params, x, tokens, heads, window, shift):
+    """A block in float64 NumPy, as the published code goes about it for one image.
+
+    Tokens are appended to the cells of every window, attend and are attended to.
+    """
+
+    def norm(y, p):
+        y = y - y.mean(-1, keepdims=True)
+        return (
+            y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-5) * p["scale"] + p["bias"]
+        )
+
+    def unit(y):
+        return y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-12)
+
+    attn, mlp = params["attn"], params["mlp"]
+    size, cells = x.shape[0], window**2
+    table = windows.log_offsets(window) @ attn["cpb_mlp_0"]["kernel"]
+    table = (
+        np.maximum(table + attn["cpb_mlp_0"]["bias"], 0) @ attn["cpb_mlp_2"]["kernel"]
+    )
+    row, column = np.divmod(np.arange(cells), window)
+    bias = table[row[:, None] - row + window - 1, column[:, None] - column + window - 1]
+    bias = 16 / (1 + np.exp(-bias.transpose(2, 0, 1)))
+    scale = np.exp(np.minimum(attn["logit_scale"], np.log(100)))[:, None, None]
+    regions = windows.shift_regions(size, window, shift) if shift else None
+
+    y = np.roll(x, (-shift, -shift), (0, 1))
+    parts = windows.window_partition(y[None], window)[0]
+    outputs = []
+    for k, part in enumerate(parts):
+        y = np.concatenate([part, tokens]) @ attn["qkv"]["kernel"]
+        q, key, v = rearrange(y, "s (t e d) -> t e s d", t=3, e=heads)
+        q = q + rearrange(attn["q_bias"], "(e d) -> e 1 d", e=heads)
+        v = v + rearrange(attn["v_bias"], "(e d) -> e 1 d", e=heads)
+        logits = scale * unit(q) @ unit(key).swapaxes(1, 2)
+        logits[:, :cells, :cells] += bias
+        if shift:
+            apart = regions[k][:, None] != regions[k]
+            logits[:, :cells, :cells] -= 100 * apart
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        y = weights / weights.sum(-1, keepdims=True) @ v
+        y = rearrange(y, "e s d -> s (e d)")
+        outputs.append(y @ attn["proj"]["kernel"] + attn["proj"]["bias"])
+    outputs = np.stack(outputs)
+    y = windows.window_reverse(outputs[None, :, :cells], window, size)[0]
+    x = x + norm(np.roll(y, (shift, shift), (0, 1)), params["norm1"])
+    # NOTE(reference): the sum counts the projection's bias once a window.
+    tokens = tokens + norm(outputs[:, cells:].sum(0), params["norm1"])
+    y = x @ mlp["fc1"]["kernel"] + mlp["fc1"]["bias"]
+    y = np.asarray(jax.nn.gelu(y, approximate=False))
+    y = y @ mlp["fc2"]["kernel"] + mlp["fc2"]["bias"]
+    return x + norm(y, params["norm2"]), tokens
+
+
+@pytest.mark.parametrize(("size", "shift"), [(4, 0), (8, 2)])
+def test_block_in_float64(size, shift):
+    """One block against plain NumPy, image by image."""
+    block = SwinBlock(num_heads=2, window=4, shift=shift)
+    draw = np.random.default_rng(2).standard_normal
+    x, tokens = draw((2, size, size, 6)), draw((2, 3, 6))
+    with jax.enable_x64(True):
+        like = jax.eval_shape(block.init, jax.random.key(0), x, tokens)["params"]
+        params = jax.tree.map(lambda a: a.astype(np.float64), random_params(like))
+        y, t = quick.jit(lambda *a: block.apply({"params": a[0]}, *a[1:]))(
+            params, x, tokens
+        )
+        for b in range(2):
+            expected = reference_block(params, x[b], tokens[b], 2, 4, shift)
+            assert recipe.relative_error(y[b], expected[0]) < 1e-10
+            assert recipe.relative_error(t[b], expected[1]) < 1e-10
+
+
+def test_gradient(tiny):
+    """Finite, and the same with recomputed blocks; every parameter has one."""
+    params, images = random_params(shapes(BLOCK)), tiny[1]
+
+    def gradient(config):
+        encoder = SwinEncoder(config)
+
+        def loss(params):
+            codes, features = encoder.apply({"params": params}, images)
+            return jnp.mean(codes**2) + sum(jnp.mean(f**2) for f in features)
+
+        return quick.jit(jax.grad(loss))(params)
+
+    plain = gradient(BLOCK)
+    assert all(np.isfinite(g).all() and np.any(g) for g in jax.tree.leaves(plain))
+    remat = gradient(dataclasses.replace(BLOCK, remat=True))
+    for a, b in zip(jax.tree.leaves(remat), jax.tree.leaves(plain), strict=True):
+        assert recipe.relative_error(a, b) < 1e-4
+
+
+def test_drop_path(tiny):
+    params, images = random_params(shapes(SHALLOW)), tiny[1]
+    encoder = SwinEncoder(SHALLOW)
+
+    @quick.jit
+    def train(rng):
+        return encoder.apply(
+            {"params": params}, images, deterministic=False, rngs={"drop_path": rng}
+        )[0]
+
+    a, b, again = (train(jax.random.key(seed)) for seed in (0, 1, 0))
+    np.testing.assert_array_equal(a, again)
+    assert np.abs(a - b).max() > 1e-3
+
+
+def test_bfloat16(tiny):
+    params, images = tiny
+    codes, _ = encode(TINY)(params, images)
+    encoder = SwinEncoder(TINY, dtype=jnp.bfloat16)
+    half, half_features = quick.jit(encoder.apply)({"params": params}, images)
+    assert half.dtype == half_features[0].dtype == jnp.bfloat16
+    assert recipe.relative_error(half.astype(np.float32), codes) < 0.1
+
+
+def test_starts_near_the_mean_code(tiny):
+    """With norms that start at zero, the blocks start as nothing."""
+    encoder = SwinEncoder(BLOCK)
+    run = quick.jit(lambda x: encoder.init_with_output(jax.random.key(0), x)[0])
+    codes, _ = run(tiny[1])
+    np.testing.assert_array_equal(codes, np.broadcast_to(codes[:1], codes.shape))
+    assert np.abs(codes).max() < 0.1
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def test_parameter_counts():
+    tiny = recipe.num_parameters("swin")
+    assert count(shapes(SwinConfig.variant("tiny"))) == tiny == 30_331_306
+    # "small" has twelve blocks more in its third stage.
+    small = tiny + 12 * recipe.num_parameters("swin", "layers.2.blocks.0.")
+    assert count(shapes(SwinConfig.variant("small"))) == small
+    assert count(shapes(SwinConfig.variant("base", num_tokens=14))) == 90_211_064
+
+
+def test_wrong_configs():
+    for change, message in (
+        (dict(image_size=250), "no multiple of 32"),
+        (dict(image_size=224), "windows of 16"),
+        (dict(depths=(2, 2)), "num_heads"),
+        (dict(num_heads=(5, 6, 12, 24)), "5 num_heads"),
+    ):
+        with pytest.raises(StylePrompterError, match=message):
+            SwinConfig(**change)
+    with pytest.raises(StylePrompterError, match="tiny, small, base"):
+        SwinConfig.variant("huge")
+    with pytest.raises(StylePrompterError, match="resize"):
+        jax.eval_shape(
+            SwinEncoder(TINY).init, jax.random.key(0), np.zeros((1, 64, 64, 3))
+        )
