@@ -105,10 +105,10 @@ def run(folder: Path, configs, reference: str | Path = "avatars64") -> None:
         )
         for name, model in models.items()
     }
-    faces = choose_faces(source, data.image_size)
-    folder.mkdir(parents=True, exist_ok=True)
+    batch = next(eval_batches(source, batch_size=BATCH, image_size=data.image_size))
+    chosen = choose_faces(source, batch)
     pictures = folder / "sheet.png"
-    write_image(make_sheet(models, bundled.directions, faces), pictures)
+    write_image(make_sheet(models, bundled.directions, batch, chosen), pictures)
     table = make_table(results)
     note = (
         f"{len(source)} faces of the test split, {data.image_size} px; MSE on the "
@@ -119,37 +119,36 @@ def run(folder: Path, configs, reference: str | Path = "avatars64") -> None:
     print(f"\n{table}\n{note}\nPictures: {pictures}\nTable: {folder / 'table.md'}")
 
 
-def choose_faces(source, image_size: int) -> dict[str, np.ndarray]:
-    """The first faces of which all edits can be seen: with hair, and not red."""
+def choose_faces(source, batch) -> np.ndarray:
+    """Indices of faces of which all edits can be seen: with hair, and not red."""
     bald = source.features["hair"].names.index("bald")
     red = source.features["hair_color"].names.index("red")
-    for batch in eval_batches(source, batch_size=BATCH, image_size=image_size):
-        seen = (batch["hair"] != bald) & (batch["hair_color"] != red)
-        return {key: value[seen][:FACES] for key, value in batch.items()}
+    seen = (batch["hair"] != bald) & (batch["hair_color"] != red)
+    return np.flatnonzero(seen)[:FACES]
 
 
-def make_sheet(models, directions, faces) -> np.ndarray:
-    """A row for each face and model: input, both inversions, and the edits.
+def make_sheet(models, directions, batch, chosen) -> np.ndarray:
+    """A row for each chosen face and model: input, both inversions, and the edits.
 
-    An edit gives a face what it has not, and takes from it what it has.
+    An edit gives a face what it has not, and takes from it what it has.  The whole
+    batch is edited, since that shape is compiled already.
     """
-    images, columns, titles = faces["image"], {}, ["input", "W+", "refined"]
     edits = [edit for edit in EDITS if edit[1] in directions]
+    columns = {}
     for name, model in models.items():
-        latents = model.encode(images)
+        latents = model.encode(batch["image"])
         made = [model.decode(latents, refine=False), model.decode(latents)]
         for _, direction, label in edits:
-            strength = 1.0 if label is None else np.where(faces[label], -1.0, 1.0)
+            strength = 1.0 if label is None else np.where(batch[label], -1.0, 1.0)
             edited = latents.edit(directions[direction], strength)
             made.append(model.decode(edited))
-        columns[name] = [images, *map(np.asarray, made)]
-    titles += [f"± {title}" if label else title for title, _, label in edits]
-    rows, row_titles = [], []
-    for k in range(len(images)):
-        for name in models:
-            rows.append([column[k] for column in columns[name]])
-            row_titles.append(name)
-    return sheet(rows, titles, row_titles)
+        columns[name] = [batch["image"], *map(np.asarray, made)]
+    titles = [f"± {title}" if label else title for title, _, label in edits]
+    rows = [
+        [column[face] for column in columns[name]] for face in chosen for name in models
+    ]
+    row_titles = [*models] * len(chosen)
+    return sheet(rows, ["input", "W+", "refined", *titles], row_titles)
 
 
 def make_table(results) -> str:
