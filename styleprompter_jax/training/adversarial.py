@@ -11,9 +11,17 @@ import numpy as np
 import optax
 from jax import lax
 
-from styleprompter_jax.bundle import save_model
+from styleprompter_jax.bundle import (
+    DISCRIMINATOR,
+    find_model,
+    load_arrays,
+    load_model,
+    save_arrays,
+    save_model,
+)
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.discriminator import Discriminator, DiscriminatorConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
@@ -34,6 +42,9 @@ def generator_config(config) -> GeneratorConfig:
 
 class Adversarial:
     """Generator against discriminator.  See `training.loop` for what it calls.
+
+    ``config.init_from`` may name a model folder that an earlier run of this stage
+    wrote: fine-tuning goes on from its generator and discriminator.
 
     ``config.loss`` holds r1_gamma, r1_every, path_length_weight, path_length_every,
     style_mixing (probability), noise_mode ("random", or "none" for domains without
@@ -58,6 +69,7 @@ class Adversarial:
         )
         self.d_optimizer = self._optimizer(config.loss.r1_every)
         self._z_dim = self.generator_config.z_dim
+        self._start = self._load_start(config.init_from) if config.init_from else None
         self._held_out = None
 
     def _optimizer(self, every: int):
@@ -74,22 +86,49 @@ class Adversarial:
 
     def init(self, rng):
         """The state at step 0, a pytree."""
-        g_rng, d_rng = jax.random.split(rng)
-        g, size = self.generator_config, self.generator_config.image_size
-        variables = jax.jit(self.generator.init)(g_rng, jnp.zeros((1, g.z_dim)))
-        discriminator = jax.jit(self.discriminator.init)(
-            d_rng, jnp.zeros((1, size, size, 3))
-        )["params"]
-        generator = variables["params"]
+        generator, const, discriminator = self._start or self._fresh(rng)
         return {
             "generator": generator,
             "discriminator": discriminator,
-            "ema": jax.tree.map(jnp.copy, generator),
-            "const": variables["const"],
+            "ema": jax.tree.map(jnp.array, generator),
+            "const": const,
             "g_opt": self.g_optimizer.init(generator),
             "d_opt": self.d_optimizer.init(discriminator),
             "path_length": jnp.zeros(()),
         }
+
+    def _fresh(self, rng):
+        g_rng, d_rng = jax.random.split(rng)
+        size = self.generator_config.image_size
+        variables = jax.jit(self.generator.init)(g_rng, jnp.zeros((1, self._z_dim)))
+        discriminator = jax.jit(self.discriminator.init)(
+            d_rng, jnp.zeros((1, size, size, 3))
+        )
+        return variables["params"], variables["const"], discriminator["params"]
+
+    def _load_start(self, init_from):
+        """Generator and discriminator of a model that stage "generator" wrote."""
+        model_config, variables, _ = load_model(init_from)
+        if model_config.generator != self.generator_config:
+            raise StylePrompterError(
+                f"The generator of {init_from} is another than config.model.generator "
+                f"describes: set the latter to {model_config.generator}."
+            )
+        file = find_model(init_from) / DISCRIMINATOR
+        discriminator = jax.tree.map(jnp.float32, load_arrays(file))
+        like = jax.eval_shape(
+            lambda: self.discriminator.init(
+                jax.random.key(0),
+                jnp.zeros((1, *[model_config.generator.image_size] * 2, 3)),
+            )
+        )["params"]
+        if jax.tree.map(jnp.shape, discriminator) != jax.tree.map(jnp.shape, like):
+            raise StylePrompterError(
+                f"{file} does not fit config.model.discriminator: use the config that "
+                "it was trained with."
+            )
+        params, const = variables["params"], variables["const"]
+        return params["generator"], const["generator"], discriminator
 
     # What changes from step to step is a key of `step`: one compiled function each.
     def variant(self, step: int) -> tuple[bool, bool]:
@@ -259,6 +298,7 @@ class Adversarial:
                 "const": {"generator": state["const"], "latent_avg": jnp.mean(w, 0)},
             },
         )
+        save_arrays(folder / DISCRIMINATOR, state["discriminator"])
 
     def _path_length(self, params, state, rng, count):
         """(|J^T y| - its running mean)^2 over half of the batch, and the new mean."""
