@@ -1,0 +1,76 @@
+"""The generator against rosinality's StyleGAN2 in PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import quick
+import recipe
+from einops import rearrange
+
+from styleprompter_jax.convert.stylegan2 import generator_table
+from styleprompter_jax.convert.table import (
+    merge_collections,
+    read_table,
+    split_collections,
+    write_table,
+)
+from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
+
+CONFIG = GeneratorConfig(image_size=64)
+GENERATOR = Generator(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def state():
+    return recipe.state_dict("generator_64", buffers=True)
+
+
+@pytest.fixture(scope="module")
+def variables(state):
+    like = jax.eval_shape(GENERATOR.init, jax.random.key(0), jnp.zeros((1, 512)))
+    tree = read_table(generator_table(CONFIG), state, merge_collections(like))
+    return split_collections(tree, like)
+
+
+@pytest.fixture(scope="module")
+def synthesize(variables):
+    run = quick.jit(
+        lambda v, w: GENERATOR.apply(v, w, method=lambda m, w: m.synthesis(w))
+    )
+    return lambda w_plus: rearrange(run(variables, w_plus), "b h w c -> b c h w")
+
+
+def mapping(variables, z):
+    return GENERATOR.apply(variables, z, method=lambda m, z: m.mapping(z))
+
+
+def test_mapping(variables):
+    expected = recipe.arrays("generator_64")
+    w = mapping(variables, expected["z"])
+    assert recipe.relative_error(w, expected["w"]) < 1e-5
+
+
+def test_synthesis(synthesize):
+    expected = recipe.arrays("generator_64")
+    images = synthesize(expected["w_plus"])
+    assert recipe.relative_error(images, expected["image"]) < 1e-4
+
+
+def test_mixing_and_truncation(variables, synthesize):
+    """Codes of z[0] up to layer 4, then of z[1], both drawn towards the mean."""
+    expected = recipe.arrays("generator_64")
+    mean = expected["truncation_latent"]
+    w = mean + 0.7 * (mapping(variables, expected["z"]) - mean)
+    first = np.arange(CONFIG.num_codes)[:, None] < 4
+    w_plus = np.where(first, w[0], w[1])[None]
+    both = np.concatenate([w_plus, w_plus])  # the batch that is compiled already
+    assert recipe.relative_error(synthesize(both)[:1], expected["mixed"]) < 1e-4
+
+
+def test_there_and_back(state, variables):
+    back = write_table(generator_table(CONFIG), merge_collections(variables))
+    buffers = {row[0] for row in recipe.manifest("generator_64")["buffers"]}
+    assert back.keys() == state.keys() - buffers
+    for key, array in back.items():
+        np.testing.assert_array_equal(array, state[key], strict=True)
