@@ -11,25 +11,51 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from styleprompter_jax.errors import StylePrompterError
+
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder of the run.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
+def parse_flags(argv):
+    """Absl's parsing, with one sentence for what it answers with a traceback."""
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        fail(error)
+    except AttributeError as error:
+        key = str(error).strip("\"'")
+        given = [a for a in argv if a.split("=")[0].split(".")[-1] == key]
+        fail(
+            f"{given[0] if given else key} sets a key that the config does not have: "
+            "see the keys in the config's file."
+        )
+    except OSError:
+        given = [a for a in argv if a.startswith("--config")]
+        fail(f"{' '.join(given)} names no config file: see configs/.")
+
+
+def fail(error):
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
 def main(argv):
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-    from styleprompter_jax.errors import StylePrompterError
+        fail(f"Unexpected arguments: {' '.join(argv[1:])}")
+    # Only now: a wrong call must not wait for JAX.
+    from styleprompter_jax.compilation_cache import use_compilation_cache
     from styleprompter_jax.training.loop import train
 
     logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
     try:
         print(f"The model is in {train(FLAGS.config, FLAGS.workdir)}")
     except StylePrompterError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+        fail(error)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

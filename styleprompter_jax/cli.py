@@ -6,11 +6,10 @@ must not wait for JAX.
 
 import argparse
 import importlib
-import os
 import sys
 import traceback
-from pathlib import Path
 
+from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.version import __version__
 
@@ -24,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = make_parser().parse_args(argv)
     try:
-        _use_compilation_cache()
+        use_compilation_cache()
         importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
     except StylePrompterError as error:
         if args.traceback:
@@ -202,17 +201,3 @@ def _number(text):
     if not abs(value) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a finite number")
     return value
-
-
-def _use_compilation_cache():
-    """Keeps what XLA compiled for the next call, in the user's cache folder."""
-    import jax
-
-    if jax.config.jax_compilation_cache_dir is None:
-        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root) / "styleprompter_jax" / "xla"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # a read-only home: compiling anew is all that is lost
-        jax.config.update("jax_compilation_cache_dir", str(folder))

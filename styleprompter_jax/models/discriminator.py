@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax.linen.dtypes import promote_dtype
 
+from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.stylegan2 import (
     EqualizedDense,
     default_channels,
@@ -39,7 +40,10 @@ class DiscriminatorConfig:
         channels = tuple(self.channels) or default_channels(self.image_size)
         object.__setattr__(self, "channels", channels)
         if self.image_size != 2 ** (len(channels) + 1):
-            raise ValueError(f"{len(channels)} channels for {self.image_size} px")
+            raise StylePrompterError(
+                f"{len(channels)} channels do not fit an image_size of "
+                f"{self.image_size}: give one for each of 4, 8, ..., image_size."
+            )
 
 
 class EqualizedConv(nn.Module):
@@ -94,9 +98,7 @@ class Discriminator(nn.Module):
         cfg = self.config
         channels = cfg.channels[::-1]
         x = EqualizedConv(channels[0], 1, dtype=self.dtype, name="from_rgb")(images)
-        for k, (here, below) in enumerate(
-            itertools.pairwise(channels)
-        ):
+        for k, (here, below) in enumerate(itertools.pairwise(channels)):
             name = f"b{cfg.image_size >> k}"
             y = EqualizedConv(here, dtype=self.dtype, name=f"{name}_conv0")(x)
             y = EqualizedConv(below, down=True, dtype=self.dtype, name=f"{name}_conv1")(

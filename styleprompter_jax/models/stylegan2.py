@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.ops.fir import upsample2
 from styleprompter_jax.ops.modulated_conv import modulated_conv
 
@@ -59,11 +60,17 @@ class GeneratorConfig:
     def __post_init__(self):
         log_size = int(math.log2(self.image_size))
         if self.image_size < 8 or 2**log_size != self.image_size:
-            raise ValueError(f"image_size {self.image_size} is no power of two from 8")
+            raise StylePrompterError(
+                f"GeneratorConfig: image_size {self.image_size} is not 8 or a larger "
+                "power of two."
+            )
         channels = tuple(self.channels) or default_channels(self.image_size)
         object.__setattr__(self, "channels", channels)
         if len(channels) != log_size - 1:
-            raise ValueError(f"{len(channels)} channels for {self.image_size} px")
+            raise StylePrompterError(
+                f"{len(channels)} channels do not fit an image_size of "
+                f"{self.image_size}: give one for each of 4, 8, ..., image_size."
+            )
 
     @property
     def num_codes(self) -> int:

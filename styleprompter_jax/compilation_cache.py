@@ -1,0 +1,22 @@
+"""Where programs keep what XLA compiled for their next call."""
+
+import os
+from pathlib import Path
+
+
+def use_compilation_cache() -> None:
+    """Switches JAX's persistent cache on, in the user's cache folder.
+
+    For programs: importing the library changes nothing.  A folder that is set already
+    (JAX_COMPILATION_CACHE_DIR) stays.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(root) / "styleprompter_jax" / "xla"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return  # a read-only home: compiling anew is all that is lost
+        jax.config.update("jax_compilation_cache_dir", str(folder))
