@@ -22,8 +22,10 @@ flags.mark_flags_as_required(["config", "workdir"])
 def parse_flags(argv):
     """Absl's parsing, with one sentence for what it answers with a traceback."""
     try:
-        return FLAGS(argv)
-    except flags.Error as error:
+        rest = FLAGS(argv)
+        FLAGS.config.stage  # a config file that is not there shows at the first look
+        return rest
+    except (flags.Error, StylePrompterError) as error:
         fail(error)
     except AttributeError as error:
         key = str(error).strip("\"'")

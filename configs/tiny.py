@@ -8,12 +8,15 @@
 """
 
 from configs import avatars_encoder, avatars_generator, avatars_smart
+from styleprompter_jax.errors import StylePrompterError
 
 
 def get_config(stage: str = "generator"):
     stages = dict(
         generator=avatars_generator, encoder=avatars_encoder, smart=avatars_smart
     )
+    if stage not in stages:
+        raise StylePrompterError(f"tiny.py:{stage}: choose one of {', '.join(stages)}.")
     config = stages[stage].get_config()
     config.batch_size = 8
     config.total_steps = 8

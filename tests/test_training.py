@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -207,4 +210,23 @@ def test_no_start(tmp_path):
 def test_smart_needs_an_encoder(finished, tmp_path):
     with pytest.raises(StylePrompterError, match="no encoder"):
         train("smart", tmp_path / "run", finished["generator"] / "model")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/tiny.py", "--config.loss.l3=1"], "--config.loss.l3=1"),
+        (["--config=configs/tiny.py", "--config.batch_size=x"], "batch_size"),
+        (["--config=configs/tiny.py:decoder"], "decoder"),
+        (["--config=configs/none.py"], "configs/none.py"),
+    ],
+)
+def test_wrong_calls_are_answered_in_one_line(arguments, message, tmp_path):
+    root = Path(loop.__file__).parents[2]
+    command = [sys.executable, "train.py", f"--workdir={tmp_path / 'run'}", *arguments]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ") and message in line
     assert not (tmp_path / "run").exists()
