@@ -23,7 +23,7 @@ def parse_flags(argv):
     """Absl's parsing, with one sentence for what it answers with a traceback."""
     try:
         rest = FLAGS(argv)
-        FLAGS.config.stage  # a config file that is not there shows at the first look
+        _ = FLAGS.config.stage  # a config file that is not there shows only now
         return rest
     except (flags.Error, StylePrompterError) as error:
         fail(error)
