@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from styleprompter_jax.evaluation import metrics
+from styleprompter_jax.ops import metrics
 
 
 def pair(height, width, seed=0):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 
 from styleprompter_jax.ops import windows
 
@@ -55,12 +56,16 @@ def test_spread_offsets(window):
     y, x = np.divmod(np.arange(window**2), window)
     rows = y[:, None] - y + window - 1
     columns = x[:, None] - x + window - 1
-    spread = windows.spread_offsets(jnp.asarray(table))
-    np.testing.assert_array_equal(spread, jnp.asarray(table)[:, rows, columns])
+    weights = np.random.default_rng(1).normal(size=(3, window**2, window**2))
 
-    weights = jnp.asarray(np.random.default_rng(1).normal(size=spread.shape))
-    gradient = jax.grad(lambda t: (windows.spread_offsets(t) * weights).sum())
+    @quick.jit
+    def spread_and_gradient(table):
+        spread, pullback = jax.vjp(windows.spread_offsets, table)
+        return spread, *pullback(jnp.asarray(weights, table.dtype))
+
+    spread, gradient = spread_and_gradient(table)
+    np.testing.assert_allclose(spread, table[:, rows, columns], rtol=1e-6)
     expected = np.zeros(table.shape)
     for q, k in itertools.product(range(window**2), repeat=2):
         expected[:, rows[q, k], columns[q, k]] += weights[:, q, k]
-    np.testing.assert_allclose(gradient(jnp.asarray(table)), expected, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from styleprompter_jax.compilation_cache import use_compilation_cache
-from styleprompter_jax.evaluation import metrics
+from styleprompter_jax.ops import metrics
 
 
 def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0.05):
@@ -61,7 +61,7 @@ def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0
 
 
 def main():
-    from styleprompter_jax.data.avatars import prepare
+    from styleprompter_jax.data.sources import TfdsSource
     from styleprompter_jax.images.files import to_float
     from styleprompter_jax.pipeline import load
 
@@ -72,7 +72,7 @@ def main():
     args = parser.parse_args()
     use_compilation_cache()
     model = load(args.model)
-    source = prepare("64").as_data_source("test")
+    source = TfdsSource("avatars/64", "test")
     images = np.stack([source[k]["image"] for k in range(args.count)])
     images = to_float(images)
     _, outputs = optimize_w_plus(model, images, steps=args.steps)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from styleprompter_jax.evaluation.metrics import mse, psnr, ssim
+from styleprompter_jax.ops.metrics import mse, psnr, ssim
 from styleprompter_jax.pipeline import StylePrompter
 from styleprompter_jax.training.losses import pool_to
 

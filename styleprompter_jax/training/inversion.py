@@ -15,10 +15,10 @@ from styleprompter_jax.bundle import load_model, save_model
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.evaluation import metrics
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.ops import metrics
 from styleprompter_jax.training import losses
 from styleprompter_jax.training.optimizers import make_optimizer
 from styleprompter_jax.training.parallel import AXIS
