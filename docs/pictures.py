@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import styleprompter_jax as sp
+from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.demo import choose_faces, make_sheet
 from styleprompter_jax.images.files import image_grid, to_uint8, write_image
@@ -31,8 +32,10 @@ def samples(model, rows: int = 5, columns: int = 8) -> np.ndarray:
 def main():
     model = sp.load("avatars64")
     write_image(samples(model), FOLDER / "samples.png")
-    faces = choose_faces(TfdsSource("avatars/64", "test"), model.image_size)
-    sheet = make_sheet({"avatars64": model}, model.directions, faces)
+    source = TfdsSource("avatars/64", "test")
+    batch = next(eval_batches(source, batch_size=50, image_size=model.image_size))
+    chosen = choose_faces(source, batch)
+    sheet = make_sheet({"avatars64": model}, model.directions, batch, chosen)
     write_image(sheet, FOLDER / "inversions.png")
 
 
