@@ -18,6 +18,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
@@ -45,6 +46,7 @@ EDITS = [
 def main() -> int:
     """The whole demonstration; returns the exit status."""
     logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
     try:
         run(FOLDER, {stage: quickstart_config(stage) for stage in STEPS})
     except StylePrompterError as error:
