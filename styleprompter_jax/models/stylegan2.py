@@ -193,7 +193,7 @@ class ToRGB(nn.Module):
 class SynthesisBlock(nn.Module):
     """One resolution: (upsampling convolution,) convolution, RGB.
 
-    ``refine`` maps "map" and "next" to functions of the output map: the first is
+    ``refine_map`` and ``refine_next`` are functions of the output map: the first is
     applied before the RGB layer reads it, the second after.
     """
 
