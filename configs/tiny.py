@@ -43,5 +43,6 @@ def get_config(stage: str = "generator"):
         config.model.smart.update(refined_layers=(4,), num_heads=2, ffn_dim=16)
     if stage != "generator":
         config.init_from = ""
+        config.optimizer.schedule = "constant"
         config.optimizer.warmup_steps = 0
     return config
