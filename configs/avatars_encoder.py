@@ -11,7 +11,7 @@ def get_config():
     config.stage = "encoder"
     config.seed = 0
     config.batch_size = 16
-    config.total_steps = 6_000
+    config.total_steps = 2_000
     config.learning_rate = 5e-4
     config.log_every = 20
     config.eval_every = 500

@@ -196,7 +196,8 @@ def save_arrays(
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        safetensors.numpy.save_file(flat, partial, metadata)
+        # Not `save_file`, whose files only their owner can read.
+        partial.write_bytes(safetensors.numpy.save(flat, metadata))
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StylePrompterError(f"{path} cannot be written: {error}.") from error
