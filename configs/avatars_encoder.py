@@ -11,8 +11,8 @@ def get_config():
     config.stage = "encoder"
     config.seed = 0
     config.batch_size = 16
-    config.total_steps = 2_000
-    config.learning_rate = 5e-4
+    config.total_steps = 600
+    config.learning_rate = 1e-3
     config.log_every = 20
     config.eval_every = 500
     config.checkpoint_every = 250
@@ -23,9 +23,9 @@ def get_config():
         dict(
             encoder=dict(
                 patch_size=2,
-                embed_dim=48,
-                depths=(2, 2, 4, 2),
-                num_heads=(2, 4, 8, 16),
+                embed_dim=32,
+                depths=(1, 2, 4),
+                num_heads=(2, 4, 8),
                 window_size=8,
                 head_dim=512,
                 drop_path=0.0,

@@ -34,8 +34,8 @@ def get_config(stage: str = "generator"):
     elif stage == "encoder":
         config.model.encoder.update(
             embed_dim=8,
-            depths=(1, 2, 1, 1),
-            num_heads=(1, 2, 2, 2),
+            depths=(2, 1),
+            num_heads=(1, 2),
             window_size=4,
             head_dim=16,
         )
