@@ -29,7 +29,7 @@ from styleprompter_jax.training.loop import train
 
 FOLDER = Path("runs/quickstart")
 # Steps that two cores do in the time; a slower machine stops at the time.
-STEPS = {"encoder": 600, "smart": 400}
+STEPS = {"encoder": 250, "smart": 220}
 SECONDS = {"encoder": 150, "smart": 90}
 
 FACES = 6
