@@ -149,7 +149,7 @@ def make_sheet(models, directions, batch, chosen) -> np.ndarray:
     rows = [
         [column[face] for column in columns[name]] for face in chosen for name in models
     ]
-    row_titles = [*models] * len(chosen)
+    row_titles = [*models] * len(chosen) if len(models) > 1 else None
     return sheet(rows, ["input", "W+", "refined", *titles], row_titles)
 
 

@@ -52,7 +52,8 @@ def test_an_edit_gives_what_a_face_lacks_and_takes_what_it_has(tiny_folder):
     model = load(tiny_folder)
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     batch = {"image": images, "smile": np.array([True, False])}
-    found = demo.make_sheet({"a": model}, model.directions, batch, [1, 0])
+    models = {"a": model, "b": model}
+    found = demo.make_sheet(models, model.directions, batch, [1, 0])
 
     latents = model.encode(images)
     edited = latents.edit(model.directions["smile"], np.array([-1.0, 1.0]))
@@ -61,8 +62,9 @@ def test_an_edit_gives_what_a_face_lacks_and_takes_what_it_has(tiny_folder):
         model.decode(latents),
         model.decode(edited),
     )
-    rows = list(zip(images, *map(np.asarray, decoded), strict=True))[::-1]
-    expected = sheet(rows, ["input", "W+", "refined", "± smile"], ["a", "a"])
+    first, second = zip(images, *map(np.asarray, decoded), strict=True)
+    rows, row_titles = [second, second, first, first], ["a", "b", "a", "b"]
+    expected = sheet(rows, ["input", "W+", "refined", "± smile"], row_titles)
     np.testing.assert_array_equal(found, expected)
 
 
