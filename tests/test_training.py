@@ -145,7 +145,8 @@ def test_r1_and_its_gradient_are_those_of_differentiating_twice():
         jax.value_and_grad(plain)(weights),
         strict=True,
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-5)
+        # Entries near zero are differences of entries near one.
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_a_mean_over_devices_is_taken_once():
