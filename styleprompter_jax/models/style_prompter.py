@@ -109,7 +109,7 @@ class StylePrompter(nn.Module):
         Args:
           features: the encoder's maps of the *input* image, which SMART reads also
             where the codes were edited.
-          beta: weights of SMART's retrieval and feed-forward parts (paper, eq. 6).
+          beta: weights of SMART's retrieval and feed-forward parts.
           refine: False renders the codes alone; features are not read.
           noise_mode: "const", "random" (RNG stream "noise") or "none".
           deterministic: no dropout in SMART; else the RNG stream "dropout".

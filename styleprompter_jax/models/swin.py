@@ -327,7 +327,7 @@ class PredictionHead(nn.Module):
 
 
 class SwinEncoder(nn.Module):
-    """Images to W+ codes and feature maps (StylePrompter, section 3.2).
+    """Images to W+ codes and feature maps.
 
     Each image has its own latent tokens, so its code depends on nothing else in the
     batch (the published code mixes the tokens of a batch; for one image both agree).

@@ -74,7 +74,7 @@ def transposed_conv(x, kernel):
 
     This is the transpose of :func:`strided_conv`, and its derivatives are written as
     that convolution's: the weight gradient which autodiff makes of a dilated
-    convolution is the same sum in a form that XLA:CPU computes 10 times slower.
+    convolution is the same sum in a form that XLA:CPU computes several times slower.
     """
     return lax.conv_general_dilated(
         x,

@@ -2,7 +2,7 @@
 
 Non-saturating logistic loss, R1 on the discriminator and (optionally) path length
 on the generator, both lazily, style mixing, an exponential moving average of the
-generator (Karras et al. 2020, sections 2-3 and appendix B).
+generator (Karras et al. 2020).
 """
 
 import jax
@@ -50,9 +50,9 @@ class Adversarial:
     style_mixing (probability), noise_mode ("random", or "none" for domains without
     texture), blur_sigma and blur_images: the discriminator sees everything blurred,
     by blur_sigma pixels at first and not at all after blur_images images, so that
-    layout is learned before edges (Karras et al. 2021, appendix E.1);
-    ``config.optimizer`` holds beta1, beta2, eps and ema_images,
-    the half-life of the moving average in images.
+    layout is learned before edges (as in StyleGAN3, Karras et al. 2021).
+    ``config.optimizer`` holds beta1, beta2, eps and ema_images, the half-life of the
+    moving average in images.
     """
 
     def __init__(self, config):

@@ -1,8 +1,8 @@
 """Stages "encoder" and "smart": learning to invert a given generator.
 
 Stage "encoder" trains the SwinV2 encoder with the generator frozen; stage "smart"
-trains SMART with generator and encoder frozen and deterministic (paper, section
-3.4).  Gradients are taken with respect to the trained part only.
+trains SMART with generator and encoder frozen and deterministic.  Gradients are taken
+with respect to the trained part only.
 """
 
 import jax

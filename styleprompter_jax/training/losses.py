@@ -1,4 +1,4 @@
-"""Reconstruction losses of the inversion stages (paper, section 3.4).
+"""Reconstruction losses of the inversion stages.
 
 Every loss is a mean over the batch; images are NHWC in [-1, 1].
 """
