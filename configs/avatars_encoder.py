@@ -5,6 +5,8 @@ python train.py --config=configs/avatars_encoder.py --workdir=runs/encoder
 
 from ml_collections import ConfigDict
 
+from configs import avatars_generator
+
 
 def get_config():
     config = ConfigDict()
@@ -32,16 +34,7 @@ def get_config():
             )
         )
     )
-    config.data = ConfigDict(
-        dict(
-            name="avatars",
-            train_split="train",
-            eval_split="validation",
-            path="",
-            image_size=64,
-            flip=False,
-        )
-    )
+    config.data = avatars_generator.get_config().data
     # No perceptual network knows cartoons: structure stands for LPIPS and ID.
     config.loss = ConfigDict(dict(l2=1.0, structure=0.3, align=0.01))
     config.optimizer = ConfigDict(

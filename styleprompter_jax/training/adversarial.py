@@ -35,11 +35,6 @@ from styleprompter_jax.training.parallel import AXIS, local_slice
 EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
 
 
-def generator_config(config) -> GeneratorConfig:
-    """From ``config.model.generator``."""
-    return GeneratorConfig(**config.model.generator.to_dict())
-
-
 class Adversarial:
     """Generator against discriminator.  See `training.loop` for what it calls.
 
@@ -57,7 +52,7 @@ class Adversarial:
 
     def __init__(self, config):
         self.config = config
-        self.generator_config = generator_config(config)
+        self.generator_config = GeneratorConfig(**config.model.generator.to_dict())
         self.generator = Generator(self.generator_config)
         self.discriminator = Discriminator(
             DiscriminatorConfig(
