@@ -1,9 +1,9 @@
 """Ranger, the optimiser of the published code, as optax transformations.
 
-Gradient centralisation (Yong et al., ECCV 2020), RAdam (Liu et al., ICLR 2020) and
-Lookahead (Zhang et al., NeurIPS 2019).  `optax.centralize` takes the first axis for
-the output axis, which in Flax is the last; `optax.radam` corrects the second moment's
-bias before it adds eps; `optax.lookahead` needs two sets of parameters.
+Gradient centralisation (arXiv 2004.01461), RAdam (arXiv 1908.03265) and Lookahead
+(arXiv 1907.08610).  `optax.centralize` takes the first axis for the output axis, which
+in Flax is the last; `optax.radam` corrects the second moment's bias before it adds eps;
+`optax.lookahead` needs two sets of parameters.
 """
 
 import math
@@ -85,8 +85,9 @@ def scale_by_radam(
     table = _radam_table(b1, b2)
 
     def init(params):
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+        # Two sets of zeros: a loop that donates its state may hold no buffer twice.
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(gradients, state, params=None):
         del params
@@ -141,7 +142,7 @@ def lookahead(
     """
 
     def init(params):
-        # Copied: a loop that donates its state may not hold one buffer twice.
+        # Copied, for the same reason.
         return LookaheadState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
 
     def update(updates, state, params):
