@@ -55,13 +55,19 @@ class Inversion:
     def init(self, rng):
         """The state at step 0: trained and frozen parameters, optimiser."""
         size = self.model_config.encoder.image_size
-        fresh = jax.jit(self.model.init)(rng, jnp.zeros((1, size, size, 3)))
-        params = dict(fresh["params"])
-        trained = params.pop(self.part)
+
+        images = jnp.zeros((1, size, size, 3))
+        # The trained part alone, or all the others would be compiled and drawn too.
+        fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
+        trained = fresh(rng)
         start = self._start_variables
         state = {
             "trained": trained,
-            "frozen": {part: start["params"][part] for part in params},
+            "frozen": {
+                part: start["params"][part]
+                for part in ("encoder", "smart", "generator")
+                if part != self.part and getattr(self.model_config, part) is not None
+            },
             "const": start["const"],
             "opt": self.optimizer.init(trained),
         }
