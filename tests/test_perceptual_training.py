@@ -140,7 +140,7 @@ def test_a_run_with_a_network(tiny_folder, lpips_folder, tmp_path):
     parts, whole = (
         [
             [row["loss"], row["loss_lpips"]]
-            for row in map(json.loads, (run / "metrics.jsonl").open())
+            for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
             if row["split"] == "train"
         ]
         for run in (tmp_path / "parts", tmp_path / "whole")
