@@ -1,0 +1,180 @@
+"""Reads weight files of any supported kind; which kind it is, the content says."""
+
+import io
+import math
+import mmap
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from styleprompter_jax.convert.archive import Archive
+from styleprompter_jax.convert.torch_file import (
+    is_torch_archive,
+    read_pickle,
+    read_torch_archive,
+)
+from styleprompter_jax.convert.torch_objects import native
+from styleprompter_jax.convert.unpickle import (
+    DAMAGED,
+    Budget,
+    Object,
+    Refusal,
+    quoted,
+)
+from styleprompter_jax.errors import StylePrompterError
+
+__all__ = ["Object", "read_file"]
+
+_NPY_HEADER = 2**14  # more than NumPy accepts
+
+
+def read_file(path: str | os.PathLike) -> Any:
+    """The content of a weight file, without running anything in it.
+
+    Reads PyTorch's files (zip and legacy), NVIDIA's network pickles, .npy, .npz and
+    safetensors.  Arrays are read-only views of the file where that is possible; do
+    not change the file while they are in use.  bfloat16 becomes float32.
+
+    Returns:
+        A tree of dict, list, tuple, str, bytes, int, float, bool, None, `np.ndarray`
+        and `Object`; sets come as lists.
+
+    Raises:
+        StylePrompterError: if the file is missing, damaged, of another kind, or holds
+            more than data; the message names the file, and the key or byte.
+    """
+    path = Path(path).expanduser()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StylePrompterError(
+                f"{path} is a folder or device: name the weight file itself."
+            )
+        with open(path, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise StylePrompterError(f"{path} is empty: download or copy it again.")
+            # Arrays keep the map alive, which is closed with the last of them.
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _read(path, file, data)
+    except FileNotFoundError as error:
+        raise StylePrompterError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise StylePrompterError(f"{path} cannot be read: {error}.") from error
+    except Refusal as error:
+        raise StylePrompterError(f"{path} cannot be read: {error}") from error
+
+
+def _read(path: Path, file: Any, data: memoryview) -> Any:
+    head = bytes(data[:512])
+    if head.startswith(b"PK"):
+        archive = Archive(file, data)
+        if is_torch_archive(archive):
+            return read_torch_archive(archive)
+        return _read_npz(archive)
+    if head.startswith(b"\x80"):
+        return read_pickle(data)
+    if head.startswith(b"\x93NUMPY"):
+        return _read_npy(data)
+    header = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header <= len(data):
+        return _read_safetensors(path)
+    raise Refusal(_what_it_is(head))
+
+
+def _what_it_is(head: bytes) -> str:
+    """What a file is that holds no weights, and what to do."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return (
+            "it is a web page, perhaps the one that asks for consent or says that a "
+            "quota is used up, saved in place of the file: download it again."
+        )
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer to the file: fetch it with `git lfs pull`."
+    if head[257:262] == b"ustar":
+        return (
+            "it is a tar archive: unpack it and name the file inside; a model that "
+            "PyTorch before 0.1.10 saved must be saved again by a later one."
+        )
+    for mark, kind in _PACKED.items():
+        if head.startswith(mark):
+            return f"it is packed with {kind}: unpack it and name the file inside."
+    if head.startswith(b"\x89HDF"):
+        return "it is an HDF5 file: use the network in the version for PyTorch."
+    if head.startswith((b"{", b"[")):
+        return f"it is JSON text and no weights: {DAMAGED}"
+    return (
+        "it is none of the kinds that are read (.pt and .pth of PyTorch, .pkl of "
+        f"NVIDIA, .npy, .npz, .safetensors): {DAMAGED}"
+    )
+
+
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
+
+
+def _read_npz(archive: Archive) -> dict[str, np.ndarray]:
+    if not archive.names or any(not name.endswith(".npy") for name in archive.names):
+        raise Refusal(
+            "it is a zip archive that is neither a file of PyTorch (no data.pkl) nor "
+            "an .npz: unpack it and name the file inside."
+        )
+    arrays = {}
+    for name in sorted(archive.names):
+        try:
+            arrays[name.removesuffix(".npy")] = _read_npy(archive.read(name))
+        except Refusal as error:
+            raise Refusal(f"{quoted(name)}: {error}") from error
+    return arrays
+
+
+def _read_npy(data: memoryview) -> np.ndarray:
+    file = io.BytesIO(data[:_NPY_HEADER])
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    try:
+        with warnings.catch_warnings():
+            # About headers that Python 2 wrote, which it then repairs.
+            warnings.simplefilter("ignore", UserWarning)
+            version = np.lib.format.read_magic(file)
+            shape, fortran, dtype = read_header[version](file)
+    # All that Python's parser of literals raises, beside its own errors.
+    except (ValueError, KeyError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise Refusal(f"the header of the array is damaged: {DAMAGED}") from None
+    if dtype.kind not in "biuf":
+        raise Refusal(
+            f"the array is not of numbers (dtype {quoted(str(dtype))}), and objects "
+            "in it would be run to be read: save it as float32."
+        )
+    size = math.prod(shape) * dtype.itemsize
+    content = data[file.tell() :]
+    if min(shape, default=0) < 0 or size != len(content):
+        raise Refusal(
+            f"its header says {size:,} bytes, in an array of shape {quoted(shape)}, "
+            f"but {len(content):,} follow: {DAMAGED}"
+        )
+    budget = Budget(len(data))
+    try:
+        return native(content, dtype, budget).reshape(shape, order="FC"[not fortran])
+    except ValueError as error:  # a shape with zeros may still be too large
+        raise Refusal(f"the shape of the array is impossible: {DAMAGED}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise Refusal(f"{quoted(str(error))} as safetensors: {DAMAGED}") from error
