@@ -19,7 +19,7 @@ from styleprompter_jax.convert.torch_file import (
     read_pickle,
     read_torch_archive,
 )
-from styleprompter_jax.convert.torch_objects import native
+from styleprompter_jax.convert.torch_objects import is_shape, native
 from styleprompter_jax.convert.unpickle import (
     DAMAGED,
     Budget,
@@ -159,18 +159,14 @@ def _read_npy(data: memoryview) -> np.ndarray:
             f"the array is not of numbers (dtype {quoted(str(dtype))}), and objects "
             "in it would be run to be read: save it as float32."
         )
-    size = math.prod(shape) * dtype.itemsize
     content = data[file.tell() :]
-    if min(shape, default=0) < 0 or size != len(content):
+    if not is_shape(shape) or math.prod(shape) * dtype.itemsize != len(content):
         raise Refusal(
-            f"its header says {size:,} bytes, in an array of shape {quoted(shape)}, "
-            f"but {len(content):,} follow: {DAMAGED}"
+            f"byte {file.tell()}: an array of shape {quoted(shape)} and dtype {dtype} "
+            f"cannot lie in the {len(content):,} bytes that follow: {DAMAGED}"
         )
-    budget = Budget(len(data))
-    try:
-        return native(content, dtype, budget).reshape(shape, order="FC"[not fortran])
-    except ValueError as error:  # a shape with zeros may still be too large
-        raise Refusal(f"the shape of the array is impossible: {DAMAGED}") from error
+    flat = native(content, dtype, Budget(len(data)))
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

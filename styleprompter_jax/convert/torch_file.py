@@ -64,7 +64,7 @@ def read_torch_archive(archive: Archive) -> Any:
 
     def persistent(pid: Any) -> Storage:
         tag, kind, key, _location, numel = pid
-        if tag != "storage" or type(key) is not str:
+        if tag != "storage" or not _is_key(key):
             raise TypeError
         if key not in storages:
             storages[key] = Storage(kind, numel, archive.read(f"{root}data/{key}"))
@@ -102,7 +102,10 @@ def _load_storage(data: Any, budget: Budget) -> Storage:
         data = memoryview(data)
     if type(data) is not memoryview:
         raise TypeError
-    storage = _read_legacy(data, budget)
+    try:
+        storage = _read_legacy(data, budget)
+    except Refusal as error:
+        raise Refusal(f"in the storage there, {error}") from error
     if type(storage) is not Storage:
         raise TypeError
     return storage
@@ -122,7 +125,7 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
 
     def persistent(pid: Any) -> Storage:
         tag, kind, key, _location, numel, view = pid
-        if tag != "storage" or type(key) is not str or view is not None:
+        if tag != "storage" or not _is_key(key) or view is not None:
             raise TypeError
         if key not in storages:
             storages[key] = Storage(kind, numel)
@@ -137,9 +140,11 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         )
     tree = pickle(persistent)
     keys = pickle()
-    if type(keys) is not list or any(type(key) is not str for key in keys):
-        keys = []
-    if sorted(keys) != sorted(storages):
+    if (
+        type(keys) is not list
+        or not all(map(_is_key, keys))
+        or sorted(keys) != sorted(storages)
+    ):
         raise Refusal(f"byte {position}: its list of storages is wrong: {DAMAGED}")
     for key in keys:
         storage = storages[key]
@@ -158,6 +163,10 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         storage.data = data[start:position]
     _at_end(position, data)
     return tree
+
+
+def _is_key(key: Any) -> bool:
+    return type(key) is str and len(key) <= 64
 
 
 def _same(storage: Storage, key: str, kind: Any, numel: Any) -> Storage:

@@ -25,6 +25,7 @@ from styleprompter_jax.convert.unpickle import (
 )
 
 _DIMENSIONS = 32
+_LARGEST = 2**48
 STORAGES = {
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
@@ -37,6 +38,16 @@ STORAGES = {
     "LongStorage": "int64",
     "BoolStorage": "bool",
 }
+
+
+def is_shape(sizes: tuple) -> bool:
+    """Whether an array can have these sizes or strides, before any arithmetic."""
+    return (
+        len(sizes) <= _DIMENSIONS
+        and all(type(n) is int and 0 <= n < _LARGEST for n in sizes)
+        # Also where another dimension is zero, as NumPy has it.
+        and math.prod(max(n, 1) for n in sizes) < _LARGEST
+    )
 
 
 class StorageType:
@@ -87,18 +98,16 @@ class Tensor(Placeholder):
             raise TypeError
         if type(size) is not tuple or type(stride) is not tuple:
             raise TypeError
-        numbers = (offset, *size, *stride)
-        # Before any arithmetic, which would be slow with endless numbers.
-        if (
-            len(size) != len(stride)
-            or len(size) > _DIMENSIONS
-            or any(type(n) is not int or not 0 <= n < 2**48 for n in numbers)
-        ):
-            raise Refusal(f"a tensor has an impossible shape or stride: {DAMAGED}")
+        if type(offset) is not int or not 0 <= offset <= storage.numel:
+            raise Refusal(f"a tensor begins outside of its storage: {DAMAGED}")
+        if len(size) != len(stride) or not is_shape(size):
+            raise Refusal(f"a tensor has an impossible shape: {DAMAGED}")
+        if any(type(n) is not int or not 0 <= n < _LARGEST for n in stride):
+            raise Refusal(f"a tensor has an impossible stride: {DAMAGED}")
         end = offset
         if 0 not in size:
             end += 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-        if end > storage.numel or math.prod(max(n, 1) for n in size) >= 2**48:
+        if end > storage.numel:
             raise Refusal(
                 f"a tensor of shape {size} at offset {offset} with strides {stride} "
                 f"reaches outside of its storage of {storage.numel} elements: {DAMAGED}"
@@ -144,7 +153,7 @@ class Array(Placeholder):
     """numpy.ndarray; BUILD gives shape, dtype and bytes."""
 
     def __init__(self):
-        self.parts = None
+        self.data: memoryview | bytes | str | None = None
 
     def build(self, state: Any) -> None:
         _version, shape, dtype, fortran, data = state
@@ -153,25 +162,22 @@ class Array(Placeholder):
     def set(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
         if type(dtype) is not Dtype or type(shape) is not tuple:
             raise TypeError
-        if order not in ("C", "F") or type(order) is not str:
-            raise TypeError
-        if len(shape) > _DIMENSIONS or any(
-            type(n) is not int or not 0 <= n < 2**48 for n in shape
-        ):
+        if order not in ("C", "F") or not is_shape(shape):
             raise Refusal(f"an array has an impossible shape: {DAMAGED}")
-        data = raw_bytes(data)
+        if type(data) not in (bytes, memoryview, str):  # a string from Python 2
+            raise Refusal(f"an array holds objects and no numbers: {DAMAGED}")
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
             raise Refusal(
                 f"an array of shape {shape} and dtype {dtype.dtype} cannot lie in "
                 f"{len(data)} bytes: {DAMAGED}"
             )
-        self.parts = data, dtype.dtype, shape, order
+        self.data, self.dtype, self.shape, self.order = data, dtype.dtype, shape, order
 
     def resolve(self, resolver) -> np.ndarray:
-        if self.parts is None:
+        if self.data is None:
             raise Refusal(f"an array has no content: {DAMAGED}")
-        data, dtype, shape, order = self.parts
-        return native(data, dtype, resolver.budget).reshape(shape, order=order)
+        flat = native(self.data, self.dtype, resolver.budget)
+        return flat.reshape(self.shape, order=self.order)
 
 
 class Namespace(Placeholder):
@@ -183,25 +189,18 @@ class Namespace(Placeholder):
     def build(self, state: Any) -> None:
         if type(state) is not dict:
             raise TypeError
-        self.state.update(state)
+        self.state = state
 
     def resolve(self, resolver) -> Object:
         return Object("argparse.Namespace", resolver.entry("state", self.state))
 
 
-def raw_bytes(data: Any) -> memoryview | bytes:
-    """The content of bytes, which Python 2 writes as a string."""
-    if type(data) is str:
-        return data.encode("latin-1")
-    if type(data) not in (bytes, memoryview):
-        raise Refusal(f"an array holds objects and no numbers: {DAMAGED}")
-    return data
-
-
-def native(data: memoryview | bytes, dtype: np.dtype, budget: Budget) -> np.ndarray:
+def native(
+    data: memoryview | bytes | str, dtype: np.dtype, budget: Budget
+) -> np.ndarray:
     """Flat, in the machine's byte order, aligned; a view of ``data`` if it is so."""
     budget.spend_bytes(len(data))
-    array = np.frombuffer(data, dtype)
+    array = np.frombuffer(data.encode("latin-1") if type(data) is str else data, dtype)
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
         raise Refusal(f"it holds bytes that are no truth values: {DAMAGED}")
     if not (array.flags.aligned and dtype.isnative):
@@ -211,10 +210,9 @@ def native(data: memoryview | bytes, dtype: np.dtype, budget: Budget) -> np.ndar
 
 def scalar(dtype: Any, data: Any) -> bool | int | float:
     """numpy.core.multiarray.scalar: one number."""
-    if type(dtype) is not Dtype:
-        raise TypeError
-    (value,) = np.frombuffer(raw_bytes(data), dtype.dtype)
-    return value.item()
+    array = Array()
+    array.set(data, dtype, (), "C")
+    return native(array.data, array.dtype, Budget(0))[0].item()
 
 
 def parameter(tensor: Any, _requires_grad: Any, _hooks: Any) -> Tensor:

@@ -15,11 +15,10 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from styleprompter_jax.errors import StylePrompterError
-
 _STEPS = 2_000_000  # instructions; weight files have some ten thousand
 _NODES = 1_000_000  # entries of the tree, shared ones counted wherever they occur
-_DEPTH = 100
+_DEPTH = 64
+_KEY = 1024  # characters in the key of a dict
 _BYTES = 16  # of arrays in the tree, for each byte of the file
 _SPARE_BYTES = 2**20
 
@@ -284,14 +283,15 @@ class Machine:
 def dict_key(key: Any) -> str | int | None:
     """The key of a dict, if it is of a kind that is cheap to hash and compare.
 
-    Raises:
-        Refusal: for tuples, which may be nested without end, and everything else.
+    A tuple would not be: nested in itself a hundred times it is never hashed.
     """
-    if type(key) in (str, bool, type(None)) or (
-        type(key) is int and -(2**63) <= key < 2**63
-    ):
+    if key is None or type(key) is bool:
         return key
-    raise Refusal(f"a dict has a key that is no string or small integer: {DAMAGED}")
+    if type(key) is str and len(key) <= _KEY:
+        return key
+    if type(key) is int and -(2**63) <= key < 2**63:
+        return key
+    raise Refusal(f"a dict has a key that is no short string or number: {DAMAGED}")
 
 
 _STOP = ord(".")
@@ -430,8 +430,3 @@ class _Resolver:
         result = self.resolve(value)
         self.path.pop()
         return result
-
-
-def failed(where: Any, error: Refusal) -> StylePrompterError:
-    """The user's error for a file or an entry of it."""
-    return StylePrompterError(f"{where} cannot be read: {error}")
