@@ -54,13 +54,13 @@ class Archive:
         self._entries: dict[str, tuple[zipfile.ZipInfo, memoryview]] = {}
         seen = set()
         # By the name in the directory, which newer versions of zipfile may replace.
+        # By the name in the directory, which newer versions of zipfile may replace.
         for entry in sorted(entries, key=lambda e: e.header_offset, reverse=True):
-            if entry.orig_filename.casefold() in seen:
-                raise Refusal(
-                    f"{quoted(entry.orig_filename)} occurs twice in it: {DAMAGED}"
-                )
-            seen.add(entry.orig_filename.casefold())
-            self._entries[entry.orig_filename] = entry, self._locate(entry, end)
+            name = entry.orig_filename
+            if name.casefold() in seen:
+                raise Refusal(f"{quoted(name)} occurs twice in it: {DAMAGED}")
+            seen.add(name.casefold())
+            self._entries[name] = entry, self._locate(entry, end)
             end = entry.header_offset
         unpacked = sum(entry.file_size for entry in entries)
         if unpacked > _RATIO * len(data) + _SPARE_BYTES:

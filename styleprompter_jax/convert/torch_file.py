@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from styleprompter_jax.convert.archive import Archive
+from styleprompter_jax.convert.resolve import resolve
 from styleprompter_jax.convert.torch_objects import STORAGES, Storage, names
 from styleprompter_jax.convert.unpickle import (
     DAMAGED,
@@ -25,7 +26,6 @@ from styleprompter_jax.convert.unpickle import (
     Object,
     Refusal,
     quoted,
-    resolve,
 )
 from styleprompter_jax.errors import StylePrompterError
 
