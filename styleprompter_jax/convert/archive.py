@@ -54,7 +54,6 @@ class Archive:
         self._entries: dict[str, tuple[zipfile.ZipInfo, memoryview]] = {}
         seen = set()
         # By the name in the directory, which newer versions of zipfile may replace.
-        # By the name in the directory, which newer versions of zipfile may replace.
         for entry in sorted(entries, key=lambda e: e.header_offset, reverse=True):
             name = entry.orig_filename
             if name.casefold() in seen:

@@ -5,6 +5,7 @@ import math
 import mmap
 import os
 import stat
+import tokenize
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ from styleprompter_jax.errors import StylePrompterError
 __all__ = ["Object", "read_file"]
 
 _NPY_HEADER = 2**14  # more than NumPy accepts
+# NumPy's own, then those of Python's parser, which it lets through.
+_HEADER_ERRORS = (
+    *(ValueError, KeyError, TypeError),
+    *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),
+)
 
 
 def read_file(path: str | os.PathLike) -> Any:
@@ -147,13 +153,12 @@ def _read_npy(data: memoryview) -> np.ndarray:
     }
     try:
         with warnings.catch_warnings():
-            # About headers that Python 2 wrote, which it then repairs.
-            warnings.simplefilter("ignore", UserWarning)
+            # About headers that Python 2 wrote, and about odd literals.
+            warnings.simplefilter("ignore")
             version = np.lib.format.read_magic(file)
             shape, fortran, dtype = read_header[version](file)
-    # All that Python's parser of literals raises, beside its own errors.
-    except (ValueError, KeyError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise Refusal(f"the header of the array is damaged: {DAMAGED}") from None
+    except _HEADER_ERRORS as error:
+        raise Refusal(f"the header of the array is damaged: {DAMAGED}") from error
     if dtype.kind not in "biuf":
         raise Refusal(
             f"the array is not of numbers (dtype {quoted(str(dtype))}), and objects "
@@ -162,8 +167,8 @@ def _read_npy(data: memoryview) -> np.ndarray:
     content = data[file.tell() :]
     if not is_shape(shape) or math.prod(shape) * dtype.itemsize != len(content):
         raise Refusal(
-            f"byte {file.tell()}: an array of shape {quoted(shape)} and dtype {dtype} "
-            f"cannot lie in the {len(content):,} bytes that follow: {DAMAGED}"
+            f"byte {file.tell()}: an array of shape {quoted(str(shape))} and dtype "
+            f"{dtype} cannot lie in the {len(content):,} bytes that follow: {DAMAGED}"
         )
     flat = native(content, dtype, Budget(len(data)))
     return flat.reshape(shape, order="F" if fortran else "C")

@@ -1,6 +1,6 @@
 """The names that weight files may use, and the plain data that each stands for.
 
-`NAMES` is the whole list: what PyTorch writes for tensors and parameters, NumPy for
+`names` has the whole list: what PyTorch writes for tensors and parameters, NumPy for
 arrays and numbers, NVIDIA's networks for their modules, and the argparse.Namespace
 that training scripts keep beside the weights.  A name that is not in it is refused.
 """
@@ -112,16 +112,14 @@ class Tensor(Placeholder):
                 f"a tensor of shape {size} at offset {offset} with strides {stride} "
                 f"reaches outside of its storage of {storage.numel} elements: {DAMAGED}"
             )
-        self.storage, self.offset, self.size, self.stride = (
-            storage,
-            offset,
-            size,
-            stride,
-        )
+        self.storage, self.offset = storage, offset
+        self.size, self.stride = size, stride
 
     def resolve(self, resolver) -> np.ndarray:
         flat = self.storage.array(resolver.budget)
         resolver.budget.spend_bytes(math.prod(self.size) * flat.itemsize)
+        if 0 in self.size:
+            return np.empty(self.size, flat.dtype)
         # NumPy checks once more that the view lies inside its buffer.
         return np.ndarray(
             self.size,
@@ -136,7 +134,9 @@ class Dtype(Placeholder):
     """numpy.dtype of numbers; BUILD gives the byte order."""
 
     def __init__(self, name: Any):
-        if type(name) is not str or not re.fullmatch(r"[<>|=]?([biuf][1248])", name):
+        if type(name) is not str:
+            raise TypeError
+        if not re.fullmatch(r"[<>|=]?([?]|b1|[iu][1248]|f[248])", name):
             raise Refusal(
                 f"an array holds no numbers but {quoted(name)}: save it as float32."
             )
@@ -147,6 +147,9 @@ class Dtype(Placeholder):
         if type(order) is not str or order not in ("<", ">", "|", "="):
             raise TypeError
         self.dtype = self.dtype.newbyteorder(order)
+
+    def resolve(self, resolver) -> str:
+        return self.dtype.name
 
 
 class Array(Placeholder):

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_STEPS = 2_000_000  # instructions; weight files have some ten thousand
+_STEPS = 1_000_000  # instructions; weight files have some ten thousand
 _KEY = 1024  # characters in the key of a dict
 _BYTES = 16  # of arrays in the tree, for each byte of the file
 _SPARE_BYTES = 2**20
@@ -87,7 +87,7 @@ Names = Mapping[tuple[str, str], Any]
 DAMAGED = "it is damaged or no weight file; download or copy it again."
 
 
-def quoted(text: Any) -> str:
+def quoted(text: str) -> str:
     """Text from a file as it may be printed: one line of ASCII, not too long."""
     text = ascii(text)
     return text if len(text) <= 100 else f"{text[:97]}..."
@@ -132,7 +132,7 @@ class Machine:
             while True:
                 start = self.position
                 self.budget.spend_steps(1)
-                opcode = self._number("<B")
+                opcode = self._take(1)[0]
                 if opcode == _STOP:
                     (value,) = self.stack
                     if self.marks:

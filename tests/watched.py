@@ -1,0 +1,84 @@
+"""Reads files and reports what that did: `python watched.py FILE...` prints JSON.
+
+In a process of its own, because an audit hook cannot be removed, and so that memory
+can be limited for it.
+"""
+
+import json
+import resource
+import sys
+import time
+
+from styleprompter_jax.convert.files import read_file
+from styleprompter_jax.errors import StylePrompterError
+
+# What running something from a file would raise, and reading one does not.
+SUSPECT = (
+    "exec",
+    "import",
+    "marshal.",
+    "os.",
+    "pickle.",
+    "pty.",
+    "shutil.",
+    "socket.",
+    "subprocess.",
+    "tempfile.",
+    "webbrowser.",
+)
+GIGABYTE = 2**30
+
+_events: list[str] | None = None
+
+
+def _hook(event, arguments):
+    if _events is not None and (
+        event.startswith(SUSPECT)
+        or (event == "open" and any(c in str(arguments[1]) for c in "wax+"))
+    ):
+        _events.append(event)
+
+
+def watch(path):
+    """Reads a file: {"outcome": "read", "refused" or an error's name, ...}."""
+    global _events
+    _events = events = []
+    started = time.perf_counter()
+    try:
+        read_file(path)
+        outcome, message = "read", ""
+    except StylePrompterError as error:
+        outcome, message = "refused", str(error)
+    except BaseException as error:  # the test shows what it was
+        outcome, message = type(error).__name__, str(error)
+    seconds = time.perf_counter() - started
+    _events = None
+    return {
+        "outcome": outcome,
+        "message": message,
+        "seconds": seconds,
+        "events": events,
+    }
+
+
+def limit_memory(more=GIGABYTE):
+    """This process may take as much again as it has, and ``more`` bytes."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def warm_up(paths):
+    """Imports what reading good files imports."""
+    for path in paths:
+        read_file(path)
+    sys.addaudithook(_hook)
+
+
+if __name__ == "__main__":
+    good = int(sys.argv[1])
+    paths = sys.argv[2:]
+    warm_up(paths[:good])
+    limit_memory()
+    print(json.dumps({path: watch(path) for path in paths}))
