@@ -104,13 +104,13 @@ def _calls():
             b"\x80\x04" + named + b"N\x85h\x01h\x02\x93" + code((SHELL,)) + b"R.",
             refused,
         ),
-        "inside.pt": (torch_zip({"a": run}), "'archive/data.pkl', byte"),
+        "inside.pt": (torch_zip({"a": run}), "'archive/data.pkl', at byte"),
         "renamed.npz": (pickled({"a": run}), refused),
         "renamed.safetensors": (pickled({"a": run}, 4), refused),
         "archive.npz": (torch_zip({"a": run}), refused),
         "nested.pkl": (
             pickled(Call("torch.storage _load_from_bytes", (legacy(run),))),
-            "in the storage there, byte",
+            "in the storage there, at byte",
         ),
         "nested_twice.pkl": (
             pickled(
@@ -199,7 +199,7 @@ def _machine():
             code(Call("argparse Namespace", (), (None, {"a": 1}))),
             "damaged",
         ),
-        "name_as_value.pkl": (code({"a": Name("torch Size")}), "'a': it is a name"),
+        "name_as_value.pkl": (code({"a": Name("torch Size")}), "at 'a', it is a name"),
         "no_name.pkl": (code(1) + code("system") + b"\x93", "damaged"),
         "endless_name.pkl": (b"c" + b"a" * 10_000, "damaged"),
         "empty_stack.pkl": (b"R", "damaged"),
@@ -338,10 +338,10 @@ def _arrays():
         "records.npy": (header(described("[('a', '<f4')]")), "not of numbers"),
         "text.npy": (header(described("'<U6'", "(1,)")), "not of numbers"),
         "objects.npy": (npy(objects), "objects in it would be run"),
-        "objects.npz": (npz(a=NUMBERS, b=objects), "'b.npy': the array"),
+        "objects.npz": (npz(a=NUMBERS, b=objects), "in 'b.npy', the array"),
         "pickle_in.npz": (
             zipped({"a.npy": pickled(Call("os system", (SHELL,)))}),
-            "'a.npy': the header",
+            "in 'a.npy', the header",
         ),
         "object_pickle.pkl": (pickle.dumps(objects, 2), "holds no numbers but 'O8'"),
         "object_list.pkl": (rebuilt(float32, (1,), [1]), "objects and no numbers"),
@@ -350,11 +350,11 @@ def _arrays():
         "array_negative.pkl": (rebuilt(float32, (-6, -1), bytes(24)), "impossible"),
         "array_empty.pkl": (
             pickled([Call("numpy.core.multiarray _reconstruct", (array, (0,), b"b"))]),
-            "'0': an array has no content",
+            "at '0', an array has no content",
         ),
         "array_bool.pkl": (
             rebuilt(Call("numpy dtype", ("b1", False, True)), (1,), b"\x07"),
-            "'x': it holds bytes that are no truth values",
+            "at 'x', it holds bytes that are no truth values",
         ),
         "scalar.pkl": (
             pickled(Call("numpy.core.multiarray scalar", (float32, bytes(8)))),
@@ -396,11 +396,11 @@ def _storages():
     return cases | {
         "short_storage.pt": (
             torch_zip({"w": tensor(storage_id(7), (7,), (1,))}, [NUMBERS]),
-            "'w': its numbers are not in the file",
+            "at 'w', its numbers are not in the file",
         ),
         "wide_storage.pt": (
             torch_zip({"w": storage_id(6, kind="DoubleStorage")}, [NUMBERS]),
-            "'w': its numbers are not in the file",
+            "at 'w', its numbers are not in the file",
         ),
         "two_types.pt": (
             torch_zip([whole, storage_id(12, kind="HalfStorage")], [NUMBERS]),
@@ -421,7 +421,7 @@ def _storages():
         "numel.pt": (legacy(one(numel=6), [NUMBERS], numels=[5]), "6 elements that"),
         "huge_numel.pt": (
             legacy({"w": storage_id(2**60, legacy=True)}, [NUMBERS], numels=[2**60]),
-            "cut off",
+            "the file ends",
         ),
         "negative_numel.pt": (
             legacy({"w": storage_id(-1, legacy=True)}, [NUMBERS]),
@@ -485,10 +485,10 @@ def _bombs():
             b"\x80\x02(" + nested_call + blob + b"R" + again + b"t.",
             "more than 16 times the file",
         ),
-        "expanded.pt": (torch_zip({"w": view}, [NUMBERS]), "'w': its tensors would"),
+        "expanded.pt": (torch_zip({"w": view}, [NUMBERS]), "at 'w', its tensors would"),
         "views.pt": (
             torch_zip([half] * 30, [big]),
-            "'15': its tensors would fill more than 16 times",
+            "at '15', its tensors would fill more than 16 times",
         ),
         "strings.pkl": (
             b"\x80\x02(" + code("a" * 2**20) + b"q\x00" + code("latin1") + b"q\x01"
@@ -496,9 +496,9 @@ def _bombs():
             "more than 16 times the file",
         ),
         "long_integer.pkl": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "has no place"),
-        "bytes.pkl": (b"\x80\x04\x8e" + b"\xff" * 8 + b".", "cut off"),
-        "string.pkl": (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f.", "cut off"),
-        "frame.pkl": (b"\x80\x04\x95" + b"\xff" * 8, "cut off"),
+        "bytes.pkl": (b"\x80\x04\x8e" + b"\xff" * 8 + b".", "the file ends"),
+        "string.pkl": (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f.", "the file ends"),
+        "frame.pkl": (b"\x80\x04\x95" + b"\xff" * 8, "the file ends"),
         "memo.pt": (b"\x80\x02]r\xff\xff\xff\xffj\xff\xff\xff\xfea.", "damaged"),
         "zeros.npz": (npz(np.savez_compressed, a=zeros), "would unpack to 120"),
         "zeros.pt": (

@@ -35,7 +35,7 @@ class Archive:
     def __init__(self, file, data: memoryview):
         found = re.finditer(b"PK\x01\x02", data)
         if len(list(itertools.islice(found, _ENTRIES + 1))) > _ENTRIES:
-            raise Refusal(f"the archive has more than {_ENTRIES:,} entries: {DAMAGED}")
+            raise Refusal(f"the archive has more than {_ENTRIES:,} entries; {DAMAGED}")
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
@@ -48,7 +48,7 @@ class Archive:
             ValueError,
             struct.error,
         ) as error:
-            raise Refusal(f"the zip archive is broken: {DAMAGED}") from error
+            raise Refusal(f"the zip archive is broken; {DAMAGED}") from error
         self._data = data
         self.size = len(data)
         self._entries: dict[str, tuple[zipfile.ZipInfo, memoryview]] = {}
@@ -57,7 +57,7 @@ class Archive:
         for entry in sorted(entries, key=lambda e: e.header_offset, reverse=True):
             name = entry.orig_filename
             if name.casefold() in seen:
-                raise Refusal(f"{quoted(name)} occurs twice in it: {DAMAGED}")
+                raise Refusal(f"{quoted(name)} occurs twice in it; {DAMAGED}")
             seen.add(name.casefold())
             self._entries[name] = entry, self._locate(entry, end)
             end = entry.header_offset
@@ -75,18 +75,20 @@ class Archive:
     def read(self, name: str) -> memoryview:
         """The content of an entry: a view of the file where it is not compressed."""
         if name not in self._entries:
-            raise Refusal(f"it has no entry {quoted(name)}: {DAMAGED}")
+            raise Refusal(f"it has no entry {quoted(name)}; {DAMAGED}")
         entry, content = self._entries[name]
         if entry.compress_type == zipfile.ZIP_DEFLATED:
             inflate = zlib.decompressobj(-zlib.MAX_WBITS)
             try:
                 content = memoryview(inflate.decompress(content, entry.file_size + 1))
             except zlib.error as error:
-                raise Refusal(f"{quoted(name)} is damaged: {DAMAGED}") from error
+                raise Refusal(
+                    f"{quoted(name)} cannot be unpacked; {DAMAGED}"
+                ) from error
         if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
             raise Refusal(
                 f"{quoted(name)} does not have the size and CRC that the archive gives "
-                f"for it: {DAMAGED}"
+                f"for it; {DAMAGED}"
             )
         return content
 
@@ -94,14 +96,14 @@ class Archive:
         name = entry.orig_filename
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or re.search(r"[\\:\0-\x1f]", name):
-            raise Refusal(f"{quoted(name)} is no name inside an archive: {DAMAGED}")
+            raise Refusal(f"{quoted(name)} is no name inside an archive; {DAMAGED}")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise Refusal(
                 f"{quoted(name)} is compressed in an unknown way: unpack the archive "
                 "and pack it again without compression."
             )
         contradiction = Refusal(
-            f"the headers of {quoted(name)} contradict each other: {DAMAGED}"
+            f"the headers of {quoted(name)} contradict each other; {DAMAGED}"
         )
         start = entry.header_offset
         if start < 0 or start + _HEADER.size > end:

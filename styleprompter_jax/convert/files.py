@@ -86,8 +86,7 @@ def _read(path: Path, file: Any, data: memoryview) -> Any:
         return read_pickle(data)
     if head.startswith(b"\x93NUMPY"):
         return _read_npy(data)
-    header = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and header <= len(data):
+    if head[5:9] == b"\0\0\0{":  # behind the size of the header, which is below 2**40
         return _read_safetensors(path)
     raise Refusal(_what_it_is(head))
 
@@ -113,10 +112,10 @@ def _what_it_is(head: bytes) -> str:
     if head.startswith(b"\x89HDF"):
         return "it is an HDF5 file: use the network in the version for PyTorch."
     if head.startswith((b"{", b"[")):
-        return f"it is JSON text and no weights: {DAMAGED}"
+        return "it is JSON text and no weights: download the file again."
     return (
         "it is none of the kinds that are read (.pt and .pth of PyTorch, .pkl of "
-        f"NVIDIA, .npy, .npz, .safetensors): {DAMAGED}"
+        "NVIDIA, .npy, .npz, .safetensors): name one of these, or download it again."
     )
 
 
@@ -141,7 +140,7 @@ def _read_npz(archive: Archive) -> dict[str, np.ndarray]:
         try:
             arrays[name.removesuffix(".npy")] = _read_npy(archive.read(name))
         except Refusal as error:
-            raise Refusal(f"{quoted(name)}: {error}") from error
+            raise Refusal(f"in {quoted(name)}, {error}") from error
     return arrays
 
 
@@ -158,8 +157,8 @@ def _read_npy(data: memoryview) -> np.ndarray:
             version = np.lib.format.read_magic(file)
             shape, fortran, dtype = read_header[version](file)
     except _HEADER_ERRORS as error:
-        raise Refusal(f"the header of the array is damaged: {DAMAGED}") from error
-    if dtype.kind not in "biuf":
+        raise Refusal(f"the header of the array is damaged; {DAMAGED}") from error
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise Refusal(
             f"the array is not of numbers (dtype {quoted(str(dtype))}), and objects "
             "in it would be run to be read: save it as float32."
@@ -167,8 +166,8 @@ def _read_npy(data: memoryview) -> np.ndarray:
     content = data[file.tell() :]
     if not is_shape(shape) or math.prod(shape) * dtype.itemsize != len(content):
         raise Refusal(
-            f"byte {file.tell()}: an array of shape {quoted(str(shape))} and dtype "
-            f"{dtype} cannot lie in the {len(content):,} bytes that follow: {DAMAGED}"
+            f"at byte {file.tell()}, an array of shape {quoted(str(shape))} and dtype "
+            f"{dtype} cannot lie in the {len(content):,} bytes that follow; {DAMAGED}"
         )
     flat = native(content, dtype, Budget(len(data)))
     return flat.reshape(shape, order="F" if fortran else "C")
@@ -178,4 +177,6 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise Refusal(f"{quoted(str(error))} as safetensors: {DAMAGED}") from error
+        raise Refusal(
+            f"it is no safetensors ({quoted(str(error))}); {DAMAGED}"
+        ) from error

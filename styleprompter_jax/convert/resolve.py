@@ -30,7 +30,7 @@ def resolve(value: Any, budget: Budget) -> Any:
         return resolver.resolve(value)
     except Refusal as error:
         key = ".".join(map(str, resolver.path))
-        raise Refusal(f"{quoted(key)}: {error}" if key else str(error)) from error
+        raise Refusal(f"at {quoted(key)}, {error}" if key else str(error)) from error
 
 
 class _Resolver:
@@ -89,7 +89,7 @@ class _Resolver:
             return bytes(value)
         if isinstance(value, Placeholder):
             return value.resolve(self)
-        raise Refusal(f"it is a name and no value: {DAMAGED}")
+        raise Refusal(f"it is a name and no value; {DAMAGED}")
 
     def entry(self, key: Any, value: Any) -> Any:
         """A part of a container, named in messages by its key."""

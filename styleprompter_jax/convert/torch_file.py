@@ -46,7 +46,7 @@ def read_torch_archive(archive: Archive) -> Any:
     """
     pickles = [name for name in archive.names if name.split("/")[-1] == "data.pkl"]
     if len(pickles) > 1:
-        raise Refusal(f"it holds two data.pkl: {DAMAGED}")
+        raise Refusal(f"it holds two data.pkl; {DAMAGED}")
     root = pickles[0].removesuffix("data.pkl")
     inside = {name.removeprefix(root) for name in archive.names}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
@@ -74,7 +74,7 @@ def read_torch_archive(archive: Archive) -> Any:
     try:
         tree = machine.run()
     except Refusal as error:
-        raise Refusal(f"{quoted(pickles[0])}, {error}") from error
+        raise Refusal(f"in {quoted(pickles[0])}, {error}") from error
     _at_end(machine.position, data)
     return resolve(tree, budget)
 
@@ -132,7 +132,7 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         return _same(storages[key], key, kind, numel)
 
     if pickle() != _MAGIC or pickle() != _PROTOCOL:
-        raise Refusal(f"it is no file of PyTorch's protocol {_PROTOCOL}: {DAMAGED}")
+        raise Refusal(f"it is no file of PyTorch's protocol {_PROTOCOL}; {DAMAGED}")
     system = pickle()
     if type(system) is not dict or system.get("little_endian") is not True:
         raise Refusal(
@@ -145,20 +145,20 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         or not all(map(_is_key, keys))
         or sorted(keys) != sorted(storages)
     ):
-        raise Refusal(f"byte {position}: its list of storages is wrong: {DAMAGED}")
+        raise Refusal(f"at byte {position}, its list of storages is wrong; {DAMAGED}")
     for key in keys:
         storage = storages[key]
         start = position + 8
         position = start + storage.nbytes
         if position > len(data):
             raise Refusal(
-                f"storage {quoted(key)}: the file is cut off at byte {len(data)}, "
-                f"before byte {position}: {DAMAGED}"
+                f"the file ends at byte {len(data)}, and storage {quoted(key)} at byte "
+                f"{position}: download or copy it again."
             )
         if int.from_bytes(data[start - 8 : start], "little") != storage.numel:
             raise Refusal(
-                f"byte {start - 8}: storage {quoted(key)} does not have the "
-                f"{storage.numel} elements that its tensors expect: {DAMAGED}"
+                f"at byte {start - 8}, storage {quoted(key)} does not have the "
+                f"{storage.numel} elements that its tensors expect; {DAMAGED}"
             )
         storage.data = data[start:position]
     _at_end(position, data)
@@ -171,15 +171,15 @@ def _is_key(key: Any) -> bool:
 
 def _same(storage: Storage, key: str, kind: Any, numel: Any) -> Storage:
     if storage.kind is not kind or storage.numel != numel:
-        raise Refusal(f"storage {quoted(key)} has two types or sizes: {DAMAGED}")
+        raise Refusal(f"storage {quoted(key)} has two types or sizes; {DAMAGED}")
     return storage
 
 
 def _at_end(position: int, data: memoryview) -> None:
     if position != len(data):
         raise Refusal(
-            f"byte {position}: {len(data) - position} bytes follow the end of the "
-            f"content: {DAMAGED}"
+            f"at byte {position}, {len(data) - position} bytes follow the end of the "
+            f"content; {DAMAGED}"
         )
 
 

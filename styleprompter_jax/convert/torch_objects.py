@@ -81,7 +81,7 @@ class Storage(Placeholder):
         """All elements; made once, however many tensors are views of it."""
         if self._array is None:
             if self.data is None or len(self.data) != self.nbytes:
-                raise Refusal(f"its numbers are not in the file: {DAMAGED}")
+                raise Refusal(f"its numbers are not in the file; {DAMAGED}")
             array = native(self.data, self.kind.stored, budget)
             if self.kind.dtype == "bfloat16":
                 budget.spend_bytes(2 * array.nbytes)
@@ -99,18 +99,18 @@ class Tensor(Placeholder):
         if type(size) is not tuple or type(stride) is not tuple:
             raise TypeError
         if type(offset) is not int or not 0 <= offset <= storage.numel:
-            raise Refusal(f"a tensor begins outside of its storage: {DAMAGED}")
+            raise Refusal(f"a tensor begins outside of its storage; {DAMAGED}")
         if len(size) != len(stride) or not is_shape(size):
-            raise Refusal(f"a tensor has an impossible shape: {DAMAGED}")
+            raise Refusal(f"a tensor has an impossible shape; {DAMAGED}")
         if any(type(n) is not int or not 0 <= n < _LARGEST for n in stride):
-            raise Refusal(f"a tensor has an impossible stride: {DAMAGED}")
+            raise Refusal(f"a tensor has an impossible stride; {DAMAGED}")
         end = offset
         if 0 not in size:
             end += 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if end > storage.numel:
             raise Refusal(
                 f"a tensor of shape {size} at offset {offset} with strides {stride} "
-                f"reaches outside of its storage of {storage.numel} elements: {DAMAGED}"
+                f"reaches outside of its storage of {storage.numel} elements; {DAMAGED}"
             )
         self.storage, self.offset = storage, offset
         self.size, self.stride = size, stride
@@ -166,19 +166,19 @@ class Array(Placeholder):
         if type(dtype) is not Dtype or type(shape) is not tuple:
             raise TypeError
         if order not in ("C", "F") or not is_shape(shape):
-            raise Refusal(f"an array has an impossible shape: {DAMAGED}")
+            raise Refusal(f"an array has an impossible shape; {DAMAGED}")
         if type(data) not in (bytes, memoryview, str):  # a string from Python 2
-            raise Refusal(f"an array holds objects and no numbers: {DAMAGED}")
+            raise Refusal(f"an array holds objects and no numbers; {DAMAGED}")
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
             raise Refusal(
                 f"an array of shape {shape} and dtype {dtype.dtype} cannot lie in "
-                f"{len(data)} bytes: {DAMAGED}"
+                f"{len(data)} bytes; {DAMAGED}"
             )
         self.data, self.dtype, self.shape, self.order = data, dtype.dtype, shape, order
 
     def resolve(self, resolver) -> np.ndarray:
         if self.data is None:
-            raise Refusal(f"an array has no content: {DAMAGED}")
+            raise Refusal(f"an array has no content; {DAMAGED}")
         flat = native(self.data, self.dtype, resolver.budget)
         return flat.reshape(self.shape, order=self.order)
 
@@ -205,7 +205,7 @@ def native(
     budget.spend_bytes(len(data))
     array = np.frombuffer(data.encode("latin-1") if type(data) is str else data, dtype)
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        raise Refusal(f"it holds bytes that are no truth values: {DAMAGED}")
+        raise Refusal(f"it holds bytes that are no truth values; {DAMAGED}")
     if not (array.flags.aligned and dtype.isnative):
         array = array.astype(dtype.newbyteorder("="))
     return array

@@ -68,7 +68,7 @@ class Placeholder:
 
     def build(self, state: Any) -> None:
         """Takes the state that the BUILD instruction gives."""
-        raise Refusal(f"{type(self).__name__} takes no state: {DAMAGED}")
+        raise Refusal(f"{type(self).__name__} takes no state; {DAMAGED}")
 
     def resolve(self, resolver: Any) -> Any:
         """The final form; ``resolver.entry`` gives that of a part of it."""
@@ -84,7 +84,7 @@ class Function:
 
 Names = Mapping[tuple[str, str], Any]
 
-DAMAGED = "it is damaged or no weight file; download or copy it again."
+DAMAGED = "the file is damaged: download or copy it again."
 
 
 def quoted(text: str) -> str:
@@ -136,25 +136,28 @@ class Machine:
                 if opcode == _STOP:
                     (value,) = self.stack
                     if self.marks:
-                        raise Refusal(DAMAGED)
+                        raise ValueError
                     return value
                 step = _INSTRUCTIONS.get(opcode)
                 if step is None:
                     raise Refusal(
                         f"the instruction 0x{opcode:02x} has no place in a weight "
-                        f"file: {DAMAGED}"
+                        f"file; {DAMAGED}"
                     )
                 step(self)
         except Refusal as error:
-            raise Refusal(f"byte {start}: {error}") from error
+            raise Refusal(f"at byte {start}, {error}") from error
         # A stack, memo or argument that does not hold what the instruction takes.
         except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise Refusal(f"byte {start}: {DAMAGED}") from error
+            raise Refusal(
+                f"at byte {start}, the instruction does not fit what is before it; "
+                f"{DAMAGED}"
+            ) from error
 
     def _take(self, count: int) -> memoryview:
         start, self.position = self.position, self.position + count
         if self.position > len(self.data):
-            raise Refusal(f"the file is cut off: {DAMAGED}")
+            raise Refusal("the file ends here: download or copy it again.")
         return self.data[start : self.position]
 
     def _number(self, code: str) -> Any:
@@ -181,7 +184,7 @@ class Machine:
 
     def _protocol(self) -> None:
         if (version := self._number("<B")) not in range(2, 6):
-            raise Refusal(f"pickle protocol {version} is unknown: {DAMAGED}")
+            raise Refusal(f"pickle protocol {version} is unknown; {DAMAGED}")
 
     # Values.
 
@@ -276,7 +279,7 @@ class Machine:
 
     def _persistent_id(self) -> None:
         if self.persistent is None:
-            raise Refusal(f"it refers to data outside of it: {DAMAGED}")
+            raise Refusal(f"it refers to data outside of it; {DAMAGED}")
         self._push(self.persistent(self.stack.pop()))
 
 
@@ -291,7 +294,7 @@ def dict_key(key: Any) -> str | int | None:
         return key
     if type(key) is int and -(2**63) <= key < 2**63:
         return key
-    raise Refusal(f"a dict has a key that is no short string or number: {DAMAGED}")
+    raise Refusal(f"a dict has a key that is no short string or number; {DAMAGED}")
 
 
 _STOP = ord(".")
