@@ -8,8 +8,11 @@ import json
 import resource
 import sys
 import time
+import unicodedata  # noqa: F401 - which Python's parser imports when it needs it
 
-from styleprompter_jax.convert.files import read_file
+import numpy as np
+
+from styleprompter_jax.convert.files import Object, read_file
 from styleprompter_jax.errors import StylePrompterError
 
 # What running something from a file would raise, and reading one does not.
@@ -36,7 +39,7 @@ def _hook(event, arguments):
         event.startswith(SUSPECT)
         or (event == "open" and any(c in str(arguments[1]) for c in "wax+"))
     ):
-        _events.append(event)
+        _events.append(f"{event} {arguments[0] if arguments else ''}")
 
 
 def watch(path):
@@ -45,7 +48,7 @@ def watch(path):
     _events = events = []
     started = time.perf_counter()
     try:
-        read_file(path)
+        touch(read_file(path))
         outcome, message = "read", ""
     except StylePrompterError as error:
         outcome, message = "refused", str(error)
@@ -59,6 +62,22 @@ def watch(path):
         "seconds": seconds,
         "events": events,
     }
+
+
+def touch(value):
+    """Reads every number of a tree."""
+    match value:
+        case dict():
+            return sum(map(touch, value.values()))
+        case list() | tuple():
+            return sum(map(touch, value))
+        case Object():
+            return touch(value.state)
+        case np.ndarray():
+            return np.count_nonzero(value)
+        case None | bool() | int() | float() | str() | bytes():
+            return 1
+    raise TypeError(f"{type(value)} in a tree")
 
 
 def limit_memory(more=GIGABYTE):

@@ -10,9 +10,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401 - makes NumPy know bfloat16
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from styleprompter_jax.convert.archive import Archive
 from styleprompter_jax.convert.torch_file import (
@@ -174,9 +174,26 @@ def _read_npy(data: memoryview) -> np.ndarray:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    arrays = {}
     try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        with safetensors.safe_open(path, "numpy") as file:
+            for key in file.keys():  # noqa: SIM118 - it is no dict
+                kind = file.get_slice(key).get_dtype()
+                if kind not in _SAFETENSORS:
+                    raise Refusal(
+                        f"at {quoted(key)}, it holds numbers of type {quoted(kind)}: "
+                        "save them as F32."
+                    )
+                array = file.get_tensor(key)
+                arrays[key] = array.astype(np.float32) if kind == "BF16" else array
+    except safetensors.SafetensorError as error:
         raise Refusal(
             f"it is no safetensors ({quoted(str(error))}); {DAMAGED}"
         ) from error
+    return arrays
+
+
+_SAFETENSORS = (
+    *("F64", "F32", "F16", "BF16"),
+    *("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"),
+)
