@@ -20,7 +20,7 @@ import numpy as np
 import watched
 from weight_files import code, good_files, zipped
 
-EXTREMES = (b"\0", b"\x01", b"\x7f", b"\x80", b"\xff")
+EXTREMES = (0, 1, 127, 128, 255)
 
 
 def mutated(content, rng):
@@ -46,9 +46,9 @@ def _change_bytes(content, rng):
             case 0 | 1:
                 data[start] ^= 1 << int(rng.integers(8))
             case 2:
-                data[start : start + 1] = rng.choice(EXTREMES)
+                data[start] = rng.choice(EXTREMES)
             case 3:
-                del data[start : start + length]
+                del data[start + 1 : start + length]
             case 4:
                 other = int(rng.integers(len(data)))
                 data[start:start] = data[other : other + length]
@@ -73,7 +73,7 @@ def _change_instructions(content, rng):
             case 3:
                 steps[i] = bytes([rng.integers(256)]) + steps[i][1:]
             case 4:
-                filling = rng.choice(EXTREMES) * (len(steps[i]) - 1)
+                filling = bytes([rng.choice(EXTREMES)]) * (len(steps[i]) - 1)
                 steps[i] = steps[i][:1] + filling
             case 5:
                 value = int(rng.choice([-(2**40), -1, 0, 1, 2**31, 2**63]))
