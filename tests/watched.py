@@ -81,7 +81,9 @@ def touch(value):
 
 
 def limit_memory(more=GIGABYTE):
-    """This process may take as much again as it has, and ``more`` bytes."""
+    """This process may take ``more`` bytes beside those that it has."""
+    if sys.platform != "linux":
+        return
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[0])
     limit = pages * resource.getpagesize() + more
