@@ -323,6 +323,7 @@ def _arrays():
     return {
         "800_gigabytes.npy": (huge, "cannot lie in"),
         "long_header.npy": (header("{" * 9_000), "header of the array is damaged"),
+        "open_header.npy": (header("{" * 500), "header of the array is damaged"),
         "huge_header.npy": (header("", b"\x02\x00")[:8] + b"\xff" * 40, "damaged"),
         "nested_header.npy": (header("(" * 200 + ")" * 200), "damaged"),
         "called_header.npy": (header(f"__import__('os').system('{SHELL}')"), "damaged"),
@@ -332,7 +333,7 @@ def _arrays():
             header(described(shape=f"({2**32}, {2**32}, 0)"), content=b""),
             "cannot lie in",
         ),
-        "digits.npy": (header(described(shape=f"({'9' * 4_000},)")), "cannot lie in"),
+        "digits.npy": (header(described(shape=f"({'9' * 400},)")), "cannot lie in"),
         "too_short.npy": (header(described(), content=bytes(23)), "cannot lie in"),
         "too_long.npy": (header(described(), content=bytes(25)), "cannot lie in"),
         "records.npy": (header(described("[('a', '<f4')]")), "not of numbers"),
@@ -420,12 +421,16 @@ def _storages():
         ),
         "numel.pt": (legacy(one(numel=6), [NUMBERS], numels=[5]), "6 elements that"),
         "huge_numel.pt": (
-            legacy({"w": storage_id(2**60, legacy=True)}, [NUMBERS], numels=[2**60]),
+            legacy({"w": storage_id(2**40, legacy=True)}, [NUMBERS], numels=[2**40]),
             "the file ends",
         ),
         "negative_numel.pt": (
             legacy({"w": storage_id(-1, legacy=True)}, [NUMBERS]),
-            "damaged",
+            "a storage has an impossible size",
+        ),
+        "endless_numel.pt": (
+            torch_zip({"w": storage_id(2**2000)}, [NUMBERS]),
+            "a storage has an impossible size",
         ),
         "other_keys.pt": (legacy(one(numel=6), [NUMBERS], keys=["1"]), "list of stor"),
         "more_keys.pt": (
@@ -450,8 +455,8 @@ def _bombs():
     again = b"".join(b"h\x01h\x02R" for _ in range(200))
     entry = zipped({"a": b""})
     one = entry[entry.index(b"PK\x01\x02") : entry.index(b"PK\x05\x06")]
-    many = b"PK\x03\x04" + one * 60_000
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 60_000, 60_000, len(many) - 4, 4, 0)
+    many = b"PK\x03\x04" + one * 11_000
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 11_000, 11_000, len(many) - 4, 4, 0)
     wide = code(Name("collections OrderedDict")) + b"q\x01" + b"("
     pairs = code([(str(i), i) for i in range(1000)]) + b"\x85q\x02"
     view = tensor(storage_id(6), (2**20, 2**20), (0, 0))
@@ -505,7 +510,7 @@ def _bombs():
             zipped({"a/data.pkl": b"N" * 120_000_000}, zipfile.ZIP_DEFLATED),
             "would unpack to 120",
         ),
-        "entries.zip": (many + end, "more than 50,000 entries"),
+        "entries.zip": (many + end, "more than 10,000 entries"),
     }
 
 

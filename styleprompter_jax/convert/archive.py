@@ -13,7 +13,7 @@ import zlib
 
 from styleprompter_jax.convert.unpickle import DAMAGED, Refusal, quoted
 
-_ENTRIES = 50_000
+_ENTRIES = 10_000
 _HEADER = struct.Struct("<4s5H3I2H")  # the local header in front of each entry
 # Two that concern the compressor, sizes behind the data, names in UTF-8.
 _FLAGS = 0x0002 | 0x0004 | 0x0008 | 0x0800

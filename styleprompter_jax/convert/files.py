@@ -32,7 +32,8 @@ from styleprompter_jax.errors import StylePrompterError
 
 __all__ = ["Object", "read_file"]
 
-_NPY_HEADER = 2**14  # more than NumPy accepts
+# Characters; 32 dimensions need fewer.  NumPy would take 10,000, and a while for each.
+_NPY_HEADER = 512
 # NumPy's own, then those of Python's parser, which it lets through.
 _HEADER_ERRORS = (
     *(ValueError, KeyError, TypeError),
@@ -145,7 +146,7 @@ def _read_npz(archive: Archive) -> dict[str, np.ndarray]:
 
 
 def _read_npy(data: memoryview) -> np.ndarray:
-    file = io.BytesIO(data[:_NPY_HEADER])
+    file = io.BytesIO(data[: 16 + _NPY_HEADER])
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -155,7 +156,7 @@ def _read_npy(data: memoryview) -> np.ndarray:
             # About headers that Python 2 wrote, and about odd literals.
             warnings.simplefilter("ignore")
             version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = read_header[version](file)
+            shape, fortran, dtype = read_header[version](file, _NPY_HEADER)
     except _HEADER_ERRORS as error:
         raise Refusal(f"the header of the array is damaged; {DAMAGED}") from error
     if dtype.kind not in "biuf" or dtype.itemsize > 8:

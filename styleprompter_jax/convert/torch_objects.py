@@ -63,8 +63,10 @@ class Storage(Placeholder):
     """The flat numbers that tensors are views of; ``data`` may come later."""
 
     def __init__(self, kind: Any, numel: Any, data: memoryview | None = None):
-        if type(kind) is not StorageType or type(numel) is not int or numel < 0:
+        if type(kind) is not StorageType or type(numel) is not int:
             raise TypeError
+        if not 0 <= numel < _LARGEST:
+            raise Refusal(f"a storage has an impossible size; {DAMAGED}")
         self.kind = kind
         self.numel = numel
         self.data = data
