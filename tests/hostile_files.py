@@ -480,11 +480,11 @@ def _bombs():
             "themselves",
         ),
         "deep.pkl": (b"\x80\x02" + b"](" * 50_000 + b"e" * 50_000 + b".", "64 deep"),
-        "deep_tuples.pkl": (b"\x80\x02)" + b"\x85" * 900_000 + b".", "64 deep"),
-        "steps.pkl": (b"\x80\x02(" + b"]" * 1_100_000 + b"e.", "1,000,000 steps"),
+        "deep_tuples.pkl": (b"\x80\x02)" + b"\x85" * 400_000 + b".", "64 deep"),
+        "steps.pkl": (b"\x80\x02(" + b"]" * 600_000 + b"e.", "500,000 steps"),
         "calls.pkl": (
             b"\x80\x02(" + pairs + wide + b"h\x01h\x02R" * 3000 + b"tt.",
-            "1,000,000 steps",
+            "500,000 steps",
         ),
         "storages.pkl": (
             b"\x80\x02(" + nested_call + blob + b"R" + again + b"t.",

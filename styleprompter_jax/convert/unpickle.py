@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_STEPS = 1_000_000  # instructions; weight files have some ten thousand
+_STEPS = 500_000  # instructions; weight files have some ten thousand
 _KEY = 1024  # characters in the key of a dict
 _BYTES = 16  # of arrays in the tree, for each byte of the file
 _SPARE_BYTES = 2**20
