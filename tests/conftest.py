@@ -3,8 +3,15 @@
 import jax
 import numpy as np
 import pytest
+import recipe
 
 from styleprompter_jax import bundle
+from styleprompter_jax.convert.style_prompter import checkpoint_table
+from styleprompter_jax.convert.table import (
+    merge_collections,
+    read_table,
+    split_collections,
+)
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
@@ -29,6 +36,13 @@ TINY = StylePrompterConfig(
     generator=GeneratorConfig(
         image_size=32, channels=(8, 8, 8, 8), z_dim=16, w_dim=16, mapping_layers=2
     ),
+)
+
+# Of the fixture styleprompter_256.
+PUBLISHED = StylePrompterConfig(
+    encoder=SwinConfig(num_tokens=14),
+    smart=SmartConfig(refined_layers=(4,)),
+    generator=GeneratorConfig(image_size=256),
 )
 
 
@@ -83,6 +97,17 @@ def tiny_folder(tmp_path_factory, tiny_variables):
         tiny_variables,
         directions=random_directions(),
     )
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The module of PUBLISHED and its variables, from a checkpoint's layout."""
+    model = StylePrompter(PUBLISHED)
+    images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+    like = jax.eval_shape(model.init, jax.random.key(0), images)
+    state = recipe.state_dict("styleprompter_256", buffers=True)
+    tree = read_table(checkpoint_table(PUBLISHED), state, merge_collections(like))
+    return model, split_collections(tree, like)
 
 
 @pytest.fixture(scope="module")

@@ -2,44 +2,18 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import quick
 import recipe
+from conftest import PUBLISHED
 from einops import rearrange, reduce
 
-from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.table import (
-    merge_collections,
-    read_table,
-    split_collections,
-)
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.swin import SwinConfig
-
-CONFIG = StylePrompterConfig(
-    encoder=SwinConfig(num_tokens=14),
-    smart=SmartConfig(refined_layers=(4,)),
-    generator=GeneratorConfig(image_size=256),
-)
-
-
-@pytest.fixture(scope="module")
-def published():
-    """The module, its variables, the fixture's arrays and its image."""
-    model = StylePrompter(CONFIG)
-    images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
-    like = jax.eval_shape(model.init, jax.random.key(0), images)
-    state = recipe.state_dict("styleprompter_256", buffers=True)
-    tree = read_table(checkpoint_table(CONFIG), state, merge_collections(like))
-    expected = recipe.arrays("styleprompter_256")
-    images = recipe.normal(expected["images_seed"], 1, 3, 256, 256)
-    images = rearrange(images, "b c h w -> b h w c")
-    return model, split_collections(tree, like), expected, images
 
 
 def half(images):
@@ -49,7 +23,10 @@ def half(images):
 
 @pytest.mark.slow
 def test_published_checkpoint(published):
-    model, variables, expected, images = published
+    model, variables = published
+    expected = recipe.arrays("styleprompter_256")
+    images = recipe.normal(expected["images_seed"], 1, 3, 256, 256)
+    images = rearrange(images, "b c h w -> b h w c")
     encode = quick.jit(lambda v, x: model.apply(v, x, method="encode"))
     codes, features = encode(variables, images)
     assert recipe.relative_error(codes, expected["codes"]) < 1e-4
@@ -80,7 +57,7 @@ def test_published_checkpoint(published):
 
 def test_config_there_and_back():
     for config in (
-        CONFIG,
+        PUBLISHED,
         StylePrompterConfig(None, None, GeneratorConfig(image_size=64)),
         StylePrompterConfig(
             None, SmartConfig((4, 6), attention="softmax"), GeneratorConfig(64)
@@ -91,7 +68,7 @@ def test_config_there_and_back():
 
 
 def test_wrong_configs():
-    values = CONFIG.to_dict()
+    values = PUBLISHED.to_dict()
     with pytest.raises(StylePrompterError, match="unknown key 'decoder'"):
         StylePrompterConfig.from_dict(values | {"decoder": {}})
     with pytest.raises(StylePrompterError, match="unknown key 'heads'"):
