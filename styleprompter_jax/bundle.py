@@ -9,6 +9,7 @@ Parameters and constants ("params" and "const" of the module) share one namespac
 disk. A folder appears under its name when it is whole.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -65,41 +66,19 @@ def save_model(
         raise StylePrompterError(
             f'A model is saved as "float32" or "float16", not {dtype!r}.'
         )
-    arrays = {}
-    for tree in variables.values():
-        arrays |= flatten_dict(tree, sep="/")
-    arrays = {key: np.asarray(value) for key, value in arrays.items()}
-    _fit(arrays, config, f"{folder} was not written: the arrays do not fit the config")
+    arrays = flat_arrays(variables)
+    headline = f"{folder} was not written: the arrays do not fit the config"
+    fit_variables(arrays, model_shapes(config), headline)
     with np.errstate(over="ignore"):
-        arrays = {k: a.astype(dtype or np.float32) for k, a in arrays.items()}
+        arrays = {
+            k: a.astype(dtype or np.float32, copy=False) for k, a in arrays.items()
+        }
     if too_large := [k for k, a in arrays.items() if not np.isfinite(a).all()]:
         raise StylePrompterError(
             f"{too_large[0]} holds values beyond the range of float16: save the model "
             "as float32."
         )
-    if folder.exists() and not (folder / CONFIG).is_file() and _is_occupied(folder):
-        raise StylePrompterError(
-            f"{folder} exists and is no model folder: choose another name."
-        )
-
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
-        if directions:
-            save_directions(partial, directions)
-        text = {
-            "version": VERSION,
-            **config.to_dict(),
-            "sha256": _sha256(partial / MODEL),
-        }
-        (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
-        _replace(folder, partial)
-    except OSError as error:
-        raise StylePrompterError(f"{folder} cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+    return write_folder(folder, config.to_dict(), arrays, directions)
 
 
 def load_model(
@@ -120,16 +99,14 @@ def load_model(
             unexpected, misshapen and not finite entry is named at once.
     """
     folder = find_model(folder_or_name)
-    config, digest = _read_config(folder / CONFIG)
-    path = folder / MODEL
-    arrays = _load_flat(path)
-    # After reading, so that a file that is cut off is called that.
-    if digest is not None and digest != _sha256(path):
+    fields, digest = read_config(folder)
+    try:
+        config = StylePrompterConfig.from_dict(fields)
+    except (ValueError, KeyError, AttributeError, TypeError, StylePrompterError) as err:
         raise StylePrompterError(
-            f"{path} is not the file that {CONFIG} was written with: it is damaged or "
-            "was exchanged; copy or convert the model again."
-        )
-    variables = _fit(arrays, config, f"{path} does not fit {CONFIG} beside it")
+            f"{folder / CONFIG} does not describe a model: {err}"
+        ) from err
+    variables = read_variables(folder, model_shapes(config), digest)
     return config, variables, load_directions(folder)
 
 
@@ -196,8 +173,10 @@ def save_arrays(
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        # Not `save_file`, whose files only their owner can read.
-        partial.write_bytes(safetensors.numpy.save(flat, metadata))
+        partial.touch()
+        mode = partial.stat().st_mode
+        safetensors.numpy.save_file(flat, partial, metadata)
+        partial.chmod(mode)  # which it leaves readable by the owner alone
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StylePrompterError(f"{path} cannot be written: {error}.") from error
@@ -226,31 +205,42 @@ def _load_flat(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_config(path: Path) -> tuple[StylePrompterConfig, str | None]:
-    try:
-        fields = json.loads(path.read_text())
-        version = fields.pop("version")
-    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        raise StylePrompterError(
-            f"{path} is no model configuration ({type(error).__name__}: {error})."
-        ) from error
-    if version != VERSION:
-        raise StylePrompterError(
-            f"{path} has version {version}, and this program reads {VERSION}: update "
-            "styleprompter_jax, or convert the model again."
-        )
-    digest = fields.pop("sha256", None)
-    try:
-        return StylePrompterConfig.from_dict(fields), digest
-    except (ValueError, KeyError, AttributeError, TypeError, StylePrompterError) as err:
-        raise StylePrompterError(f"{path} does not describe a model: {err}") from err
-
-
-def _fit(arrays: Mapping[str, np.ndarray], config, headline: str) -> dict:
-    """The module's variables from flat arrays, which must be exactly those it has."""
+@functools.lru_cache(maxsize=1)
+def model_shapes(config: StylePrompterConfig) -> dict:
+    """Shapes of a model's variables by collection, as its init would make them."""
     size = (config.encoder or config.generator).image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    shapes = jax.eval_shape(StylePrompter(config).init, jax.random.key(0), images)
+    init, key = StylePrompter(config).init, jax.random.key(0)
+    # jax.numpy's own small jitted functions make up a quarter of the time to trace.
+    with jax.disable_jit():
+        return jax.eval_shape(init, key, images)
+
+
+# What `networks` writes and reads its folders with too.
+
+
+def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
+    """Arrays of all collections in one namespace, keys joined by "/"."""
+    arrays = {}
+    for tree in variables.values():
+        arrays |= flatten_dict(tree, sep="/")
+    return {key: np.asarray(value) for key, value in arrays.items()}
+
+
+def fit_variables(
+    arrays: Mapping[str, np.ndarray], shapes: Mapping, headline: str
+) -> dict:
+    """Float32 variables from flat arrays, which must be exactly those of ``shapes``.
+
+    Args:
+        arrays: by key.
+        shapes: what `jax.eval_shape` of a module's init gives.
+        headline: what the message begins with if they do not fit.
+
+    Raises:
+        StylePrompterError: naming every missing, unexpected, misshapen and not finite
+            array at once.
+    """
     expected = {
         key: (collection, leaf)
         for collection, tree in shapes.items()
@@ -280,6 +270,68 @@ def _fit(arrays: Mapping[str, np.ndarray], config, headline: str) -> dict:
         collection: unflatten_dict(flat, sep="/")
         for collection, flat in variables.items()
     }
+
+
+def write_folder(
+    folder: Path,
+    fields: Mapping,
+    arrays: Mapping[str, np.ndarray],
+    directions: Mapping[str, Direction] | None = None,
+) -> Path:
+    """Writes config.json with ``fields`` and model.safetensors, whole or not at all."""
+    if folder.exists() and not (folder / CONFIG).is_file() and _is_occupied(folder):
+        raise StylePrompterError(
+            f"{folder} exists and is no model folder: choose another name."
+        )
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
+        if directions:
+            save_directions(partial, directions)
+        text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
+        (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
+        _replace(folder, partial)
+    except OSError as error:
+        raise StylePrompterError(f"{folder} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def read_config(folder: Path) -> tuple[dict, str | None]:
+    """The fields of a folder's config.json, and the SHA-256 of its model.safetensors.
+
+    Raises:
+        StylePrompterError: if it is damaged or of another version.
+    """
+    path = folder / CONFIG
+    try:
+        fields = json.loads(path.read_text())
+        version = fields.pop("version")
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise StylePrompterError(
+            f"{path} is no model configuration ({type(error).__name__}: {error})."
+        ) from error
+    if version != VERSION:
+        raise StylePrompterError(
+            f"{path} has version {version}, and this program reads {VERSION}: update "
+            "styleprompter_jax, or convert the model again."
+        )
+    return fields, fields.pop("sha256", None)
+
+
+def read_variables(folder: Path, shapes: Mapping, digest: str | None) -> dict:
+    """The variables in a folder's model.safetensors; see `fit_variables`."""
+    path = folder / MODEL
+    arrays = _load_flat(path)
+    # After reading, so that a file that is cut off is called that.
+    if digest is not None and digest != _sha256(path):
+        raise StylePrompterError(
+            f"{path} is not the file that {CONFIG} was written with: it is damaged or "
+            "was exchanged; copy or convert the model again."
+        )
+    return fit_variables(arrays, shapes, f"{path} does not fit {CONFIG} beside it")
 
 
 def _report(headline: str, problems: Mapping[str, list[str]]) -> str:

@@ -5,6 +5,9 @@ trains SMART with generator and encoder frozen and deterministic.  Gradients are
 with respect to the trained part only.
 """
 
+import dataclasses
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +21,7 @@ from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.networks import load_network
 from styleprompter_jax.ops import metrics
 from styleprompter_jax.training import losses
 from styleprompter_jax.training.optimizers import make_optimizer
@@ -31,14 +35,18 @@ class Inversion:
     """Encoder or SMART against a frozen generator.  See `training.loop`.
 
     ``config.init_from`` is a model folder (or bundled model): its generator for
-    stage "encoder", its generator and encoder for stage "smart".  ``config.model``
-    holds the fields of the trained part's config under its name.  ``config.loss``
-    holds the weights l2, structure and align; a loss of weight 0 is not computed.
+    stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
+    generator and encoder for stage "smart".  ``config.model`` holds the fields of the
+    trained part's config under its name.  ``config.loss`` holds the weights l2,
+    structure, align, lpips, id and moco; a loss of weight 0 is not computed.  The last
+    three need a fixed network each, whose folder is named beside them: lpips_weights,
+    id_weights, moco_weights.
     """
 
     def __init__(self, config):
         self.config = config
         self.part = config.stage
+        self._networks, self._network_variables = _load_networks(config)
         start, self._start_variables = _load_start(config)
         self.model_config = _with_trained_part(start, config)
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
@@ -49,16 +57,26 @@ class Inversion:
     def init(self, rng):
         """The state at step 0: trained and frozen parameters, optimiser."""
         size = self.model_config.encoder.image_size
-        fresh = jax.jit(self.model.init)(rng, jnp.zeros((1, size, size, 3)))
-        params = dict(fresh["params"])
-        trained = params.pop(self.part)
+
+        images = jnp.zeros((1, size, size, 3))
+        # The trained part alone, or all the others would be compiled and drawn too.
+        fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
         start = self._start_variables
-        return {
+        goes_on = self.part == "encoder" and self.config.get("init_encoder")
+        trained = jax.device_put(start["params"]["encoder"]) if goes_on else fresh(rng)
+        state = {
             "trained": trained,
-            "frozen": {part: start["params"][part] for part in params},
+            "frozen": {
+                part: start["params"][part]
+                for part in ("encoder", "smart", "generator")
+                if part != self.part and getattr(self.model_config, part) is not None
+            },
             "const": start["const"],
             "opt": self.optimizer.init(trained),
         }
+        # Without networks no such item, so that older checkpoints fit.
+        networks = self._network_variables
+        return state | {"networks": networks} if networks else state
 
     def variant(self, step: int) -> None:
         """One compiled form serves all steps."""
@@ -70,7 +88,8 @@ class Inversion:
         rng = jax.random.fold_in(rng, lax.axis_index(AXIS))
 
         def loss(trained):
-            return self._loss(self._variables(state, trained), images, rng)
+            networks = state.get("networks", {})
+            return self._loss(self._variables(state, trained), networks, images, rng)
 
         (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(state["trained"])
         grads = lax.pmean(grads, AXIS)
@@ -86,7 +105,7 @@ class Inversion:
             "const": state["const"],
         }
 
-    def _loss(self, variables, images, rng):
+    def _loss(self, variables, networks, images, rng):
         def run(model, images):
             training_encoder = self.part == "encoder"
             w_plus, features = model.encode(images, deterministic=not training_encoder)
@@ -103,11 +122,18 @@ class Inversion:
         )
         output = losses.pool_to(output, images.shape[1]).astype(jnp.float32)
         weights = self.config.loss
+
+        def perceptual(name, module):
+            features = partial(module.apply, networks[name])
+            return losses.perceptual(name, features, output, images)
+
         terms = {
             "l2": lambda: losses.l2(output, images),
             "structure": lambda: losses.structure(output, images),
             "align": lambda: losses.align(w_plus - variables["const"]["latent_avg"]),
         }
+        for name, module in self._networks.items():
+            terms[name] = partial(perceptual, name, module)
         parts = {
             f"loss_{name}": term() for name, term in terms.items() if weights[name]
         }
@@ -162,6 +188,33 @@ class Inversion:
         save_model(folder, self.model_config, self._variables(state))
 
 
+def _load_networks(config):
+    """Modules and variables of the perceptual losses that are on, by loss.
+
+    The identity loss of stage "smart" has five levels, that of stage "encoder" one.
+    """
+    modules, variables, problems = {}, {}, []
+    for name, (kind, _) in losses.PERCEPTUAL.items():
+        if not config.loss.get(name):
+            continue
+        key = f"{name}_weights"
+        try:
+            if not config.loss.get(key):
+                raise StylePrompterError(
+                    f"config.loss.{key} is empty, and config.loss.{name} is "
+                    f"{config.loss[name]}: name the folder that `styleprompter convert "
+                    f"FILE FOLDER` made of the published weights, or set the loss to 0."
+                )
+            modules[name], variables[name] = load_network(config.loss[key], kind)
+        except StylePrompterError as error:
+            problems.append(str(error))
+    if problems:
+        raise StylePrompterError("\n".join(problems))
+    if "id" in modules and config.stage == "smart":
+        modules["id"] = modules["id"].clone(multi_level=True)
+    return modules, variables
+
+
 def _load_start(config):
     if not config.init_from:
         raise StylePrompterError(
@@ -190,4 +243,23 @@ def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfi
         w_dim=start.generator.w_dim,
         **fields,
     )
+    if config.get("init_encoder"):
+        _check_start(start.encoder, encoder, config.init_from)
     return StylePrompterConfig(encoder, None, start.generator)
+
+
+def _check_start(given: SwinConfig | None, wanted: SwinConfig, folder: str) -> None:
+    """Refuses an encoder to start from that is not the one to train."""
+    if given is None:
+        raise StylePrompterError(
+            f"config.init_encoder is true, but {folder} has no encoder: convert a "
+            "SwinV2 file together with its generator, or set it to false."
+        )
+    for field in dataclasses.fields(SwinConfig):
+        ours, theirs = (getattr(c, field.name) for c in (wanted, given))
+        if field.name not in ("drop_path", "remat") and ours != theirs:
+            raise StylePrompterError(
+                f"The encoder of {folder} has {field.name} = {theirs}, and the one to "
+                f"train {ours}: set config.model.encoder.{field.name}, or "
+                "config.init_encoder to false."
+            )

@@ -5,8 +5,18 @@ Every loss is a mean over the batch; images are NHWC in [-1, 1].
 
 import jax.numpy as jnp
 from einops import reduce
+from jax import lax
 
 from styleprompter_jax.ops.ssim import ssim
+from styleprompter_jax.perceptual import lpips
+from styleprompter_jax.perceptual.layers import cosine_distance
+
+# By the loss's name: the kind of network it needs, and the distance of its features.
+PERCEPTUAL = {
+    "lpips": ("lpips", lpips.distance),
+    "id": ("arcface", cosine_distance),
+    "moco": ("moco", cosine_distance),
+}
 
 
 def pool_to(images, size: int):
@@ -40,3 +50,16 @@ def structure(output, target):
 def align(offsets):
     """Mean square of the codes' distance from latent_avg, (b, n, w_dim) -> ()."""
     return jnp.mean(offsets**2)
+
+
+def perceptual(name: str, features, output, target):
+    """A distance of `PERCEPTUAL` between what a fixed network makes of two batches.
+
+    Args:
+      name: "lpips", "id" or "moco".
+      features: the network with its parameters: images -> features.
+      output, target: images; the target's features are computed once, and no gradient
+        goes through them.
+    """
+    _, distance = PERCEPTUAL[name]
+    return jnp.mean(distance(features(output), lax.stop_gradient(features(target))))

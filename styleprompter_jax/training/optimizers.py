@@ -3,6 +3,7 @@
 import optax
 
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.training.ranger import ranger
 
 
 def make_schedule(config) -> optax.Schedule:
@@ -28,16 +29,20 @@ def make_schedule(config) -> optax.Schedule:
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
-    """ "adam" or "adamw", after clipping to optimizer.clip_norm where that is not 0."""
+    """ "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0."""
     opt, schedule = config.optimizer, make_schedule(config)
     betas = dict(b1=opt.beta1, b2=opt.beta2, eps=opt.eps)
     if opt.name == "adam":
         optimizer = optax.adam(schedule, **betas)
     elif opt.name == "adamw":
         optimizer = optax.adamw(schedule, weight_decay=opt.weight_decay, **betas)
+    elif opt.name == "ranger":
+        switch = opt.get("centralize_logit_scale", False)
+        optimizer = ranger(schedule, **betas, centralize_logit_scale=switch)
     else:
         raise StylePrompterError(
-            f'config.optimizer.name is {opt.name!r}: it must be "adam" or "adamw".'
+            f'config.optimizer.name is {opt.name!r}: it must be "adam", "adamw" or '
+            '"ranger".'
         )
     if opt.clip_norm:
         return optax.chain(optax.clip_by_global_norm(opt.clip_norm), optimizer)

@@ -1,0 +1,72 @@
+"""The published encoder: SwinV2-T at 256 px against a StyleGAN2 of faces.
+
+Not yet run.  The generator, the encoder's start and the two perceptual networks come
+from published files (docs/weights.md):
+
+    styleprompter convert swinv2_tiny_patch4_window16_256.pth \
+        stylegan2-ffhq-config-f.pt runs/ffhq_start
+    styleprompter convert alexnet.pth lpips_alex.pth runs/lpips
+    styleprompter convert model_ir_se50.pth runs/arcface
+    python train.py --config=configs/ffhq_encoder.py --workdir=runs/ffhq_encoder \
+        --config.data.path=FOLDER
+
+FOLDER holds the folders "train" and "validation" of aligned faces.  For what is no
+face: --config.loss.id=0 --config.loss.moco=0.1, with moco_weights.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    config = ConfigDict()
+    config.stage = "encoder"
+    config.seed = 0
+    config.batch_size = 4
+    config.total_steps = 600_000
+    config.learning_rate = 1e-4
+    config.log_every = 50
+    config.eval_every = 5_000
+    config.checkpoint_every = 2_500
+    config.dtype = "float32"
+    config.init_from = "runs/ffhq_start"
+    config.init_encoder = True
+
+    config.model = ConfigDict(dict(encoder=dict(drop_path=0.1)))
+    config.data = ConfigDict(
+        dict(
+            name="folder",
+            train_split="train",
+            eval_split="validation",
+            path="",
+            image_size=256,
+            flip=True,
+        )
+    )
+    config.loss = ConfigDict(
+        dict(
+            l2=1.0,
+            structure=0.0,
+            align=0.1,
+            lpips=0.6,
+            lpips_weights="runs/lpips",
+            id=0.1,
+            id_weights="runs/arcface",
+            moco=0.0,
+            moco_weights="",
+        )
+    )
+    config.optimizer = ConfigDict(
+        dict(
+            name="ranger",
+            beta1=0.95,
+            beta2=0.999,
+            eps=1e-5,
+            # True as published: logit_scale, centred by itself, then never trains.
+            centralize_logit_scale=False,
+            weight_decay=0.0,
+            clip_norm=0.0,
+            schedule="constant",
+            warmup_steps=0,
+        )
+    )
+    return config

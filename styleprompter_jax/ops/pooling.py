@@ -1,0 +1,35 @@
+"""Adaptive average pooling, as matrix products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
+    """Average pooling to any size, with PyTorch's windows (``AdaptiveAvgPool2d``).
+
+    Output i averages the inputs from floor(i n / size) up to, and without,
+    ceil((i + 1) n / size); so windows overlap where ``size`` does not divide n.
+
+    Args:
+        images: (b, h, w, c).
+        size: of the result, (b, size, size, c); a larger one than h repeats pixels.
+    """
+    _, h, w, _ = images.shape
+    if h == w == size:
+        return images
+    # In full precision also where products of matrices are rounded by default.
+    return jnp.einsum(
+        "bhwc,yh,xw->byxc",
+        images,
+        _windows(h, size),
+        _windows(w, size),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def _windows(n: int, size: int) -> np.ndarray:
+    """The matrix (size, n) whose row i holds the weights of window i."""
+    i, cell = np.arange(size)[:, None], np.arange(n)
+    inside = (cell >= i * n // size) & (cell < -(-(i + 1) * n // size))
+    return (inside / inside.sum(1, keepdims=True)).astype(np.float32)

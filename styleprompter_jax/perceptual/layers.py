@@ -1,0 +1,73 @@
+"""What the fixed networks share: layers in inference form, and distances.
+
+The networks are frozen: statistics of BatchNorm are parameters like all others, and
+nothing here is ever trained.  Axes: ``b h w c``, NHWC.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_EPSILON = 1e-10
+
+
+class FrozenBatchNorm(nn.Module):
+    """BatchNorm with stored statistics: one product and one sum."""
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x):
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.param("mean", nn.initializers.zeros, shape)
+        var = self.param("var", nn.initializers.ones, shape)
+        scale = scale * jax.lax.rsqrt(var + self.epsilon)
+        return x * scale + (bias - mean * scale)
+
+
+class PReLU(nn.Module):
+    """max(x, 0) + slope * min(x, 0) with a slope for each channel."""
+
+    @nn.compact
+    def __call__(self, x):
+        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        return jnp.where(x > 0, x, slope * x)
+
+
+def conv(features, size=3, stride=1, padding=0, bias=False, name=None):
+    """A square convolution with PyTorch's symmetric padding."""
+    return nn.Conv(
+        features,
+        (size, size),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        use_bias=bias,
+        name=name,
+    )
+
+
+def unit(x, axis=-1):
+    """Divided by its L2 norm over ``axis``.
+
+    The epsilon stands inside the root, where the published losses add it to the norm:
+    theirs has no gradient (NaN) at a zero vector, this one has.
+    """
+    return x * jax.lax.rsqrt(jnp.sum(x**2, axis, keepdims=True) + _EPSILON)
+
+
+def cosine_distance(a, b):
+    """1 - cosine of unit vectors, added over levels.
+
+    Written as half the squared distance, which does not cancel where a is near b; the
+    gradient through `unit` is the same.
+
+    Args:
+        a, b: features, (b, c) or a tuple of such.
+
+    Returns:
+        (b,), from 0 to 2 for each level.
+    """
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return sum(0.5 * jnp.sum((x - y) ** 2, -1) for x, y in pairs)

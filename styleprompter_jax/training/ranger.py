@@ -1,0 +1,162 @@
+"""Ranger, the optimiser of the published code, as optax transformations.
+
+Gradient centralisation (arXiv 2004.01461), RAdam (arXiv 1908.03265) and Lookahead
+(arXiv 1907.08610).  `optax.centralize` takes the first axis for the output axis, which
+in Flax is the last; `optax.radam` corrects the second moment's bias before it adds eps;
+`optax.lookahead` needs two sets of parameters.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+_ADAPTIVE_FROM = 5.0  # length of RAdam's moving average (N_sma in the published code)
+
+
+def ranger(
+    learning_rate: optax.ScalarOrSchedule,
+    b1: float = 0.95,
+    b2: float = 0.999,
+    eps: float = 1e-5,
+    sync_period: int = 6,
+    slow_step_size: float = 0.5,
+    centralize_logit_scale: bool = False,
+) -> optax.GradientTransformation:
+    """The chain of `centralize`, `scale_by_radam`, learning rate and `lookahead`.
+
+    Args:
+      learning_rate: a number or an optax schedule.
+      b1, b2, eps: see `scale_by_radam`.
+      sync_period, slow_step_size: see `lookahead`.
+      centralize_logit_scale: see `centralize`.
+
+    Returns:
+      A transformation whose update needs the parameters.
+    """
+    return optax.chain(
+        centralize(centralize_logit_scale),
+        scale_by_radam(b1, b2, eps),
+        optax.scale_by_learning_rate(learning_rate),
+        lookahead(sync_period, slow_step_size),
+    )
+
+
+def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
+    """Subtracts from each gradient its mean over all axes but the output axis.
+
+    The output axis of a "kernel" (dense or convolution) is its last one, and that of
+    any other array its first: a latent token is centred by itself.  Biases, scales
+    and all else with one axis stay as they are.
+
+    Args:
+      logit_scale: NOTE(reference): there, the scale of a head's attention is an array
+        (1, 1), so that its gradient is centred to zero and it never trains.  True does
+        the same.
+    """
+
+    def center(path, gradient):
+        name = path[-1].key
+        if name == "logit_scale" and logit_scale:
+            return jnp.zeros_like(gradient)
+        if gradient.ndim < 2:
+            return gradient
+        axes = range(gradient.ndim)
+        axes = axes[:-1] if name == "kernel" else axes[1:]
+        return gradient - jnp.mean(gradient, tuple(axes), keepdims=True)
+
+    return optax.stateless(
+        lambda updates, _: jax.tree_util.tree_map_with_path(center, updates)
+    )
+
+
+def scale_by_radam(
+    b1: float = 0.95, b2: float = 0.999, eps: float = 1e-5
+) -> optax.GradientTransformation:
+    """Rectified Adam: the first moment alone while the second's variance is unknown.
+
+    Args:
+      b1, b2: decay of the moments.
+      eps: added to the root of the second moment, whose bias is *not* corrected.
+    """
+    table = _radam_table(b1, b2)
+
+    def init(params):
+        # Two sets of zeros: a loop that donates its state may hold no buffer twice.
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
+
+    def update(gradients, state, params=None):
+        del params
+        mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, b2, 2)
+        size, adaptive = jnp.asarray(table)[jnp.minimum(state.count, len(table) - 1)]
+
+        def scale(m, v):
+            return size * m / jnp.where(adaptive > 0, jnp.sqrt(v) + eps, 1.0)
+
+        count = optax.safe_increment(state.count)
+        return jax.tree.map(scale, mu, nu), optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _radam_table(b1, b2):
+    """Step size and whether it is adaptive, by step, (steps, 2); the last one stays.
+
+    Both depend on the step alone.  In float32 the length of the average, a small
+    difference of large numbers, would be wrong in its fourth digit at first; here it
+    is made in float64, for as long as it changes.
+    """
+    t = np.arange(1, math.ceil(20 / (1 - b2)))
+    longest = 2 / (1 - b2) - 1
+    length = longest - 2 * t * b2**t / (1 - b2**t)
+    adaptive = length > _ADAPTIVE_FROM
+    rectified = np.maximum(length, _ADAPTIVE_FROM)
+    rectified = (rectified - 4) * (rectified - 2) / rectified
+    rectified *= longest / ((longest - 4) * (longest - 2))
+    size = np.where(adaptive, np.sqrt((1 - b2**t) * rectified), 1) / (1 - b1**t)
+    return np.stack([size, adaptive], 1).astype(np.float32)
+
+
+class LookaheadState(NamedTuple):
+    """Slow weights, and how many steps were taken."""
+
+    count: jax.Array
+    slow: optax.Params
+
+
+def lookahead(
+    sync_period: int = 6, slow_step_size: float = 0.5
+) -> optax.GradientTransformation:
+    """Every so many steps, moves slow weights towards the parameters and these there.
+
+    The last of a chain.  Slow weights start as the initial parameters.
+
+    Args:
+      sync_period: steps from one synchronisation to the next.
+      slow_step_size: the part of the way that the slow weights go.
+    """
+
+    def init(params):
+        # Copied, for the same reason.
+        return LookaheadState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
+
+    def update(updates, state, params):
+        count = optax.safe_increment(state.count)
+        sync = count % sync_period == 0
+        fast = optax.apply_updates(params, updates)
+        slow = jax.tree.map(
+            lambda s, f: jnp.where(sync, s + slow_step_size * (f - s), s),
+            state.slow,
+            fast,
+        )
+        updates = jax.tree.map(
+            lambda u, s, p: jnp.where(sync, s - p, u), updates, slow, params
+        )
+        return updates, LookaheadState(count, slow)
+
+    return optax.GradientTransformation(init, update)
