@@ -20,6 +20,7 @@ def get_config():
     config.checkpoint_every = 250
     config.dtype = "float32"
     config.init_from = "avatars64"
+    config.init_encoder = False
 
     config.model = ConfigDict(
         dict(

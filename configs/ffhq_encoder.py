@@ -1,8 +1,10 @@
 """The published encoder: SwinV2-T at 256 px against a StyleGAN2 of faces.
 
-Not yet run.  The generator and the two perceptual networks come from published files:
+Not yet run.  The generator, the encoder's start and the two perceptual networks come
+from published files (docs/weights.md):
 
-    styleprompter convert stylegan2-ffhq-config-f.pt runs/ffhq_generator
+    styleprompter convert swinv2_tiny_patch4_window16_256.pth \
+        stylegan2-ffhq-config-f.pt runs/ffhq_start
     styleprompter convert alexnet.pth lpips_alex.pth runs/lpips
     styleprompter convert model_ir_se50.pth runs/arcface
     python train.py --config=configs/ffhq_encoder.py --workdir=runs/ffhq_encoder \
@@ -26,7 +28,8 @@ def get_config():
     config.eval_every = 5_000
     config.checkpoint_every = 2_500
     config.dtype = "float32"
-    config.init_from = "runs/ffhq_generator"
+    config.init_from = "runs/ffhq_start"
+    config.init_encoder = True
 
     config.model = ConfigDict(dict(encoder=dict(drop_path=0.1)))
     config.data = ConfigDict(

@@ -9,6 +9,7 @@ Parameters and constants ("params" and "const" of the module) share one namespac
 disk. A folder appears under its name when it is whole.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -67,9 +68,11 @@ def save_model(
         )
     arrays = flat_arrays(variables)
     headline = f"{folder} was not written: the arrays do not fit the config"
-    fit_variables(arrays, _shapes(config), headline)
+    fit_variables(arrays, model_shapes(config), headline)
     with np.errstate(over="ignore"):
-        arrays = {k: a.astype(dtype or np.float32) for k, a in arrays.items()}
+        arrays = {
+            k: a.astype(dtype or np.float32, copy=False) for k, a in arrays.items()
+        }
     if too_large := [k for k, a in arrays.items() if not np.isfinite(a).all()]:
         raise StylePrompterError(
             f"{too_large[0]} holds values beyond the range of float16: save the model "
@@ -103,7 +106,7 @@ def load_model(
         raise StylePrompterError(
             f"{folder / CONFIG} does not describe a model: {err}"
         ) from err
-    variables = read_variables(folder, _shapes(config), digest)
+    variables = read_variables(folder, model_shapes(config), digest)
     return config, variables, load_directions(folder)
 
 
@@ -170,8 +173,10 @@ def save_arrays(
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        # Not `save_file`, whose files only their owner can read.
-        partial.write_bytes(safetensors.numpy.save(flat, metadata))
+        partial.touch()
+        mode = partial.stat().st_mode
+        safetensors.numpy.save_file(flat, partial, metadata)
+        partial.chmod(mode)  # which it leaves readable by the owner alone
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise StylePrompterError(f"{path} cannot be written: {error}.") from error
@@ -200,11 +205,15 @@ def _load_flat(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _shapes(config: StylePrompterConfig) -> dict:
-    """Shapes of the module's variables, by collection."""
+@functools.lru_cache(maxsize=1)
+def model_shapes(config: StylePrompterConfig) -> dict:
+    """Shapes of a model's variables by collection, as its init would make them."""
     size = (config.encoder or config.generator).image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    return jax.eval_shape(StylePrompter(config).init, jax.random.key(0), images)
+    init, key = StylePrompter(config).init, jax.random.key(0)
+    # jax.numpy's own small jitted functions make up a quarter of the time to trace.
+    with jax.disable_jit():
+        return jax.eval_shape(init, key, images)
 
 
 # What `networks` writes and reads its folders with too.

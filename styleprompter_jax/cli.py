@@ -21,7 +21,10 @@ def main(argv: list[str] | None = None) -> int:
         0; or 1 after a StylePrompterError, printed on stderr. A wrong call raises
         SystemExit with 2, as argparse does.
     """
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.command == "convert" and (wrong := _wrong_convert(args)):
+        parser.error(wrong)
     try:
         use_compilation_cache()
         importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
@@ -53,10 +56,35 @@ def make_parser() -> argparse.ArgumentParser:
             "--traceback", action="store_true", help="show where an error arose"
         )
 
+    add("convert", _convert, "Makes a model folder of published weights, and back.")
     add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
     add("edit", _edit, "Moves images along directions, one picture for each strength.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
     return parser
+
+
+def _convert(parser):
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="files of weights, then the folder to write; or files of directions, then "
+        "the model folder to keep them with; or, with --export, the model folder",
+    )
+    parser.add_argument(
+        "--export",
+        metavar="FILE",
+        help="write the model as the published PyTorch code reads it",
+    )
+
+
+def _wrong_convert(args) -> str:
+    """What argparse cannot tell of this command's paths; "" if nothing is wrong."""
+    if args.export and len(args.paths) != 1:
+        return "convert --export FILE takes one model folder"
+    if not args.export and len(args.paths) < 2:
+        return "convert takes one file or more, and then the folder to write"
+    return ""
 
 
 def _invert(parser):
@@ -84,8 +112,8 @@ def _edit(parser):
         nargs="+",
         required=True,
         metavar="D",
-        help="a name known to the model; or an .npy or .npz of [w_dim], [n, w_dim] or "
-        "[1, n * w_dim]",
+        help="a name known to the model; or an .npy, .npz or .pt of [w_dim], "
+        "[n, w_dim] or [1, n * w_dim]",
     )
     parser.add_argument(
         "--strength",

@@ -6,12 +6,8 @@ import pytest
 import recipe
 
 from styleprompter_jax import bundle
-from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.table import (
-    merge_collections,
-    read_table,
-    split_collections,
-)
+from styleprompter_jax.cli import main
+from styleprompter_jax.convert.torch_file import write_torch
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
@@ -19,6 +15,28 @@ from styleprompter_jax.models.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.swin import SwinConfig
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--differences",
+        action="store_true",
+        help="print how far the results are from those of the published code",
+    )
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("differences"):
+        terminalreporter.write_line("| fixture | largest difference of each array |")
+        terminalreporter.write_line("|---|---|")
+        for case in sorted({case for case, _ in recipe.differences}):
+            found = (
+                f"{name} {error:.1e}"
+                for (of, name), error in sorted(recipe.differences.items())
+                if of == case
+            )
+            terminalreporter.write_line(f"| {case} | {', '.join(found)} |")
+
 
 TINY = StylePrompterConfig(
     encoder=SwinConfig(
@@ -100,14 +118,27 @@ def tiny_folder(tmp_path_factory, tiny_variables):
 
 
 @pytest.fixture(scope="session")
-def published():
-    """The module of PUBLISHED and its variables, from a checkpoint's layout."""
-    model = StylePrompter(PUBLISHED)
-    images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
-    like = jax.eval_shape(model.init, jax.random.key(0), images)
-    state = recipe.state_dict("styleprompter_256", buffers=True)
-    tree = read_table(checkpoint_table(PUBLISHED), state, merge_collections(like))
-    return model, split_collections(tree, like)
+def published_folder(tmp_path_factory):
+    """The published checkpoint, converted from a file by the command."""
+    root = tmp_path_factory.mktemp("published")
+    state = recipe.state_dict("styleprompter_256")
+    tree = {
+        "latent_avg": state.pop("latent_avg"),
+        "state_dict": state,
+        "opts": recipe.manifest("styleprompter_256")["opts"],
+    }
+    write_torch(root / "official.pt", tree)
+    assert main(["convert", str(root / "official.pt"), str(root / "model")]) == 0
+    (root / "official.pt").unlink()
+    return root / "model"
+
+
+@pytest.fixture(scope="session")
+def published(published_folder):
+    """The module of PUBLISHED and its variables."""
+    config, variables, _ = bundle.load_model(published_folder)
+    assert config == PUBLISHED
+    return StylePrompter(config), variables
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import recipe
 from flax.traverse_util import flatten_dict
 
 from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.swin import SWIN, SWIN_IMAGENET
+from styleprompter_jax.convert.swin import encoder_table, imagenet_table
 from styleprompter_jax.convert.table import (
     Ignored,
     Kept,
@@ -175,17 +175,16 @@ def test_published_checkpoint_there_and_back():
     )
     images = shape(1, 256, 256, 3)
     like = jax.eval_shape(StylePrompter(config).init, jax.random.key(0), images)
-    checkpoint = recipe.state_dict("styleprompter_256", buffers=True)
-    rows = checkpoint_table(config)
+    checkpoint = recipe.state_dict("styleprompter_256")
+    rows = (*checkpoint_table(config), Rule("latent_avg", "latent_avg"))
     tree = read_table(rows, checkpoint, merge_collections(like))
     assert sum(x.size for x in flatten_dict(tree).values()) == recipe.num_parameters(
         "styleprompter_256"
     )
     back = write_table(rows, tree)
-    buffers = {row[0] for row in recipe.manifest("styleprompter_256")["buffers"]}
-    assert back.keys() == checkpoint.keys() - buffers
-    for key, array in back.items():
-        np.testing.assert_array_equal(array, checkpoint[key], strict=True)
+    assert recipe.same_layout(back, "styleprompter_256")
+    for key, array in checkpoint.items():
+        np.testing.assert_array_equal(back[key], array, strict=True)
     several = StylePrompterConfig(None, SmartConfig((4, 6)), GeneratorConfig(64))
     with pytest.raises(StylePrompterError, match="one layer"):
         checkpoint_table(several)
@@ -193,15 +192,15 @@ def test_published_checkpoint_there_and_back():
 
 def test_imagenet_start():
     """The classifier's file fills the backbone; what is new keeps its values."""
-    encoder = SwinEncoder(SwinConfig())
+    config = SwinConfig()
+    encoder = SwinEncoder(config)
     like = jax.eval_shape(encoder.init, jax.random.key(0), shape(1, 256, 256, 3))
     fresh = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), like["params"])
-    params = read_table(
-        SWIN_IMAGENET, recipe.state_dict("swin_imagenet", buffers=True), fresh
-    )
+    table = imagenet_table(config)
+    params = read_table(table, recipe.state_dict("swin_imagenet"), fresh)
     kept = {p for p, x in flatten_dict(params, sep="/").items() if (x == 7).all()}
-    new = {r.target for r in SWIN if isinstance(r, Rule)} - {
-        r.target for r in SWIN_IMAGENET if isinstance(r, Rule)
+    new = {r.target for r in encoder_table(config) if isinstance(r, Rule)} - {
+        r.target for r in table if isinstance(r, Rule)
     }
     assert kept == {
         row.format(i=i)

@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 
-from styleprompter_jax.editing.directions import (
-    Direction,
-    directions_from_labels,
-    find_direction,
-    read_direction,
-)
+from styleprompter_jax.convert.directions import find_direction, read_direction
+from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
 
 N, W_DIM = 4, 6
@@ -16,11 +13,11 @@ FLAT = np.arange(N * W_DIM, dtype=np.float64)
 
 
 @pytest.mark.parametrize("shape", [(W_DIM,), (1, W_DIM), (N, W_DIM), (1, N * W_DIM)])
-@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize("suffix", ["npy", "npz", "pt"])
 def test_files_of_every_layout(tmp_path, shape, suffix):
     array = FLAT[: np.prod(shape)].reshape(shape)
     path = tmp_path / f"smile.{suffix}"
-    (np.save if suffix == "npy" else np.savez)(path, array)
+    {"npy": np.save, "npz": np.savez, "pt": write_torch}[suffix](path, array)
     name, direction = find_direction(path, {}, N, W_DIM)
     assert name == "smile" and direction.vector.dtype == np.float32
     expected = (W_DIM,) if array.size == W_DIM else (N, W_DIM)
@@ -38,13 +35,14 @@ def test_bad_files_are_named(tmp_path):
     np.save(tmp_path / "nan.npy", np.full(W_DIM, np.nan))
     check("nan.npy", "NaN")
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
-    check("pickle.npy", "cannot be read as a direction")
+    check("pickle.npy", "cannot be read")
     np.savez(tmp_path / "two.npz", a=FLAT, b=FLAT)
-    check("two.npz", "holds a, b")
+    check("two.npz", "one array")
+    np.save(tmp_path / "flags.npy", np.ones(W_DIM, bool))
+    check("flags.npy", "bool")
     (tmp_path / "text.npy").write_text("hello")
-    check("text.npy", "cannot be read as a direction")
+    check("text.npy", "")
     check("gone.npy", "")
-    check("boundary.pt", "convert")
 
 
 def test_names_of_the_model():

@@ -11,8 +11,8 @@ import quick
 import recipe
 from einops import rearrange
 
-from styleprompter_jax.convert.swin import SWIN
-from styleprompter_jax.convert.table import read_table
+from styleprompter_jax.convert.swin import encoder_config, encoder_table
+from styleprompter_jax.convert.table import Buffer, read_table
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.swin import SwinBlock, SwinConfig, SwinEncoder
 from styleprompter_jax.ops import windows
@@ -77,9 +77,9 @@ def tiny():
 def small():
     """Fixture, parameters and images of the small case."""
     expected = recipe.arrays("swin_small")
-    state = recipe.state_dict("swin_small", buffers=True)
+    state = recipe.state_dict("swin_small")
     images = rearrange(expected["images"], "b c h w -> b h w c")
-    return expected, read_table(SWIN, state, shapes(SMALL)), images
+    return expected, read_table(encoder_table(SMALL), state, shapes(SMALL)), images
 
 
 def check_features(features, expected, every=()):
@@ -126,7 +126,8 @@ def test_full_parity():
     """SwinV2-T, 256 px, 18 tokens."""
     config = SwinConfig()
     expected = recipe.arrays("swin")
-    params = read_table(SWIN, recipe.state_dict("swin", buffers=True), shapes(config))
+    state = recipe.state_dict("swin")
+    params = read_table(encoder_table(config), state, shapes(config))
     images = recipe.normal(expected["images_seed"], 1, 3, 256, 256)
     codes, features = encode(config)(params, rearrange(images, "b c h w -> b h w c"))
     assert recipe.relative_error(codes, expected["codes"]) < 1e-4
@@ -287,3 +288,40 @@ def test_wrong_configs():
         jax.eval_shape(
             SwinEncoder(TINY).init, jax.random.key(0), np.zeros((1, 64, 64, 3))
         )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SwinConfig(),
+        SwinConfig.variant("base", num_tokens=14),
+        SwinConfig.variant("small", window_size=8),
+        SwinConfig(image_size=384, window_size=24),
+        SwinConfig(image_size=64),  # one window everywhere
+        SMALL,
+        TINY,
+    ],
+)
+def test_sizes_told_by_a_file(config):
+    """From shapes alone: of the masks and tables, and of a few weights."""
+    arrays = {
+        row.source: row.value
+        for row in encoder_table(config)
+        if isinstance(row, Buffer)
+    }
+    dim, head = config.embed_dim, "prediction_head.layers"
+    arrays |= {
+        "latent_tok": np.zeros((config.num_tokens, dim)),
+        "patch_embed.proj.weight": np.zeros((dim, 3, *[config.patch_size] * 2)),
+        f"{head}.0.weight": np.zeros((config.head_dim, 1)),
+        f"{head}.2.bias": np.zeros(config.w_dim),
+        "layers.0.blocks.0.mlp.fc1.weight": np.zeros((config.mlp_ratio * dim, dim)),
+    }
+    for i, heads in enumerate(config.num_heads):
+        arrays[f"layers.{i}.blocks.0.attn.logit_scale"] = np.zeros((heads, 1, 1))
+    found = encoder_config(arrays)
+    assert found.map_sizes == config.map_sizes
+    # The window of a map is all that can be told, where no map is larger.
+    window = min(config.window_size, config.map_sizes[0])
+    told = dataclasses.replace(config, window_size=window, drop_path=0.1)
+    assert found == told

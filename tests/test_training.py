@@ -14,6 +14,7 @@ from jax import lax
 from configs import tiny
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import adversarial, loop, parallel
+from styleprompter_jax.training.inversion import Inversion
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -227,3 +228,19 @@ def test_wrong_calls_are_answered_in_one_line(arguments, message, tmp_path):
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ") and message in line
     assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_to_go_on_from(tiny_folder, tiny_variables):
+    """Such as one started from ImageNet; `styleprompter convert` makes its folder."""
+    config = tiny.get_config("encoder")
+    config.init_from, config.init_encoder = str(tiny_folder), True
+    config.model.encoder.patch_size = 4
+    state = Inversion(config).init(jax.random.key(0))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        state["trained"],
+        tiny_variables["params"]["encoder"],
+    )
+    config.model.encoder.head_dim = 32
+    with pytest.raises(StylePrompterError, match="head_dim = 16, and the one to train"):
+        Inversion(config)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
-from styleprompter_jax.editing.directions import find_direction
+from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import sheet, write_image, write_images
 from styleprompter_jax.latents import load_named

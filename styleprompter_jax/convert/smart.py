@@ -4,7 +4,12 @@ A published checkpoint holds one block, ``decoder.module.smart_block``, for the 
 that its options name.
 """
 
-from styleprompter_jax.convert.table import Rule
+from collections.abc import Mapping
+
+import numpy as np
+
+from styleprompter_jax.convert.table import Rule, size
+from styleprompter_jax.models.smart import SmartConfig
 
 SMART_BLOCK = tuple(
     rule
@@ -20,3 +25,11 @@ SMART_BLOCK = tuple(
         Rule(f"{target}/bias", f"{source}.bias"),
     )
 )
+
+
+def smart_config(
+    arrays: Mapping[str, np.ndarray], prefix: str, refined_layer: int
+) -> SmartConfig:
+    """The architecture; the number of heads, which no array tells, is the published."""
+    width = size(arrays, (f"{prefix}linear1.weight", 0), (f"{prefix}linear1.bias", 0))
+    return SmartConfig(refined_layers=(refined_layer,), ffn_dim=width)

@@ -1,13 +1,14 @@
 """Table for a checkpoint of the published StylePrompter code.
 
 The target is what ``models.style_prompter.StylePrompter`` holds, parameters and
-constants in one tree.
+constants in one tree.  The decoder of a full checkpoint holds the generator and SMART;
+that of a baseline checkpoint is the generator.
 """
 
 from styleprompter_jax.convert.smart import SMART_BLOCK
 from styleprompter_jax.convert.stylegan2 import generator_table
-from styleprompter_jax.convert.swin import SWIN
-from styleprompter_jax.convert.table import Row, Rule, prefixed
+from styleprompter_jax.convert.swin import encoder_table
+from styleprompter_jax.convert.table import Row, prefixed
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
 
@@ -17,20 +18,16 @@ def checkpoint_table(
     encoder: str = "encoder.module.",
     decoder: str = "decoder.module.",
 ) -> tuple[Row, ...]:
-    """The rows for the parts that ``config`` has.
+    """The rows for the parts that ``config`` has; the mean code lies beside them.
 
     Args:
       config: the architecture; a checkpoint holds SMART for one layer at most.
       encoder, decoder: what the keys of these parts begin with.
     """
-    rows = [
-        Rule("latent_avg", "latent_avg"),
-        *prefixed(
-            generator_table(config.generator), "generator/", f"{decoder}generator."
-        ),
-    ]
+    generator = f"{decoder}generator." if config.smart else decoder
+    rows = [*prefixed(generator_table(config.generator), "generator/", generator)]
     if config.encoder is not None:
-        rows += prefixed(SWIN, "encoder/", encoder)
+        rows += prefixed(encoder_table(config.encoder), "encoder/", encoder)
     if config.smart is not None:
         if len(config.smart.refined_layers) != 1:
             raise StylePrompterError(

@@ -6,10 +6,57 @@ kernels in the orientation of PyTorch's transposed convolution: axes change thei
 order, numbers stay as they are.
 """
 
-from styleprompter_jax.convert.table import Ignored, Row, Rule
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from collections.abc import Mapping
 
-_BLUR = "the filter [1, 3, 3, 1], which the model has as a constant"
+import numpy as np
+
+from styleprompter_jax.convert.table import Buffer, Row, Rule, count, size
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.ops.fir import TAPS
+
+FILTER = np.outer(TAPS, TAPS).astype(np.float32) / np.float32(64)
+_UPSAMPLING = 4 * FILTER  # zeros inserted between samples take the rest
+
+
+def generator_config(arrays: Mapping[str, np.ndarray], prefix: str) -> GeneratorConfig:
+    """The architecture, from the sizes of the arrays whose keys start with prefix."""
+    keys = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
+    blocks = 1 + count(r"to_rgbs\.(\d+)\.", keys)
+    channels = [
+        size(
+            arrays,
+            (f"{prefix}{rgb}.conv.weight", 2),
+            (f"{prefix}{conv}.activate.bias", 0),
+            (f"{prefix}{conv}.conv.weight", 1),
+        )
+        for rgb, conv in (
+            ("to_rgb1", "conv1"),
+            *((f"to_rgbs.{k}", f"convs.{2 * k + 1}") for k in range(blocks - 1)),
+        )
+    ]
+    return GeneratorConfig(
+        image_size=image_size(blocks),
+        channels=tuple(channels),
+        z_dim=size(arrays, (f"{prefix}style.1.weight", 1)),
+        w_dim=size(
+            arrays,
+            (f"{prefix}style.1.weight", 0),
+            (f"{prefix}conv1.conv.modulation.weight", 1),
+        ),
+        mapping_layers=count(r"style\.(\d+)\.", keys, first=1),
+    )
+
+
+def image_size(blocks: int) -> int:
+    """Pixels a side after so many blocks, the first of which is 4x4.
+
+    Raises:
+      StylePrompterError: if it is larger than that of any published generator.
+    """
+    if blocks > 11:
+        raise StylePrompterError(f"{blocks} resolutions are more than 4096 px need.")
+    return 2 << blocks
 
 
 def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
@@ -26,13 +73,13 @@ def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
     for k in range(config.mapping_layers):
         # style.0 is the pixel norm.
         rows += _linear(f"mapping/fc{k}", f"style.{k + 1}")
-    for k, size in enumerate(config.resolutions[1:]):
-        block, up, conv = f"synthesis/b{size}", 2 * k, 2 * k + 1
+    for k, side in enumerate(config.resolutions[1:]):
+        block, up, conv = f"synthesis/b{side}", 2 * k, 2 * k + 1
         rows += _conv(f"{block}/conv0", f"convs.{up}", f"noises.noise_{up + 1}")
         rows += _conv(f"{block}/conv1", f"convs.{conv}", f"noises.noise_{conv + 1}")
         rows += _rgb(f"{block}/torgb", f"to_rgbs.{k}")
-        rows.append(Ignored(f"convs.{up}.conv.blur.kernel", _BLUR))
-        rows.append(Ignored(f"to_rgbs.{k}.upsample.kernel", _BLUR))
+        rows.append(Buffer(f"convs.{up}.conv.blur.kernel", _UPSAMPLING))
+        rows.append(Buffer(f"to_rgbs.{k}.upsample.kernel", _UPSAMPLING))
     return tuple(rows)
 
 

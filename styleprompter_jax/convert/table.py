@@ -7,9 +7,9 @@ and underscores, and means the same on both sides:
     Rule("layers_{i}/qkv/kernel", "layers.{i}.qkv.weight", "o i -> i o")
 
 The *target* drives: every leaf of it is filled by exactly one row, and every key of
-the file is used by one or ignored for a stated reason.  Whatever does not fit is
-reported in one message, and nothing is loaded.  Read backwards, the same table
-writes the file's layout, bit for bit.
+the file is used by one, known to follow from the architecture, or ignored for a
+stated reason.  Whatever does not fit is reported in one message, and nothing is
+loaded.  Read backwards, the same table writes the file's layout, bit for bit.
 """
 
 import dataclasses
@@ -45,6 +45,17 @@ class Rule:
         return einops.rearrange(array, f"{here}->{there}") if self.layout else array
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Buffer:
+    """An array of the file that follows from the architecture: a filter, a mask.
+
+    A file may lack it; one that has another one is for another architecture.
+    """
+
+    source: str
+    value: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Ignored:
     """Keys of the file that the model does without, and why."""
@@ -61,7 +72,7 @@ class Kept:
     reason: str
 
 
-Row = Rule | Ignored | Kept
+Row = Rule | Buffer | Ignored | Kept
 
 
 def prefixed(
@@ -71,7 +82,7 @@ def prefixed(
 
     def prefix(row):
         changes = {}
-        if not isinstance(row, Ignored):
+        if isinstance(row, Rule | Kept):
             changes["target"] = target + row.target
         if not isinstance(row, Kept):
             changes["source"] = source + row.source
@@ -120,7 +131,7 @@ def read_table(
         if key not in source:
             problem("missing", f"{key} (for {path}, {_describe(leaf)})")
             continue
-        array = np.asarray(source[key])
+        array = _array(source[key])
         try:
             value = row.read(array)
         except einops.EinopsError:
@@ -139,10 +150,22 @@ def read_table(
             if not np.isfinite(filled[path].astype(np.float32)).all():
                 problem("not finite", f"{key} (for {path})")
 
+    buffers = {row.source: row.value for row in rows if isinstance(row, Buffer)}
     ignored = [_pattern(row.source) for row in rows if isinstance(row, Ignored)]
     for key in source:
-        if key not in users and not any(p.fullmatch(key) for p in ignored):
-            problem("unexpected", f"{key} {_describe(np.asarray(source[key]))}")
+        if key in users or any(p.fullmatch(key) for p in ignored):
+            continue
+        array = _array(source[key])
+        if key not in buffers:
+            problem("unexpected", f"{key} {_describe(array)}")
+        elif array.shape != buffers[key].shape:
+            problem(
+                "wrong shape",
+                f"{key} is {_describe(array)}, but follows from the architecture as "
+                f"{_describe(buffers[key])}",
+            )
+        elif not np.allclose(array, buffers[key], rtol=1e-3, atol=1e-3):
+            problem("not what the architecture computes", key)
     _refuse(problems, f"{name} does not fit the model; nothing was loaded")
     return unflatten_dict(filled, sep="/")
 
@@ -164,9 +187,43 @@ def write_table(
         elif key in arrays:
             problem("used twice", f"{key} (again for {path})")
         else:
-            arrays[key] = np.ascontiguousarray(row.write(np.asarray(leaves[path])))
+            arrays[key] = np.asarray(row.write(np.asarray(leaves[path])), order="C")
+    for row in rows:
+        if isinstance(row, Buffer):
+            arrays[row.source] = row.value
     _refuse(problems, f"{name} does not fit the file's layout; nothing was written")
     return arrays
+
+
+def kept_leaves(rows: Iterable[Row], leaves: Iterable[str]) -> list[str]:
+    """Those of the paths which a row keeps as they are."""
+    patterns = [_pattern(row.target) for row in rows if isinstance(row, Kept)]
+    return [path for path in leaves if any(p.fullmatch(path) for p in patterns)]
+
+
+def size(arrays: Mapping[str, np.ndarray], *places: tuple[str, int]) -> int:
+    """A length that the file tells: of the first of these (key, axis) that it has.
+
+    Raises:
+      StylePrompterError: if it has none.
+    """
+    for key, axis in places:
+        shape = getattr(arrays.get(key), "shape", ())
+        if axis < len(shape) and shape[axis] > 0:
+            return shape[axis]
+    raise StylePrompterError(f"{places[0][0]} is missing, empty or has too few axes.")
+
+
+def count(pattern: str, keys: Iterable[str], first: int = 0) -> int:
+    """How many layers the keys number from ``first`` on without a gap.
+
+    The one group of the regex ``pattern`` is the number.
+    """
+    found = {m[1] for key in keys if (m := re.match(pattern, key))}
+    number = first
+    while str(number) in found:
+        number += 1
+    return number - first
 
 
 def merge_collections(variables: Mapping[str, Any]) -> dict:
@@ -190,7 +247,7 @@ def split_collections(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict:
 
 def _assign(rows, leaves, problem):
     """Yields (path, row, key) for each leaf that exactly one row describes."""
-    candidates = [(_pattern(r.target), r) for r in rows if not isinstance(r, Ignored)]
+    candidates = [(_pattern(r.target), r) for r in rows if isinstance(r, Rule | Kept)]
     for path in leaves:
         found = [(m, row) for p, row in candidates if (m := p.fullmatch(path))]
         if not found:
@@ -203,6 +260,11 @@ def _assign(rows, leaves, problem):
                 row.source.format(**match.groupdict()) if isinstance(row, Rule) else ""
             )
             yield path, row, key
+
+
+def _array(value):
+    """An array of a file; what is none is of a dtype that no table takes."""
+    return np.asarray(value if hasattr(value, "shape") else None)
 
 
 def _pattern(text):

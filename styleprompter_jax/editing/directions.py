@@ -5,9 +5,7 @@ design matrix.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -41,79 +39,6 @@ class Direction:
         object.__setattr__(self, "range", (low, high))
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(map(int, self.layers)))
-
-
-def find_direction(
-    name_or_path: str | os.PathLike,
-    known: Mapping[str, Direction],
-    num_codes: int,
-    w_dim: int,
-) -> tuple[str, Direction]:
-    """The direction that a command's argument stands for, and what to call it.
-
-    Args:
-        name_or_path: a key of `known`, or a file (see `read_direction`).
-        known: the model's own directions.
-        num_codes, w_dim: shape of the model's codes.
-
-    Raises:
-        StylePrompterError: if it is neither.
-    """
-    name = os.fspath(name_or_path)
-    if name in known:
-        return name, known[name]
-    path = Path(name).expanduser()
-    if path.suffix.lower() in (".npy", ".npz", ".pt", ".pth") or path.exists():
-        return path.stem, read_direction(path, num_codes, w_dim)
-    raise StylePrompterError(
-        f"The model knows no direction {name!r}, and there is no such file; it knows "
-        f"{', '.join(sorted(known)) or 'none'}."
-    )
-
-
-def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direction:
-    """Reads a direction from an .npy, or an .npz that holds one array.
-
-    Args:
-        path: the file, with [w_dim], [1, w_dim], [n, w_dim] or [1, n * w_dim].
-        num_codes, w_dim: shape of the model's codes.
-
-    Raises:
-        StylePrompterError: if it cannot be read or does not fit the model.
-    """
-    path = Path(path)
-    if path.suffix.lower() in (".pt", ".pth"):
-        raise StylePrompterError(
-            f"{path} is a PyTorch file: turn it into .npy with `styleprompter convert` "
-            "first."
-        )
-    try:
-        with path.open("rb") as file:
-            array = np.load(file, allow_pickle=False)
-            if not isinstance(array, np.ndarray):
-                if len(array.files) != 1:
-                    raise ValueError(f"it holds {', '.join(array.files) or 'nothing'}")
-                array = array[array.files[0]]
-        array = array.astype(np.float32)
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {path}.") from error
-    except Exception as error:  # a damaged archive raises nearly anything
-        raise StylePrompterError(
-            f"{path} cannot be read as a direction ({error}): give an .npy, or an .npz "
-            "with one array."
-        ) from error
-    if array.shape in ((1, num_codes * w_dim), (num_codes * w_dim,)):
-        array = array.reshape(num_codes, w_dim)
-    elif array.shape == (1, w_dim):
-        array = array[0]
-    if array.shape not in ((w_dim,), (num_codes, w_dim)):
-        raise StylePrompterError(
-            f"{path} holds {list(array.shape)}, but a direction of this model is "
-            f"[{w_dim}], [{num_codes}, {w_dim}] or [1, {num_codes * w_dim}]."
-        )
-    if not np.isfinite(array).all():
-        raise StylePrompterError(f"{path} holds NaN or infinity.")
-    return Direction(array, origin=str(path))
 
 
 def directions_from_labels(

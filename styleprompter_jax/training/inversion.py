@@ -5,6 +5,7 @@ trains SMART with generator and encoder frozen and deterministic.  Gradients are
 with respect to the trained part only.
 """
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -34,11 +35,12 @@ class Inversion:
     """Encoder or SMART against a frozen generator.  See `training.loop`.
 
     ``config.init_from`` is a model folder (or bundled model): its generator for
-    stage "encoder", its generator and encoder for stage "smart".  ``config.model``
-    holds the fields of the trained part's config under its name.  ``config.loss``
-    holds the weights l2, structure, align, lpips, id and moco; a loss of weight 0 is
-    not computed.  The last three need a fixed network each, whose folder is named
-    beside them: lpips_weights, id_weights, moco_weights.
+    stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
+    generator and encoder for stage "smart".  ``config.model`` holds the fields of the
+    trained part's config under its name.  ``config.loss`` holds the weights l2,
+    structure, align, lpips, id and moco; a loss of weight 0 is not computed.  The last
+    three need a fixed network each, whose folder is named beside them: lpips_weights,
+    id_weights, moco_weights.
     """
 
     def __init__(self, config):
@@ -59,8 +61,9 @@ class Inversion:
         images = jnp.zeros((1, size, size, 3))
         # The trained part alone, or all the others would be compiled and drawn too.
         fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
-        trained = fresh(rng)
         start = self._start_variables
+        goes_on = self.part == "encoder" and self.config.get("init_encoder")
+        trained = jax.device_put(start["params"]["encoder"]) if goes_on else fresh(rng)
         state = {
             "trained": trained,
             "frozen": {
@@ -240,4 +243,23 @@ def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfi
         w_dim=start.generator.w_dim,
         **fields,
     )
+    if config.get("init_encoder"):
+        _check_start(start.encoder, encoder, config.init_from)
     return StylePrompterConfig(encoder, None, start.generator)
+
+
+def _check_start(given: SwinConfig | None, wanted: SwinConfig, folder: str) -> None:
+    """Refuses an encoder to start from that is not the one to train."""
+    if given is None:
+        raise StylePrompterError(
+            f"config.init_encoder is true, but {folder} has no encoder: convert a "
+            "SwinV2 file together with its generator, or set it to false."
+        )
+    for field in dataclasses.fields(SwinConfig):
+        ours, theirs = (getattr(c, field.name) for c in (wanted, given))
+        if field.name not in ("drop_path", "remat") and ours != theirs:
+            raise StylePrompterError(
+                f"The encoder of {folder} has {field.name} = {theirs}, and the one to "
+                f"train {ours}: set config.model.encoder.{field.name}, or "
+                "config.init_encoder to false."
+            )

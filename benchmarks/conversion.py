@@ -1,0 +1,77 @@
+"""Times the conversion of a complete 1024 px checkpoint, and the loading of the result.
+
+python benchmarks/conversion.py
+
+The checkpoint has the published sizes and random weights; each step runs in a process
+of its own, on one core where the system lets it choose.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from styleprompter_jax import bundle
+from styleprompter_jax.convert.export import export_model
+from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+
+# The peak as the kernel keeps it (Linux): a child's ru_maxrss may be its parent's.
+CONVERT = """
+import sys
+from styleprompter_jax.cli import main
+main(["convert", *sys.argv[1:]])
+(peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak.split()[1])
+"""
+LOAD = """
+import sys, time, jax, styleprompter_jax as sp
+sp.load
+wall, cpu = time.perf_counter(), time.process_time()
+jax.block_until_ready(sp.load(sys.argv[1]).params)
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(f"sp.load, without imports: {wall:.1f} s, {cpu:.1f} s of the processor")
+"""
+
+
+def write_checkpoint(path: Path) -> None:
+    config = StylePrompterConfig(SwinConfig(), SmartConfig(), GeneratorConfig())
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: rng.standard_normal(leaf.shape, np.float32),
+        bundle.model_shapes(config),
+    )
+    write_torch(path, export_model(config, variables)[1])
+
+
+def main():
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as folder:
+        file, model = Path(folder, "official.pt"), Path(folder, "model")
+        write_checkpoint(file)
+        command = [sys.executable, "-c", CONVERT, file, model]
+        start = time.perf_counter()
+        said = subprocess.run(command, check=True, capture_output=True).stdout
+        wall = time.perf_counter() - start
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        size, peak = file.stat().st_size / 2**20, int(said.split()[-1]) / 2**10
+        print(
+            f"convert, {size:.0f} MiB: {wall:.1f} s, "
+            f"{used.ru_utime + used.ru_stime:.1f} s of the processor, "
+            f"peak {peak:.0f} MiB ({peak / size:.1f} times the file)"
+        )
+        subprocess.run([sys.executable, "-c", LOAD, model], check=True)
+
+
+if __name__ == "__main__":
+    main()

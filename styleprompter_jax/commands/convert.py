@@ -1,0 +1,92 @@
+"""`styleprompter convert`: published weights to a model folder, and back."""
+
+import os
+from pathlib import Path
+
+from styleprompter_jax import bundle, networks
+from styleprompter_jax.convert.directions import make_direction, only_array
+from styleprompter_jax.convert.export import export_model
+from styleprompter_jax.convert.files import read_file
+from styleprompter_jax.convert.model import build_model
+from styleprompter_jax.convert.perceptual import read_network
+from styleprompter_jax.convert.recognise import recognise, recognise_network
+from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.errors import StylePrompterError
+
+
+def run(args):
+    if args.export:
+        _export(args.paths[0], args.export)
+        return
+    *files, folder = args.paths
+    folder = Path(folder).expanduser()
+    trees = {name: read_file(name) for name in files}
+    if len(trees) < len(files):
+        raise StylePrompterError("The same file is named twice: name it once.")
+    arrays = {name: only_array(tree) for name, tree in trees.items()}
+    if all(array is not None for array in arrays.values()):
+        _add_directions(arrays, folder)
+        return
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise StylePrompterError(
+            f"{folder} exists: choose another name, or remove it first."
+        )
+    if network := recognise_network(trees):
+        _convert_network(*network, trees, folder)
+    else:
+        _convert_model(trees, folder)
+
+
+def _convert_model(trees, folder):
+    found = {name: recognise(tree, name) for name, tree in trees.items()}
+    for name, file in found.items():
+        print(f"{name}: {file.what}.")
+        for note in file.notes:
+            print(f"  {note}")
+    config, variables, notes = build_model(found)
+    for note in notes:
+        print(note)
+    print(f"Model written to {bundle.save_model(folder, config, variables)}.")
+
+
+def _convert_network(network, state, trees, folder):
+    files = " and ".join(trees)
+    print(f"{files}: {networks.NETWORKS[network].title}.")
+    params = read_network(network, state, files)
+    print(f"Network written to {networks.save_network(folder, network, params)}.")
+
+
+def _add_directions(arrays, folder):
+    """Keeps directions with a model, under the names of their files."""
+    if not (folder / bundle.CONFIG).is_file():
+        raise StylePrompterError(
+            f"{', '.join(arrays)}: a direction belongs to a model, and {folder} is no "
+            "model folder: name the one to keep it with."
+        )
+    config, _, known = bundle.load_model(folder)
+    codes = config.generator
+    for name, array in arrays.items():
+        print(f"{name}: direction, {list(array.shape)}.")
+        stem = Path(name).stem
+        if stem in known:
+            raise StylePrompterError(
+                f"{folder} has a direction {stem!r} already: rename {name}."
+            )
+        known[stem] = make_direction(array, codes.num_codes, codes.w_dim, name)
+    bundle.save_directions(folder, known)
+    print(f"{folder} knows {', '.join(known)}.")
+
+
+def _export(model, path):
+    path = Path(path).expanduser()
+    if os.path.lexists(path):
+        raise StylePrompterError(f"{path} exists: choose another name.")
+    config, variables, directions = bundle.load_model(model)
+    try:
+        what, tree = export_model(config, variables)
+    except StylePrompterError as error:
+        raise StylePrompterError(f"{model}: {error}") from error
+    write_torch(path, tree)
+    print(f"{path}: {what}.")
+    if directions:
+        print("The directions are left out: the layout has no place for them.")

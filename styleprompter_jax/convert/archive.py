@@ -1,0 +1,132 @@
+"""A zip archive as weight files use it: a few whole files, checked before use.
+
+Readers of zip files disagree about archives that contradict themselves, and scanners
+have been fooled with that.  Whatever is ambiguous here is refused: a name that occurs
+twice, entries that overlap, headers that differ, flags of encryption, a wrong CRC.
+"""
+
+import itertools
+import re
+import struct
+import zipfile
+import zlib
+
+from styleprompter_jax.convert.unpickle import DAMAGED, Refusal, quoted
+
+_ENTRIES = 10_000
+_HEADER = struct.Struct("<4s5H3I2H")  # the local header in front of each entry
+# Two that concern the compressor, sizes behind the data, names in UTF-8.
+_FLAGS = 0x0002 | 0x0004 | 0x0008 | 0x0800
+# Weights do not compress well; masks and zeros of a small file do.
+_RATIO, _SPARE_BYTES = 20, 2**26
+
+
+class Archive:
+    """The entries of a zip file that lies in ``data``, by name.
+
+    Args:
+        file: the same file, opened for reading.
+        data: its bytes.
+
+    Raises:
+        Refusal: if anything about it is ambiguous or unusual.
+    """
+
+    def __init__(self, file, data: memoryview):
+        found = re.finditer(b"PK\x01\x02", data)
+        if len(list(itertools.islice(found, _ENTRIES + 1))) > _ENTRIES:
+            raise Refusal(f"the archive has more than {_ENTRIES:,} entries; {DAMAGED}")
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+                end = archive.start_dir
+        # What zipfile raises for a damaged directory.
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,
+            OSError,
+            ValueError,
+            struct.error,
+        ) as error:
+            raise Refusal(f"the zip archive is broken; {DAMAGED}") from error
+        self._data = data
+        self.size = len(data)
+        self._entries: dict[str, tuple[zipfile.ZipInfo, memoryview]] = {}
+        seen = set()
+        # By the name in the directory, which newer versions of zipfile may replace.
+        for entry in sorted(entries, key=lambda e: e.header_offset, reverse=True):
+            name = entry.orig_filename
+            if name.casefold() in seen:
+                raise Refusal(f"{quoted(name)} occurs twice in it; {DAMAGED}")
+            seen.add(name.casefold())
+            self._entries[name] = entry, self._locate(entry, end)
+            end = entry.header_offset
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > _RATIO * len(data) + _SPARE_BYTES:
+            raise Refusal(
+                f"it would unpack to {unpacked:,} bytes, more than {_RATIO} times its "
+                "size: do not use this file."
+            )
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def read(self, name: str) -> memoryview:
+        """The content of an entry: a view of the file where it is not compressed."""
+        if name not in self._entries:
+            raise Refusal(f"it has no entry {quoted(name)}; {DAMAGED}")
+        entry, content = self._entries[name]
+        if entry.compress_type == zipfile.ZIP_DEFLATED:
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:
+                content = memoryview(inflate.decompress(content, entry.file_size + 1))
+            except zlib.error as error:
+                raise Refusal(
+                    f"{quoted(name)} cannot be unpacked; {DAMAGED}"
+                ) from error
+        if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
+            raise Refusal(
+                f"{quoted(name)} does not have the size and CRC that the archive gives "
+                f"for it; {DAMAGED}"
+            )
+        return content
+
+    def _locate(self, entry: zipfile.ZipInfo, end: int) -> memoryview:
+        name = entry.orig_filename
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or re.search(r"[\\:\0-\x1f]", name):
+            raise Refusal(f"{quoted(name)} is no name inside an archive; {DAMAGED}")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Refusal(
+                f"{quoted(name)} is compressed in an unknown way: unpack the archive "
+                "and pack it again without compression."
+            )
+        contradiction = Refusal(
+            f"the headers of {quoted(name)} contradict each other; {DAMAGED}"
+        )
+        start = entry.header_offset
+        if start < 0 or start + _HEADER.size > end:
+            raise contradiction
+        mark, _, flags, method, _, _, crc, packed, size, name_size, extra_size = (
+            _HEADER.unpack_from(self._data, start)
+        )
+        first = start + _HEADER.size + name_size
+        local_name = bytes(self._data[start + _HEADER.size : first])
+        utf8 = flags & 0x0800
+        later = flags & 0x0008  # CRC and sizes are behind the data
+        if (
+            mark != b"PK\x03\x04"
+            or flags != entry.flag_bits
+            or flags & ~_FLAGS
+            or method != entry.compress_type
+            or local_name != name.encode("utf-8" if utf8 else "cp437")
+            or (not later and crc != entry.CRC)
+            or (not later and packed not in (entry.compress_size, 2**32 - 1))
+            or (not later and size not in (entry.file_size, 2**32 - 1))
+        ):
+            raise contradiction
+        first += extra_size
+        if first + entry.compress_size > end:
+            raise contradiction
+        return self._data[first : first + entry.compress_size]

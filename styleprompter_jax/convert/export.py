@@ -1,0 +1,110 @@
+"""From a model back to the files of the published PyTorch code.
+
+A model with an encoder becomes a checkpoint of StylePrompter's code, one without a
+generator of rosinality's.  Both are written by the tables that read them, with every
+array that a strict ``load_state_dict`` asks for.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from styleprompter_jax.convert.style_prompter import checkpoint_table
+from styleprompter_jax.convert.stylegan2 import generator_table
+from styleprompter_jax.convert.table import merge_collections, write_table
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig, default_channels
+from styleprompter_jax.models.swin import SwinConfig
+
+_FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint tells
+
+
+def export_model(
+    config: StylePrompterConfig, variables: Mapping[str, Any]
+) -> tuple[str, dict]:
+    """What to write with ``torch_file.write_torch``.
+
+    Args:
+      config: the model's architecture.
+      variables: {"params": ..., "const": ...}.
+
+    Returns:
+      What the file is, in a few words; and its content.
+
+    Raises:
+      StylePrompterError: if the published code cannot build such a model.
+    """
+    tree = merge_collections(variables)
+    latent_avg = tree.pop("latent_avg")
+    if config.encoder is None:
+        if config.smart is not None:
+            raise StylePrompterError(
+                "The published code has no model with SMART and without an encoder."
+            )
+        _check_generator(config.generator)
+        return "generator in rosinality's layout", {
+            "g_ema": write_table(generator_table(config.generator), tree["generator"]),
+            "latent_avg": latent_avg,
+        }
+    options = _options(config)
+    return f"official StylePrompter checkpoint, {options['type']}", {
+        "state_dict": write_table(checkpoint_table(config), tree),
+        "opts": options,
+        "latent_avg": latent_avg,
+    }
+
+
+def _options(config: StylePrompterConfig) -> dict:
+    """What the published scripts read beside their own arguments."""
+    size = config.generator.image_size
+    layer = 4
+    published = StylePrompterConfig(
+        encoder=SwinConfig(num_tokens=config.generator.num_codes),
+        smart=None,
+        generator=GeneratorConfig(size),
+    )
+    if config.smart is not None:
+        layers = config.smart.refined_layers
+        if len(layers) != 1:
+            raise StylePrompterError(
+                f"This model refines layers {', '.join(map(str, layers))}, and the "
+                "published code one: it cannot be exported."
+            )
+        (layer,) = layers
+        published = dataclasses.replace(published, smart=SmartConfig((layer,)))
+    for part, fields in published.to_dict().items():
+        for field, value in (fields or {}).items():
+            own = getattr(getattr(config, part), field)
+            if field not in _FREE and own != value:
+                raise StylePrompterError(
+                    f"This model's {part} has {field} = {own}, and the published code "
+                    f"builds {value} only: it cannot be exported."
+                )
+    return dict(
+        type="baseline" if config.smart is None else "full",
+        output_size=size,
+        tokens_num=config.encoder.num_tokens,
+        refined_layer=layer,
+        start_from_latent_avg=True,
+        learn_in_w=False,
+        dataset_type="ffhq_encode",
+        device="cuda",
+    )
+
+
+def _check_generator(config: GeneratorConfig) -> None:
+    """Refuses what rosinality's ``Generator(size, style_dim, n_mlp)`` is not."""
+    widths = [default_channels(config.image_size, m) for m in (1, 2)]
+    for field, known in (
+        ("channels", widths),
+        ("z_dim", [config.w_dim]),
+        ("mapping_lr_multiplier", [0.01]),
+        ("conv_clamp", [None]),
+    ):
+        if (own := getattr(config, field)) not in known:
+            raise StylePrompterError(
+                f"This generator has {field} = {own}, and rosinality's code builds "
+                f"{' or '.join(map(str, known))} only: it cannot be exported."
+            )

@@ -1,0 +1,114 @@
+"""From recognised files to the variables of one model."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from styleprompter_jax.bundle import model_shapes
+from styleprompter_jax.convert.recognise import Found
+from styleprompter_jax.convert.table import (
+    Row,
+    kept_leaves,
+    merge_collections,
+    read_table,
+    split_collections,
+)
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig, MappingNetwork
+from styleprompter_jax.models.swin import SwinConfig, SwinEncoder
+
+SAMPLES, BATCH = 100_000, 10_000  # z that a missing mean code is computed from
+
+
+def build_model(
+    found: Mapping[str, Found],
+) -> tuple[StylePrompterConfig, dict, list[str]]:
+    """One model from what the files hold of it.
+
+    Args:
+      found: by file name.
+
+    Returns:
+      The config; {"params": ..., "const": ...}; and what was done beside reading, a
+      sentence each.
+
+    Raises:
+      StylePrompterError: if the parts make no model, or a file does not fit; all
+        problems of a file come in one message.
+    """
+    config = _config(found)
+    shapes = model_shapes(config)
+    target, tree, notes = merge_collections(shapes), {}, []
+    for name, file in found.items():
+        wanted = {part: target[part] for part in file.parts}
+        if file.generator is not None:
+            wanted["latent_avg"] = target["latent_avg"]
+        tree |= read_table(file.table, file.arrays, wanted, name)
+    # What the files lack is made once all of them fit.
+    for file in found.values():
+        if file.is_start:
+            tree = _with_initial_values(tree, config.encoder, file.table)
+            notes.append(
+                "The encoder is a start for training: what the classifier lacks has "
+                "its initial values."
+            )
+    if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
+        tree["latent_avg"] = mean_code(config.generator, tree["generator"]["mapping"])
+        notes.append(f"The file lacks latent_avg: it is the mean of {SAMPLES:,} codes.")
+    return config, split_collections(tree, shapes), notes
+
+
+def mean_code(config: GeneratorConfig, params: Mapping) -> np.ndarray:
+    """The mean w of the mapping network over seeded normal z, float32 (w_dim,)."""
+    run = jax.jit(lambda z: MappingNetwork(config).apply({"params": params}, z))
+    rng, total = np.random.default_rng(0), np.zeros(config.w_dim)
+    for _ in range(SAMPLES // BATCH):
+        z = rng.standard_normal((BATCH, config.z_dim), np.float32)
+        total += np.asarray(run(z)).sum(0, dtype=np.float64)
+    return np.float32(total / SAMPLES)
+
+
+def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
+    """The architecture that the parts make together."""
+    owners: dict[str, str] = {}
+    parts = dict(encoder=None, smart=None, generator=None)
+    for name, file in found.items():
+        for part in file.parts:
+            if part in owners:
+                raise StylePrompterError(
+                    f"{owners[part]} and {name} both hold the {part}: give one of them."
+                )
+            owners[part], parts[part] = name, getattr(file, part)
+    if "generator" not in owners:
+        raise StylePrompterError(
+            f"{', '.join(found)}: no generator among them, without which there is no "
+            "model; give a generator's file beside."
+        )
+    generator = parts["generator"]
+    for file in found.values():
+        if file.is_start:
+            parts["encoder"] = dataclasses.replace(
+                file.encoder, num_tokens=generator.num_codes, w_dim=generator.w_dim
+            )
+    return StylePrompterConfig(**parts)
+
+
+def _with_initial_values(tree: dict, config: SwinConfig, rows: Sequence[Row]) -> dict:
+    """The tree with an encoder's initial values where the rows keep the leaves."""
+    leaves = flatten_dict(tree, sep="/")
+    kept = kept_leaves(rows, leaves)
+    images = jnp.zeros((1, config.image_size, config.image_size, 3))
+
+    @jax.jit  # which drops the forward pass, and all other values
+    def draw(key):
+        params = SwinEncoder(config).init(key, images)["params"]
+        values = flatten_dict({"encoder": params}, sep="/")
+        return {path: values[path] for path in kept}
+
+    leaves |= {path: np.asarray(x) for path, x in draw(jax.random.key(0)).items()}
+    return unflatten_dict(leaves, sep="/")

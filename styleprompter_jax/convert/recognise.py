@@ -1,0 +1,340 @@
+"""What a file of published weights is, told by its keys and shapes.
+
+`recognise` turns the tree of a file (dicts, lists and arrays, as `files.read_file`
+gives it) into a `Found`: a sentence, the architecture, the arrays, and the table that
+brings them in.  Nothing is guessed from a file's name.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from styleprompter_jax.convert import nvidia, perceptual, smart, stylegan2, swin
+from styleprompter_jax.convert.files import Object
+from styleprompter_jax.convert.style_prompter import checkpoint_table
+from styleprompter_jax.convert.table import Kept, Row, Rule, prefixed
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.networks import NETWORKS
+
+_NO_MEAN = Kept("latent_avg", "the file has none: it is computed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a file holds of a model.
+
+    Attributes:
+      what: a sentence's worth, for people.
+      arrays: by key.
+      table: rows that fill encoder/..., smart/..., generator/... and latent_avg.
+      encoder, smart, generator: the architecture of the parts that it has.
+      is_start: the encoder lacks what a classifier lacks, and takes the number and
+        width of its codes from the generator.
+      notes: what else people should know, a sentence each.
+    """
+
+    what: str
+    arrays: Mapping[str, np.ndarray]
+    table: tuple[Row, ...]
+    encoder: SwinConfig | None = None
+    smart: SmartConfig | None = None
+    generator: GeneratorConfig | None = None
+    is_start: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that it has."""
+        names = ("encoder", "smart", "generator")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+
+def recognise(tree: Any, name: str) -> Found:
+    """What the tree of a file holds of a model.
+
+    Args:
+      tree: see `files.read_file`.
+      name: what to call the file in a message.
+
+    Raises:
+      StylePrompterError: if it is of no kind that this program knows, or of one that
+        it knows to have no use for.
+    """
+    for kind in (_nvidia, _style_prompter, _generator, _swin):
+        try:
+            if found := kind(tree):
+                return found
+        except StylePrompterError as error:
+            raise StylePrompterError(f"{name}: {error}") from error
+    raise StylePrompterError(
+        f"{name} holds no weights that are known here, but {_summary(tree)}; "
+        "docs/weights.md lists what can be converted."
+    )
+
+
+def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
+    """The perceptual network that files hold together: its name and state dict.
+
+    Args:
+      trees: by file name; LPIPS takes two files, its trunk and its heads.
+
+    Returns:
+      A key of `networks.NETWORKS` and arrays by key; None if it is no such network.
+
+    Raises:
+      StylePrompterError: if the other file of LPIPS is missing.
+    """
+    state = {}
+    for tree in trees.values():
+        state |= _state(tree)
+    network = perceptual.recognise(state)
+    has_heads = "lin0.model.1.weight" in state
+    files = " and ".join(trees)
+    if network is None and has_heads:
+        raise StylePrompterError(
+            f"{files}: the heads of LPIPS without the network that they belong to: "
+            "give torchvision's file of AlexNet, VGG-16 or SqueezeNet beside."
+        )
+    if network is not None and network.startswith("lpips") and not has_heads:
+        raise StylePrompterError(
+            f"{files}: {NETWORKS[network].title}, without its heads: give the file of "
+            "the lpips package beside (lpips/weights/v0.1/)."
+        )
+    return None if network is None else (network, state)
+
+
+def _style_prompter(tree):
+    """A checkpoint of the published code, baseline or full."""
+    state = _state(tree)
+    encoder = _prefix(state, "latent_tok")
+    generator = _prefix(state, "input.input")
+    if encoder is None or generator is None:
+        return None
+    opts = _options(tree)
+    images = stylegan2.generator_config(state, generator)
+    block = _prefix(state, "smart_block.query_proj.weight")
+    if block is None:
+        kind, decoder, refiner, last = "baseline", generator, None, ""
+    else:
+        layer = opts.get("refined_layer", 4)
+        if not isinstance(layer, int) or layer not in range(images.num_codes):
+            raise StylePrompterError(
+                f"its options say refined_layer = {layer!r}, but its generator has "
+                f"the layers 0 to {images.num_codes - 1}."
+            )
+        kind, decoder, last = "full", block, f", refined layer {layer}"
+        refiner = smart.smart_config(state, f"{block}smart_block.", layer)
+    config = StylePrompterConfig(
+        encoder=swin.encoder_config(state, encoder), smart=refiner, generator=images
+    )
+    what = f"official StylePrompter, {kind}, {_codes(images)}{last}"
+    _agree(opts, config, kind)
+    state, table = _with_mean(
+        tree, state, checkpoint_table(config, encoder, decoder), config.generator
+    )
+    return Found(
+        what,
+        state,
+        table,
+        encoder=config.encoder,
+        smart=config.smart,
+        generator=config.generator,
+    )
+
+
+def _agree(opts, config, kind):
+    """The options of a checkpoint must say what its arrays say."""
+    generator = config.generator
+    for option, value in (
+        ("type", kind),
+        ("output_size", generator.image_size),
+        ("tokens_num", generator.num_codes),
+        ("start_from_latent_avg", True),
+    ):
+        if opts.get(option, value) != value:
+            raise StylePrompterError(
+                f"its options say {option} = {opts[option]}, but its weights are those "
+                f"of {option} = {value}: the file is mixed up, take another."
+            )
+
+
+def _generator(tree):
+    """A generator of rosinality's layout: its own file, or pSp's or e4e's decoder."""
+    state = _state(tree)
+    prefix = _prefix(state, "input.input")
+    if prefix is None:
+        return None
+    config = stylegan2.generator_config(state, prefix)
+    arrays = {key: value for key, value in state.items() if key.startswith(prefix)}
+    table = prefixed(stylegan2.generator_table(config), "generator/", prefix)
+    arrays, table = _with_mean(tree, arrays, table, config)
+    what = f"StyleGAN2 generator in rosinality's layout, {_codes(config)}"
+    notes = ()
+    others = {key.partition(".")[0] for key in state if not key.startswith(prefix)}
+    others -= {"latent_avg"}
+    if "encoder" in others:
+        what = f"pSp or e4e, its {what}"
+        notes += (
+            "The encoder is left out: it is another architecture than StylePrompter's.",
+        )
+        others -= {"encoder"}
+    others |= _beside(tree)
+    if others:
+        notes += (f"Left out: {', '.join(sorted(others))}, which no image needs.",)
+    return Found(what, arrays, table, generator=config, notes=notes)
+
+
+def _nvidia(tree):
+    """A generator from NVIDIA's pickles, which store modules as objects."""
+    module = tree.get("G_ema") if _is_dict(tree) else tree
+    if not isinstance(module, Object) or module.type.rpartition(".")[2] != "Generator":
+        return None
+    arrays, attributes = {}, {}
+    _flatten(module, "", arrays, attributes)
+    if attributes.get("c_dim"):
+        raise StylePrompterError(
+            f"the generator is conditional (c_dim = {attributes['c_dim']}), and "
+            "inversion here knows no classes: take an unconditional one."
+        )
+    if not any(key.startswith("synthesis.b4.") for key in arrays):
+        raise StylePrompterError(
+            "the generator is no StyleGAN2 (of StyleGAN3's architecture, perhaps): of "
+            "NVIDIA's pickles take one whose name begins with stylegan2."
+        )
+    if attributes.get("synthesis.b4.architecture", "skip") != "skip":
+        raise StylePrompterError(
+            "the generator's architecture is "
+            f"{attributes['synthesis.b4.architecture']!r}, and only 'skip' is known."
+        )
+    config = nvidia.generator_config(
+        arrays,
+        mapping_lr_multiplier=_number(attributes, "mapping.fc0.bias_gain", 0.01),
+        conv_clamp=_number(attributes, "synthesis.b4.conv1.conv_clamp", None),
+    )
+    rows = prefixed(nvidia.generator_table(config), "generator/")
+    has_mean = "mapping.w_avg" in arrays
+    mean = Rule("latent_avg", "mapping.w_avg") if has_mean else _NO_MEAN
+    what = (
+        f"StyleGAN2 generator of NVIDIA's, {_codes(config)}, "
+        f"{config.mapping_layers} mapping layers"
+    )
+    if config.conv_clamp is not None:
+        what += f", activations clamped at {config.conv_clamp:g}"
+    notes = ()
+    if others := _beside(tree, "G_ema"):
+        notes += (f"Left out: {', '.join(sorted(others))}, which no image needs.",)
+    return Found(what, arrays, (*rows, mean), generator=config, notes=notes)
+
+
+def _flatten(module, prefix, arrays, attributes):
+    """Arrays of a stored module tree by dotted key, and its plain attributes."""
+    groups = {key: {} for key in ("_parameters", "_buffers", "_modules")}
+    for key, value in module.state.items() if _is_dict(module.state) else ():
+        if key in groups and _is_dict(value):
+            groups[key] = value
+        elif isinstance(value, int | float | str):
+            attributes[f"{prefix}{key}"] = value
+    for key, value in (groups["_parameters"] | groups["_buffers"]).items():
+        if value is not None:
+            arrays[f"{prefix}{key}"] = value
+    for key, child in groups["_modules"].items():
+        if isinstance(child, Object):
+            _flatten(child, f"{prefix}{key}.", arrays, attributes)
+
+
+def _number(attributes, key, default):
+    value = attributes.get(key, default)
+    if isinstance(value, str) or not np.isfinite(0 if value is None else value):
+        raise StylePrompterError(f"its {key} is {value!r}, and should be a number.")
+    return None if value is None else float(value)
+
+
+def _swin(tree):
+    """A SwinV2 classifier, with which an encoder starts."""
+    state = tree.get("model", tree) if _is_dict(tree) else {}
+    if not _is_dict(state) or "patch_embed.proj.weight" not in state:
+        return None
+    if "layers.0.blocks.0.attn.logit_scale" not in state:
+        raise StylePrompterError(
+            "this transformer is no SwinV2, from which an encoder here starts: take "
+            "a file whose name begins with swinv2."
+        )
+    config = swin.encoder_config(state)
+    table = prefixed(swin.imagenet_table(config), "encoder/")
+    what = (
+        f"SwinV2 of ImageNet to start an encoder from, {config.image_size} px, window "
+        f"{config.window_size}, depths {'-'.join(map(str, config.depths))}"
+    )
+    return Found(what, state, table, encoder=config, is_start=True)
+
+
+def _state(tree) -> Mapping:
+    """The state dict of a file of PyTorch's."""
+    if not _is_dict(tree):
+        return {}
+    for key in ("state_dict", "g_ema"):
+        tree = tree[key] if _is_dict(tree.get(key)) else tree
+    return tree if all(isinstance(key, str) for key in tree) else {}
+
+
+def _is_dict(value) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _prefix(state, anchor: str) -> str | None:
+    """What comes before a key that a network of that kind always has."""
+    keys = [key for key in state if key == anchor or key.endswith(f".{anchor}")]
+    return min(keys, key=len).removesuffix(anchor) if keys else None
+
+
+def _options(tree) -> Mapping:
+    """The options that a checkpoint was trained with."""
+    opts = tree.get("opts", {})
+    opts = opts.state if isinstance(opts, Object) else opts
+    return opts if _is_dict(opts) else {}
+
+
+def _beside(tree, *used: str) -> set[str]:
+    """What a file holds beside its weights."""
+    used = {"state_dict", "g_ema", "latent_avg", "opts", *used}
+    if not _is_dict(tree) or not used & tree.keys():
+        return set()
+    return {str(key) for key in tree if key not in used and tree[key] is not None}
+
+
+def _with_mean(tree, state, table, config):
+    """Arrays and table with the mean code, wherever the file has it."""
+    mean = tree.get("latent_avg", state.get("latent_avg"))
+    if mean is None:
+        return state, (*table, _NO_MEAN)
+    shape = getattr(mean, "shape", ())
+    if shape[-1:] == (config.w_dim,) and 0 not in shape:
+        rows = mean.reshape(-1, config.w_dim)
+        if not np.array_equal(rows, rows[:1].repeat(len(rows), 0), equal_nan=True):
+            raise StylePrompterError(
+                f"its latent_avg has {len(rows)} different rows, but a model here has "
+                "one mean code for all layers: such a file cannot be converted."
+            )
+        mean = rows[0]
+    return {**state, "latent_avg": mean}, (*table, Rule("latent_avg", "latent_avg"))
+
+
+def _codes(config: GeneratorConfig) -> str:
+    return f"{config.image_size} px, {config.num_codes} codes"
+
+
+def _summary(tree) -> str:
+    """A few words about a tree that is not known."""
+    if _is_dict(tree):
+        keys = [str(key) for key in tree]
+        more = ", ..." if len(keys) > 5 else ""
+        return f"a dict of {', '.join(keys[:5]) or 'nothing'}{more}"
+    if isinstance(tree, np.ndarray):
+        return f"an array {list(tree.shape)}"
+    return f"a {getattr(tree, 'type', type(tree).__name__)}"

@@ -1,0 +1,321 @@
+"""Files that must be refused: attacks, lies, bombs, damage, and what is no weight file.
+
+`hostile_files` gives for each its name, its bytes, and words that the message about it
+must hold.  An attack that runs leaves a file named CANARY in the working folder.
+"""
+
+import io
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+from hostile_pickles import NUMBERS, SHELL, bombs, calls, machine
+from weight_files import (
+    MAGIC,
+    Call,
+    Name,
+    good_files,
+    legacy,
+    npy,
+    npz,
+    nvidia,
+    pickled,
+    storage_id,
+    tensor,
+    torch_zip,
+    zipped,
+)
+
+
+def hostile_files():
+    """{file name: (bytes, words of the message)}"""
+    cases = {}
+    for family in (calls, machine, bombs, _zips, _arrays, _storages, _others, _cut):
+        for name, (content, words) in family().items():
+            assert name not in cases
+            cases[name] = content, words
+    return cases
+
+
+def _zips():
+    """Archives that readers and scanners see differently."""
+    good = torch_zip({"w": tensor(storage_id(6), (2, 3), (3, 1))}, [NUMBERS])
+    malicious = pickled(Call("os system", (SHELL,)))
+    plain = pickled({"a": 1})
+    directory = good.index(b"PK\x01\x02")
+
+    def changed(offset, value, data=good):
+        return data[:offset] + value + data[offset + len(value) :]
+
+    twice = zipped({"a/data.pkl": plain, "a/Data.pkl": malicious})
+    overlap = zipped({"a/data.pkl": plain, "a/data_2.pkl": malicious})
+    second = overlap.rindex(b"PK\x01\x02")
+    return {
+        "two_pickles.pt": (
+            zipped({"a/data.pkl": plain, "b/data.pkl": malicious}),
+            "two data.pkl",
+        ),
+        "same_name.pt": (twice.replace(b"Data.pkl", b"data.pkl"), "occurs twice"),
+        "other_case.pt": (twice, "occurs twice"),
+        "parent.pt": (
+            zipped({"a/data.pkl": plain, "a/../../x": b""}),
+            "no name inside an archive",
+        ),
+        "absolute.pt": (zipped({"a/data.pkl": plain, "/x": b""}), "no name inside"),
+        "backslash.pt": (zipped({"a/data.pkl": plain, "a\\x": b""}), "no name inside"),
+        "drive.pt": (zipped({"a/data.pkl": plain, "c:/x": b""}), "no name inside"),
+        "crc_of_pickle.pt": (
+            good.replace(b"collections", b"collectionz"),
+            "'archive/data.pkl' does not have",
+        ),
+        "crc_of_storage.pt": (
+            good.replace(NUMBERS.tobytes(), NUMBERS[::-1].tobytes()),
+            "'archive/data/0' does not have",
+        ),
+        "local_crc.pt": (changed(14, b"\0\0\0\0"), "contradict each other"),
+        "encrypted.pt": (
+            changed(directory + 8, b"\x01", changed(6, b"\x01")),
+            "contradict each other",
+        ),
+        "flag_in_front.pt": (changed(6, b"\x01"), "contradict each other"),
+        "flag_in_directory.pt": (changed(directory + 8, b"\x20"), "contradict"),
+        "local_name.pt": (changed(30, b"A"), "contradict each other"),
+        "local_method.pt": (changed(8, b"\x08"), "contradict each other"),
+        "overlap.pt": (
+            changed(second + 42, struct.pack("<I", 0), overlap),
+            "contradict each other",
+        ),
+        "outside.pt": (changed(directory + 42, b"\xff\xff\xff\x7f"), "damaged"),
+        "bzip2.pt": (
+            zipped({"a/data.pkl": plain}, zipfile.ZIP_BZIP2),
+            "compressed in an unknown way",
+        ),
+        "deflated_damage.pt": (
+            changed(43, b"\xff\xff", zipped({"a/data.pkl": plain * 99}, 8)),
+            "damaged",
+        ),
+        "big_endian.pt": (
+            zipped({"a/data.pkl": plain, "a/byteorder": b"big"}),
+            "big-endian machine",
+        ),
+        "torchscript.pt": (torch_zip({}, **{"constants.pkl": plain}), "TorchScript"),
+        "torchscript_code.pt": (torch_zip({}, **{"code/m.py": b""}), "TorchScript"),
+        "no_storage.pt": (
+            torch_zip({"w": tensor(storage_id(6), (6,), (1,))}),
+            "no entry 'archive/data/0'",
+        ),
+        "storage_elsewhere.pt": (
+            torch_zip({"w": storage_id(6, key="../data.pkl")}, [NUMBERS]),
+            "no entry",
+        ),
+        "no_weights.zip": (zipped({"a/readme.txt": b"hello"}), "no data.pkl"),
+        "no_entries.zip": (zipped({}), "no data.pkl"),
+        "stacked_inside.pt": (
+            zipped({"a/data.pkl": plain + malicious}),
+            "bytes follow the end",
+        ),
+    }
+
+
+def _arrays():
+    """.npy and .npz, and NumPy's arrays in pickles."""
+
+    def header(text, version=b"\x01\x00", content=bytes(24)):
+        size = struct.pack("<H" if version == b"\x01\x00" else "<I", len(text))
+        return b"\x93NUMPY" + version + size + text.encode() + content
+
+    def described(descr="'<f4'", shape="(6,)"):
+        return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
+
+    objects = np.array([{"a": 1}], object)
+    array = Name("numpy ndarray")
+
+    def rebuilt(dtype, shape, data):
+        state = (1, shape, dtype, False, data)
+        start = "numpy.core.multiarray _reconstruct"
+        return pickled({"x": Call(start, (array, (0,), b"b"), state)})
+
+    float32 = Call("numpy dtype", ("f4", False, True))
+    huge = npy(np.zeros(1)).replace(b"(1,)", b"(100000000000,)", 1)
+    return {
+        "800_gigabytes.npy": (huge, "cannot lie in"),
+        "long_header.npy": (header("{" * 9_000), "header of the array is damaged"),
+        "open_header.npy": (header("{" * 500), "header of the array is damaged"),
+        "huge_header.npy": (header("", b"\x02\x00")[:8] + b"\xff" * 40, "damaged"),
+        "nested_header.npy": (header("(" * 200 + ")" * 200), "damaged"),
+        "called_header.npy": (header(f"__import__('os').system('{SHELL}')"), "damaged"),
+        "version_9.npy": (header(described(), b"\x09\x00"), "damaged"),
+        "negative.npy": (header(described(shape="(-6, -1)")), "cannot lie in"),
+        "overflow.npy": (
+            header(described(shape=f"({2**32}, {2**32}, 0)"), content=b""),
+            "cannot lie in",
+        ),
+        "digits.npy": (header(described(shape=f"({'9' * 400},)")), "cannot lie in"),
+        "too_short.npy": (header(described(), content=bytes(23)), "cannot lie in"),
+        "too_long.npy": (header(described(), content=bytes(25)), "cannot lie in"),
+        "records.npy": (header(described("[('a', '<f4')]")), "not of numbers"),
+        "text.npy": (header(described("'<U6'", "(1,)")), "not of numbers"),
+        "objects.npy": (npy(objects), "objects in it would be run"),
+        "objects.npz": (npz(a=NUMBERS, b=objects), "in 'b.npy', the array"),
+        "pickle_in.npz": (
+            zipped({"a.npy": pickled(Call("os system", (SHELL,)))}),
+            "in 'a.npy', the header",
+        ),
+        "object_pickle.pkl": (pickle.dumps(objects, 2), "holds no numbers but 'O8'"),
+        "object_list.pkl": (rebuilt(float32, (1,), [1]), "objects and no numbers"),
+        "array_short.pkl": (rebuilt(float32, (7,), bytes(24)), "cannot lie in 24"),
+        "array_shape.pkl": (rebuilt(float32, (2**60, 0), b""), "impossible shape"),
+        "array_negative.pkl": (rebuilt(float32, (-6, -1), bytes(24)), "impossible"),
+        "array_empty.pkl": (
+            pickled([Call("numpy.core.multiarray _reconstruct", (array, (0,), b"b"))]),
+            "at '0', an array has no content",
+        ),
+        "array_bool.pkl": (
+            rebuilt(Call("numpy dtype", ("b1", False, True)), (1,), b"\x07"),
+            "at 'x', it holds bytes that are no truth values",
+        ),
+        "scalar.pkl": (
+            pickled(Call("numpy.core.multiarray scalar", (float32, bytes(8)))),
+            "cannot lie in 8",
+        ),
+        "bad_dtype.pkl": (pickled(Call("numpy dtype", ("f1",))), "no numbers but 'f1'"),
+    }
+
+
+def _storages():
+    """Tensors that lie about their storage."""
+    shapes = {
+        "size": ((2, 4), (4, 1), 0),
+        "stride": ((2, 3), (4, 1), 0),
+        "offset": ((2, 3), (3, 1), 1),
+        "negative_offset": ((2, 3), (3, 1), -1),
+        "negative_size": ((-2, 3), (3, 1), 0),
+        "negative_stride": ((2, 3), (-3, 1), 3),
+        "overflow": ((2**62, 4), (1, 2**62), 0),
+        "large_empty": ((0, 2**62), (1, 1), 0),
+        "endless": ((2**2000,), (2**2000,), 2**2000),
+        "dimensions": ((1,) * 33, (1,) * 33, 0),
+        "lengths": ((2, 3), (1,), 0),
+        "truth": ((True, 3), (3, 1), 0),
+        "fraction": ((2.0, 3), (3, 1), 0),
+    }
+    cases = {
+        f"storage_{name}.pt": (
+            torch_zip({"w": tensor(storage_id(6), size, stride, offset)}, [NUMBERS]),
+            "a tensor",
+        )
+        for name, (size, stride, offset) in shapes.items()
+    }
+
+    def one(**kind):
+        return {"w": tensor(storage_id(legacy=True, **kind), (6,), (1,))}
+
+    whole = tensor(storage_id(6), (6,), (1,))
+    return cases | {
+        "short_storage.pt": (
+            torch_zip({"w": tensor(storage_id(7), (7,), (1,))}, [NUMBERS]),
+            "at 'w', its numbers are not in the file",
+        ),
+        "wide_storage.pt": (
+            torch_zip({"w": storage_id(6, kind="DoubleStorage")}, [NUMBERS]),
+            "at 'w', its numbers are not in the file",
+        ),
+        "two_types.pt": (
+            torch_zip([whole, storage_id(12, kind="HalfStorage")], [NUMBERS]),
+            "two types or sizes",
+        ),
+        "no_truth.pt": (
+            torch_zip({"w": storage_id(24, kind="BoolStorage")}, [NUMBERS]),
+            "no truth values",
+        ),
+        "unknown_storage.pt": (
+            torch_zip({"w": storage_id(24, kind="QInt8Storage")}, [NUMBERS]),
+            "QInt8Storage",
+        ),
+        "no_storage_at_all.pt": (
+            torch_zip({"w": tensor(NUMBERS.tobytes(), (6,), (1,))}),
+            "damaged",
+        ),
+        "numel.pt": (legacy(one(numel=6), [NUMBERS], numels=[5]), "6 elements that"),
+        "huge_numel.pt": (
+            legacy({"w": storage_id(2**40, legacy=True)}, [NUMBERS], numels=[2**40]),
+            "the file ends",
+        ),
+        "negative_numel.pt": (
+            legacy({"w": storage_id(-1, legacy=True)}, [NUMBERS]),
+            "a storage has an impossible size",
+        ),
+        "endless_numel.pt": (
+            torch_zip({"w": storage_id(2**2000)}, [NUMBERS]),
+            "a storage has an impossible size",
+        ),
+        "other_keys.pt": (legacy(one(numel=6), [NUMBERS], keys=["1"]), "list of stor"),
+        "more_keys.pt": (
+            legacy(one(numel=6), [NUMBERS], keys=["0", "0"]),
+            "list of storages",
+        ),
+        "odd_keys.pt": (legacy(one(numel=6), [NUMBERS], keys=[[], 0]), "list of stor"),
+        "protocol_1000.pt": (pickled(MAGIC) + pickled(1000), "protocol 1001"),
+    }
+
+
+def _others():
+    """What is saved under the name of a weight file and is none."""
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("storages"))
+    page = b"\n<!DOCTYPE html><html><title>Quota exceeded</title></html>"
+    return {
+        "page.pt": (page, "web page"),
+        "page.pkl": (b"\xef\xbb\xbf<HTML>" + page, "web page"),
+        "pointer.pt": (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            "git lfs pull",
+        ),
+        "error.pt": (b'{"message": "Not Found"}', "JSON"),
+        "old.pt": (tar.getvalue(), "tar archive"),
+        "weights.pt.gz": (b"\x1f\x8b\x08" + bytes(20), "packed with gzip"),
+        "weights.bz2": (b"BZh9" + bytes(20), "packed with bzip2"),
+        "weights.xz": (b"\xfd7zXZ\0" + bytes(20), "packed with xz"),
+        "weights.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(20), "packed with 7-Zip"),
+        "weights.rar": (b"Rar!\x1a\x07\0" + bytes(20), "packed with RAR"),
+        "weights.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), "packed with Zstandard"),
+        "weights.h5": (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5"),
+        "text.pt": (b"hello", "none of the kinds"),
+        "zeros_only.pt": (bytes(4096), "none of the kinds"),
+        "header.safetensors": (struct.pack("<Q", 20) + b"{" + b" " * 19, "safetensors"),
+        "outside.safetensors": (
+            _safetensors('{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
+            "safetensors",
+        ),
+        "overflow.safetensors": (
+            _safetensors(
+                '{"a":{"dtype":"F32","shape":[4294967296,4294967296],'
+                '"data_offsets":[0,8]}}'
+            ),
+            "safetensors",
+        ),
+    }
+
+
+def _safetensors(header):
+    return struct.pack("<Q", len(header)) + header.encode() + bytes(8)
+
+
+def _cut():
+    """Each kind of file, cut off."""
+    cases = {}
+    for name, content in good_files().items():
+        size = len(content)
+        for where, end in {
+            "0": 0,
+            "1": size // 100,
+            "50": size // 2,
+            "99": size * 99 // 100,
+            "last": size - 1,
+        }.items():
+            cases[f"cut_{where}_{name}"] = content[:end], "empty" if end == 0 else ""
+    cases["longer.pkl"] = nvidia() + b"\0", "1 bytes follow the end"
+    return cases

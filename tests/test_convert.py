@@ -1,0 +1,437 @@
+"""`styleprompter convert`: from published files to model folders, and back."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import recipe
+from conftest import TINY, random_variables
+from einops import rearrange
+
+import styleprompter_jax as sp
+from styleprompter_jax import bundle
+from styleprompter_jax.cli import main
+from styleprompter_jax.convert.files import Object, read_file
+from styleprompter_jax.convert.model import build_model, mean_code
+from styleprompter_jax.convert.recognise import recognise, recognise_network
+from styleprompter_jax.convert.style_prompter import checkpoint_table
+from styleprompter_jax.convert.stylegan2 import generator_table
+from styleprompter_jax.convert.swin import imagenet_table
+from styleprompter_jax.convert.table import Kept, merge_collections, write_table
+from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+
+# Heads are not told by weights: a file is taken to have the published four.
+FULL = dataclasses.replace(TINY, smart=SmartConfig((4,), num_heads=4, ffn_dim=16))
+BASELINE = dataclasses.replace(TINY, smart=None)
+GENERATOR = dataclasses.replace(BASELINE, encoder=None)
+VARIABLES = random_variables(FULL)
+
+
+def part(config):
+    """The variables of FULL that a smaller model has."""
+    kept = {name for name in ("encoder", "smart", "generator") if getattr(config, name)}
+    params = {k: v for k, v in VARIABLES["params"].items() if k in kept}
+    return {"params": params, "const": VARIABLES["const"]}
+
+
+def checkpoint(config, module="module."):
+    """What torch.save would hold of a model in the published layout."""
+    table = checkpoint_table(config, f"encoder.{module}", f"decoder.{module}")
+    tree = merge_collections(part(config))
+    latent_avg = tree.pop("latent_avg")
+    return {"latent_avg": latent_avg, "state_dict": write_table(table, tree)}
+
+
+def generator_state():
+    tree = merge_collections(VARIABLES)["generator"]
+    return write_table(generator_table(TINY.generator), tree)
+
+
+def convert(capsys, *args):
+    """Runs the command: (exit code, stdout, stderr)."""
+    code = main(["convert", *map(str, args)])
+    return code, *capsys.readouterr()
+
+
+def assert_equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Writes trees to files, converts them, and gives what was said and the model."""
+
+    def convert_trees(*trees):
+        files = [tmp_path / f"{k}.pt" for k in range(len(trees))]
+        for file, tree in zip(files, trees, strict=True):
+            write_torch(file, tree)
+        code, out, err = convert(capsys, *files, tmp_path / "model")
+        assert code == 0, err
+        return out, bundle.load_model(tmp_path / "model")
+
+    return convert_trees
+
+
+@pytest.fixture
+def refuse(tmp_path, capsys):
+    """Like `run`, for what is refused: gives the message; nothing may be left."""
+
+    def convert_trees(*trees):
+        files = [tmp_path / f"{k}.pt" for k in range(len(trees))]
+        for file, tree in zip(files, trees, strict=True):
+            write_torch(file, tree)
+        before = sorted(tmp_path.iterdir())
+        code, _, err = convert(capsys, *files, tmp_path / "model")
+        assert code == 1 and "Traceback" not in err
+        assert sorted(tmp_path.iterdir()) == before
+        return err
+
+    return convert_trees
+
+
+@pytest.mark.parametrize("module", ["module.", ""])
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        (FULL, "official StylePrompter, full, 32 px, 8 codes, refined layer 4."),
+        (BASELINE, "official StylePrompter, baseline, 32 px, 8 codes."),
+    ],
+)
+def test_official_checkpoints(run, config, what, module):
+    out, (found, variables, _) = run(checkpoint(config, module))
+    assert what in out
+    assert found == config
+    assert_equal(variables, part(config))
+
+
+def test_options_of_a_checkpoint():
+    tree = checkpoint(FULL)
+    for wrap in (dict, lambda opts: Object("argparse.Namespace", opts)):
+        opts = dict(type="full", output_size=32, refined_layer=5, tokens_num=8)
+        found = recognise(tree | {"opts": wrap(opts)}, "x.pt")
+        assert found.smart.refined_layers == (5,)
+        for option in (
+            dict(type="baseline"),
+            dict(output_size=64),
+            dict(tokens_num=18),
+            dict(start_from_latent_avg=False),
+        ):
+            (name,) = option
+            with pytest.raises(StylePrompterError, match=rf"x\.pt.*{name}"):
+                recognise(tree | {"opts": wrap(opts | option)}, "x.pt")
+
+
+@pytest.mark.parametrize("shape", [(16,), (1, 16), (8, 16), (1, 8, 16)])
+def test_mean_code_of_any_shape(run, shape):
+    tree = checkpoint(BASELINE)
+    tree["latent_avg"] = np.broadcast_to(tree["latent_avg"], shape).copy()
+    _, (_, variables, _) = run(tree)
+    assert_equal(variables, part(BASELINE))
+
+
+def test_different_mean_codes_are_refused(refuse):
+    tree = checkpoint(BASELINE)
+    tree["latent_avg"] = np.random.default_rng(0).standard_normal((8, 16), np.float32)
+    assert "8 different rows" in refuse(tree)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_generators_of_rosinality(run, prefix):
+    state = {prefix + key: array for key, array in generator_state().items()}
+    training = {"g": state, "d": {"a": np.zeros(1)}, "g_optim": {}}
+    tree = training | {"g_ema": state, "latent_avg": VARIABLES["const"]["latent_avg"]}
+    out, (config, variables, _) = run(tree)
+    assert "StyleGAN2 generator in rosinality's layout, 32 px, 8 codes." in out
+    assert "Left out: d, g, g_optim" in out
+    assert config == GENERATOR
+    assert_equal(variables, part(GENERATOR))
+
+
+def test_a_bare_state_dict_gets_a_mean_code(run):
+    out, (config, variables, _) = run(generator_state())
+    assert "lacks latent_avg" in out and config == GENERATOR
+    mean = variables["const"].pop("latent_avg")
+    params = VARIABLES["params"]["generator"]["mapping"]
+    np.testing.assert_array_equal(mean, mean_code(TINY.generator, params))
+    # Against 20,000 samples of another seed: their own error is 0.02.
+    z = np.random.default_rng(1).standard_normal((20_000, 16), np.float32)
+    w = sp.StylePrompter(config, part(config)).mapping(z)
+    np.testing.assert_allclose(mean, np.mean(w, 0), atol=0.05)
+
+
+def test_decoders_of_other_encoders(run):
+    state = {f"decoder.{key}": array for key, array in generator_state().items()}
+    state["encoder.body.0.weight"] = np.zeros((3, 3), np.float32)
+    mean = np.tile(VARIABLES["const"]["latent_avg"], (8, 1))
+    out, (config, variables, _) = run({"state_dict": state, "latent_avg": mean})
+    assert "pSp or e4e" in out and "encoder is left out" in out
+    assert config == GENERATOR
+    assert_equal(variables, part(GENERATOR))
+
+
+def imagenet_state():
+    rows = [row for row in imagenet_table(TINY.encoder) if not isinstance(row, Kept)]
+    tree = VARIABLES["params"]["encoder"]
+    tree = {k: v for k, v in tree.items() if k.startswith(("patch_embed", "layers"))}
+    state = write_table(rows, tree)
+    return state | {"norm.weight": np.ones(16), "head.bias": np.zeros(1000)}
+
+
+def test_an_encoder_started_from_imagenet(run):
+    out, (config, variables, _) = run(
+        {"model": imagenet_state(), "epoch": 3}, {"g_ema": generator_state()}
+    )
+    assert "SwinV2 of ImageNet" in out and "is a start" in out
+    # The head of the published size, codes as the generator reads them.
+    assert config.encoder == dataclasses.replace(TINY.encoder, head_dim=1024)
+    assert config.smart is None
+    encoder, expected = variables["params"]["encoder"], VARIABLES["params"]["encoder"]
+    for name, tree in expected.items():
+        if name.startswith(("patch_embed", "layers")):
+            assert_equal(encoder[name], tree)
+    bound = np.sqrt(6 / (3 * 4**2 + 8))
+    assert 0.8 * bound < np.abs(encoder["latent_tok"]).max() <= bound
+    head = encoder["prediction_head"]["layers_1"]
+    assert 0.015 < head["kernel"].std() < 0.025 and not head["bias"].any()
+
+
+def test_other_transformers(refuse):
+    state = imagenet_state()
+    old = {k: v for k, v in state.items() if "logit_scale" not in k}
+    assert "no SwinV2" in refuse({"model": old})
+    # Fine-tuned from another window: its positions are scaled in another way.
+    other = {k: v * 2 if "coords_table" in k else v for k, v in state.items()}
+    message = refuse({"model": other}, {"g_ema": generator_state()})
+    assert "not what the architecture computes (3)" in message
+    assert "no generator" in refuse({"model": state})
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_nvidia(tmp_path, capsys):
+    code, out, err = convert(capsys, recipe.DATA / "nvidia_64.pkl", tmp_path / "model")
+    assert code == 0, err
+    assert "NVIDIA's, 64 px, 10 codes, 2 mapping layers" in out
+    model, expected = sp.load(tmp_path / "model"), recipe.arrays("nvidia_64")
+    w = model.mapping(expected["z"])
+    assert recipe.relative_error(w, expected["w"]) < 1e-5
+    truncated = model.mapping(expected["z"], truncation_psi=0.6, truncation_cutoff=4)
+    for key, image in (
+        ("image_const", model.synthesize(w)),
+        ("image_trunc_none", model.synthesize(truncated, noise_mode="none")),
+        ("image_w_plus", model.synthesize(expected["w_plus"])),
+    ):
+        image = rearrange(np.asarray(image), "b h w c -> b c h w")
+        assert recipe.relative_error(image, expected[key]) < 1e-4, key
+
+
+def nvidia_module(change):
+    """NVIDIA's generator with attributes changed."""
+    generator = read_file(recipe.DATA / "nvidia_64.pkl")["G_ema"]
+    change(generator.state)
+    return {"G_ema": generator}
+
+
+def test_generators_of_nvidia_that_are_refused():
+    def blocks(state):
+        return state["_modules"]["synthesis"].state["_modules"]
+
+    def rename_blocks(state):
+        modules = blocks(state)
+        for key in list(modules):
+            modules[f"L_{key}"] = modules.pop(key)
+
+    for change, match in (
+        (lambda state: state.update(c_dim=10), "conditional"),
+        (rename_blocks, "no StyleGAN2"),
+        (
+            lambda state: blocks(state)["b4"].state.update(architecture="resnet"),
+            "resnet",
+        ),
+    ):
+        with pytest.raises(StylePrompterError, match=rf"x\.pkl: .*{match}"):
+            recognise(nvidia_module(change), "x.pkl")
+
+
+def test_all_problems_of_a_file_in_one_message(refuse):
+    tree = checkpoint(FULL)
+    state = tree["state_dict"]
+    state["decoder.module.generator.convs.2.conv.weight"][0, 0, 0] = np.nan
+    state["encoder.module.latent_token"] = np.zeros((8, 8), np.float32)
+    del state["encoder.module.layers.0.blocks.0.norm1.bias"]
+    key = "decoder.module.smart_block.proj.weight"
+    state[key] = state[key][:, :3]
+    key = "decoder.module.generator.convs.0.conv.blur.kernel"
+    state[key] = np.flip(np.arange(16, dtype=np.float32)).reshape(4, 4)
+    message = refuse(tree)
+    for text in (
+        "0.pt does not fit the model; nothing was loaded",
+        "missing (1):\n    encoder.module.layers.0.blocks.0.norm1.bias",
+        "wrong shape (1):\n    decoder.module.smart_block.proj.weight is float32[8, 3]",
+        "not finite (1):\n    decoder.module.generator.convs.2.conv.weight",
+        "unexpected (1):\n    encoder.module.latent_token float32[8, 8]",
+        "not what the architecture computes (1):\n    decoder.module.generator.convs.0",
+    ):
+        assert text in message
+
+
+def test_wrong_files(refuse):
+    tree = checkpoint(FULL)
+    assert "holds no weights that are known" in refuse({"weights": [1, 2]})
+    assert "a dict of epoch" in refuse({"epoch": 3})
+    assert "both hold the encoder" in refuse(tree, tree)
+    # A generator of another size than the encoder's tokens.
+    state = tree["state_dict"]
+    larger = {k: v for k, v in state.items() if "to_rgbs.2" not in k}
+    larger = {k: v for k, v in larger.items() if "convs.4" not in k}
+    larger = {k: v for k, v in larger.items() if "convs.5" not in k}
+    assert "num_tokens" in refuse(tree | {"state_dict": larger})
+    del state["decoder.module.generator.style.1.weight"]
+    assert "style.1.weight" in refuse(tree)
+
+
+def hostile_trees():
+    """What no network writes, and a file may hold all the same."""
+
+    zero = np.zeros(1, np.float32)
+    state = generator_state()
+    layers = "encoder.module.layers.0.blocks"
+    many = {f"to_rgbs.{k}.conv.weight": np.zeros((1, 3, 8, 1, 1)) for k in range(40)}
+    generator = Object("Generator", None)
+    yield {"state_dict": {1: zero}}
+    yield {"state_dict": "input.input", "g_ema": None}
+    yield {"g_ema": state, "latent_avg": [[1.0], [1.0, 2.0]]}
+    yield {"g_ema": state, "latent_avg": np.zeros((0, 16), np.float32)}
+    yield {"g_ema": state | {"input.input": [[1], [1, 2]]}}
+    yield {"g_ema": state | {"conv1.conv.weight": np.zeros((0, 0))}}
+    yield {"g_ema": state | many}
+    yield {"g_ema": state | {"style.1.weight": np.zeros((16, 0), np.float32)}}
+    for key, value in (
+        (f"{layers}.999999999999.norm1.bias", zero),
+        (f"{layers}.0.attn.relative_coords_table", np.zeros((1, 499, 499, 2))),
+        (f"{layers}.1.attn_mask", np.zeros((10**6, 1, 1), bool)),
+        ("encoder.module.patch_embed.proj.weight", np.zeros((8, 3, 0, 4))),
+        ("encoder.module.patch_embed.proj.weight", zero),
+        ("encoder.module.latent_tok", {}),
+    ):
+        tree = checkpoint(FULL)
+        tree["state_dict"][key] = value
+        yield tree
+    yield checkpoint(FULL) | {"opts": dict(refined_layer="x")}
+    yield checkpoint(FULL) | {"opts": dict(refined_layer=40)}
+    yield {"G_ema": generator}
+    yield {"G_ema": Object("Generator", {"_modules": [1], "_parameters": None})}
+    module = read_file(recipe.DATA / "nvidia_64.pkl")["G_ema"]
+    synthesis = module.state["_modules"]["synthesis"].state["_modules"]
+    synthesis["b4"].state["_modules"]["conv1"].state["conv_clamp"] = "256"
+    yield {"G_ema": module}
+    yield None
+    yield [1, 2]
+
+
+def test_hostile_trees():
+    for k, tree in enumerate(hostile_trees()):
+        with pytest.raises(StylePrompterError, match=r"x\.pt"):
+            build_model({"x.pt": recognise(tree, "x.pt")})
+            pytest.fail(f"tree {k} was taken")
+
+
+def test_where_a_model_is_not_written(tmp_path, capsys, tiny_folder, monkeypatch):
+    file = tmp_path / "x.pt"
+    write_torch(file, checkpoint(FULL))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "photo.png").write_text("")
+    for folder in (tmp_path / "taken", file, tiny_folder):
+        code, _, err = convert(capsys, file, folder)
+        assert code == 1 and f"{folder} exists" in err
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = convert(capsys, file, file / "model")
+    assert code == 1 and f"{file / 'model'} cannot be written" in err
+    # The disk is full halfway.
+    monkeypatch.setattr(bundle, "save_arrays", raise_os_error)
+    code, _, err = convert(capsys, file, tmp_path / "model")
+    assert code == 1 and "No space" in err
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(SystemExit) as error:
+        main(["convert", str(file)])
+    assert error.value.code == 2
+    with pytest.raises(SystemExit) as error:
+        main(["convert", str(file), "a", "--export", "b.pt"])
+    assert error.value.code == 2
+
+
+def raise_os_error(path, *_):
+    path.write_bytes(b"the beginning")
+    raise OSError("No space left on device")
+
+
+def test_directions_join_a_model(tmp_path, capsys):
+    folder = bundle.save_model(tmp_path / "model", FULL, VARIABLES)
+    vector = np.arange(16.0)
+    np.save(tmp_path / "smile.npy", vector)
+    write_torch(tmp_path / "age.pt", {"direction": np.tile(vector, (1, 8))})
+    files = (tmp_path / "smile.npy", tmp_path / "age.pt")
+    code, out, err = convert(capsys, *files, folder)
+    assert code == 0 and "knows smile, age" in out, err
+    directions = sp.load(folder).directions
+    np.testing.assert_array_equal(directions["smile"].vector, vector)
+    np.testing.assert_array_equal(directions["age"].vector, np.tile(vector, (8, 1)))
+    assert "already" in convert(capsys, files[0], folder)[2]
+    assert "no model folder" in convert(capsys, files[0], tmp_path / "gone")[2]
+    np.save(tmp_path / "hat.npy", np.zeros(5))
+    assert "[5]" in convert(capsys, tmp_path / "hat.npy", folder)[2]
+    assert sp.load(folder).directions.keys() == {"smile", "age"}
+
+
+def test_perceptual_networks(tmp_path, capsys):
+    state = recipe.state_dict("lpips_squeeze")
+    heads = {key: state.pop(key) for key in list(state) if key.startswith("lin")}
+    write_torch(tmp_path / "squeezenet.pth", state | {"classifier.1.bias": np.ones(3)})
+    write_torch(tmp_path / "squeeze.pth", heads)
+    files = (tmp_path / "squeezenet.pth", tmp_path / "squeeze.pth")
+    code, out, err = convert(capsys, *files, tmp_path / "lpips")
+    assert code == 0 and "LPIPS on SqueezeNet" in out, err
+    for file, match in zip(files, ("without its heads", "the heads"), strict=True):
+        code, _, err = convert(capsys, file, tmp_path / "alone")
+        assert code == 1 and match in err and str(file) in err
+    assert not (tmp_path / "alone").exists()
+    # Of the larger ones, the keys.
+    for case, name in (("ir_se50", "arcface"), ("moco_resnet50", "moco")):
+        keys = [row[0] for row in recipe.manifest(case)["tensors"]]
+        network, _ = recognise_network({"x": {"state_dict": dict.fromkeys(keys)}})
+        assert network == name
+
+
+def test_what_cannot_be_exported(tmp_path, capsys):
+    def refused(config):
+        folder = bundle.save_model(tmp_path / "m", config, random_variables(config))
+        code, _, err = convert(capsys, folder, "--export", tmp_path / "x.pt")
+        assert code == 1 and str(folder) in err and not (tmp_path / "x.pt").exists()
+        return err
+
+    assert "encoder has image_size = 32" in refused(FULL)
+    several = SmartConfig((2, 4), num_heads=4, ffn_dim=16)
+    assert "layers 2, 4" in refused(dataclasses.replace(FULL, smart=several))
+    assert "channels = (8, 8, 8, 8)" in refused(GENERATOR)
+    clamped = GeneratorConfig(8, z_dim=16, w_dim=16, mapping_layers=1, conv_clamp=256)
+    clamped = dataclasses.replace(GENERATOR, generator=clamped)
+    assert "conv_clamp = 256" in refused(clamped)
+
+
+def test_a_generator_there_and_back(tmp_path, capsys):
+    generator = GeneratorConfig(8, z_dim=16, w_dim=16, mapping_layers=3)
+    config = dataclasses.replace(GENERATOR, generator=generator)
+    variables = random_variables(config)
+    folder = bundle.save_model(tmp_path / "model", config, variables)
+    code, out, err = convert(capsys, folder, "--export", tmp_path / "x.pt")
+    assert code == 0 and "rosinality" in out, err
+    code, _, err = convert(capsys, tmp_path / "x.pt", tmp_path / "again")
+    assert code == 0, err
+    found, again, _ = bundle.load_model(tmp_path / "again")
+    assert found == config
+    assert_equal(again, variables)
+    assert "exists" in convert(capsys, folder, "--export", tmp_path / "x.pt")[2]
