@@ -17,6 +17,7 @@ def get_config():
     config.eval_every = 500
     config.checkpoint_every = 250
     config.dtype = "float32"
+    config.on_nan = "stop"
     config.init_from = "avatars64"
 
     config.model = ConfigDict(
@@ -40,6 +41,9 @@ def get_config():
             path="",
             image_size=64,
             flip=False,
+            crop="center",
+            workers=0,
+            on_bad="error",
         )
     )
     # No perceptual network knows cartoons: structure stands for LPIPS and ID.

@@ -12,10 +12,6 @@ between stages.  The loop calls
 and does the rest: devices, data, logs, checkpoints, resuming, stopping.
 """
 
-import contextlib
-import json
-import signal
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -27,11 +23,19 @@ from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import parallel
-from styleprompter_jax.training.checkpoint import Checkpoints, check_config
+from styleprompter_jax.training import workdir as folders
+from styleprompter_jax.training.checkpoint import Checkpoints
+from styleprompter_jax.training.health import Health, guard
 from styleprompter_jax.training.report import Report
+from styleprompter_jax.training.settings import check_settings
+from styleprompter_jax.training.stopping import Stop
 
-# What may differ between a run and its continuation.
-FREE_KEYS = ("total_steps", "eval_every", "checkpoint_every", "log_every")
+# What an evaluation is judged by; the lowest is the best.
+SCORE = {
+    "generator": "frechet_distance",
+    "encoder": "mse_w_plus",
+    "smart": "mse_refined",
+}
 
 
 def make_objective(config):
@@ -60,116 +64,107 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
       time_limit: seconds after which to finish as if total_steps were reached.
 
     Returns:
-      The folder of the finished model, WORKDIR/model.  Where SIGTERM or SIGINT
-      arrived, the state is saved and SystemExit raised.
+      The folder of the finished model, WORKDIR/model; the model of the best
+      evaluation is in WORKDIR/model_best.  Where SIGTERM or SIGINT arrived, the state
+      is saved and SystemExit raised.
 
     Raises:
-      StylePrompterError: for a config, data or workdir that the user can mend;
-        raised before anything is written.
+      StylePrompterError: for a config, data or workdir that the user can mend, before
+        anything is written; for a disk that is full, pictures that cannot be read and
+        losses that are not finite, with what was saved before as it was.
     """
     workdir, start = Path(workdir), time.perf_counter()
+    check_settings(config)
     mesh = parallel.make_mesh(devices)
     parallel.check_batch_size(config.batch_size, mesh)
-    _check_workdir(workdir, config)
+    settings = folders.plain(config)
+    folders.check_config(workdir, settings)
     objective = make_objective(config)
     iterator = train_iterator(
         make_source(config.data, config.data.train_split),
         batch_size=config.batch_size // jax.process_count(),
         image_size=config.data.image_size,
         flip=config.data.flip,
+        crop=config.data.get("crop", "center"),
         seed=config.seed,
+        workers=config.data.get("workers", 0),
         shard=(jax.process_index(), jax.process_count()),
     )
-    workdir.mkdir(parents=True, exist_ok=True)
-    check_config(workdir / "config.json", _plain(config), FREE_KEYS)
-
-    init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
-    state = parallel.replicate(objective.init(init_rng), mesh)
     with (
-        Checkpoints(workdir / "checkpoints") as checkpoints,
-        _stop_signals() as stopping,
+        folders.lock(workdir),
+        Checkpoints(workdir / "checkpoints", settings) as checkpoints,
+        iterator,
+        Stop() as stop,
     ):
-        step = 0
+        folders.write_config(workdir, settings)
+        best = folders.BestModel(workdir)
+        init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
+        state, step = parallel.replicate(objective.init(init_rng), mesh), 0
         if (saved := checkpoints.restore(state)) is not None:
-            step, state, position = saved
-            iterator.set_state(position)
+            step, state, record = saved
+            folders.check_same(workdir, record["config"], settings)
+            iterator.set_state(record["position"])
             logging.info("Resumed %s at step %d.", workdir, step)
-        compiled = {}
+        end = config.total_steps
+
+        def evaluation_is_due():
+            return step > 0 and (step % config.eval_every == 0 or step == end)
+
+        def evaluate():
+            objective.evaluate(state, report, step)
+            name = SCORE[config.stage]
+            export = partial(objective.export, state)
+            best.offer(step, name, report.validation[name], export)
+
+        skip = config.get("on_nan", "stop") == "skip"
+        compiled, health = {}, Health(skip)
         with Report(
             workdir,
             step=step,
-            total_steps=config.total_steps,
+            evaluate=evaluation_is_due(),
+            total_steps=end,
             batch_size=config.batch_size,
         ) as report:
-            end = config.total_steps
-            while step < end and not stopping.is_set():
+            while True:
+                # Of a step that was saved too: its evaluation may have been broken off.
+                if evaluation_is_due():
+                    stop.at_once(evaluate)
+                    report.restart_clock(step)
+                if step >= end or stop.requested:
+                    break
                 variant = objective.variant(step)
                 first = variant not in compiled
                 if first:
                     compiled[variant] = parallel.map_step(
-                        partial(objective.step, variant=variant), mesh
+                        guard(partial(objective.step, variant=variant), skip), mesh
                     )
-                batch = parallel.shard_batch(next(iterator), mesh)
+                position = iterator.get_state()
+                try:
+                    batch = next(iterator)
+                except StylePrompterError:
+                    checkpoints.save(step, state, position)
+                    raise
+                batch = parallel.shard_batch(batch, mesh)
                 rng = jax.random.fold_in(run_rng, step)
                 state, metrics = compiled[variant](state, batch, rng)
+                health.add(metrics.pop("finite"))
                 step += 1
                 report.advance()
                 if time_limit is not None and time.perf_counter() - start > time_limit:
                     end = step
-                last = step == end
-                if step % config.log_every == 0 or last:
-                    report.scalars(step, jax.device_get(metrics))
+                if step % config.log_every == 0 or step == end:
+                    counts = health.check(step, checkpoints.advice)
+                    counts |= iterator.bad_images()
+                    report.scalars(step, jax.device_get(metrics) | counts)
                 elif first:
                     jax.block_until_ready(metrics)
                     report.restart_clock(step)
-                if step % config.checkpoint_every == 0 or last:
+                if step % config.checkpoint_every == 0 or step == end:
                     checkpoints.save(step, state, iterator.get_state())
-                if step % config.eval_every == 0 or last:
-                    objective.evaluate(state, report, step)
-                    report.restart_clock(step)
-            if stopping.is_set() and step < end:
+            if stop.requested:
                 checkpoints.save(step, state, iterator.get_state())
+                checkpoints.wait()
                 report.say(f"Stopped at step {step}; the same command goes on.")
                 raise SystemExit(1)
-    objective.export(state, workdir / "model")
+        objective.export(state, workdir / "model")
     return workdir / "model"
-
-
-def _plain(config) -> dict:
-    return json.loads(config.to_json_best_effort())
-
-
-def _check_workdir(workdir: Path, config):
-    """Refuses a workdir that holds another run, before anything is written."""
-    file = workdir / "config.json"
-    if not file.exists():
-        return
-    stage = json.loads(file.read_text()).get("stage")
-    if stage != config.stage:
-        raise StylePrompterError(
-            f"{workdir} holds a run of stage {stage!r}, and the config's stage is "
-            f"{config.stage!r}: use another --workdir."
-        )
-    if differences := check_config(file, _plain(config), FREE_KEYS):
-        raise StylePrompterError(
-            f"{workdir} holds a run with another config ({'; '.join(differences)}): "
-            "use its values or another --workdir."
-        )
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """An event that SIGTERM and SIGINT set; the loop saves and leaves."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    old = {
-        s: signal.signal(s, lambda *_: event.set())
-        for s in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield event
-    finally:
-        for s, handler in old.items():
-            signal.signal(s, handler)
