@@ -107,7 +107,13 @@ class TrainIterator:
     def __next__(self) -> dict:
         if self._reading is None:
             self._reading = self._start()
-        batch = next(self._reading)
+        try:
+            batch = next(self._reading)
+        except RuntimeError as error:  # what Grain says when a worker was killed
+            raise StylePrompterError(
+                f"Reading pictures failed ({str(error).splitlines()[0]}): if memory ran "
+                "out, lower config.data.workers."
+            ) from error
         self._next_index += 1
         self._bad += int(batch["bad"].sum())
         return {"image": to_float(batch["image"])}
