@@ -66,9 +66,9 @@ def run(args):
         partial.unlink(missing_ok=True)
     left_out = f", {skipped} skipped" if skipped else ""
     print(
-        f"{plural(len(paths) - skipped, 'picture')} packed into {dest}{left_out}. Train "
-        f"on it with --config.data.name=array_record --config.data.path={dest.parent} "
-        f"--config.data.train_split={dest.name.removesuffix(ARRAY_RECORD)}"
+        f"{plural(len(paths) - skipped, 'picture')} packed into {dest}{left_out}. "
+        f"Train on it with --config.data.name=array_record "
+        f"--config.data.path={dest.parent} --config.data.train_split={dest.name.removesuffix(ARRAY_RECORD)}"
     )
 
 

@@ -111,8 +111,8 @@ class TrainIterator:
             batch = next(self._reading)
         except RuntimeError as error:  # what Grain says when a worker was killed
             raise StylePrompterError(
-                f"Reading pictures failed ({str(error).splitlines()[0]}): if memory ran "
-                "out, lower config.data.workers."
+                f"Reading pictures failed ({str(error).splitlines()[0]}): if memory "
+                "ran out, lower config.data.workers."
             ) from error
         self._next_index += 1
         self._bad += int(batch["bad"].sum())

@@ -162,9 +162,7 @@ class Checkpoints:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = pool.map(_sha256, arrays.values())
             damaged = [
-                name
-                for name, a in zip(arrays, found, strict=True)
-                if a != sums[name]
+                name for name, a in zip(arrays, found, strict=True) if a != sums[name]
             ]
         if damaged:
             raise ValueError(f"{damaged[0]} is damaged")
@@ -200,7 +198,14 @@ class Checkpoints:
 def revision() -> str:
     """The commit of the checkout that this code runs from, or the version."""
     if (ROOT / ".git").exists():  # not some repository around an installed package
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        command = [
+            "git",
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]
         try:
             result = subprocess.run(
                 command, cwd=ROOT, capture_output=True, text=True, timeout=10
