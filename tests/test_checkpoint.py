@@ -134,9 +134,11 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
     save_steps(tmp_path / "c", 1)
     state = replicated(2)
     state["trained"]["half"] = state["trained"]["half"].at[3].set(jnp.inf)
-    with Checkpoints(tmp_path / "c", {}) as checkpoints:
-        with pytest.raises(StylePrompterError, match=r"'half'.*Step 1 is saved"):
-            checkpoints.save(2, state, {})
+    with (
+        Checkpoints(tmp_path / "c", {}) as checkpoints,
+        pytest.raises(StylePrompterError, match=r"'half'.*Step 1 is saved"),
+    ):
+        checkpoints.save(2, state, {})
     assert_is_step(restore(tmp_path / "c"), 1)
 
 
@@ -155,10 +157,13 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_step_before(tmp_path):
     save_steps(tmp_path / "c", 1)
     rng = np.random.default_rng(0)
     large = {"w": jnp.asarray(rng.standard_normal((1000, 1000), np.float32))}
-    with Checkpoints(tmp_path / "c", {}) as checkpoints, disk_full_after(100_000):
-        with pytest.raises(StylePrompterError, match=r"cannot be written.*Step 1 is"):
-            checkpoints.save(2, large, {})
-            checkpoints.wait()
+    with (
+        Checkpoints(tmp_path / "c", {}) as checkpoints,
+        disk_full_after(100_000),
+        pytest.raises(StylePrompterError, match=r"cannot be written.*Step 1 is"),
+    ):
+        checkpoints.save(2, large, {})
+        checkpoints.wait()
     assert_is_step(restore(tmp_path / "c"), 1)
     assert [p.name for p in (tmp_path / "c").iterdir()] == ["1"]
 
@@ -176,7 +181,8 @@ def test_killed_while_saving(delay, tmp_path):
         import os, signal, sys, time
         import numpy as np
         from styleprompter_jax.training.checkpoint import Checkpoints
-        state = {{"w": np.random.default_rng(0).standard_normal((2000, 1000), np.float32)}}
+        rng = np.random.default_rng(0)
+        state = {{"w": rng.standard_normal((2000, 1000), np.float32)}}
         checkpoints = Checkpoints({str(tmp_path / "c")!r}, {{}})
         checkpoints.save(1, state, {{"next_index": 10}})
         checkpoints.wait()

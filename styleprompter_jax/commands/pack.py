@@ -67,8 +67,8 @@ def run(args):
     left_out = f", {skipped} skipped" if skipped else ""
     print(
         f"{plural(len(paths) - skipped, 'picture')} packed into {dest}{left_out}. "
-        f"Train on it with --config.data.name=array_record "
-        f"--config.data.path={dest.parent} --config.data.train_split={dest.name.removesuffix(ARRAY_RECORD)}"
+        "Train on it with --config.data.name=array_record "
+        f"--config.data.path={dest.parent} --config.data.train_split={dest.stem}"
     )
 
 

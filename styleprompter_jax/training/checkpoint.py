@@ -198,17 +198,14 @@ class Checkpoints:
 def revision() -> str:
     """The commit of the checkout that this code runs from, or the version."""
     if (ROOT / ".git").exists():  # not some repository around an installed package
-        command = [
-            "git",
-            "describe",
-            "--always",
-            "--dirty",
-            "--abbrev=40",
-            "--exclude=*",
-        ]
+        options = ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
         try:
             result = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=10
+                ["git", "describe", *options],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=10,
             )
             if result.returncode == 0:
                 return result.stdout.strip()

@@ -63,14 +63,15 @@ class Health:
         self._counts = jnp.array([0, row, row], jnp.int32)
         if count and not self._skip:
             raise StylePrompterError(
-                f"The loss or its gradient became NaN or infinite by step {step}: lower "
-                "config.learning_rate, or leave such steps out with "
+                f"The loss or its gradient became NaN or infinite by step {step}: "
+                "lower config.learning_rate, or leave such steps out with "
                 f"--config.on_nan=skip. {advice()}"
             )
         if most >= IN_A_ROW:
             raise StylePrompterError(
                 f"{most} steps in a row up to step {step} gave NaN or infinity, and "
-                f"none of them changed the model: lower config.learning_rate. {advice()}"
+                f"none of them changed the model: lower config.learning_rate. "
+                f"{advice()}"
             )
         return {"skipped_steps": count} if self._skip else {}
 

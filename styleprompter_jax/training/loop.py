@@ -12,6 +12,7 @@ between stages.  The loop calls
 and does the rest: devices, data, logs, checkpoints, resuming, stopping.
 """
 
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -79,92 +80,123 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     parallel.check_batch_size(config.batch_size, mesh)
     settings = folders.plain(config)
     folders.check_config(workdir, settings)
-    objective = make_objective(config)
-    iterator = train_iterator(
-        make_source(config.data, config.data.train_split),
+    objective, iterator = make_objective(config), _make_iterator(config)
+    init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
+    with Stop() as stop:
+        run = _Run(config, workdir, objective, mesh)
+        run.state = parallel.replicate(objective.init(init_rng), mesh)
+        with (
+            folders.lock(workdir),
+            Checkpoints(workdir / "checkpoints", settings) as checkpoints,
+            iterator,
+        ):
+            folders.write_config(workdir, settings)
+            if (saved := checkpoints.restore(run.state)) is not None:
+                run.step, run.state, record = saved
+                folders.check_same(workdir, record["config"], settings)
+                iterator.set_state(record["position"])
+                logging.info("Resumed %s at step %d.", workdir, run.step)
+            deadline = start + time_limit if time_limit is not None else math.inf
+            run.loop(iterator, run_rng, checkpoints, stop, deadline)
+            objective.export(run.state, workdir / "model")
+    return workdir / "model"
+
+
+def _make_iterator(config):
+    data = config.data
+    return train_iterator(
+        make_source(data, data.train_split),
         batch_size=config.batch_size // jax.process_count(),
-        image_size=config.data.image_size,
-        flip=config.data.flip,
-        crop=config.data.get("crop", "center"),
+        image_size=data.image_size,
+        flip=data.flip,
+        crop=data.get("crop", "center"),
         seed=config.seed,
-        workers=config.data.get("workers", 0),
+        workers=data.get("workers", 0),
         shard=(jax.process_index(), jax.process_count()),
     )
-    with (
-        folders.lock(workdir),
-        Checkpoints(workdir / "checkpoints", settings) as checkpoints,
-        iterator,
-        Stop() as stop,
-    ):
-        folders.write_config(workdir, settings)
-        best = folders.BestModel(workdir)
-        init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
-        state, step = parallel.replicate(objective.init(init_rng), mesh), 0
-        if (saved := checkpoints.restore(state)) is not None:
-            step, state, record = saved
-            folders.check_same(workdir, record["config"], settings)
-            iterator.set_state(record["position"])
-            logging.info("Resumed %s at step %d.", workdir, step)
-        end = config.total_steps
 
-        def evaluation_is_due():
-            return step > 0 and (step % config.eval_every == 0 or step == end)
 
-        def evaluate():
-            objective.evaluate(state, report, step)
-            name = SCORE[config.stage]
-            export = partial(objective.export, state)
-            best.offer(step, name, report.validation[name], export)
+class _Run:
+    """The loop of one call of `train`, and what it carries from step to step."""
 
-        skip = config.get("on_nan", "stop") == "skip"
-        compiled, health = {}, Health(skip)
-        with Report(
-            workdir,
-            step=step,
-            evaluate=evaluation_is_due(),
-            total_steps=end,
-            batch_size=config.batch_size,
-        ) as report:
+    def __init__(self, config, workdir: Path, objective, mesh):
+        self.state, self.step, self.end = None, 0, config.total_steps
+        self._config, self._workdir = config, workdir
+        self._objective, self._mesh = objective, mesh
+        self._skip = config.get("on_nan", "stop") == "skip"
+        self._compiled = {}
+
+    def loop(self, iterator, rng, checkpoints, stop, deadline: float):
+        """Trains from ``self.step`` to the end; SystemExit where ``stop`` came first.
+
+        Batch and random numbers of a step are functions of its number alone.
+        """
+        config, health = self._config, Health(self._skip)
+        best = folders.BestModel(self._workdir)
+
+        def save():
+            checkpoints.save(self.step, self.state, iterator.get_state())
+
+        with self._report() as report:
             while True:
-                # Of a step that was saved too: its evaluation may have been broken off.
-                if evaluation_is_due():
-                    stop.at_once(evaluate)
-                    report.restart_clock(step)
-                if step >= end or stop.requested:
+                # Also of a restored step, whose evaluation may have been broken off.
+                if self._is_due(config.eval_every):
+                    stop.at_once(partial(self._evaluate, report, best))
+                    report.restart_clock(self.step)
+                if self.step >= self.end or stop.requested:
                     break
-                variant = objective.variant(step)
-                first = variant not in compiled
-                if first:
-                    compiled[variant] = parallel.map_step(
-                        guard(partial(objective.step, variant=variant), skip), mesh
-                    )
-                position = iterator.get_state()
                 try:
-                    batch = next(iterator)
+                    batch = parallel.shard_batch(next(iterator), self._mesh)
                 except StylePrompterError:
-                    checkpoints.save(step, state, position)
+                    save()
                     raise
-                batch = parallel.shard_batch(batch, mesh)
-                rng = jax.random.fold_in(run_rng, step)
-                state, metrics = compiled[variant](state, batch, rng)
+                update, is_new = self._update()
+                step_rng = jax.random.fold_in(rng, self.step)
+                self.state, metrics = update(self.state, batch, step_rng)
                 health.add(metrics.pop("finite"))
-                step += 1
+                self.step += 1
                 report.advance()
-                if time_limit is not None and time.perf_counter() - start > time_limit:
-                    end = step
-                if step % config.log_every == 0 or step == end:
-                    counts = health.check(step, checkpoints.advice)
+                if time.perf_counter() > deadline:
+                    self.end = self.step
+                if self._is_due(config.log_every):
+                    counts = health.check(self.step, checkpoints.advice)
                     counts |= iterator.bad_images()
-                    report.scalars(step, jax.device_get(metrics) | counts)
-                elif first:
+                    report.scalars(self.step, jax.device_get(metrics) | counts)
+                elif is_new:
                     jax.block_until_ready(metrics)
-                    report.restart_clock(step)
-                if step % config.checkpoint_every == 0 or step == end:
-                    checkpoints.save(step, state, iterator.get_state())
+                    report.restart_clock(self.step)
+                if self._is_due(config.checkpoint_every):
+                    save()
             if stop.requested:
-                checkpoints.save(step, state, iterator.get_state())
+                save()
                 checkpoints.wait()
-                report.say(f"Stopped at step {step}; the same command goes on.")
+                report.say(f"Stopped at step {self.step}; the same command goes on.")
                 raise SystemExit(1)
-        objective.export(state, workdir / "model")
-    return workdir / "model"
+
+    def _report(self):
+        return Report(
+            self._workdir,
+            step=self.step,
+            evaluate=self._is_due(self._config.eval_every),
+            total_steps=self.end,
+            batch_size=self._config.batch_size,
+        )
+
+    def _is_due(self, every: int) -> bool:
+        """Whether something is, that is done every so many steps and at the end."""
+        return self.step > 0 and (self.step % every == 0 or self.step == self.end)
+
+    def _update(self):
+        """The compiled step for this step's number, and whether it is a new one."""
+        variant = self._objective.variant(self.step)
+        is_new = variant not in self._compiled
+        if is_new:
+            step = guard(partial(self._objective.step, variant=variant), self._skip)
+            self._compiled[variant] = parallel.map_step(step, self._mesh)
+        return self._compiled[variant], is_new
+
+    def _evaluate(self, report, best):
+        self._objective.evaluate(self.state, report, self.step)
+        name = SCORE[self._config.stage]
+        export = partial(self._objective.export, self.state)
+        best.offer(self.step, name, report.validation[name], export)
