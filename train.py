@@ -6,6 +6,7 @@ The same command again resumes.  Any key of the config can be set on the command
 line: --config.batch_size=8.
 """
 
+import re
 import sys
 
 from absl import app, flags, logging
@@ -28,11 +29,14 @@ def parse_flags(argv):
     except (flags.Error, StylePrompterError) as error:
         fail(error)
     except AttributeError as error:
-        key = str(error).strip("\"'")
+        # What ml_collections says is 'KEY', and where one is near, 'Did you mean "..."'.
+        key = re.search(r"\w+", str(error))[0]
+        near = re.search(r'Did you mean "(\w+)"', str(error))
         given = [a for a in argv if a.split("=")[0].split(".")[-1] == key]
+        hint = f"did you mean {near[1]}?" if near else "see the keys in its file."
         fail(
             f"{given[0] if given else key} sets a key that the config does not have: "
-            "see the keys in the config's file."
+            f"{hint}"
         )
     except OSError:
         given = [a for a in argv if a.startswith("--config")]
@@ -57,6 +61,8 @@ def main(argv):
         print(f"The model is in {train(FLAGS.config, FLAGS.workdir)}")
     except StylePrompterError as error:
         fail(error)
+    except KeyboardInterrupt:  # before the run began; later, it saves and leaves
+        fail("Interrupted before the first step.")
 
 
 if __name__ == "__main__":

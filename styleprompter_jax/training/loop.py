@@ -28,7 +28,7 @@ from styleprompter_jax.training import workdir as folders
 from styleprompter_jax.training.checkpoint import Checkpoints
 from styleprompter_jax.training.health import Health, guard
 from styleprompter_jax.training.report import Report
-from styleprompter_jax.training.settings import check_settings
+from styleprompter_jax.training.settings import check_groups, check_settings, check_sizes
 from styleprompter_jax.training.stopping import Stop
 
 # What an evaluation is judged by; the lowest is the best.
@@ -48,7 +48,9 @@ def make_objective(config):
     if config.stage in ("encoder", "smart"):
         from styleprompter_jax.training.inversion import Inversion
 
-        return Inversion(config)
+        objective = Inversion(config)
+        check_sizes(config, objective.model_config)
+        return objective
     raise StylePrompterError(
         f'config.stage is {config.stage!r}: it must be "generator", "encoder" or '
         '"smart".'
@@ -78,6 +80,7 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     check_settings(config)
     mesh = parallel.make_mesh(devices)
     parallel.check_batch_size(config.batch_size, mesh)
+    check_groups(config, config.batch_size // mesh.size)
     settings = folders.plain(config)
     folders.check_config(workdir, settings)
     objective, iterator = make_objective(config), _make_iterator(config)

@@ -19,8 +19,19 @@ AXIS = "batch"
 
 
 def make_mesh(devices=None) -> Mesh:
-    """All devices (of all hosts) along one axis."""
-    return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+    """All devices (of all hosts) along one axis.
+
+    Raises:
+      StylePrompterError: if the kind of device that was asked for is not there.
+    """
+    try:
+        devices = jax.devices() if devices is None else devices
+    except RuntimeError as error:
+        raise StylePrompterError(
+            f"JAX finds no device ({str(error).splitlines()[0]}): install JAX for the "
+            "device, or change JAX_PLATFORMS."
+        ) from error
+    return Mesh(np.array(devices), (AXIS,))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
