@@ -28,7 +28,11 @@ from styleprompter_jax.training import workdir as folders
 from styleprompter_jax.training.checkpoint import Checkpoints
 from styleprompter_jax.training.health import Health, guard
 from styleprompter_jax.training.report import Report
-from styleprompter_jax.training.settings import check_groups, check_settings, check_sizes
+from styleprompter_jax.training.settings import (
+    check_groups,
+    check_settings,
+    check_sizes,
+)
 from styleprompter_jax.training.stopping import Stop
 
 # What an evaluation is judged by; the lowest is the best.

@@ -26,10 +26,10 @@ def make_mesh(devices=None) -> Mesh:
     """
     try:
         devices = jax.devices() if devices is None else devices
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter for cuda without it
         raise StylePrompterError(
-            f"JAX finds no device ({str(error).splitlines()[0]}): install JAX for the "
-            "device, or change JAX_PLATFORMS."
+            f"JAX finds no device of the kind {jax.config.jax_platforms!r}: install "
+            "JAX for it, or change JAX_PLATFORMS."
         ) from error
     return Mesh(np.array(devices), (AXIS,))
 
