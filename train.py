@@ -29,7 +29,7 @@ def parse_flags(argv):
     except (flags.Error, StylePrompterError) as error:
         fail(error)
     except AttributeError as error:
-        # What ml_collections says is 'KEY', and where one is near, 'Did you mean "..."'.
+        # What ml_collections says is 'KEY', and maybe 'Did you mean "..."'.
         key = re.search(r"\w+", str(error))[0]
         near = re.search(r'Did you mean "(\w+)"', str(error))
         given = [a for a in argv if a.split("=")[0].split(".")[-1] == key]
