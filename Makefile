@@ -1,6 +1,7 @@
 # make quickstart   from nothing to inverted and edited faces, in runs/quickstart/
 # make test         ruff and all tests
 # make test-fast    the tests that neither train nor render
+# make soak         hours of kills, signals and flipped bits
 #
 # Each first makes the environment in .venv, from Python 3.11 or newer:
 #   make test PYTHON=python3.13
@@ -10,7 +11,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-fast
+.PHONY: quickstart test test-fast soak
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -22,6 +23,9 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(RUN) -m pytest -m "not slow"
+
+soak: $(READY)
+	$(RUN) tests/soak_training.py
 
 # Installed again when what it depends on changes. An environment that was
 # interrupted before it had pip is completed.

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -412,9 +413,22 @@ def test_smart_needs_an_encoder(finished, tmp_path):
     ],
 )
 def test_wrong_calls_are_answered_in_one_line(arguments, message, tmp_path):
+    assert_refused(arguments, message, tmp_path, os.environ)
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": "tpu_of_the_future"}
+    assert_refused(
+        ["--config=configs/tiny.py"], "tpu_of_the_future", tmp_path, environment
+    )
+
+
+def assert_refused(arguments, message, tmp_path, environment):
     root = Path(loop.__file__).parents[2]
     command = [sys.executable, "train.py", f"--workdir={tmp_path / 'run'}", *arguments]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    result = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ") and message in line

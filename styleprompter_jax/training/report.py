@@ -1,6 +1,7 @@
 """What a training tells: progress bar, metrics.jsonl, TensorBoard, sample grids."""
 
 import json
+import math
 import os
 import time
 from contextlib import suppress
@@ -91,9 +92,11 @@ class Report:
             self._bar.set_postfix_str(
                 ", ".join([rate, *(f"{k} {v:.3f}" for k, v in shown.items())])
             )
+        # JSON has no NaN, which a skipped step may have given.
+        row = {k: v if math.isfinite(v) else None for k, v in values.items()}
         with writing(self._workdir):
             with self._file.open("a") as f:
-                f.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+                f.write(json.dumps({"step": step, "split": split, **row}) + "\n")
             for key, value in values.items():
                 self._event(step, summary.scalar(f"{split}/{key}", value))
             self._events.flush()
