@@ -17,6 +17,11 @@ from styleprompter_jax.errors import StylePrompterError
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder of the run.")
+flags.DEFINE_string(
+    "coordinator", None, 'Several hosts: HOST:PORT of process 0, or "auto".'
+)
+flags.DEFINE_integer("num_processes", None, "How many processes train together.")
+flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -54,10 +59,13 @@ def main(argv):
     # Only now: a wrong call must not wait for JAX.
     from styleprompter_jax.compilation_cache import use_compilation_cache
     from styleprompter_jax.training.loop import train
+    from styleprompter_jax.training.parallel import join_hosts
 
     logging.set_verbosity(logging.WARNING)
     use_compilation_cache()
     try:
+        if FLAGS.coordinator:
+            join_hosts(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         print(f"The model is in {train(FLAGS.config, FLAGS.workdir)}")
     except StylePrompterError as error:
         fail(error)

@@ -32,7 +32,7 @@ from styleprompter_jax.training import loop
 from styleprompter_jax.training.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[1]
-STEPS = 150
+STEPS = 100
 PATIENCE = 900  # seconds that a run may take to leave after SIGTERM
 
 

@@ -45,7 +45,10 @@ def save_steps(folder, *steps):
 
 def restore(folder, devices=1):
     with Checkpoints(folder, {"stage": "encoder"}) as checkpoints:
-        return checkpoints.restore(replicated(0, devices))
+        saved = checkpoints.restore(replicated(0, devices))
+    if saved is not None:
+        mesh = parallel.make_mesh(jax.devices()[:devices])
+        return saved[0], parallel.replicate(saved[1], mesh), saved[2]
 
 
 def assert_is_step(saved, step):

@@ -1,9 +1,11 @@
 """Checkpoints: everything that a run needs to go on, with Orbax."""
 
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.training import parallel
 from styleprompter_jax.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +54,7 @@ class Checkpoints:
             ) from error
 
     def __enter__(self):
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         return self
 
     def __exit__(self, kind, *_):
@@ -59,6 +63,14 @@ class Checkpoints:
         except Exception as error:
             if kind is None:
                 raise self._failed(error) from error
+        finally:
+            sys.unraisablehook = self._hook
+
+    def _on_unraisable(self, found):
+        # After one read or write failed, Orbax closes the event loop that the others
+        # report to; each would print a traceback beside the one sentence of ours.
+        if str(found.exc_value) != "Event loop is closed":
+            self._hook(found)
 
     def save(self, step: int, state, position: dict):
         """Begins to save a step; one that was saved or restored already stays.
@@ -109,11 +121,13 @@ class Checkpoints:
     def restore(self, like):
         """The newest whole step as (step, state, record), or None where there is none.
 
+        The state comes as NumPy arrays, to be placed on any number of devices.
+
         A damaged step is passed over with a warning and moved to ``damaged/`` beside
         the folder, since the run is going to save that step again.
 
         Args:
-          like: a state of the same structure, shapes, dtypes and placement.
+          like: a state of the same structure, shapes and dtypes.
 
         Raises:
           StylePrompterError: if there are steps and none is whole; nothing is moved.
@@ -134,8 +148,7 @@ class Checkpoints:
                     step,
                 )
             self._last = step
-            place = jax.tree.map(lambda x: x.sharding, like)
-            return step, jax.device_put(state, place), record
+            return step, state, record
         if problems:
             raise StylePrompterError(
                 f"No step in {self._folder} can be restored "
@@ -169,7 +182,7 @@ class Checkpoints:
         return restored.state, record
 
     def _set_aside(self, steps):
-        if jax.process_index() == 0:
+        if parallel.is_first():
             aside = self._folder.with_name("damaged")
             aside.mkdir(exist_ok=True)
             for step in steps:
@@ -188,7 +201,9 @@ class Checkpoints:
         )
 
     def advice(self) -> str:
-        """Which step the same command would go on from."""
+        """Which step the same command would go on from; waits for the last save."""
+        with contextlib.suppress(Exception):  # `save` and `wait` report it
+            self._manager.wait_until_finished()
         steps = [int(p.name) for p in self._folder.glob("*") if p.name.isdigit()]
         if not steps:
             return "No step was saved before."

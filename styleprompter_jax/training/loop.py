@@ -14,6 +14,7 @@ and does the rest: devices, data, logs, checkpoints, resuming, stopping.
 
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from styleprompter_jax.training import parallel
 from styleprompter_jax.training import workdir as folders
 from styleprompter_jax.training.checkpoint import Checkpoints
 from styleprompter_jax.training.health import Health, guard
-from styleprompter_jax.training.report import Report
+from styleprompter_jax.training.report import Report, Silence
 from styleprompter_jax.training.settings import (
     check_groups,
     check_settings,
@@ -93,19 +94,23 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
         run = _Run(config, workdir, objective, mesh)
         run.state = parallel.replicate(objective.init(init_rng), mesh)
         with (
-            folders.lock(workdir),
+            folders.lock(workdir) if parallel.is_first() else nullcontext(),
             Checkpoints(workdir / "checkpoints", settings) as checkpoints,
             iterator,
         ):
-            folders.write_config(workdir, settings)
+            if parallel.is_first():
+                folders.write_config(workdir, settings)
             if (saved := checkpoints.restore(run.state)) is not None:
-                run.step, run.state, record = saved
+                run.step, state, record = saved
+                run.state = parallel.replicate(state, mesh)
                 folders.check_same(workdir, record["config"], settings)
                 iterator.set_state(record["position"])
                 logging.info("Resumed %s at step %d.", workdir, run.step)
             deadline = start + time_limit if time_limit is not None else math.inf
             run.loop(iterator, run_rng, checkpoints, stop, deadline)
-            objective.export(run.state, workdir / "model")
+            if parallel.is_first():
+                state = parallel.local_copy(run.state)
+                objective.export(state, workdir / "model")
     return workdir / "model"
 
 
@@ -139,7 +144,6 @@ class _Run:
         Batch and random numbers of a step are functions of its number alone.
         """
         config, health = self._config, Health(self._skip)
-        best = folders.BestModel(self._workdir)
 
         def save():
             checkpoints.save(self.step, self.state, iterator.get_state())
@@ -147,8 +151,8 @@ class _Run:
         with self._report() as report:
             while True:
                 # Also of a restored step, whose evaluation may have been broken off.
-                if self._is_due(config.eval_every):
-                    stop.at_once(partial(self._evaluate, report, best))
+                if self._is_due(config.eval_every) and parallel.is_first():
+                    stop.at_once(partial(self._evaluate, report))
                     report.restart_clock(self.step)
                 if self.step >= self.end or stop.requested:
                     break
@@ -162,6 +166,7 @@ class _Run:
                 self.state, metrics = update(self.state, batch, step_rng)
                 health.add(metrics.pop("finite"))
                 self.step += 1
+                stop.agree(self.step)
                 report.advance()
                 if time.perf_counter() > deadline:
                     self.end = self.step
@@ -181,6 +186,8 @@ class _Run:
                 raise SystemExit(1)
 
     def _report(self):
+        if not parallel.is_first():
+            return Silence()
         return Report(
             self._workdir,
             step=self.step,
@@ -202,8 +209,9 @@ class _Run:
             self._compiled[variant] = parallel.map_step(step, self._mesh)
         return self._compiled[variant], is_new
 
-    def _evaluate(self, report, best):
-        self._objective.evaluate(self.state, report, self.step)
-        name = SCORE[self._config.stage]
-        export = partial(self._objective.export, self.state)
+    def _evaluate(self, report):
+        state, name = parallel.local_copy(self.state), SCORE[self._config.stage]
+        self._objective.evaluate(state, report, self.step)
+        export = partial(self._objective.export, state)
+        best = folders.BestModel(self._workdir)
         best.offer(self.step, name, report.validation[name], export)

@@ -113,6 +113,19 @@ class Report:
         self._events.write_event(event)
 
 
+class Silence:
+    """The Report of a process that is not the first."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
 def _keep_lines(file: Path, step: int, evaluate: bool):
     if not file.exists():
         return

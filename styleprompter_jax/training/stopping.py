@@ -3,12 +3,18 @@
 import signal
 import threading
 
+import jax
+from jax.experimental import multihost_utils
+
 
 class Stop:
     """Whether the run is to stop; use as a context manager.
 
     Within it, SIGTERM and SIGINT set ``requested``; a step that runs is finished.
     Signals reach the main thread only: in another one, nothing stops the run.
+
+    Several processes have to stop at one step: there JAX catches SIGTERM, which any of
+    them may get, and agrees on the step.
     """
 
     def __init__(self):
@@ -17,7 +23,8 @@ class Stop:
         self._old = {}
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
+        alone = jax.process_count() == 1
+        if alone and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._old[number] = signal.signal(number, self._on_signal)
         return self
@@ -25,6 +32,13 @@ class Stop:
     def __exit__(self, *_):
         for number, handler in self._old.items():
             signal.signal(number, handler)
+
+    def agree(self, step: int) -> None:
+        """Sets ``requested`` where the processes are to stop after this step."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(
+            step
+        ):
+            self.requested = True
 
     def at_once(self, work) -> None:
         """Calls ``work()``, which a signal breaks off: what can be done again later."""
