@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,37 @@ def test_eight_devices_train_as_one_and_one_goes_on(stage, finished, tmp_path):
     train(stage, tmp_path, start, devices=8, total_steps=5)
     train(stage, tmp_path, start, devices=1)
     np.testing.assert_allclose(losses(tmp_path), losses(finished[stage]), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_as_one(finished, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "train.py", "--config=configs/tiny.py:encoder"]
+    command += [f"--config.init_from={start_of('encoder', finished)}"]
+    command += ["--config.total_steps=4", f"--workdir={tmp_path}"]
+    command += [f"--coordinator={coordinator}", "--num_processes=2"]
+    flags = "--xla_force_host_platform_device_count=2 "
+    flags += "--xla_backend_optimization_level=0"
+    processes = [
+        subprocess.Popen(
+            [*command, f"--process_id={k}"],
+            cwd=Path(loop.__file__).parents[2],
+            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for k in range(2)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=900)
+        assert process.returncode == 0, output
+    np.testing.assert_allclose(
+        losses(tmp_path), losses(finished["encoder"])[:4], rtol=1e-5
+    )
+    assert newest_step(tmp_path) == 4 and (tmp_path / "model_best").exists()
 
 
 def test_one_training_at_a_time(finished, tmp_path):
