@@ -1,7 +1,8 @@
 # make quickstart   from nothing to inverted and edited faces, in runs/quickstart/
 # make test         ruff and all tests
 # make test-fast    the tests that neither train nor render
-# make soak         10,000 mutated weight files; the tests hold a sample
+# make soak         hours of mutated weight files, kills, signals and flipped bits;
+#                   the tests hold a sample
 #
 # Each first makes the environment in .venv, from Python 3.11 or newer:
 #   make test PYTHON=python3.13
@@ -26,6 +27,7 @@ test-fast: $(READY)
 
 soak: $(READY)
 	$(RUN) tests/soak_files.py
+	$(RUN) tests/soak_training.py
 
 # Installed again when what it depends on changes. An environment that was
 # interrupted before it had pip is completed.

@@ -6,6 +6,7 @@ The same command again resumes.  Any key of the config can be set on the command
 line: --config.batch_size=8.
 """
 
+import re
 import sys
 
 from absl import app, flags, logging
@@ -16,6 +17,11 @@ from styleprompter_jax.errors import StylePrompterError
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 flags.DEFINE_string("workdir", None, "Folder of the run.")
+flags.DEFINE_string(
+    "coordinator", None, 'Several hosts: HOST:PORT of process 0, or "auto".'
+)
+flags.DEFINE_integer("num_processes", None, "How many processes train together.")
+flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -28,11 +34,14 @@ def parse_flags(argv):
     except (flags.Error, StylePrompterError) as error:
         fail(error)
     except AttributeError as error:
-        key = str(error).strip("\"'")
+        # What ml_collections says is 'KEY', and maybe 'Did you mean "..."'.
+        key = re.search(r"\w+", str(error))[0]
+        near = re.search(r'Did you mean "(\w+)"', str(error))
         given = [a for a in argv if a.split("=")[0].split(".")[-1] == key]
+        hint = f"did you mean {near[1]}?" if near else "see the keys in its file."
         fail(
             f"{given[0] if given else key} sets a key that the config does not have: "
-            "see the keys in the config's file."
+            f"{hint}"
         )
     except OSError:
         given = [a for a in argv if a.startswith("--config")]
@@ -50,13 +59,18 @@ def main(argv):
     # Only now: a wrong call must not wait for JAX.
     from styleprompter_jax.compilation_cache import use_compilation_cache
     from styleprompter_jax.training.loop import train
+    from styleprompter_jax.training.parallel import join_hosts
 
     logging.set_verbosity(logging.WARNING)
     use_compilation_cache()
     try:
+        if FLAGS.coordinator:
+            join_hosts(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         print(f"The model is in {train(FLAGS.config, FLAGS.workdir)}")
     except StylePrompterError as error:
         fail(error)
+    except KeyboardInterrupt:  # before the run began; later, it saves and leaves
+        fail("Interrupted before the first step.")
 
 
 if __name__ == "__main__":

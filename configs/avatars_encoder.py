@@ -19,6 +19,7 @@ def get_config():
     config.eval_every = 500
     config.checkpoint_every = 250
     config.dtype = "float32"
+    config.on_nan = "stop"
     config.init_from = "avatars64"
     config.init_encoder = False
 

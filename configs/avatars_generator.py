@@ -17,6 +17,7 @@ def get_config():
     config.eval_every = 1_000
     config.checkpoint_every = 500
     config.dtype = "float32"
+    config.on_nan = "stop"
     config.init_from = ""
 
     config.model = ConfigDict()
@@ -41,6 +42,9 @@ def get_config():
             path="",
             image_size=64,
             flip=False,
+            crop="center",
+            workers=0,
+            on_bad="error",
         )
     )
     config.loss = ConfigDict(

@@ -28,6 +28,7 @@ def get_config():
     config.eval_every = 5_000
     config.checkpoint_every = 2_500
     config.dtype = "float32"
+    config.on_nan = "stop"
     config.init_from = "runs/ffhq_start"
     config.init_encoder = True
 
@@ -40,6 +41,9 @@ def get_config():
             path="",
             image_size=256,
             flip=True,
+            crop="center",
+            workers=4,
+            on_bad="error",
         )
     )
     config.loss = ConfigDict(

@@ -60,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
     add("edit", _edit, "Moves images along directions, one picture for each strength.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
+    add("pack", _pack, "Packs a folder of pictures into one file to train on.")
     return parser
 
 
@@ -159,6 +160,21 @@ def _directions(parser):
     parser.add_argument("--batch-size", type=_positive, default=16, metavar="N")
 
 
+def _pack(parser):
+    parser.add_argument("folder", help="pictures, searched recursively")
+    parser.add_argument("dest", help="the file to write: NAME.array_record")
+    parser.add_argument(
+        "--size", type=_positive, required=True, help="pixels of the shorter side"
+    )
+    parser.add_argument(
+        "--crop",
+        choices=["center", "none"],
+        default="center",
+        help="keep the central square (default), or all, for random crops in training",
+    )
+    _skip_bad(parser)
+
+
 def _model(parser):
     parser.add_argument(
         "--model",
@@ -210,6 +226,10 @@ def _decoding(parser):
     parser.add_argument(
         "--batch-size", type=_positive, default=16, metavar="N", help="(default: 16)"
     )
+    _skip_bad(parser)
+
+
+def _skip_bad(parser):
     parser.add_argument(
         "--skip-bad",
         action="store_true",

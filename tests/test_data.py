@@ -1,6 +1,7 @@
 """Sources and the loader: nothing lost, nothing twice, resumed bit for bit."""
 
 import json
+import multiprocessing
 from collections import Counter
 from itertools import islice
 
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from styleprompter_jax.cli import main
 from styleprompter_jax.data import avatars
 from styleprompter_jax.data.loader import eval_batches, train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import write_image
+from styleprompter_jax.images.files import resize_to_cover, write_image
 
 
 class Numbered:
@@ -91,6 +93,158 @@ def test_half_of_the_images_are_flipped_anew_in_each_epoch():
         flips.append((left < right)[order])
     assert all(30 < flip.sum() < 70 for flip in flips)
     assert (flips[0] != flips[1]).any()
+
+
+def test_workers_change_nothing():
+    """Neither the batches nor what a position means."""
+
+    def start(workers):
+        return train_iterator(
+            Numbered(50),
+            batch_size=4,
+            image_size=6,
+            flip=True,
+            crop="random",
+            seed=5,
+            workers=workers,
+        )
+
+    expected = [batch["image"] for batch in islice(start(0), 10)]
+    with start(2) as batches:
+        for image in expected[:4]:
+            np.testing.assert_array_equal(next(batches)["image"], image)
+        position = json.loads(json.dumps(batches.get_state()))
+    with start(0) as batches:
+        batches.set_state(position)
+        for image in expected[4:]:
+            np.testing.assert_array_equal(next(batches)["image"], image)
+
+
+def test_random_crops_are_squares_of_the_picture_itself():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (8, 20, 3), np.uint8)
+    batches = train_iterator(
+        [{"image": picture}], batch_size=1, image_size=8, flip=0, crop="random", seed=0
+    )
+    places = set()
+    for batch in islice(batches, 60):
+        image = np.rint((batch["image"][0] + 1) * 127.5)
+        (x,) = (x for x in range(13) if (image == picture[:, x : x + 8]).all())
+        places.add(x)
+    assert len(places) > 10 and {0, 12} & places
+
+
+def test_a_larger_picture_covers_the_crop():
+    picture = np.zeros((30, 90, 3), np.uint8)
+    assert resize_to_cover(picture, 10).shape == (10, 30, 3)
+    assert resize_to_cover(picture[:, :31], 10).shape == (10, 10, 3)
+
+
+@pytest.fixture
+def half_bad(tmp_path):
+    """Six pictures, of which every second one cannot be read."""
+    for i in range(6):
+        file = tmp_path / f"{i}.png"
+        write_image(np.full((8, 8, 3), 2 * i, np.uint8), file)
+        if i % 2:
+            file.write_bytes(file.read_bytes()[:40])
+    return ConfigDict(dict(name="folder", path=str(tmp_path), image_size=8))
+
+
+def six_of(config, workers=0):
+    return train_iterator(
+        make_source(config, ""),
+        batch_size=6,
+        image_size=8,
+        flip=False,
+        seed=0,
+        workers=workers,
+    )
+
+
+def test_bad_pictures_are_passed_over_and_counted(half_bad, caplog):
+    half_bad.on_bad = "skip"
+    batches = six_of(half_bad)
+    # The next picture is in the place of each: 0, 2, 4 twice.
+    assert sorted(numbers(next(batches))) == [0, 0, 2, 2, 4, 4]
+    assert batches.bad_images() == {"bad_images": 3}
+    assert batches.bad_images() == {}
+    next(batches)
+    assert caplog.text.count("1.png cannot be read") == 1
+
+
+def test_a_data_set_of_bad_pictures_ends(half_bad, tmp_path):
+    half_bad.on_bad = "skip"
+    for i in (0, 2, 4):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    source = make_source(half_bad, "")
+    with pytest.raises(StylePrompterError, match=r"No picture .* 6 in a row.*png"):
+        source[0]
+
+
+def test_an_error_or_the_death_of_a_worker_arrives(half_bad):
+    with (
+        six_of(half_bad, workers=1) as batches,
+        pytest.raises(StylePrompterError, match=r"\d\.png cannot"),
+    ):
+        next(batches)
+    half_bad.on_bad = "skip"
+    with six_of(half_bad, workers=1) as batches:
+        next(batches)
+        assert batches.bad_images() == {"bad_images": 3}
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        with pytest.raises(StylePrompterError, match="workers"):
+            for _ in range(10_000):
+                next(batches)
+
+
+def test_packed_pictures_train_as_their_folder_does(tmp_path):
+    rng = np.random.default_rng(0)
+    for i, shape in enumerate([(20, 30, 3), (9, 9, 3), (16, 12, 3)]):
+        name = tmp_path / "photos" / ("deep/" * i) / f"{i}.png"
+        write_image(rng.integers(0, 256, shape, np.uint8), name)
+    packed = tmp_path / "packed" / "train.array_record"
+    assert main(["pack", str(tmp_path / "photos"), str(packed), "--size", "8"]) == 0
+
+    def batches(**config):
+        source = make_source(ConfigDict(config | {"image_size": 8}), "train")
+        iterator = train_iterator(
+            source, batch_size=3, image_size=8, flip=True, seed=0, workers=0
+        )
+        return [batch["image"] for batch in islice(iterator, 4)]
+
+    (tmp_path / "photos").rename(tmp_path / "train")
+    np.testing.assert_array_equal(
+        batches(name="array_record", path=str(tmp_path / "packed")),
+        batches(name="folder", path=str(tmp_path)),
+    )
+    content = bytearray(packed.read_bytes())
+    content[content.index(b"\x89PNG") + 50] ^= 1
+    packed.write_bytes(content)
+    with pytest.raises(StylePrompterError, match=r"Image \d of .*damaged"):
+        batches(name="array_record", path=str(tmp_path / "packed"))
+    packed.write_bytes(content[:100])
+    with pytest.raises(StylePrompterError, match="pack it again"):
+        batches(name="array_record", path=str(tmp_path / "packed"))
+
+
+def test_packing_leaves_nothing_half_made(half_bad, tmp_path, capsys):
+    dest = tmp_path / "out" / "a.array_record"
+    call = ["pack", half_bad.path, str(dest), "--size", "4"]
+    assert main(call) == 1
+    assert "1.png" in capsys.readouterr().err
+    assert list(dest.parent.iterdir()) == []
+    assert main([*call, "--skip-bad"]) == 0
+    assert "3 pictures packed" in capsys.readouterr().out
+    config = ConfigDict(dict(name="array_record", path=str(dest.parent), image_size=4))
+    assert len(make_source(config, "a")) == 3
+    for arguments, message in (
+        (call, "exists"),
+        (["pack", half_bad.path, str(tmp_path / "a.zip"), "--size", "4"], "must end"),
+    ):
+        assert main(arguments) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_evaluation_yields_every_image_once_in_order_with_its_labels():

@@ -1,6 +1,11 @@
 """Training: resuming, devices, workdirs, with the tiny config of each stage."""
 
+import contextlib
+import functools
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from test_checkpoint import ORBAX_GIVES_UP, disk_full_after
 
 from configs import tiny
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import adversarial, loop, parallel
-from styleprompter_jax.training.inversion import Inversion
+from styleprompter_jax.training import adversarial, health, inversion, loop, parallel
+from styleprompter_jax.training import workdir as folders
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -38,7 +44,9 @@ def finished(tmp_path_factory, quick_compile):
 
 
 def lines(workdir, split="train"):
-    rows = [json.loads(s) for s in (workdir / "metrics.jsonl").read_text().splitlines()]
+    file = workdir / "metrics.jsonl"
+    text = file.read_text() if file.exists() else ""
+    rows = [json.loads(line) for line in text.splitlines()]
     return [row for row in rows if row["split"] == split]
 
 
@@ -64,43 +72,226 @@ def final_state(workdir):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_resumed_equals_uninterrupted(stage, finished, tmp_path):
+    """Stopped after the first step, amid an epoch, and at its edge (48 images)."""
     start = start_of(stage, finished)
-    stop_at(4, stage, tmp_path / "a", start)
-    # What a run writes after its last checkpoint is written again by the next.
-    with (tmp_path / "a" / "metrics.jsonl").open("a") as f:
-        f.write('{"step": 7, "split": "train", "loss": 1.0}\n{"st')
-    train(stage, tmp_path / "a", start)
-    expected, found = final_state(finished[stage]), final_state(tmp_path / "a")
+    for step in (1, 4, 6):
+        stop_at(step, stage, tmp_path, start)
+        # What a run writes after its last checkpoint is written again by the next.
+        with (tmp_path / "metrics.jsonl").open("a") as f:
+            f.write('{"step": 7, "split": "train", "loss": 1.0}\n{"st')
+    train(stage, tmp_path, start)
+    expected, found = final_state(finished[stage]), final_state(tmp_path)
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)
-    np.testing.assert_array_equal(losses(tmp_path / "a"), losses(finished[stage]))
+    np.testing.assert_array_equal(losses(tmp_path), losses(finished[stage]))
+    assert lines(tmp_path, "validation") == lines(finished[stage], "validation")
+    assert best_of(tmp_path) == best_of(finished[stage])
+
+
+def best_of(workdir):
+    return json.loads((workdir / "model_best" / "validation.json").read_text())
 
 
 def stop_at(step, stage, workdir, start):
-    """A run that SIGTERM reaches after ``step`` steps."""
-    import signal
+    """A run that SIGTERM reaches at the end of this step."""
 
-    advance = loop.Report.advance
+    def is_reached(report):
+        return report._bar.n == step
 
-    def signalling(report):
-        advance(report)
-        signalling.steps += 1
-        if signalling.steps == step:
-            signal.raise_signal(signal.SIGTERM)
-
-    signalling.steps = 0
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(loop.Report, "advance", signalling)
+    with signal_in(loop.Report, "advance", is_reached), pytest.raises(SystemExit):
         train(stage, workdir, start)
+    assert newest_step(workdir) == step
+
+
+def newest_step(workdir):
+    return max(int(p.name) for p in (workdir / "checkpoints").iterdir())
+
+
+@contextlib.contextmanager
+def signal_in(owner, name, when=lambda *_: True, number=signal.SIGTERM):
+    """SIGTERM from within a function, at its end."""
+    function = getattr(owner, name)
+
+    def signalling(*args, **kwargs):
+        result = function(*args, **kwargs)
+        if when(*args):
+            signal.raise_signal(number)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, signalling)
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("phase", "owner", "name", "saved"),
+    [
+        ("making the first state", inversion.Inversion, "init", 0),
+        ("compiling", parallel, "map_step", 1),
+        ("evaluating", inversion.Inversion, "_load_held_out", 4),
+        ("saving", loop.Checkpoints, "save", 4),
+    ],
+)
+def test_a_signal_in_any_phase_is_saved_within_a_step(
+    phase, owner, name, saved, finished, tmp_path
+):
+    start = start_of("encoder", finished)
+    with signal_in(owner, name, number=signal.SIGINT), pytest.raises(SystemExit):
+        train("encoder", tmp_path, start)
+    assert newest_step(tmp_path) == saved
+    # An evaluation that was broken off is made when the run goes on.
+    assert not lines(tmp_path, "validation")
+    train("encoder", tmp_path, start, total_steps=5)
+    steps = [row["step"] for row in lines(tmp_path, "validation")]
+    assert steps == [4, 5]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_eight_devices_train_as_one(stage, finished, tmp_path):
+def test_eight_devices_train_as_one_and_one_goes_on(stage, finished, tmp_path):
     start = start_of(stage, finished)
     train(stage, tmp_path, start, devices=8, total_steps=5)
-    np.testing.assert_allclose(losses(tmp_path), losses(finished[stage])[:5], rtol=1e-5)
+    train(stage, tmp_path, start, devices=1)
+    np.testing.assert_allclose(losses(tmp_path), losses(finished[stage]), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_as_one(finished, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "train.py", "--config=configs/tiny.py:encoder"]
+    command += [f"--config.init_from={start_of('encoder', finished)}"]
+    command += ["--config.total_steps=4", f"--workdir={tmp_path}"]
+    command += [f"--coordinator={coordinator}", "--num_processes=2"]
+    flags = "--xla_force_host_platform_device_count=2 "
+    flags += "--xla_backend_optimization_level=0"
+    processes = [
+        subprocess.Popen(
+            [*command, f"--process_id={k}"],
+            cwd=Path(loop.__file__).parents[2],
+            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for k in range(2)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=900)
+        assert process.returncode == 0, output
+    np.testing.assert_allclose(
+        losses(tmp_path), losses(finished["encoder"])[:4], rtol=1e-5
+    )
+    assert newest_step(tmp_path) == 4 and (tmp_path / "model_best").exists()
+
+
+def test_one_training_at_a_time(finished, tmp_path):
+    workdir = finished["generator"]
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
+    with folders.lock(workdir):
+        with pytest.raises(StylePrompterError, match="Another training"):
+            train("generator", workdir)
+        assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
+
+
+def test_the_lock_of_a_killed_process_is_gone(tmp_path):
+    code = (
+        "import os, pathlib, signal\n"
+        "from styleprompter_jax.training.workdir import lock\n"
+        f"with lock(pathlib.Path({str(tmp_path)!r})):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(loop.__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root)
+    assert result.returncode == -signal.SIGKILL
+    with folders.lock(tmp_path):
+        pass
+
+
+@pytest.mark.slow
+def test_losses_that_are_not_finite(finished, tmp_path):
+    start = start_of("encoder", finished)
+    # The first update is finite, and the loss after it overflows.
+    changes = dict(learning_rate=1e38, checkpoint_every=1)
+    with pytest.raises(StylePrompterError, match=r"by step 2: .*Step 1 is saved"):
+        train("encoder", tmp_path / "stop", start, **changes)
+    assert newest_step(tmp_path / "stop") == 1
+    # The same run may go on in the other way.
+    train("encoder", tmp_path / "stop", start, on_nan="skip", total_steps=4, **changes)
+    skipped = [row.get("skipped_steps") for row in lines(tmp_path / "stop")]
+    assert skipped == [None, 1, 1, 1]
+    state = final_state(tmp_path / "stop")
+    assert all(np.isfinite(leaf).all() for leaf in state.values())
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_step_that_is_not_finite(skip):
+    """On two devices, one of which sees NaN: the update is left out on both."""
+    mesh = parallel.make_mesh(jax.devices()[:2])
+
+    def step(state, batch, rng):
+        mean = lax.pmean(jnp.mean(batch), parallel.AXIS)
+        return state | {"w": state["w"] + mean}, {"loss": mean}
+
+    update = parallel.map_step(health.guard(step, skip), mesh)
+    state = parallel.replicate({"w": jnp.zeros(3), "frozen": jnp.ones(2)}, mesh)
+    monitor = health.Health(skip)
+    for value in (1.0, jnp.nan, 2.0):
+        batch = parallel.shard_batch(jnp.array([0.0, value]), mesh)
+        state, metrics = update(state, batch, jax.random.key(0))
+        monitor.add(metrics["finite"])
+    if skip:
+        np.testing.assert_array_equal(state["w"], np.full(3, 1.5))
+        assert monitor.check(3, str) == {"skipped_steps": 1}
+        assert monitor.check(3, str) == {"skipped_steps": 0}
+        for _ in range(health.IN_A_ROW):
+            monitor.add(jnp.array(False))
+        with pytest.raises(StylePrompterError, match="20 steps in a row"):
+            monitor.check(23, str)
+    else:
+        with pytest.raises(StylePrompterError, match="by step 3: lower"):
+            monitor.check(3, str)
+
+
+def test_the_best_model_is_never_replaced_by_a_worse_one(tmp_path):
+    def offer(step, score, content):
+        def export(folder):
+            folder.mkdir()
+            (folder / "weights").write_text(content)
+
+        folders.BestModel(tmp_path).offer(step, "mse", score, export)
+
+    for step, score, content in [(1, 2.0, "a"), (2, 3.0, "b"), (3, np.nan, "c")]:
+        offer(step, score, content)
+    assert best_of(tmp_path) == {"step": 1, "metric": "mse", "score": 2.0}
+    offer(4, 1.0, "d")
+    # Killed between the two renames of an exchange.
+    (tmp_path / "model_best").rename(tmp_path / ".model_best.old")
+    offer(5, 1.5, "e")
+    assert (tmp_path / "model_best" / "weights").read_text() == "d"
+    assert [p.name for p in tmp_path.iterdir()] == ["model_best"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(ORBAX_GIVES_UP)
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(finished, tmp_path):
+    start = start_of("encoder", finished)
+    stop_at(2, "encoder", tmp_path, start)
+    with disk_full_after(2_000), pytest.raises(StylePrompterError, match="cannot be"):
+        train("encoder", tmp_path, start)
+    train("encoder", tmp_path, start)
+    np.testing.assert_array_equal(losses(tmp_path), losses(finished["encoder"]))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_workdir_that_cannot_be_made(place, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StylePrompterError, match="--workdir"):
+        train("generator", tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_mapped_step_equals_pmap():
@@ -179,19 +370,53 @@ def test_a_run_leaves_what_the_documentation_says(finished):
         assert lines(workdir, "validation")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (dict(batch_size=6, devices=4), "multiple of 4"),
-        (dict(learning_rate=2.0), "learning_rate"),
-    ],
-)
-def test_wrong_configs_change_nothing(changes, message, finished):
+def test_another_config_changes_nothing(finished):
     workdir = finished["generator"]
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
-    with pytest.raises(StylePrompterError, match=message):
-        train("generator", workdir, **changes)
+    with pytest.raises(StylePrompterError, match=r"learning_rate: 0\.002 there, 2\.0"):
+        train("generator", workdir, learning_rate=2.0)
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "message"),
+    [
+        ("generator", {"batch_size": 6, "devices": 4}, "multiple of 4"),
+        ("generator", {"batch_size": 0}, "batch_size is 0"),
+        ("generator", {"total_steps": -1}, "total_steps is -1"),
+        ("generator", {"learning_rate": float("nan")}, "learning_rate"),
+        ("generator", {"on_nan": "hope"}, '"stop", "skip"'),
+        ("generator", {"dtype": "float16"}, "dtype"),
+        ("generator", {"data.image_size": 64}, "one size"),
+        ("generator", {"data.workers": -1}, "workers"),
+        ("generator", {"data.crop": "left"}, '"center", "random"'),
+        ("generator", {"data.train_split": "half"}, "no split 'half'"),
+        ("generator", {"data.name": "folder"}, "config.data.path is empty"),
+        ("generator", {"loss.r1_every": 0}, "r1_every"),
+        ("generator", {"model.generator.w_dim": 0}, "w_dim is 0"),
+        ("generator", {"model.generator.channels": (8, 8)}, "2 channels"),
+        ("generator", {"model.discriminator.mbstd_group": 3}, "mbstd_group"),
+        ("encoder", {"init_from": "no/such/model"}, "no/such/model"),
+        ("encoder", {"data.image_size": 48}, "use 32"),
+        ("encoder", {"model.encoder.window_sise": 4}, "did you mean window_size"),
+        ("encoder", {"model.encoder.num_tokens": 9}, "follows from"),
+        ("encoder", {"model.encoder.num_heads": (3, 2)}, "num_heads"),
+        ("encoder", {"model.encoder.drop_path": 1.5}, "drop_path"),
+        ("smart", {"model.smart.refined_layers": (9,)}, "layers 1 to 7"),
+        ("smart", {"model.smart.num_heads": 3}, "3 heads"),
+    ],
+)
+def test_wrong_configs_make_nothing(stage, changes, message, tiny_folder, tmp_path):
+    config = tiny.get_config(stage)
+    config.init_from = "" if stage == "generator" else str(tiny_folder)
+    devices = jax.devices()[: changes.get("devices", 1)]
+    with config.unlocked():
+        for key, value in changes.items():
+            *parents, name = key.split(".")
+            functools.reduce(getattr, parents, config)[name] = value
+    with pytest.raises(StylePrompterError, match=message):
+        loop.train(config, tmp_path / "run", devices=devices)
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_stage_in_the_workdir(finished):
@@ -215,15 +440,30 @@ def test_smart_needs_an_encoder(finished, tmp_path):
     ("arguments", "message"),
     [
         (["--config=configs/tiny.py", "--config.loss.l3=1"], "--config.loss.l3=1"),
+        (["--config=configs/tiny.py", "--config.batchsize=1"], "mean batch_size?"),
+        (["--config=configs/tiny.py", "--config.data.flip=perhaps"], "data.flip"),
         (["--config=configs/tiny.py", "--config.batch_size=x"], "batch_size"),
         (["--config=configs/tiny.py:decoder"], "decoder"),
         (["--config=configs/none.py"], "configs/none.py"),
     ],
 )
 def test_wrong_calls_are_answered_in_one_line(arguments, message, tmp_path):
+    assert_refused(arguments, message, tmp_path, os.environ)
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": "tpu_of_the_future"}
+    assert_refused(
+        ["--config=configs/tiny.py"], "tpu_of_the_future", tmp_path, environment
+    )
+
+
+def assert_refused(arguments, message, tmp_path, environment):
     root = Path(loop.__file__).parents[2]
     command = [sys.executable, "train.py", f"--workdir={tmp_path / 'run'}", *arguments]
-    result = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    result = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ") and message in line
@@ -235,7 +475,7 @@ def test_an_encoder_to_go_on_from(tiny_folder, tiny_variables):
     config = tiny.get_config("encoder")
     config.init_from, config.init_encoder = str(tiny_folder), True
     config.model.encoder.patch_size = 4
-    state = Inversion(config).init(jax.random.key(0))
+    state = inversion.Inversion(config).init(jax.random.key(0))
     jax.tree.map(
         np.testing.assert_array_equal,
         state["trained"],
@@ -243,4 +483,4 @@ def test_an_encoder_to_go_on_from(tiny_folder, tiny_variables):
     )
     config.model.encoder.head_dim = 32
     with pytest.raises(StylePrompterError, match="head_dim = 16, and the one to train"):
-        Inversion(config)
+        inversion.Inversion(config)

@@ -1,15 +1,21 @@
 """From a source to batches of float32 NHWC images in [-1, 1], with Grain."""
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import grain
+from absl import flags
 
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import resize, to_float
+from styleprompter_jax.images.files import resize, resize_to_cover, to_float
 
-# In-process threads: they overlap reading with the step and cost nothing on two
-# cores. A few batches ahead is enough, and bounds the memory at 1024 px.
+# Threads overlap reading with the step and cost nothing on two cores. A few batches
+# ahead is enough, and bounds the memory at 1024 px.
 READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+CROPS = ("center", "random")
 
 
 def train_iterator(
@@ -19,8 +25,10 @@ def train_iterator(
     image_size: int,
     flip: bool,
     seed: int,
+    crop: str = "center",
+    workers: int = 0,
     shard: tuple[int, int] = (0, 1),
-) -> grain.DatasetIterator:
+) -> "TrainIterator":
     """Endless shuffled batches, a function of the seed alone.
 
     Every epoch has its own order. All hosts walk one sequence of images in turns, so
@@ -30,15 +38,14 @@ def train_iterator(
     Args:
         source: a sequence of {"image": uint8 (h, w, 3), ...}.
         batch_size: images in a batch of this host.
-        image_size: side of the square images; see `images.files.resize`.
+        image_size: side of the square images.
         flip: mirror half of the images, drawn anew for every visit.
-        seed: of order and flips; the same on all hosts.
+        seed: of order, crops and flips; the same on all hosts.
+        crop: which square of the image that covers it: its "center", see
+            `images.files.resize`, or a "random" one for every visit.
+        workers: processes that read; with 0, threads of this one do. It changes
+            nothing but the speed.
         shard: (index of this host, number of hosts).
-
-    Returns:
-        An iterator of {"image": float32 (batch_size, image_size, image_size, 3)}.
-        `get_state()` is its position as a JSON-serialisable dict, and after
-        `set_state(...)` it goes on exactly from there.
 
     Raises:
         StylePrompterError: if the hosts' batches hold more images than the source.
@@ -51,17 +58,106 @@ def train_iterator(
         )
 
     def load(element):
-        return resize(element["image"], image_size)
+        change = resize_to_cover if crop == "random" else resize
+        return element | {"image": change(element["image"], image_size)}
 
-    def mirror(image, rng):
-        return image[:, ::-1] if rng.random() < 0.5 else image
+    def cut(element, rng):
+        image = element["image"]
+        y, x = (rng.integers(n - image_size + 1) for n in image.shape[:2])
+        return element | {"image": image[y : y + image_size, x : x + image_size]}
+
+    def mirror(element, rng):
+        image = element["image"]
+        return element | {"image": image[:, ::-1] if rng.random() < 0.5 else image}
+
+    def keep(element):
+        return {"image": element["image"], "bad": element.get("bad", 0)}
 
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
-    dataset = dataset[index::count].map(load)
+    # An end that is never reached, since Python's len() has one too.
+    dataset = dataset[index : 2**60 : count].map(load)
+    if crop == "random":
+        dataset = dataset.random_map(cut)
     if flip:
         dataset = dataset.random_map(mirror)
-    dataset = dataset.batch(batch_size).map(lambda batch: {"image": to_float(batch)})
-    return iter(dataset.to_iter_dataset(READING))
+    return TrainIterator(dataset.map(keep).batch(batch_size), workers)
+
+
+class TrainIterator:
+    """Yields {"image": float32 (b, size, size, 3) in [-1, 1]}; a context manager.
+
+    `get_state()` is the position as a JSON-serialisable dict, whatever the number of
+    workers, and after `set_state(...)` it goes on exactly from there.
+    """
+
+    def __init__(self, batches: grain.MapDataset, workers: int):
+        self._dataset, self._workers = batches, workers
+        self._next_index = 0
+        self._reading = None
+        self._bad = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._close()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> dict:
+        if self._reading is None:
+            self._reading = self._start()
+        try:
+            batch = next(self._reading)
+        except RuntimeError as error:  # what Grain says when a worker was killed
+            raise StylePrompterError(
+                f"Reading pictures failed ({str(error).splitlines()[0]}): if memory "
+                "ran out, lower config.data.workers."
+            ) from error
+        self._next_index += 1
+        self._bad += int(batch["bad"].sum())
+        return {"image": to_float(batch["image"])}
+
+    def get_state(self) -> dict:
+        return {"next_index": self._next_index}
+
+    def set_state(self, state: dict) -> None:
+        self._close()
+        self._next_index = state["next_index"]
+
+    def bad_images(self) -> dict:
+        """{"bad_images": how many were passed over since the last call}, if any."""
+        count, self._bad = self._bad, 0
+        return {"bad_images": count} if count else {}
+
+    def _start(self):
+        dataset = self._dataset[self._next_index :].to_iter_dataset(READING)
+        if self._workers:
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()  # Grain asks them, in a notebook too
+            options = grain.MultiprocessingOptions(num_workers=self._workers)
+            dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
+        return iter(dataset)
+
+    def _close(self):
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Makes a worker live exactly as long as the training that reads from it."""
+    # Ctrl-C and schedulers signal the whole group; the training ends its workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    training = multiprocessing.parent_process()
+
+    def end_with_it():
+        training.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def eval_batches(source, *, batch_size: int, image_size: int) -> Iterator[dict]:

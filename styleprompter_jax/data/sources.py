@@ -7,8 +7,15 @@ batching are the loader's.
 import io
 from pathlib import Path
 
+import grain
+from absl import logging
+
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import decode_image, list_images, read_image
+
+ARRAY_RECORD = ".array_record"
+# Bad pictures in a row that are passed over: more are no accident.
+MOST_SKIPPED = 100
 
 
 def make_source(data_config, split: str):
@@ -17,28 +24,74 @@ def make_source(data_config, split: str):
     Args:
         data_config: `config.data`, with the keys
             name: "avatars" (drawn on first use, at the resolution nearest to
-                `image_size`), "folder", or any TFDS name with pictures in a feature
-                "image" ("avatars/128", "oxford_flowers102").
-            path: for "folder" the folder; else where TFDS keeps its data sets,
-                None for TFDS's own place.
+                `image_size`), "folder", "array_record" (files of `styleprompter
+                pack`), or any TFDS name with pictures in a feature "image"
+                ("avatars/128", "oxford_flowers102").
+            path: for "folder" and "array_record" the folder; else where TFDS keeps
+                its data sets, None for TFDS's own place.
             image_size: side of the pictures the loader will make.
-        split: for "folder" a folder below `path` ("" is `path` itself); else TFDS's
-            split syntax ("train", "train[:90%]").
+            on_bad: optional; "skip" puts the next picture in the place of one that
+                cannot be read, "error" stops there.
+        split: for "folder" a folder below `path` ("" is `path` itself); for
+            "array_record" a file there, without its extension; else TFDS's split
+            syntax ("train", "train[:90%]").
 
     Raises:
         StylePrompterError: if there are no such data.
     """
-    path = data_config.get("path") or None
-    if data_config.name == "folder":
+    source = _make_source(data_config, split)
+    return Skipping(source) if data_config.get("on_bad") == "skip" else source
+
+
+def _make_source(data_config, split: str):
+    path, name = data_config.get("path") or None, data_config.name
+    if name in ("folder", "array_record"):
         if path is None:
             raise StylePrompterError(
                 "config.data.path is empty: name the folder of pictures there."
             )
-        return FolderSource(Path(path).expanduser() / split)
-    name = data_config.name
+        place = Path(path).expanduser() / split
+        if name == "folder":
+            return FolderSource(place)
+        return ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
     if name == "avatars":
         name = "avatars/64" if data_config.image_size <= 64 else "avatars/128"
     return TfdsSource(name, split, path)
+
+
+class Skipping:
+    """A source with the next picture in the place of each that cannot be read.
+
+    An element says under "bad" how many pictures were passed over for it. Which they
+    are is logged, once a process.
+    """
+
+    def __init__(self, source):
+        self._source = source
+        self._logged = set()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getattr__(self, name):
+        if name.startswith("_"):  # also while it is being unpickled
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def __getitem__(self, index: int) -> dict:
+        for bad in range(min(len(self), MOST_SKIPPED)):
+            there = (index + bad) % len(self)
+            try:
+                return self._source[there] | {"bad": bad}
+            except StylePrompterError as error:
+                if there not in self._logged:
+                    self._logged.add(there)
+                    logging.warning("Passed over: %s", error)
+                last = error
+        raise StylePrompterError(
+            f"No picture can be read of {bad + 1} in a row, of which the last says: "
+            f"{last}"
+        )
 
 
 class FolderSource:
@@ -52,6 +105,32 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> dict:
         return {"image": read_image(self.paths[index])}
+
+
+class ArrayRecordSource:
+    """The pictures of a file that `styleprompter pack` wrote."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        if not file.is_file():
+            raise StylePrompterError(
+                f"There is no file {file}: make it with `styleprompter pack`."
+            )
+        try:
+            self._records = grain.sources.ArrayRecordDataSource([str(file)])
+            self._count = len(self._records)
+        except Exception as error:  # array_record's own are plain RuntimeErrors
+            raise StylePrompterError(
+                f"{file} cannot be read as array_record ({error}): pack it again."
+            ) from error
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict:
+        record = _read_record(self._records, index, str(self._file))
+        name = f"Image {index} of {self._file}"
+        return {"image": decode_image(io.BytesIO(record), name)}
 
 
 class TfdsSource:
@@ -88,9 +167,19 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict:
-        record = self._records[index]
+        record = _read_record(self._records, index, self._name)
         name = f"Image {index} of {self._name}"
         return record | {"image": decode_image(io.BytesIO(record["image"]), name)}
+
+
+def _read_record(records, index: int, name: str):
+    try:
+        return records[index]
+    except Exception as error:  # array_record's own are plain RuntimeErrors
+        raise StylePrompterError(
+            f"Image {index} of {name} cannot be read ({error}): the file is damaged; "
+            "make or copy it again."
+        ) from error
 
 
 def _prepare(tfds, name: str, data_dir: str | None):

@@ -115,6 +115,24 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(ImageOps.fit(Image.fromarray(image), (size, size), FILTER))
 
 
+def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes so that the shorter side is `size`, without aliasing; cuts nothing.
+
+    Args:
+        image: uint8 (h, w, 3).
+        size: length of the shorter side of the result.
+
+    Returns:
+        uint8 (h', w', 3) with min(h', w') == size; `image` itself if it fits already.
+    """
+    height, width, _ = image.shape
+    if min(height, width) == size:
+        return image
+    scale = size / min(height, width)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(shape, FILTER))
+
+
 def read_images(paths: Iterable[str | os.PathLike], size: int) -> np.ndarray:
     """Several pictures: float32 (b, size, size, 3) in [-1, 1]; see `read_image`."""
     return to_float(np.stack([read_image(path, size) for path in paths]))

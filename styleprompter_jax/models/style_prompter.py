@@ -26,6 +26,12 @@ class StylePrompterConfig:
     generator: GeneratorConfig
 
     def __post_init__(self):
+        layers = self.smart.refined_layers if self.smart is not None else ()
+        if wrong := [n for n in layers if not 1 <= n < self.generator.num_codes]:
+            raise StylePrompterError(
+                f"SMART is to refine layer {wrong[0]}, and the generator has layers 1 "
+                f"to {self.generator.num_codes - 1}: change refined_layers."
+            )
         if self.encoder is None:
             return
         codes = (self.encoder.num_tokens, self.encoder.w_dim)

@@ -12,11 +12,9 @@ between stages.  The loop calls
 and does the rest: devices, data, logs, checkpoints, resuming, stopping.
 """
 
-import contextlib
-import json
-import signal
-import threading
+import math
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -27,11 +25,23 @@ from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import parallel
-from styleprompter_jax.training.checkpoint import Checkpoints, check_config
-from styleprompter_jax.training.report import Report
+from styleprompter_jax.training import workdir as folders
+from styleprompter_jax.training.checkpoint import Checkpoints
+from styleprompter_jax.training.health import Health, guard
+from styleprompter_jax.training.report import Report, Silence
+from styleprompter_jax.training.settings import (
+    check_groups,
+    check_settings,
+    check_sizes,
+)
+from styleprompter_jax.training.stopping import Stop
 
-# What may differ between a run and its continuation.
-FREE_KEYS = ("total_steps", "eval_every", "checkpoint_every", "log_every")
+# What an evaluation is judged by; the lowest is the best.
+SCORE = {
+    "generator": "frechet_distance",
+    "encoder": "mse_w_plus",
+    "smart": "mse_refined",
+}
 
 
 def make_objective(config):
@@ -43,7 +53,9 @@ def make_objective(config):
     if config.stage in ("encoder", "smart"):
         from styleprompter_jax.training.inversion import Inversion
 
-        return Inversion(config)
+        objective = Inversion(config)
+        check_sizes(config, objective.model_config)
+        return objective
     raise StylePrompterError(
         f'config.stage is {config.stage!r}: it must be "generator", "encoder" or '
         '"smart".'
@@ -60,116 +72,146 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
       time_limit: seconds after which to finish as if total_steps were reached.
 
     Returns:
-      The folder of the finished model, WORKDIR/model.  Where SIGTERM or SIGINT
-      arrived, the state is saved and SystemExit raised.
+      The folder of the finished model, WORKDIR/model; the model of the best
+      evaluation is in WORKDIR/model_best.  Where SIGTERM or SIGINT arrived, the state
+      is saved and SystemExit raised.
 
     Raises:
-      StylePrompterError: for a config, data or workdir that the user can mend;
-        raised before anything is written.
+      StylePrompterError: for a config, data or workdir that the user can mend, before
+        anything is written; for a disk that is full, pictures that cannot be read and
+        losses that are not finite, with what was saved before as it was.
     """
     workdir, start = Path(workdir), time.perf_counter()
+    check_settings(config)
     mesh = parallel.make_mesh(devices)
     parallel.check_batch_size(config.batch_size, mesh)
-    _check_workdir(workdir, config)
-    objective = make_objective(config)
-    iterator = train_iterator(
-        make_source(config.data, config.data.train_split),
-        batch_size=config.batch_size // jax.process_count(),
-        image_size=config.data.image_size,
-        flip=config.data.flip,
-        seed=config.seed,
-        shard=(jax.process_index(), jax.process_count()),
-    )
-    workdir.mkdir(parents=True, exist_ok=True)
-    check_config(workdir / "config.json", _plain(config), FREE_KEYS)
-
+    check_groups(config, config.batch_size // mesh.size)
+    settings = folders.plain(config)
+    folders.check_config(workdir, settings)
+    objective, iterator = make_objective(config), _make_iterator(config)
     init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
-    state = parallel.replicate(objective.init(init_rng), mesh)
-    with (
-        Checkpoints(workdir / "checkpoints") as checkpoints,
-        _stop_signals() as stopping,
-    ):
-        step = 0
-        if (saved := checkpoints.restore(state)) is not None:
-            step, state, position = saved
-            iterator.set_state(position)
-            logging.info("Resumed %s at step %d.", workdir, step)
-        compiled = {}
-        with Report(
-            workdir,
-            step=step,
-            total_steps=config.total_steps,
-            batch_size=config.batch_size,
-        ) as report:
-            end = config.total_steps
-            while step < end and not stopping.is_set():
-                variant = objective.variant(step)
-                first = variant not in compiled
-                if first:
-                    compiled[variant] = parallel.map_step(
-                        partial(objective.step, variant=variant), mesh
-                    )
-                batch = parallel.shard_batch(next(iterator), mesh)
-                rng = jax.random.fold_in(run_rng, step)
-                state, metrics = compiled[variant](state, batch, rng)
-                step += 1
-                report.advance()
-                if time_limit is not None and time.perf_counter() - start > time_limit:
-                    end = step
-                last = step == end
-                if step % config.log_every == 0 or last:
-                    report.scalars(step, jax.device_get(metrics))
-                elif first:
-                    jax.block_until_ready(metrics)
-                    report.restart_clock(step)
-                if step % config.checkpoint_every == 0 or last:
-                    checkpoints.save(step, state, iterator.get_state())
-                if step % config.eval_every == 0 or last:
-                    objective.evaluate(state, report, step)
-                    report.restart_clock(step)
-            if stopping.is_set() and step < end:
-                checkpoints.save(step, state, iterator.get_state())
-                report.say(f"Stopped at step {step}; the same command goes on.")
-                raise SystemExit(1)
-    objective.export(state, workdir / "model")
+    with Stop() as stop:
+        run = _Run(config, workdir, objective, mesh)
+        run.state = parallel.replicate(objective.init(init_rng), mesh)
+        with (
+            folders.lock(workdir) if parallel.is_first() else nullcontext(),
+            Checkpoints(workdir / "checkpoints", settings) as checkpoints,
+            iterator,
+        ):
+            if parallel.is_first():
+                folders.write_config(workdir, settings)
+            if (saved := checkpoints.restore(run.state)) is not None:
+                run.step, state, record = saved
+                run.state = parallel.replicate(state, mesh)
+                folders.check_same(workdir, record["config"], settings)
+                iterator.set_state(record["position"])
+                logging.info("Resumed %s at step %d.", workdir, run.step)
+            deadline = start + time_limit if time_limit is not None else math.inf
+            run.loop(iterator, run_rng, checkpoints, stop, deadline)
+            if parallel.is_first():
+                state = parallel.local_copy(run.state)
+                objective.export(state, workdir / "model")
     return workdir / "model"
 
 
-def _plain(config) -> dict:
-    return json.loads(config.to_json_best_effort())
+def _make_iterator(config):
+    data = config.data
+    return train_iterator(
+        make_source(data, data.train_split),
+        batch_size=config.batch_size // jax.process_count(),
+        image_size=data.image_size,
+        flip=data.flip,
+        crop=data.get("crop", "center"),
+        seed=config.seed,
+        workers=data.get("workers", 0),
+        shard=(jax.process_index(), jax.process_count()),
+    )
 
 
-def _check_workdir(workdir: Path, config):
-    """Refuses a workdir that holds another run, before anything is written."""
-    file = workdir / "config.json"
-    if not file.exists():
-        return
-    stage = json.loads(file.read_text()).get("stage")
-    if stage != config.stage:
-        raise StylePrompterError(
-            f"{workdir} holds a run of stage {stage!r}, and the config's stage is "
-            f"{config.stage!r}: use another --workdir."
+class _Run:
+    """The loop of one call of `train`, and what it carries from step to step."""
+
+    def __init__(self, config, workdir: Path, objective, mesh):
+        self.state, self.step, self.end = None, 0, config.total_steps
+        self._config, self._workdir = config, workdir
+        self._objective, self._mesh = objective, mesh
+        self._skip = config.get("on_nan", "stop") == "skip"
+        self._compiled = {}
+
+    def loop(self, iterator, rng, checkpoints, stop, deadline: float):
+        """Trains from ``self.step`` to the end; SystemExit where ``stop`` came first.
+
+        Batch and random numbers of a step are functions of its number alone.
+        """
+        config, health = self._config, Health(self._skip)
+
+        def save():
+            checkpoints.save(self.step, self.state, iterator.get_state())
+
+        with self._report() as report:
+            while True:
+                # Also of a restored step, whose evaluation may have been broken off.
+                if self._is_due(config.eval_every) and parallel.is_first():
+                    stop.at_once(partial(self._evaluate, report))
+                    report.restart_clock(self.step)
+                if self.step >= self.end or stop.requested:
+                    break
+                try:
+                    batch = parallel.shard_batch(next(iterator), self._mesh)
+                except StylePrompterError:
+                    save()
+                    raise
+                update, is_new = self._update()
+                step_rng = jax.random.fold_in(rng, self.step)
+                self.state, metrics = update(self.state, batch, step_rng)
+                health.add(metrics.pop("finite"))
+                self.step += 1
+                stop.agree(self.step)
+                report.advance()
+                if time.perf_counter() > deadline:
+                    self.end = self.step
+                if self._is_due(config.log_every):
+                    counts = health.check(self.step, checkpoints.advice)
+                    counts |= iterator.bad_images()
+                    report.scalars(self.step, jax.device_get(metrics) | counts)
+                elif is_new:
+                    jax.block_until_ready(metrics)
+                    report.restart_clock(self.step)
+                if self._is_due(config.checkpoint_every):
+                    save()
+            if stop.requested:
+                save()
+                checkpoints.wait()
+                report.say(f"Stopped at step {self.step}; the same command goes on.")
+                raise SystemExit(1)
+
+    def _report(self):
+        if not parallel.is_first():
+            return Silence()
+        return Report(
+            self._workdir,
+            step=self.step,
+            evaluate=self._is_due(self._config.eval_every),
+            total_steps=self.end,
+            batch_size=self._config.batch_size,
         )
-    if differences := check_config(file, _plain(config), FREE_KEYS):
-        raise StylePrompterError(
-            f"{workdir} holds a run with another config ({'; '.join(differences)}): "
-            "use its values or another --workdir."
-        )
 
+    def _is_due(self, every: int) -> bool:
+        """Whether something is, that is done every so many steps and at the end."""
+        return self.step > 0 and (self.step % every == 0 or self.step == self.end)
 
-@contextlib.contextmanager
-def _stop_signals():
-    """An event that SIGTERM and SIGINT set; the loop saves and leaves."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    old = {
-        s: signal.signal(s, lambda *_: event.set())
-        for s in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield event
-    finally:
-        for s, handler in old.items():
-            signal.signal(s, handler)
+    def _update(self):
+        """The compiled step for this step's number, and whether it is a new one."""
+        variant = self._objective.variant(self.step)
+        is_new = variant not in self._compiled
+        if is_new:
+            step = guard(partial(self._objective.step, variant=variant), self._skip)
+            self._compiled[variant] = parallel.map_step(step, self._mesh)
+        return self._compiled[variant], is_new
+
+    def _evaluate(self, report):
+        state, name = parallel.local_copy(self.state), SCORE[self._config.stage]
+        self._objective.evaluate(state, report, self.step)
+        export = partial(self._objective.export, state)
+        best = folders.BestModel(self._workdir)
+        best.offer(self.step, name, report.validation[name], export)

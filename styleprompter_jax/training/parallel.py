@@ -18,9 +18,52 @@ from styleprompter_jax.errors import StylePrompterError
 AXIS = "batch"
 
 
+def join_hosts(
+    coordinator: str, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Makes this process one of several that train together; before all else in JAX.
+
+    Args:
+      coordinator: "HOST:PORT" of process 0; "auto" where JAX finds the others by
+        itself, as on TPU pods and under SLURM.
+      num_processes, process_id: how many there are, and which this is, from 0; not for
+        "auto".
+
+    Raises:
+      StylePrompterError: if they do not find each other.
+    """
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        raise StylePrompterError(
+            f"--coordinator={coordinator}: the processes did not find each other "
+            f"({str(error).splitlines()[0]}): each needs --num_processes and its own "
+            "--process_id, or a cluster that JAX knows."
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes for all."""
+    return jax.process_index() == 0
+
+
 def make_mesh(devices=None) -> Mesh:
-    """All devices (of all hosts) along one axis."""
-    return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+    """All devices (of all hosts) along one axis.
+
+    Raises:
+      StylePrompterError: if the kind of device that was asked for is not there.
+    """
+    try:
+        devices = jax.devices() if devices is None else devices
+    except (RuntimeError, AssertionError) as error:  # the latter for cuda without it
+        raise StylePrompterError(
+            f"JAX finds no device of the kind {jax.config.jax_platforms!r}: install "
+            "JAX for it, or change JAX_PLATFORMS."
+        ) from error
+    return Mesh(np.array(devices), (AXIS,))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -51,8 +94,18 @@ def map_step(step: Callable, mesh: Mesh) -> Callable:
 
 
 def replicate(tree, mesh: Mesh):
-    """Places every leaf on all devices."""
-    return jax.device_put(tree, NamedSharding(mesh, P()))
+    """Places every leaf on all devices (of all hosts, which have equal ones)."""
+    sharding = NamedSharding(mesh, P())
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
+
+
+def local_copy(tree):
+    """What `replicate` placed, on this process's first device alone."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def shard_batch(batch, mesh: Mesh):

@@ -1,33 +1,55 @@
 """What a training tells: progress bar, metrics.jsonl, TensorBoard, sample grids."""
 
 import json
+import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
 from tqdm import tqdm
 
 from styleprompter_jax.images.files import image_grid, to_uint8, write_image
+from styleprompter_jax.training.workdir import writing
 
 
 class Report:
     """One object a run; use as a context manager.
 
+    What cannot be written is a StylePrompterError of the call that tried.
+
     Args:
       workdir: where metrics.jsonl, TensorBoard events and samples/ go.
       step: the step that the run resumes from.  Lines of metrics.jsonl beyond it,
         which an interrupted run wrote after its last checkpoint, are dropped.
+      evaluate: whether that step is going to be evaluated: the line of an evaluation
+        before is dropped then too.
       total_steps: the end of the bar.
       batch_size: global, for images per second.
     """
 
-    def __init__(self, workdir: Path, *, step: int, total_steps: int, batch_size: int):
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        step: int,
+        evaluate: bool,
+        total_steps: int,
+        batch_size: int,
+    ):
         self._workdir = workdir
         self._file = workdir / "metrics.jsonl"
-        _keep_lines(self._file, step)
-        self._writer = SummaryWriter(str(workdir), flush_secs=20)
+        self.validation = {}  # what the last evaluation found
+        with writing(workdir):
+            _keep_lines(self._file, step, evaluate)
+            # Not SummaryWriter: it writes in a thread, which dies in silence when the
+            # disk is full. The process in the name keeps a run that goes on within a
+            # second from writing over the file of the one before.
+            self._events = EventsWriter(str(workdir / "events"), f".{os.getpid()}")
         self._bar = tqdm(
             total=total_steps, initial=step, unit="step", dynamic_ncols=True
         )
@@ -37,9 +59,11 @@ class Report:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self._bar.close()
-        self._writer.close()
+        # An error on its way out is not hidden by another.
+        with writing(self._workdir) if kind is None else suppress(OSError):
+            self._events.close()
 
     def advance(self):
         """One step more on the bar."""
@@ -56,6 +80,8 @@ class Report:
     def scalars(self, step: int, values: dict, split: str = "train"):
         """Writes one line; training lines get images_per_sec."""
         values = {k: float(v) for k, v in values.items()}
+        if split == "validation":
+            self.validation = values
         if split == "train":
             since, clock = self._since
             seconds = time.perf_counter() - clock
@@ -66,29 +92,51 @@ class Report:
             self._bar.set_postfix_str(
                 ", ".join([rate, *(f"{k} {v:.3f}" for k, v in shown.items())])
             )
-        with self._file.open("a") as f:
-            f.write(json.dumps({"step": step, "split": split, **values}) + "\n")
-        for key, value in values.items():
-            self._writer.add_scalar(f"{split}/{key}", value, step)
+        # JSON has no NaN, which a skipped step may have given.
+        row = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        with writing(self._workdir):
+            with self._file.open("a") as f:
+                f.write(json.dumps({"step": step, "split": split, **row}) + "\n")
+            for key, value in values.items():
+                self._event(step, summary.scalar(f"{split}/{key}", value))
+            self._events.flush()
 
     def images(self, step: int, name: str, images, columns: int):
         """Writes samples/NAME_STEP.png of float images in [-1, 1]."""
         grid = image_grid(to_uint8(np.asarray(images)), columns=columns)
-        folder = self._workdir / "samples"
-        folder.mkdir(exist_ok=True)
-        write_image(grid, folder / f"{name}_{step:07d}.png")
-        self._writer.add_image(name, grid, step, dataformats="HWC")
+        write_image(grid, self._workdir / "samples" / f"{name}_{step:07d}.png")
+        with writing(self._workdir):
+            self._event(step, summary.image(name, grid, dataformats="HWC"))
+
+    def _event(self, step: int, value):
+        event = Event(wall_time=time.time(), step=step, summary=value)
+        self._events.write_event(event)
 
 
-def _keep_lines(file: Path, step: int):
+class Silence:
+    """The Report of a process that is not the first."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+def _keep_lines(file: Path, step: int, evaluate: bool):
     if not file.exists():
         return
     kept = []
     for line in file.read_text().splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            row = json.loads(line)
+            again = evaluate and row["step"] == step and row["split"] == "validation"
+            if row["step"] <= step and not again:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             pass  # the half line of a run that was killed while it wrote
     temporary = file.with_suffix(".tmp")
     temporary.write_text("".join(kept))

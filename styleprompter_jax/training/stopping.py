@@ -1,0 +1,63 @@
+"""SIGTERM and SIGINT as a wish that the loop sees, at once where it can."""
+
+import signal
+import threading
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Stop:
+    """Whether the run is to stop; use as a context manager.
+
+    Within it, SIGTERM and SIGINT set ``requested``; a step that runs is finished.
+    Signals reach the main thread only: in another one, nothing stops the run.
+
+    Several processes have to stop at one step: there JAX catches SIGTERM, which any of
+    them may get, and agrees on the step.
+    """
+
+    def __init__(self):
+        self.requested = False
+        self._at_once = False
+        self._old = {}
+
+    def __enter__(self):
+        alone = jax.process_count() == 1
+        if alone and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def agree(self, step: int) -> None:
+        """Sets ``requested`` where the processes are to stop after this step."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(
+            step
+        ):
+            self.requested = True
+
+    def at_once(self, work) -> None:
+        """Calls ``work()``, which a signal breaks off: what can be done again later."""
+        try:
+            self._at_once = True
+            if not self.requested:
+                work()
+            self._at_once = False
+        except _Interrupted:
+            pass
+        finally:
+            self._at_once = False
+
+    def _on_signal(self, *_):
+        self.requested = True
+        if self._at_once:
+            self._at_once = False
+            raise _Interrupted
+
+
+class _Interrupted(BaseException):
+    """Not an Exception, so that nothing on the way takes it for an error."""

@@ -1,0 +1,189 @@
+"""Kills, signals and flipped bits, by the hundred: part of `make soak`.
+
+    python tests/soak_training.py --kills 100 --terms 40 --flips 500
+
+A tiny run of train.py is killed, or sent SIGTERM, at random moments, started again
+each time, and at its end compared bit for bit with a run that nothing disturbed. Then
+single bits of its newest step are flipped, and what is restored is compared with what
+was saved. tests/ holds a sample of this; docs/reliability.md says what was found.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import logging
+from conftest import TINY, random_variables
+from test_training import final_state, losses, newest_step
+
+from configs import tiny
+from styleprompter_jax import bundle
+from styleprompter_jax.training import loop
+from styleprompter_jax.training.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parents[1]
+STEPS = 100
+PATIENCE = 900  # seconds that a run may take to leave after SIGTERM
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--terms", type=int, default=40)
+    parser.add_argument("--flips", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        soak = Soak(Path(folder), rng)
+        print(f"Undisturbed: {soak.seconds:.0f} s for {STEPS} steps.", flush=True)
+        for number, count in (
+            (signal.SIGKILL, args.kills),
+            (signal.SIGTERM, args.terms),
+        ):
+            print(f"{number.name}: {soak.signals(number, count)}", flush=True)
+        print(f"Flipped bits: {soak.flips(args.flips)}", flush=True)
+    print("Nothing was lost.")
+    return 0
+
+
+class Soak:
+    """The run that all others are compared with, and what is done to them."""
+
+    def __init__(self, folder: Path, rng: random.Random):
+        self._folder, self._rng = folder, rng
+        self._model = bundle.save_model(folder / "start", TINY, random_variables(TINY))
+        # Twice, since the first one fills the compilation cache.
+        for name in ("first", "undisturbed"):
+            self.undisturbed, start = folder / name, time.perf_counter()
+            assert self._start(self.undisturbed).wait() == 0
+            self.seconds = time.perf_counter() - start
+        self._expected = final_state(self.undisturbed)
+
+    def _start(self, workdir: Path) -> subprocess.Popen:
+        options = dict(
+            init_from=self._model,
+            total_steps=STEPS,
+            checkpoint_every=3,
+            eval_every=10,
+            log_every=1,
+        )
+        command = [sys.executable, "train.py", "--config=configs/tiny.py:encoder"]
+        command += [f"--config.{key}={value}" for key, value in options.items()]
+        with (self._folder / "log").open("w") as log:
+            return subprocess.Popen(
+                [*command, f"--workdir={workdir}"], cwd=ROOT, stdout=log, stderr=log
+            )
+
+    def signals(self, number: signal.Signals, count: int) -> dict:
+        """Signals at random moments of as many calls; the counts of what happened."""
+        found, sent, run = Counter(), 0, 0
+        while sent < count:
+            workdir, run = self._folder / f"{number.name}_{run}", run + 1
+            while True:
+                before = _progress(workdir)
+                process = self._start(workdir)
+                try:
+                    # Fewer than one in three reach the end before it.
+                    process.wait(self._rng.uniform(0, 1.4 * self.seconds))
+                except subprocess.TimeoutExpired:
+                    if sent < count:
+                        sent += 1
+                        process.send_signal(number)
+                code = process.wait(PATIENCE)
+                if code == 0:
+                    break
+                after, saved = _progress(workdir), _saved(workdir)
+                log = (self._folder / "log").read_text()
+                if number == signal.SIGKILL:
+                    assert code == -signal.SIGKILL, log
+                    found["while training" if after > before else "before a step"] += 1
+                elif code == -signal.SIGTERM:
+                    assert after <= before, f"a signal was not handled: {log}"
+                    found["before the run began"] += 1
+                else:
+                    assert code == 1 and "Stopped at step" in log, log
+                    assert saved >= after, f"step {after} of {saved} is lost: {log}"
+                    found["saved"] += 1
+            self._compare(workdir)
+            found["runs compared"] += 1
+            shutil.rmtree(workdir)
+        return dict(found, sent=sent)
+
+    def _compare(self, workdir: Path) -> None:
+        state = final_state(workdir)
+        assert state.keys() == self._expected.keys()
+        for key, value in self._expected.items():
+            np.testing.assert_array_equal(state[key], value, err_msg=key)
+        np.testing.assert_array_equal(losses(workdir), losses(self.undisturbed))
+        assert not (workdir / "damaged").exists(), "a kill left half a step"
+        for name in ("model", "model_best"):
+            bundle.load_model(workdir / name)
+
+    def flips(self, count: int) -> dict:
+        """Single flipped bits in the newest step: what a restore made of them."""
+        config = tiny.get_config("encoder")
+        config.init_from = str(self._model)
+        state = loop.make_objective(config).init(jax.random.key(0))
+        state = jax.tree.map(jax.numpy.asarray, state)
+        source = self.undisturbed / "checkpoints"
+        with Checkpoints(source, {}) as checkpoints:
+            whole = {STEPS: checkpoints.restore(state)}
+        self._folder.joinpath("older").mkdir()
+        older = self._folder / "older" / "checkpoints"
+        shutil.copytree(source, older)
+        shutil.rmtree(older / str(STEPS))
+        with Checkpoints(older, {}) as checkpoints:
+            step, *rest = checkpoints.restore(state)
+            whole[step] = step, *rest
+        files = [p for p in sorted((source / str(STEPS)).rglob("*")) if p.is_file()]
+        sizes = [p.stat().st_size for p in files]
+        found = Counter()
+        logging.set_verbosity(logging.FATAL)
+        for k in range(count):
+            # Half of them by size, half in any file: most files are small.
+            (file,) = self._rng.choices(
+                files, sizes if k % 2 else [s > 0 for s in sizes]
+            )
+            folder = self._folder / "flipped" / "checkpoints"
+            shutil.copytree(source, folder)
+            copy = folder / file.relative_to(source)
+            content = bytearray(copy.read_bytes())
+            content[self._rng.randrange(len(content))] ^= 1 << self._rng.randrange(8)
+            copy.write_bytes(content)
+            with Checkpoints(folder, {}) as checkpoints:
+                step, *rest = checkpoints.restore(state)
+            jax.tree.map(np.testing.assert_array_equal, rest, list(whole[step][1:]))
+            found["without effect" if step == STEPS else "found"] += 1
+            shutil.rmtree(folder.parent)
+        return dict(found)
+
+
+def _progress(workdir: Path) -> int:
+    """The last step that metrics.jsonl holds."""
+    try:
+        rows = (workdir / "metrics.jsonl").read_text().splitlines()
+        return max(json.loads(row)["step"] for row in rows if row.endswith("}"))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _saved(workdir: Path) -> int:
+    try:
+        return newest_step(workdir)
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
