@@ -3,9 +3,13 @@
     python train.py --config=configs/avatars_encoder.py --workdir=runs/encoder
 
 The same command again resumes.  Any key of the config can be set on the command
-line: --config.batch_size=8.
+line: --config.batch_size=8.  Will a run fit a TPU slice that is not here?
+
+    python train.py --config=configs/ffhq_encoder.py --compile_only=v5e:2x4 \
+        --config.batch_size=64 --config.dtype=bfloat16
 """
 
+import os
 import re
 import sys
 
@@ -22,7 +26,17 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("num_processes", None, "How many processes train together.")
 flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-flags.mark_flags_as_required(["config", "workdir"])
+flags.DEFINE_string(
+    "compile_only", None, "Only says whether the run fits a TPU slice, as v5e:2x4."
+)
+flags.mark_flag_as_required("config")
+
+
+@flags.multi_flags_validator(
+    ["workdir", "compile_only"], "--workdir or --compile_only must be given."
+)
+def _has_purpose(values):
+    return any(values.values())
 
 
 def parse_flags(argv):
@@ -56,14 +70,21 @@ def fail(error):
 def main(argv):
     if len(argv) > 1:
         fail(f"Unexpected arguments: {' '.join(argv[1:])}")
+    if FLAGS.compile_only:
+        # The slice's compiler is asked, and no device of this machine's.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Only now: a wrong call must not wait for JAX.
     from styleprompter_jax.compilation_cache import use_compilation_cache
+    from styleprompter_jax.training.compile_only import compile_only
     from styleprompter_jax.training.loop import train
     from styleprompter_jax.training.parallel import join_hosts
 
     logging.set_verbosity(logging.WARNING)
     use_compilation_cache()
     try:
+        if FLAGS.compile_only:
+            print(compile_only(FLAGS.config, FLAGS.compile_only))
+            return
         if FLAGS.coordinator:
             join_hosts(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
         print(f"The model is in {train(FLAGS.config, FLAGS.workdir)}")

@@ -32,7 +32,13 @@ def get_config():
     config.init_from = "runs/ffhq_start"
     config.init_encoder = True
 
-    config.model = ConfigDict(dict(encoder=dict(drop_path=0.1)))
+    config.model = ConfigDict(
+        dict(
+            encoder=dict(drop_path=0.1, remat=False),
+            # Read from init_from; what --compile_only assumes.
+            generator=dict(image_size=1024),
+        )
+    )
     config.data = ConfigDict(
         dict(
             name="folder",

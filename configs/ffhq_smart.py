@@ -13,15 +13,13 @@ def get_config():
     config = ffhq_encoder.get_config()
     config.stage = "smart"
     config.init_from = "runs/ffhq_encoder/model"
-    config.model = ConfigDict(
+    config.model.smart = ConfigDict(
         dict(
-            smart=dict(
-                refined_layers=(4,),
-                num_heads=4,
-                ffn_dim=1024,
-                dropout=0.1,
-                attention="linear",
-            )
+            refined_layers=(4,),
+            num_heads=4,
+            ffn_dim=1024,
+            dropout=0.1,
+            attention="linear",
         )
     )
     config.loss.align = 0.0

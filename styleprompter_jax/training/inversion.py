@@ -5,7 +5,6 @@ trains SMART with generator and encoder frozen and deterministic.  Gradients are
 with respect to the trained part only.
 """
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -14,18 +13,15 @@ import numpy as np
 import optax
 from jax import lax
 
-from styleprompter_jax.bundle import load_model, save_model
+from styleprompter_jax.bundle import save_model
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
-from styleprompter_jax.models.swin import SwinConfig
-from styleprompter_jax.networks import load_network
+from styleprompter_jax.models.style_prompter import StylePrompter
 from styleprompter_jax.ops import metrics
 from styleprompter_jax.training import losses
 from styleprompter_jax.training.optimizers import make_optimizer
 from styleprompter_jax.training.parallel import AXIS
+from styleprompter_jax.training.start import Start, read_start
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 EVAL_BATCH, EVAL_IMAGES, SHOWN = 32, 256, 8
@@ -43,12 +39,12 @@ class Inversion:
     id_weights, moco_weights.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, start: Start | None = None):
+        """``start``: `training.start.read_start` of the config where not given."""
         self.config = config
         self.part = config.stage
-        self._networks, self._network_variables = _load_networks(config)
-        start, self._start_variables = _load_start(config)
-        self.model_config = _with_trained_part(start, config)
+        self._start = start or read_start(config)
+        self.model_config = self._start.config
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
         self.optimizer = make_optimizer(config)
         self._held_out = None
@@ -61,7 +57,7 @@ class Inversion:
         images = jnp.zeros((1, size, size, 3))
         # The trained part alone, or all the others would be compiled and drawn too.
         fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
-        start = self._start_variables
+        start = self._start.variables
         goes_on = self.part == "encoder" and self.config.get("init_encoder")
         trained = jax.device_put(start["params"]["encoder"]) if goes_on else fresh(rng)
         state = {
@@ -75,7 +71,7 @@ class Inversion:
             "opt": self.optimizer.init(trained),
         }
         # Without networks no such item, so that older checkpoints fit.
-        networks = self._network_variables
+        networks = self._start.network_variables
         return state | {"networks": networks} if networks else state
 
     def variant(self, step: int) -> None:
@@ -132,7 +128,7 @@ class Inversion:
             "structure": lambda: losses.structure(output, images),
             "align": lambda: losses.align(w_plus - variables["const"]["latent_avg"]),
         }
-        for name, module in self._networks.items():
+        for name, module in self._start.networks.items():
             terms[name] = partial(perceptual, name, module)
         parts = {
             f"loss_{name}": term() for name, term in terms.items() if weights[name]
@@ -186,80 +182,3 @@ class Inversion:
     def export(self, state, folder):
         """The finished model: what it started from, and the trained part."""
         save_model(folder, self.model_config, self._variables(state))
-
-
-def _load_networks(config):
-    """Modules and variables of the perceptual losses that are on, by loss.
-
-    The identity loss of stage "smart" has five levels, that of stage "encoder" one.
-    """
-    modules, variables, problems = {}, {}, []
-    for name, (kind, _) in losses.PERCEPTUAL.items():
-        if not config.loss.get(name):
-            continue
-        key = f"{name}_weights"
-        try:
-            if not config.loss.get(key):
-                raise StylePrompterError(
-                    f"config.loss.{key} is empty, and config.loss.{name} is "
-                    f"{config.loss[name]}: name the folder that `styleprompter convert "
-                    f"FILE FOLDER` made of the published weights, or set the loss to 0."
-                )
-            modules[name], variables[name] = load_network(config.loss[key], kind)
-        except StylePrompterError as error:
-            problems.append(str(error))
-    if problems:
-        raise StylePrompterError("\n".join(problems))
-    if "id" in modules and config.stage == "smart":
-        modules["id"] = modules["id"].clone(multi_level=True)
-    return modules, variables
-
-
-def _load_start(config):
-    if not config.init_from:
-        raise StylePrompterError(
-            f"config.init_from is empty: stage {config.stage!r} needs a model folder "
-            'with a generator, or the name of a bundled model such as "avatars64".'
-        )
-    model_config, variables, _ = load_model(config.init_from)
-    if config.stage == "smart" and model_config.encoder is None:
-        raise StylePrompterError(
-            f"{config.init_from} has no encoder: train one first with stage "
-            '"encoder", and set config.init_from to its WORKDIR/model.'
-        )
-    return model_config, variables
-
-
-def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfig:
-    fields = config.model.get(config.stage, {})
-    fields = fields.to_dict() if fields else {}
-    if config.stage == "smart":
-        return StylePrompterConfig(
-            start.encoder, SmartConfig(**fields), start.generator
-        )
-    encoder = SwinConfig(
-        image_size=config.data.image_size,
-        num_tokens=start.generator.num_codes,
-        w_dim=start.generator.w_dim,
-        **fields,
-    )
-    if config.get("init_encoder"):
-        _check_start(start.encoder, encoder, config.init_from)
-    return StylePrompterConfig(encoder, None, start.generator)
-
-
-def _check_start(given: SwinConfig | None, wanted: SwinConfig, folder: str) -> None:
-    """Refuses an encoder to start from that is not the one to train."""
-    if given is None:
-        raise StylePrompterError(
-            f"config.init_encoder is true, but {folder} has no encoder: convert a "
-            "SwinV2 file together with its generator, or set it to false."
-        )
-    for field in dataclasses.fields(SwinConfig):
-        ours, theirs = (getattr(c, field.name) for c in (wanted, given))
-        if field.name not in ("drop_path", "remat") and ours != theirs:
-            raise StylePrompterError(
-                f"The encoder of {folder} has {field.name} = {theirs}, and the one to "
-                f"train {ours}: set config.model.encoder.{field.name}, or "
-                "config.init_encoder to false."
-            )

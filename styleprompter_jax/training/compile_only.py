@@ -1,0 +1,170 @@
+"""Will a run fit a TPU slice that one does not have?
+
+The slice's own compiler (extra ``tpu``; no TPU is needed) compiles the real training
+step for it, and says what a step takes of each chip.
+"""
+
+import dataclasses
+import os
+from functools import partial
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.training import parallel
+from styleprompter_jax.training.adversarial import Adversarial
+from styleprompter_jax.training.inversion import Inversion
+from styleprompter_jax.training.settings import check_settings
+from styleprompter_jax.training.start import describe_start
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """Public figures of one chip: bfloat16 FLOP/s, HBM bytes/s and HBM bytes."""
+
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+# By the name that starts a slice's; from Google Cloud's page of each TPU version.
+CHIPS = {
+    "v4": Chip(275e12, 1228e9, 32e9),
+    "v5e": Chip(197e12, 819e9, 16e9),
+    "v5p": Chip(459e12, 2765e9, 95e9),
+    "v6e": Chip(918e12, 1638e9, 32e9),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one training step takes, as the compiler sees it.
+
+    Attributes:
+      slice_name: such as "v5e:2x4".
+      chips: chips of the slice.
+      images: images a chip and step.
+      memory: bytes of a chip's memory that the step takes at its peak.
+      flops, bytes: FLOPs and bytes moved, an image.
+    """
+
+    slice_name: str
+    chips: int
+    images: int
+    memory: float
+    flops: float
+    bytes: float
+
+    @property
+    def chip(self) -> Chip:
+        """The kind of chip."""
+        return CHIPS[self.slice_name.partition(":")[0]]
+
+    @property
+    def fits(self) -> bool:
+        """Whether a chip's memory holds the step."""
+        return self.memory <= self.chip.memory
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Least time an image and chip: for the arithmetic, for the memory traffic."""
+        return self.flops / self.chip.flops, self.bytes / self.chip.bandwidth
+
+    def __str__(self):
+        compute, traffic = self.seconds
+        bound = "arithmetic" if compute > traffic else "memory traffic"
+        rate = 1 / max(compute, traffic)
+        return (
+            f"{self.slice_name}: {self.chips} chips, {self.images} images a chip and "
+            "step\n"
+            f"memory a chip: {self.memory / 1e9:.3g} GB of {self.chip.memory / 1e9:.0f}"
+            f" GB: it {'fits' if self.fits else 'does not fit'}\n"
+            f"an image: {self.flops / 1e9:.3g} GFLOP, {self.bytes / 1e9:.3g} GB moved\n"
+            f"roofline, an image and chip: {compute * 1e3:.2f} ms of arithmetic, "
+            f"{traffic * 1e3:.2f} ms of memory traffic\n"
+            f"so at most {rate * self.chips:.0f} images a second, bound by {bound}"
+        )
+
+
+def compile_only(config, slice_name: str) -> Estimate:
+    """Compiles a run's step for a slice; reads no weights and no data.
+
+    Args:
+      config: the run's config; its batch_size is the whole slice's.  The given parts
+        are what ``config.model`` describes.
+      slice_name: version and topology: "v5e:2x4", "v5p:2x2x2", "v6e:2x4", ...
+
+    Raises:
+      StylePrompterError: for a slice that is not known, a batch that its chips do
+        not divide, or where the extra "tpu" is not installed.
+    """
+    check_settings(config)
+    mesh = parallel.make_mesh(_devices(slice_name))
+    parallel.check_batch_size(config.batch_size, mesh)
+    if config.stage == "generator":
+        objective = Adversarial(config)
+    else:
+        objective = Inversion(config, describe_start(config))
+    on_all, split = (NamedSharding(mesh, spec) for spec in (P(), P(parallel.AXIS)))
+
+    def abstract(tree, sharding):
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        )
+
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    size = config.data.image_size
+    images = jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.float32)
+    # Step 1: lazy regularisers, which run at step 0, are not the usual step's.
+    step = parallel.map_step(
+        partial(objective.step, variant=objective.variant(1)), mesh
+    )
+    compiled = step.lower(
+        abstract(jax.eval_shape(objective.init, rng), on_all),
+        abstract({"image": images}, split),
+        abstract(rng, on_all),
+    ).compile()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    images_a_chip = config.batch_size // mesh.devices.size
+    return Estimate(
+        slice_name,
+        mesh.devices.size,
+        images_a_chip,
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        cost["flops"] / images_a_chip,
+        cost["bytes accessed"] / images_a_chip,
+    )
+
+
+def _devices(slice_name):
+    """The devices of a slice that is not there."""
+    version = slice_name.partition(":")[0]
+    if version not in CHIPS:
+        raise StylePrompterError(
+            f"--compile_only={slice_name} names no TPU slice: write version and "
+            f"topology, as in v5e:2x4; the versions are {', '.join(CHIPS)}."
+        )
+    # The compiler asks its cloud machine for its topology, and this is none.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    from jax.experimental import topologies
+
+    try:
+        return topologies.get_topology_desc(
+            platform="tpu", topology_name=slice_name
+        ).devices
+    except Exception as error:  # of whatever kind the plug-in raises
+        raise StylePrompterError(
+            f"--compile_only={slice_name}: the TPU compiler does not know this slice, "
+            f"or is not here (pip install -e .[tpu]): {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

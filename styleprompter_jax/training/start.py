@@ -1,0 +1,168 @@
+"""What stages "encoder" and "smart" start from: a model and fixed networks."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from styleprompter_jax.bundle import load_model
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.networks import NETWORKS, load_network
+from styleprompter_jax.training import losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What is given before the first step.
+
+    Attributes:
+      config: the model to train: the given parts, and the trained one.
+      variables: {"params": ..., "const": ...} of the given parts.
+      networks: the modules of the perceptual losses that are on, by loss.
+      network_variables: theirs, by loss.
+    """
+
+    config: StylePrompterConfig
+    variables: Mapping
+    networks: Mapping[str, nn.Module]
+    network_variables: Mapping
+
+
+def read_start(config) -> Start:
+    """Reads ``config.init_from`` and the networks of ``config.loss``.
+
+    Raises:
+      StylePrompterError: naming everything at once that is missing or does not fit.
+    """
+    problems, networks, variables = [], {}, {}
+    for name, kind in _perceptual(config):
+        try:
+            networks[name], variables[name] = _read_network(config, name, kind)
+        except StylePrompterError as error:
+            problems.append(str(error))
+    try:
+        given, given_variables = _read_model(config)
+        trained = _with_trained_part(given, config)
+    except StylePrompterError as error:
+        problems.append(str(error))
+    if problems:
+        raise StylePrompterError("\n".join(problems))
+    return Start(trained, given_variables, _for_stage(networks, config), variables)
+
+
+def describe_start(config) -> Start:
+    """The same without any file: shapes for `training.compile_only`, zeros inside.
+
+    The generator is what ``config.model.generator`` describes, the encoder of stage
+    "smart" what ``config.model.encoder`` does, and a network the first of its kind.
+    """
+    generator = GeneratorConfig(**_fields(config, "generator"))
+    encoder = _encoder(config, generator) if config.stage == "smart" else None
+    given = StylePrompterConfig(encoder, None, generator)
+    trained = _with_trained_part(given, config)
+    size = config.data.image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    shapes = jax.eval_shape(StylePrompter(trained).init, jax.random.key(0), images)
+    networks, network_shapes = {}, {}
+    for name, kind in _perceptual(config):
+        network = next(n for n in NETWORKS.values() if n.kind == kind)
+        networks[name], network_shapes[name] = network.module, network.shapes()
+    networks = _for_stage(networks, config)
+    return Start(trained, _zeros(shapes), networks, _zeros(network_shapes))
+
+
+def _zeros(shapes):
+    """Arrays of these shapes that take no memory."""
+    return jax.tree.map(
+        lambda s: np.broadcast_to(np.zeros((), s.dtype), s.shape), shapes
+    )
+
+
+def _perceptual(config):
+    """(loss, kind of its network) of the perceptual losses that are on."""
+    return [
+        (name, kind)
+        for name, (kind, _) in losses.PERCEPTUAL.items()
+        if config.loss.get(name)
+    ]
+
+
+def _read_network(config, name: str, kind: str):
+    key = f"{name}_weights"
+    if not config.loss.get(key):
+        raise StylePrompterError(
+            f"config.loss.{key} is empty, and config.loss.{name} is "
+            f"{config.loss[name]}: name the folder that `styleprompter convert "
+            f"FILE FOLDER` made of the published weights, or set the loss to 0."
+        )
+    return load_network(config.loss[key], kind)
+
+
+def _for_stage(networks, config):
+    """The identity loss of stage "smart" has five levels, that of "encoder" one."""
+    if "id" in networks and config.stage == "smart":
+        networks["id"] = networks["id"].clone(multi_level=True)
+    return networks
+
+
+def _read_model(config):
+    if not config.init_from:
+        raise StylePrompterError(
+            f"config.init_from is empty: stage {config.stage!r} needs a model folder "
+            'with a generator, or the name of a bundled model such as "avatars64".'
+        )
+    model_config, variables, _ = load_model(config.init_from)
+    if config.stage == "smart" and model_config.encoder is None:
+        raise StylePrompterError(
+            f"{config.init_from} has no encoder: train one first with stage "
+            '"encoder", and set config.init_from to its WORKDIR/model.'
+        )
+    return model_config, variables
+
+
+def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfig:
+    if config.stage == "smart":
+        smart = SmartConfig(**_fields(config, "smart"))
+        return StylePrompterConfig(start.encoder, smart, start.generator)
+    encoder = _encoder(config, start.generator)
+    if config.get("init_encoder"):
+        _check_start(start.encoder, encoder, config.init_from)
+    return StylePrompterConfig(encoder, None, start.generator)
+
+
+def _encoder(config, generator: GeneratorConfig) -> SwinConfig:
+    return SwinConfig(
+        image_size=config.data.image_size,
+        num_tokens=generator.num_codes,
+        w_dim=generator.w_dim,
+        **_fields(config, "encoder"),
+    )
+
+
+def _fields(config, part: str) -> dict:
+    """What ``config.model`` says of a part."""
+    fields = config.model.get(part)
+    return fields.to_dict() if fields else {}
+
+
+def _check_start(given: SwinConfig | None, wanted: SwinConfig, folder: str) -> None:
+    """Refuses an encoder to start from that is not the one to train."""
+    if given is None:
+        raise StylePrompterError(
+            f"config.init_encoder is true, but {folder} has no encoder: convert a "
+            "SwinV2 file together with its generator, or set it to false."
+        )
+    for field in dataclasses.fields(SwinConfig):
+        ours, theirs = (getattr(c, field.name) for c in (wanted, given))
+        if field.name not in ("drop_path", "remat") and ours != theirs:
+            raise StylePrompterError(
+                f"The encoder of {folder} has {field.name} = {theirs}, and the one to "
+                f"train {ours}: set config.model.encoder.{field.name}, or "
+                "config.init_encoder to false."
+            )
