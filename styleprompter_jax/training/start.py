@@ -63,7 +63,8 @@ def describe_start(config) -> Start:
     "smart" what ``config.model.encoder`` does, and a network the first of its kind.
     """
     generator = GeneratorConfig(**_fields(config, "generator"))
-    encoder = _encoder(config, generator) if config.stage == "smart" else None
+    has_encoder = config.stage == "smart" or config.get("init_encoder")
+    encoder = _encoder(config, generator) if has_encoder else None
     given = StylePrompterConfig(encoder, None, generator)
     trained = _with_trained_part(given, config)
     size = config.data.image_size
