@@ -153,6 +153,8 @@ def _devices(slice_name):
         )
     # The compiler asks its cloud machine for its topology, and this is none.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    # No device is held, so others may use the compiler too.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     from jax.experimental import topologies
 
     try:
