@@ -97,8 +97,9 @@ class Report:
         with writing(self._workdir):
             with self._file.open("a") as f:
                 f.write(json.dumps({"step": step, "split": split, **row}) + "\n")
-            for key, value in values.items():
-                self._event(step, summary.scalar(f"{split}/{key}", value))
+            for key, value in row.items():
+                if value is not None:
+                    self._event(step, summary.scalar(f"{split}/{key}", value))
             self._events.flush()
 
     def images(self, step: int, name: str, images, columns: int):
