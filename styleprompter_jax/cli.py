@@ -61,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("edit", _edit, "Moves images along directions, one picture for each strength.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
     add("pack", _pack, "Packs a folder of pictures into one file to train on.")
+    add("align", _align, "Cuts faces out of photographs as FFHQ does, from landmarks.")
+    add("unalign", _unalign, "Puts edited crops back into the photographs of `align`.")
     return parser
 
 
@@ -171,6 +173,43 @@ def _pack(parser):
         choices=["center", "none"],
         default="center",
         help="keep the central square (default), or all, for random crops in training",
+    )
+    _skip_bad(parser)
+
+
+def _align(parser):
+    _input(parser, required=True)
+    parser.add_argument(
+        "--landmarks",
+        required=True,
+        metavar="FILE",
+        help='JSON: {"face.jpg": [[x, y], ...]} with 68 points (dlib), or 5: eyes, '
+        "nose, corners of the mouth, the left of the picture first; for one picture "
+        "its list alone",
+    )
+    _output(parser)
+    parser.add_argument(
+        "--size",
+        type=_positive,
+        default=1024,
+        metavar="S",
+        help="side of the crops (default: 1024)",
+    )
+    _skip_bad(parser)
+
+
+def _unalign(parser):
+    _input(parser, required=True)
+    parser.add_argument(
+        "--crops", required=True, metavar="DIR", help="the folder that `align` wrote"
+    )
+    _output(parser)
+    parser.add_argument(
+        "--no-detail",
+        dest="detail",
+        action="store_false",
+        help="put the crops themselves, in place of adding what the edit changed; for "
+        "edits that move shapes in a photograph much finer than the crop",
     )
     _skip_bad(parser)
 

@@ -1,0 +1,226 @@
+"""FFHQ's crop of a face, and pasting an edited crop back into the photograph.
+
+The geometry is that of FFHQ's preparation (Karras et al. 2019; `download_ffhq.py` of
+the data set): a square around eyes and mouth, upright with the face.  Landmarks come
+from outside: no face detector is part of this package, since none that is kept up
+brings weights of a free licence in its wheel.  Nor is there a guess whether a picture
+is aligned already, which would take a detector too.
+
+Points are (x, y) in pixels of the upright photograph, (0, 0) the centre of the pixel
+top left, as dlib and others count.  A quad is float (4, 2): the corners of the crop top
+left, bottom left, bottom right and top right, as points.  Photographs and crops are
+uint8 (h, w, 3).
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import resize
+
+FEATHER = 0.1  # of a crop's side, in which an edit fades out
+
+
+def crop_quad(landmarks: np.ndarray) -> np.ndarray:
+    """The square that FFHQ crops.
+
+    Args:
+        landmarks: (68, 2) in the order of iBUG 300-W (dlib), or (5, 2): the centre of
+            the left eye, of the right eye, nose, left and right corner of the mouth.
+            Left is left in the picture.
+
+    Returns:
+        float64 (4, 2), the quad.
+
+    Raises:
+        StylePrompterError: if there are other points, or no face has them so.
+    """
+    try:
+        points = np.asarray(landmarks, np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.shape not in ((5, 2), (68, 2)) or not np.isfinite(points).all():
+        raise StylePrompterError(
+            "The landmarks of a face are 5 or 68 pairs of numbers [x, y]"
+            + (f", not {list(points.shape)}." if points.size else ".")
+        )
+    if len(points) == 68:
+        left, right = points[36:42].mean(0), points[42:48].mean(0)
+        mouth = (points[48] + points[54]) / 2
+    else:
+        left, right, mouth = points[0], points[1], points[3:].mean(0)
+    eyes = (left + right) / 2
+    across, down = right - left, mouth - eyes
+    if across[0] * down[1] - across[1] * down[0] <= 0:
+        raise StylePrompterError(
+            "Eyes and mouth lie as in no face: the eye on the left of the picture "
+            "comes first."
+        )
+    # Half of the square's upper side: the mean direction of eyes and face.
+    x = across + np.array([down[1], -down[0]])
+    x *= max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) / np.hypot(*x)
+    y = np.array([-x[1], x[0]])
+    centre = eyes + 0.1 * down
+    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
+
+
+def check_quad(quad: np.ndarray, width: int, height: int) -> None:
+    """Refuses a quad that no part of a photograph of this size can lie in.
+
+    Raises:
+        StylePrompterError: if so.
+    """
+    if (quad.max(0) <= 1).any() or (quad.min(0) >= (width - 1, height - 1)).any():
+        raise StylePrompterError("The face lies outside of the photograph.")
+
+
+def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
+    """Cuts out a quad, without aliasing; what lies outside of the photograph is made.
+
+    As FFHQ was made: a large photograph is shrunk first, missing parts are reflected
+    and fade into blur and the median colour, and the crop is sampled at four times its
+    size.  Unlike there, pixels are rounded, not cut off, and a photograph that is
+    shrunk is not shifted by half a pixel.
+
+    Args:
+        photo: the photograph.
+        quad: a parallelogram; see `crop_quad`.
+        size: side of the crop.
+
+    Returns:
+        uint8 (size, size, 3).
+
+    Raises:
+        StylePrompterError: if the quad lies outside of the photograph.
+    """
+    # From here, coordinates are those of Pillow: (0, 0) the corner of a pixel.
+    image, quad = Image.fromarray(photo), np.asarray(quad, np.float64) + 0.5
+    check_quad(quad, *image.size)
+    shrink = int(_side(quad) / size / 2)
+    if shrink > 1:
+        smaller = [max(1, round(side / shrink)) for side in image.size]
+        quad = quad * np.divide(smaller, image.size)
+        image = image.resize(smaller, Image.Resampling.LANCZOS)
+    border = max(round(_side(quad) * 0.1), 3)
+    low = np.floor(quad.min(0) - 0.5).astype(int) - border
+    high = np.ceil(quad.max(0) - 0.5).astype(int) + border
+    box = (*low.clip(0), *np.minimum(high, image.size))
+    image, quad = image.crop(box), quad - box[:2]
+    missing = np.concatenate([(-low).clip(0), (high - box[:2] - image.size).clip(0)])
+    if missing.max() > border - 4:
+        missing = np.maximum(missing, max(round(_side(quad) * 0.3), 1))
+        image = _pad(image, missing, blur=_side(quad) * 0.02)
+        quad = quad + missing[:2]
+    # The quad's sides in pixels of the crop, four times finer than asked for.
+    fine = 4 * size
+    right, down = (quad[3] - quad[0]) / fine, (quad[1] - quad[0]) / fine
+    affine = (right[0], down[0], quad[0, 0], right[1], down[1], quad[0, 1])
+
+    def cut(channel):
+        channel = channel.transform(
+            (fine, fine), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
+        )
+        return channel.resize((size, size), Image.Resampling.LANCZOS)
+
+    # In floats: on bytes, Pillow's transform cuts off what it should round.
+    return _to_bytes(_each_channel(np.asarray(image, np.float32), cut))
+
+
+def unalign(
+    photo: np.ndarray, crop: np.ndarray, quad: np.ndarray, *, detail: bool = True
+) -> np.ndarray:
+    """Puts an edited crop back into its photograph.
+
+    Args:
+        photo: the photograph that `align` read.
+        crop: the edited crop, of any size.
+        quad: where it was cut out.
+        detail: add what the edit changed, so that the photograph keeps all that is
+            finer than the crop, and an unchanged crop gives the very photograph; else
+            put the crop itself, which leaves no trace of shapes that the edit moved.
+
+    Returns:
+        uint8 like `photo`; no pixel outside of the quad is changed.
+
+    Raises:
+        StylePrompterError: if the quad lies outside of the photograph.
+    """
+    crop = resize(crop, min(crop.shape[:2]))
+    new = crop.astype(np.float32)
+    if detail:
+        new = new - align(photo, quad, len(crop))
+    quad = np.asarray(quad, np.float64) + 0.5
+    finest = math.ceil(2 * _side(quad))
+    if finest < len(new):  # the photograph is coarser, and sampling would alias
+        new = _each_channel(
+            new,
+            lambda image: image.resize((finest, finest), Image.Resampling.LANCZOS),
+        )
+    height, width, _ = photo.shape
+    check_quad(quad, width, height)
+    left, top = np.floor(quad.min(0)).astype(int).clip(0)
+    end, bottom = np.minimum(np.ceil(quad.max(0)).astype(int), (width, height))
+
+    # Pixels of the photograph to places in the crop, 0 to 1: the inverse of its sides.
+    to_crop = np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], 1))
+    start = to_crop @ (np.array([left, top]) - quad[0])
+    affine = np.column_stack([to_crop, start]).ravel() * len(new)
+    # Edge pixels are repeated: Pillow has nothing to interpolate with beyond them.
+    edge = 2
+    new = np.pad(new, ((edge, edge), (edge, edge), (0, 0)), "edge")
+    affine[[2, 5]] += edge
+    size = (int(end - left), int(bottom - top))
+    new = _each_channel(
+        new,
+        lambda image: image.transform(
+            size, Image.Transform.AFFINE, tuple(affine), Image.Resampling.BICUBIC
+        ),
+    )
+    x, y = np.arange(left, end) + 0.5, np.arange(top, bottom) + 0.5
+    places = np.stack(np.meshgrid(x, y), -1) - quad[0]
+    places = places @ to_crop.T
+    inside = np.minimum(places, 1 - places).min(-1)
+    weight = (inside / FEATHER).clip(0, 1)[..., None]
+    weight = weight * weight * (3 - 2 * weight)
+    result = photo.copy()
+    part = result[top:bottom, left:end]
+    pasted = part + weight * (new if detail else new - part)
+    part[...] = _to_bytes(pasted)
+    return result
+
+
+def _side(quad) -> float:
+    return float(np.hypot(*(quad[3] - quad[0])))
+
+
+def _pad(image: Image.Image, missing, blur: float) -> Image.Image:
+    """Reflects what is missing left, above, right and below, more blurred outwards."""
+    left, top, right, bottom = map(int, missing)
+    pixels = np.pad(
+        np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="reflect"
+    )
+    height, width, _ = pixels.shape
+    y, x = np.ogrid[:height, :width]
+    # 1 at the new edge, 0 and less as far inside as the margin is wide.
+    outwards = 1 - np.minimum(
+        np.minimum(x / left, (width - 1 - x) / right),
+        np.minimum(y / top, (height - 1 - y) / bottom),
+    )
+    outwards = outwards[..., None].astype(np.float32)
+    blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(blur))
+    result = pixels.astype(np.float32)
+    result += (np.asarray(blurred) - result) * (3 * outwards + 1).clip(0, 1)
+    result += (np.median(result, (0, 1)) - result) * outwards.clip(0, 1)
+    return Image.fromarray(_to_bytes(result))
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    return np.rint(values.clip(0, 255)).astype(np.uint8)
+
+
+def _each_channel(image: np.ndarray, change) -> np.ndarray:
+    """What Pillow makes of each channel of a float32 (h, w, 3)."""
+    channels = map(Image.fromarray, np.ascontiguousarray(np.moveaxis(image, -1, 0)))
+    return np.stack([np.asarray(change(channel)) for channel in channels], -1)
