@@ -59,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("convert", _convert, "Makes a model folder of published weights, and back.")
     add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
     add("edit", _edit, "Moves images along directions, one picture for each strength.")
+    add("mix", _mix, "Puts codes of one image among those of another.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
     add("pack", _pack, "Packs a folder of pictures into one file to train on.")
     add("align", _align, "Cuts faces out of photographs as FFHQ does, from landmarks.")
@@ -125,13 +126,42 @@ def _edit(parser):
         metavar="S",
         help="how far along (default: both ends of the direction's range, and 0)",
     )
+    _layers(parser, "to change (default: the direction's)")
+    _decoding(parser)
+
+
+def _mix(parser):
+    _model(parser)
+    for name in ("source", "reference"):
+        parser.add_argument(
+            f"--{name}",
+            nargs="+",
+            required=True,
+            metavar="PATH",
+            help=f"{name}s: files, folders or globs",
+        )
+    _output(parser)
     parser.add_argument(
-        "--layers",
-        nargs="+",
-        type=int,
-        metavar="K",
-        help="indices of the W+ codes to change (default: the direction's)",
+        "--mode",
+        choices=["replace", "exchange", "interpolate"],
+        required=True,
+        help="replace: ever more of the first codes; exchange: one code at a time; "
+        "interpolate: all codes by shares",
     )
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="the first source with the first reference, and so on, in place of every "
+        "source with every reference",
+    )
+    parser.add_argument(
+        "--alpha",
+        nargs="+",
+        type=_number,
+        metavar="A",
+        help="shares of the reference, to interpolate (default: 0 0.1 ... 1)",
+    )
+    _layers(parser, "that may come from the reference (default: all)")
     _decoding(parser)
 
 
@@ -214,6 +244,25 @@ def _unalign(parser):
     _skip_bad(parser)
 
 
+def _layers(parser, text):
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        type=_span,
+        action=_Spans,
+        metavar="K",
+        help=f"indices of the W+ codes {text}; 0-3 7 is 0 1 2 3 7",
+    )
+
+
+class _Spans(argparse.Action):
+    """Several `_span`, as one list without repetitions."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        layers = dict.fromkeys(layer for span in values for layer in span)
+        setattr(namespace, self.dest, list(layers))
+
+
 def _model(parser):
     parser.add_argument(
         "--model",
@@ -281,6 +330,16 @@ def _positive(text):
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def _span(text):
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text} is no index, and no range like 0-3")
+    first, last = int(first), int(last or first)
+    if not first <= last < 1000:
+        raise argparse.ArgumentTypeError(f"{text} is no range of codes")
+    return range(first, last + 1)
 
 
 def _number(text):

@@ -250,3 +250,34 @@ def test_help_does_not_wait_for_jax():
 def test_a_picture_called_sheet(tmp_path):
     taken = [tmp_path / "sheet.png", tmp_path / "sheet_.png"]
     assert pictures.sheet_path(tmp_path, taken).name == "sheet__.png"
+
+
+def test_mix(tmp_path, capsys, tiny_folder, faces):
+    call = ("mix", "--model", tiny_folder, "--batch-size", 4, "--source", faces / "x",
+            "--reference", faces / "y", "--output")  # fmt: skip
+    code, out, _ = run(capsys, *call, tmp_path / "all", "--mode", "replace")
+    assert code == 0 and "36 mixes of 2 sources and 2 references" in out
+    names = files(tmp_path / "all")
+    assert len(names) == 37 and "z/c_a.jpg_replace_8.png" in names
+    model = sp.load(tiny_folder)
+    source, reference = (
+        model.encode(sp.read_images([faces / name], 32))
+        for name in ("x/z/c.png", "y/a.jpg")
+    )
+    # All codes of the reference, refined with the features of the source.
+    expected = model.decode(sp.Latents(reference.w_plus, source.features))
+    sp.write_images(expected, [tmp_path / "expected.png"])
+    expected = read_image(tmp_path / "expected.png").astype(int)
+    result = read_image(tmp_path / "all" / "z/c_a.jpg_replace_8.png")
+    assert np.abs(result - expected).max() <= 1
+    options = ("--mode", "interpolate", "--pairs", "--alpha", 0.25, 1)
+    assert run(capsys, *call, tmp_path / "pairs", *options)[0] == 0
+    names = files(tmp_path / "pairs")
+    assert names[:2] == ["a_a.jpg_interpolate_0.25.png", "a_a.jpg_interpolate_1.png"]
+    assert len(names) == 5 and "z/c_a.png_interpolate_1.png" in names
+    for wrong, match in (
+        (("--mode", "exchange", "--layers", "6-8"), "0 to 7"),
+        (("--mode", "exchange", "--pairs", "--source", faces / "b.png"), "no pairs"),
+    ):
+        code, _, err = run(capsys, *call, tmp_path / "none", *wrong)
+        assert code == 1 and match in err and not (tmp_path / "none").exists()

@@ -1,0 +1,77 @@
+"""Style mixing: codes of one image among those of another.
+
+The three ways of StylePrompter (arXiv 2307.16151; its published `style_mixing.py`).
+Axes: ``b`` batch, ``n`` codes, ``w_dim`` channels of a code.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from styleprompter_jax.errors import StylePrompterError
+
+MODES = ("replace", "exchange", "interpolate")
+
+
+def mixes(
+    mode: str,
+    num_codes: int,
+    layers: Sequence[int] | None = None,
+    alphas: Sequence[float] | None = None,
+) -> dict[str, np.ndarray]:
+    """The mixes of a mode: how much of the reference each code takes.
+
+    "replace" takes, one after the other, ever more of the first codes from the
+    reference: none, the first, the first two, ..., all n.  "exchange" takes one code
+    at a time.  "interpolate" goes from the source to the reference in all codes.
+
+    NOTE(reference): there, "replace" ends at n - 1 codes, and alpha is the share of the
+    source.
+
+    Args:
+        mode: one of `MODES`.
+        num_codes: n.
+        layers: indices of the codes that may come from the reference; "replace" then
+            adds them in this order.  By default all.
+        alphas: shares of the reference for "interpolate"; by default 0, 0.1, ..., 1.
+
+    Returns:
+        float32 (n,) by a short name: the share of the reference in each code.
+
+    Raises:
+        StylePrompterError: for an unknown mode or layer.
+    """
+    if mode not in MODES:
+        raise StylePrompterError(f"mode is {mode!r}: it is one of {', '.join(MODES)}.")
+    layers = list(range(num_codes) if layers is None else layers)
+    if not all(0 <= layer < num_codes for layer in layers):
+        raise StylePrompterError(
+            f"layers {layers} are not all codes: those are 0 to {num_codes - 1}."
+        )
+
+    def share(chosen, alpha=1.0):
+        return np.isin(np.arange(num_codes), chosen).astype(np.float32) * alpha
+
+    if mode == "replace":
+        counts = range(len(layers) + 1)
+        return {f"replace_{k}": share(layers[:k]) for k in counts}
+    if mode == "exchange":
+        return {f"exchange_{layer}": share([layer]) for layer in layers}
+    alphas = np.linspace(0, 1, 11) if alphas is None else alphas
+    return {
+        f"interpolate_{alpha:g}": share(layers, np.float32(alpha)) for alpha in alphas
+    }
+
+
+def mix(source, reference, share):
+    """Codes between those of source and reference.
+
+    Args:
+        source, reference: (b, n, w_dim).
+        share: (n,), the share of the reference; see `mixes`.
+
+    Returns:
+        (b, n, w_dim).
+    """
+    share = np.asarray(share, np.float32)[:, None]
+    return source * (1 - share) + reference * share
