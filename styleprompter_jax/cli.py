@@ -169,21 +169,42 @@ def _directions(parser):
     _model(parser)
     parser.add_argument(
         "--method",
-        choices=["labels"],
+        choices=["sefa", "pca", "labels"],
         required=True,
-        help="labels: regression of the codes of labelled images on all attributes",
+        help="sefa: from the generator's weights; pca: principal components of sampled "
+        "codes (GANSpace); labels: regression of the codes of labelled images",
+    )
+    parser.add_argument(
+        "--components",
+        type=_positive,
+        default=5,
+        metavar="K",
+        help="sefa and pca: how many directions (default: 5)",
+    )
+    _layers(parser, "that the directions change, and sefa looks at (default: all)")
+    parser.add_argument(
+        "--orthogonal-to",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="directions of the model that the new ones must leave alone",
     )
     parser.add_argument(
         "--data",
         default="avatars",
-        help='labelled images: "avatars" (default), or a size of them: "avatars/128"',
+        help='labels: "avatars" (default), a size of them such as "avatars/128", or a '
+        "FILE.csv of pictures and their attributes",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
     )
     parser.add_argument(
-        "--count", type=_positive, default=2000, help="images to use (default: 2000)"
+        "--count",
+        type=_positive,
+        help="images to use (default: 2000 avatars, all of a .csv), or codes to sample "
+        "(default: 20000)",
     )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampled codes")
     parser.add_argument(
         "--output",
         metavar="DIR",

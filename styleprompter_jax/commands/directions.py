@@ -2,32 +2,29 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
-from styleprompter_jax.data.loader import eval_batches
-from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.commands.labelled import encode_avatars, encode_csv
+from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import StylePrompter, load
 
-STRENGTHS = (-1.0, 0.0, 1.0)
-# What the avatars' labels are called as directions.
-BOOLEANS = {"smile": "smile", "glasses": "glasses", "beard": "beard"}
-CLASSES = {
-    "hair": "hair",
-    "hair_color": "hair_color",
-    "skin_color": "skin",
-    "background": "background",
-    "clothing": "clothing",
+# What a sheet shows: labels turn something on and off, the others are in deviations.
+STRENGTHS = {
+    "labels": (-1.0, 0.0, 1.0),
+    "sefa": (-3.0, -1.5, 0.0, 1.5, 3.0),
+    "pca": (-3.0, -1.5, 0.0, 1.5, 3.0),
 }
+IMAGES, SAMPLES, SAMPLE_BATCH = 2000, 20_000, 1000
+EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 
 
 def run(args):
@@ -37,18 +34,31 @@ def run(args):
         raise StylePrompterError(
             f"{args.model} is a bundled model: name a folder for a copy with --output."
         )
-    if args.data.partition("/")[0] != "avatars":
-        raise StylePrompterError(
-            f'--data is {args.data!r}: labels are known for "avatars" and its sizes, '
-            'such as "avatars/128".'
-        )
     if args.output and folder.exists():
         raise StylePrompterError(f"{folder} exists: choose another --output.")
     model = load(model_folder)
-    codes, attributes, example = _encode_avatars(model, args)
-    origin = f"labels of {len(codes)} images of {args.data}"
-    found = directions_from_labels(codes, attributes, origin)
-    table = _sheet(model, found, example)
+    n = model.config.generator.num_codes
+    if args.layers and max(args.layers) >= n:
+        raise StylePrompterError(
+            f"layers {args.layers} are not all codes: those are 0 to {n - 1}."
+        )
+    if unknown := set(args.orthogonal_to) - model.directions.keys():
+        raise StylePrompterError(
+            f"The model knows no direction {sorted(unknown)[0]!r}; it knows "
+            f"{', '.join(sorted(model.directions)) or 'none'}."
+        )
+    if args.method == "labels":
+        found, example = _from_labels(model, args)
+    else:
+        found, example = _from_generator(model, args)
+    if args.orthogonal_to:
+        others = {name: model.directions[name] for name in args.orthogonal_to}
+        found = {
+            name: unsupervised.orthogonalize(direction, others, n)
+            for name, direction in found.items()
+            if name not in others
+        }
+    table = _sheet(model, found, example, STRENGTHS[args.method])
     directions = model.directions | found
     if args.output:
         _copy_with(model_folder, folder, directions)
@@ -58,50 +68,103 @@ def run(args):
     print(f"{len(found)} directions in {folder}: {', '.join(found)}.")
 
 
-def _encode_avatars(model: StylePrompter, args) -> tuple[np.ndarray, dict, Latents]:
-    """Codes (m, n, w_dim) and labels of the train split; the latents of the first."""
-    size, batch_size = model.image_size, args.batch_size
-    source = make_source(
-        ConfigDict(dict(name=args.data, path=args.data_dir, image_size=size)), "train"
-    )
-    total = min(args.count, len(source))
-    names = {label: source.features[label].names for label in CLASSES}
-    codes, labels, example = [], {label: [] for label in [*BOOLEANS, *CLASSES]}, None
-    done = 0
-    with tqdm(total=total, unit="image", disable=None) as bar:
-        for batch in eval_batches(source, batch_size=batch_size, image_size=size):
-            m = min(len(batch["image"]), total - done)
-            latents = model.encode(pictures.pad(batch["image"], batch_size))
-            latents = pictures.take(latents, m)
-            codes.append(latents.w_plus)
-            for label, values in labels.items():
-                values.append(batch[label][:m])
-            example = example or latents[0]
-            bar.update(m)
-            done += m
-            if done == total:
-                break
-    labels = {label: np.concatenate(values) for label, values in labels.items()}
-    attributes = {name: labels[label] for label, name in BOOLEANS.items()}
-    for label, name in CLASSES.items():
-        attributes[name] = np.asarray(names[label])[labels[label]]
-    # A bald face without a beard has no hair to see the colour of.
-    unseen = (attributes["hair"] == "bald") & ~attributes["beard"].astype(bool)
-    attributes["hair_color"] = np.where(unseen, "", attributes["hair_color"])
-    return np.concatenate(codes), attributes, example
+def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
+    """Directions of attributes, and the latents of a labelled picture."""
+    if args.data.lower().endswith(".csv"):
+        found = encode_csv(model, args.data, args.count, args.batch_size)
+    elif args.data.partition("/")[0] == "avatars":
+        count = args.count or IMAGES
+        found = encode_avatars(model, args.data, args.data_dir, count, args.batch_size)
+    else:
+        raise StylePrompterError(
+            f'--data is {args.data!r}: it is "avatars", one of its sizes such as '
+            '"avatars/128", or a .csv of pictures and their attributes.'
+        )
+    codes, attributes, example = found
+    origin = f"labels of {len(codes)} images of {args.data}"
+    found = directions_from_labels(codes, attributes, origin)
+    if args.layers:
+        found = {
+            name: Direction(d.vector, args.layers, d.range, d.origin)
+            for name, d in found.items()
+        }
+    return found, example
 
 
-def _sheet(model, directions: dict[str, Direction], example: Latents) -> np.ndarray:
+def _from_generator(model, args) -> tuple[dict[str, Direction], Latents]:
+    """Directions of SeFa or PCA, in standard deviations of w, and a sampled image's."""
+    count = args.count or SAMPLES
+    w = sample_w(model, count, args.seed)
+    layers = args.layers or range(model.config.generator.num_codes)
+    if args.method == "sefa":
+        kernels = affine_kernels(model)
+        vectors = unsupervised.sefa([kernels[k] for k in layers], args.components)
+        origin = f"SeFa of the affine layers of codes {_spans(layers)}"
+    else:
+        vectors = unsupervised.pca(w, args.components)
+        origin = f"PCA of {count} sampled codes, seed {args.seed}"
+    # The codes are part of the name: the same method finds others for other codes.
+    name = f"{args.method}_{_spans(layers)}" if args.layers else args.method
+    found = {
+        f"{name}_{k}": Direction(vector, args.layers, (-3, 3), f"{origin}, number {k}")
+        for k, vector in enumerate(unsupervised.in_deviations(w, vectors))
+    }
+    mean = np.asarray(model.const["latent_avg"])
+    example = mean + EXAMPLE_PSI * (w[:1] - mean)
+    n = model.config.generator.num_codes
+    return found, Latents(np.repeat(example[:, None], n, 1))
+
+
+def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
+    """float32 (count, w_dim), codes of the mapping network for z drawn from a seed."""
+    z_dim = model.config.generator.z_dim
+    z = np.random.default_rng(seed).standard_normal((count, z_dim), np.float32)
+    batch_size = min(SAMPLE_BATCH, count)
+    parts = [
+        pictures.take(
+            model.mapping(pictures.pad(z[part], batch_size)), part.stop - part.start
+        )
+        for part in pictures.batches(count, batch_size)
+    ]
+    return np.concatenate(parts)
+
+
+def affine_kernels(model: StylePrompter) -> list[np.ndarray]:
+    """The affine layer that each code feeds, (w_dim, c): of its convolution; of the
+    last code, which no convolution reads, of the RGB layer."""
+    blocks = model.params["generator"]["synthesis"]
+    names = [f"b{size}" for size in model.config.generator.resolutions]
+    layers = [blocks[names[0]]["conv1"]]
+    for name in names[1:]:
+        layers += [blocks[name]["conv0"], blocks[name]["conv1"]]
+    layers.append(blocks[names[-1]]["torgb"])
+    return [np.asarray(layer["affine"]["kernel"]) for layer in layers]
+
+
+def _spans(layers: Sequence[int]) -> str:
+    """ "0-3,7" for 0, 1, 2, 3, 7."""
+    spans = []
+    for layer in sorted(layers):
+        if spans and spans[-1][1] == layer - 1:
+            spans[-1][1] = layer
+        else:
+            spans.append([layer, layer])
+    return ",".join(f"{a}-{b}" if a < b else str(a) for a, b in spans)
+
+
+def _sheet(
+    model, directions: dict[str, Direction], example: Latents, strengths
+) -> np.ndarray:
     """One row a direction: the example at a few strengths."""
-    refine = model.config.smart is not None
+    refine = model.config.smart is not None and bool(example.features)
     rows = [
         [
             np.asarray(model.decode(example.edit(d, strength), refine=refine))[0]
-            for strength in STRENGTHS
+            for strength in strengths
         ]
         for d in directions.values()
     ]
-    return sheet(rows, [f"{s:+g}" for s in STRENGTHS], list(directions))
+    return sheet(rows, [f"{s:+g}" for s in strengths], list(directions))
 
 
 def _copy_with(model_folder: Path, folder: Path, directions) -> None:

@@ -1,0 +1,114 @@
+"""SeFa, PCA and orthogonal directions; labels from a CSV."""
+
+import numpy as np
+import pytest
+
+from styleprompter_jax.commands.directions import _spans
+from styleprompter_jax.commands.labelled import read_csv
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.unsupervised import (
+    in_deviations,
+    orthogonalize,
+    pca,
+    sefa,
+)
+from styleprompter_jax.errors import StylePrompterError
+
+RNG = np.random.default_rng(0)
+
+
+def parallel(a, b):
+    return abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def test_sefa_finds_what_moves_styles_most():
+    axes = np.linalg.qr(RNG.standard_normal((8, 8)))[0]
+    # Styles near one axis in two layers, one far longer: lengths do not count.
+    kernels = [
+        1000 * (axes[:, :1] + 0.1 * RNG.standard_normal((8, 6))),
+        axes[:, 1:2] + 0.1 * RNG.standard_normal((8, 30)),
+    ]
+    found = sefa(kernels, 3)
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-12)
+    assert (
+        parallel(found[0], axes[:, 1]) > 0.98 and parallel(found[1], axes[:, 0]) > 0.9
+    )
+    assert parallel(sefa(kernels[:1], 1)[0], axes[:, 0]) > 0.98
+    # No unit step changes unit-length styles more.
+    columns = np.concatenate(kernels, 1)
+    columns /= np.linalg.norm(columns, axis=0)
+    others = RNG.standard_normal((1000, 8))
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    strongest = np.linalg.norm(found[0] @ columns)
+    assert strongest > np.linalg.norm(others @ columns, axis=1).max()
+
+
+def test_pca_and_its_unit():
+    axes = np.linalg.qr(RNG.standard_normal((5, 5)))[0]
+    spread = np.array([0.5, 3.0, 1.0, 0.1, 0.1])
+    w = (RNG.standard_normal((20_000, 5)) * spread) @ axes.T + 7
+    found = in_deviations(w, pca(w, 3))
+    for vector, axis, deviation in zip(found, (1, 2, 0), (3, 1, 0.5), strict=True):
+        assert parallel(vector, axes[:, axis]) > 0.99
+        assert np.linalg.norm(vector) == pytest.approx(deviation, rel=0.03)
+    # The sign is not left to chance, nor to the sample.
+    again = pca(w[:10_000], 3)
+    assert all(a @ b > 0 for a, b in zip(found, again, strict=True))
+    with pytest.raises(StylePrompterError, match="6 directions"):
+        pca(w, 6)
+
+
+def test_orthogonal_code_by_code():
+    n, w_dim = 4, 6
+    direction = Direction(RNG.standard_normal(w_dim), range=(-2, 2), origin="x")
+    plain = Direction(RNG.standard_normal(w_dim))
+    found = orthogonalize(direction, {"a": plain}, n)
+    assert found.vector.shape == (w_dim,) and found.range == (-2, 2)
+    assert found.origin == "x, orthogonal to a"
+    assert abs(found.vector @ plain.vector) < 1e-5
+    # It only loses: what is left points the same way.
+    assert found.vector @ direction.vector == pytest.approx(
+        np.sum(found.vector**2), rel=1e-4
+    )
+    some = Direction(RNG.standard_normal((n, w_dim)), layers=(1,))
+    twin = Direction(2 * some.vector, layers=(1,))
+    found = orthogonalize(direction, {"b": some, "a": plain, "twin": twin}, n)
+    assert found.vector.shape == (n, w_dim)
+    np.testing.assert_allclose(found.vector @ plain.vector, 0, atol=1e-5)
+    assert abs(found.vector[1] @ some.vector[1]) < 1e-5
+    assert abs(found.vector[2] @ some.vector[2]) > 1e-3
+    with pytest.raises(StylePrompterError, match="nothing but plain"):
+        orthogonalize(Direction(-3 * plain.vector), {"plain": plain}, n)
+
+
+def test_labels_from_a_csv(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    file = tmp_path / "labels.csv"
+    file.write_text(
+        "\ufefffile,smile,Male,hair,glasses\na.png,1,-1,red,Yes\n\nb.png, 0,1,,no\n"
+    )
+    paths, labels = read_csv(str(file))
+    assert paths == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert labels["smile"].tolist() == labels["glasses"].tolist() == [True, False]
+    assert labels["Male"].tolist() == [False, True]
+    assert labels["hair"].tolist() == ["red", ""] and labels["hair"].dtype.kind == "U"
+    assert len(read_csv(str(file), 1)[0]) == 1
+    for text, match in (
+        ("", "holds no labels"),
+        ("file\na.png\n", "holds no labels"),
+        ("file,smile\n", "holds no labels"),
+        ("file,smile\na.png,1,2\n", r"row of 'a\.png' has 3"),
+        ("file,smile\nc.png,1\n", r"c\.png"),
+        ('file,smile\na.png,"1\n', "cannot be read as CSV"),
+        ("file,smile\na.png,\udcff\n", "cannot be read as CSV"),
+    ):
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(StylePrompterError, match=match):
+            read_csv(str(file))
+    with pytest.raises(StylePrompterError, match="no file"):
+        read_csv(str(tmp_path / "gone.csv"))
+
+
+def test_names_of_layers():
+    assert _spans([7, 0, 1, 2]) == "0-2,7" and _spans([3]) == "3"
