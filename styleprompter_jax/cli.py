@@ -100,6 +100,7 @@ def _invert(parser):
         action="store_true",
         help="keep SMART's feature maps in the latents too, for `edit --latents`",
     )
+    _optimize(parser)
     _decoding(parser)
 
 
@@ -127,6 +128,25 @@ def _edit(parser):
         help="how far along (default: both ends of the direction's range, and 0)",
     )
     _layers(parser, "to change (default: the direction's)")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="go along all directions at once; smile:1 age:-0.5 gives them weights",
+    )
+    parser.add_argument(
+        "--animate",
+        choices=["gif", "mp4", "frames"],
+        help="in place of pictures, a sweep from the lowest to the highest strength "
+        "and back; or a folder of its frames",
+    )
+    parser.add_argument(
+        "--frames",
+        type=_frames,
+        default=24,
+        metavar="N",
+        help="pictures from one end of a sweep to the other (default: 24)",
+    )
+    _optimize(parser)
     _decoding(parser)
 
 
@@ -309,6 +329,16 @@ def _output(parser):
     )
 
 
+def _optimize(parser):
+    parser.add_argument(
+        "--optimize",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="fit the codes of each picture by N steps of gradient descent",
+    )
+
+
 def _decoding(parser):
     """What all commands take that turn pictures into pictures."""
     parser.add_argument(
@@ -350,6 +380,13 @@ def _positive(text):
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _frames(text):
+    value = int(text)
+    if not 2 <= value <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text} is not 2 to 10000")
     return value
 
 

@@ -6,13 +6,17 @@
 Axes: b batch, s side of an image, n codes.  Images are float32 (b, s, s, 3) in [-1, 1].
 """
 
+import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from styleprompter_jax.bundle import load_model, save_model
 from styleprompter_jax.editing.directions import Direction
@@ -22,6 +26,7 @@ from styleprompter_jax.models import style_prompter
 from styleprompter_jax.models.smart import Smart
 from styleprompter_jax.models.stylegan2 import NOISE_MODES, Generator
 from styleprompter_jax.models.swin import SwinEncoder
+from styleprompter_jax.training import losses
 
 
 def load(name_or_path: str | os.PathLike) -> "StylePrompter":
@@ -119,23 +124,15 @@ class StylePrompter:
         w_plus = self._check_codes(latents.w_plus)
         if not refine:
             return self.synthesize(w_plus, noise_mode=noise_mode, rng=rng)
-        self._require("smart")
-        if not latents.features:
-            raise StylePrompterError(
-                "The latents hold no feature maps for SMART to read: encode the image, "
-                "or leave SMART out (refine=False, --no-refine)."
-            )
-        try:
-            retrieval, feed_forward = (jnp.float32(b) for b in beta)
-        except (TypeError, ValueError) as error:
-            raise StylePrompterError(f"beta is two numbers, not {beta!r}.") from error
+        self._check_features(latents)
+        beta = self._check_beta(beta)
         rngs = _rngs(noise_mode, rng)
         return _decode(
             self._module,
             noise_mode,
             self._variables,
             Latents(w_plus, tuple(latents.features)),
-            (retrieval, feed_forward),
+            beta,
             rngs,
         )
 
@@ -145,6 +142,57 @@ class StylePrompter:
             self._require("smart")
         latents = self.encode(images)
         return self.decode(latents, **options), latents
+
+    def optimize(
+        self,
+        images,
+        latents: Latents,
+        steps: int,
+        *,
+        beta: tuple[float, float] = (1.0, 1.0),
+        refine: bool = True,
+        noise_mode: str = "const",
+        structure: float = 0.3,
+        learning_rate: float = 0.05,
+    ) -> Latents:
+        """Codes fitted to their images by a few steps of gradient descent (Adam).
+
+        The loss is the mean square of the difference, and structure times 1 - SSIM.
+        Each image's codes are fitted for themselves, whatever the batch, and nothing
+        is random.
+
+        Args:
+            images: (b, s, s, 3), s = image_size; what the codes shall show.
+            latents: where to start, from `encode`.
+            steps: how many.
+            beta, refine, noise_mode: as `decode` will be called; not "random".
+            structure: weight of 1 - SSIM over several scales; 0 leaves it out.
+            learning_rate: of the first step; it falls to zero along a cosine.
+
+        Returns:
+            Other codes, the same features.
+        """
+        images = self._check_images(images)
+        w_plus = self._check_codes(latents.w_plus)
+        if refine:
+            self._check_features(latents)
+        if noise_mode == "random":
+            raise StylePrompterError(
+                'Codes are not fitted to random noise: use noise_mode "const" or '
+                '"none".'
+            )
+        _rngs(noise_mode, None)
+        how = _Fit(self._module, refine, noise_mode, structure)
+        beta = self._check_beta(beta)
+        features = tuple(latents.features) if refine else ()
+        state = _ADAM.init(w_plus)
+        for k in range(steps):
+            rate = learning_rate * (1 + math.cos(math.pi * k / steps)) / 2
+            current = Latents(w_plus, features)
+            w_plus, state = _fit_step(
+                how, self._variables, current, state, images, beta, rate
+            )
+        return dataclasses.replace(latents, w_plus=w_plus)
 
     def mapping(
         self, z, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
@@ -207,6 +255,21 @@ class StylePrompter:
             )
         return jnp.asarray(images, jnp.float32)
 
+    def _check_features(self, latents):
+        self._require("smart")
+        if not latents.features:
+            raise StylePrompterError(
+                "The latents hold no feature maps for SMART to read: encode the image, "
+                "or leave SMART out (refine=False, --no-refine)."
+            )
+
+    def _check_beta(self, beta):
+        try:
+            retrieval, feed_forward = (jnp.float32(b) for b in beta)
+        except (TypeError, ValueError) as error:
+            raise StylePrompterError(f"beta is two numbers, not {beta!r}.") from error
+        return retrieval, feed_forward
+
     def _check_codes(self, w_plus):
         n, w_dim = self.config.generator.num_codes, self.config.generator.w_dim
         w_plus = jnp.asarray(w_plus, jnp.float32)
@@ -258,6 +321,42 @@ def _decode(module, noise_mode, variables, latents, beta, rngs):
         rngs=rngs,
         method="decode",
     )
+
+
+_ADAM = optax.scale_by_adam()
+
+
+class _Fit(NamedTuple):
+    """What `_fit_step` is compiled for."""
+
+    module: style_prompter.StylePrompter
+    refine: bool
+    noise_mode: str
+    structure: float
+
+
+@partial(jax.jit, static_argnums=0)
+def _fit_step(how, variables, latents, state, images, beta, rate):
+    def loss(w_plus):
+        outputs = how.module.apply(
+            variables,
+            w_plus,
+            latents.features,
+            beta=beta,
+            refine=how.refine,
+            noise_mode=how.noise_mode,
+            method="decode",
+        )
+        size = min(images.shape[1], outputs.shape[1])
+        pair = losses.pool_to(outputs, size), losses.pool_to(images, size)
+        total = losses.l2(*pair)
+        if how.structure:
+            total += how.structure * losses.structure(*pair)
+        # Summed over images: each one's codes are fitted for themselves.
+        return len(images) * total
+
+    updates, state = _ADAM.update(jax.grad(loss)(latents.w_plus), state)
+    return latents.w_plus - rate * updates, state
 
 
 @partial(jax.jit, static_argnums=0)

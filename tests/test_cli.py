@@ -1,5 +1,6 @@
 """The command line from end to end, on five pictures and a tiny model."""
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -153,6 +154,82 @@ def test_edit(tmp_path, capsys, tiny_folder, faces):
     assert "y/a.png_smile_+2.png" in files(tmp_path / "e")
     result = read_image(tmp_path / "e" / "x/a_smile_+0.png").astype(int)
     assert np.abs(result - read_image(tmp_path / "edits/x/a_smile_+0.png")).max() <= 1
+
+
+def test_edits_as_animations(tmp_path, capsys, tiny_folder, faces):
+    call = ("edit", "--model", tiny_folder, "--batch-size", 4, "--input", faces,
+            "--strength", -2, 2, "--frames", 6, "--animate")  # fmt: skip
+    one = ("--direction", "smile", "--output", tmp_path / "gif")
+    code, out, _ = run(capsys, *call, "gif", *one)
+    assert code == 0 and "5 animations of 5 pictures" in out
+    names = files(tmp_path / "gif")
+    assert "x/a_smile.gif" in names and len(names) == 6
+    with Image.open(tmp_path / "gif" / "x/a_smile.gif") as image:
+        assert (image.n_frames, image.size) == (10, (32, 32))  # there and back
+        assert image.info["loop"] == 0 and image.info["duration"] == 50
+    # Both at once, each by its weight, as frames.
+    two = ("--together", "--direction", "smile:0.5", "hat", "--output", tmp_path / "f")
+    assert run(capsys, *call, "frames", *two)[0] == 0
+    model = sp.load(tiny_folder)
+    latents = model.encode(sp.read_images([faces / "x/a.png"], 32))
+    smile, hat = model.directions["smile"], model.directions["hat"]
+    edited = latents.edit(smile, -1.0).edit(hat, -2.0)
+    sp.write_images(model.decode(edited), [tmp_path / "expected.png"])
+    result = read_image(tmp_path / "f" / "x/a_smile+hat" / "0000.png").astype(int)
+    assert np.abs(result - read_image(tmp_path / "expected.png")).max() <= 1
+    assert len(list((tmp_path / "f" / "x/a_smile+hat").iterdir())) == 6
+    assert "b_smile+hat" not in files(tmp_path / "f")
+    if importlib.util.find_spec("imageio_ffmpeg") is None:
+        code, _, err = run(capsys, *call, "mp4", *one[:3], tmp_path / "mp4")
+        assert code == 1 and "pip install imageio-ffmpeg" in err
+        assert not (tmp_path / "mp4").exists()
+
+
+def test_optimize(tmp_path, capsys, tiny_folder, faces):
+    call = ("invert", "--model", tiny_folder, "--input", faces / "b.png", "--no-refine",
+            "--output")  # fmt: skip
+    codes = []
+    for k, steps in enumerate((0, 5, 5)):
+        options = ("--optimize", steps) if steps else ()
+        assert run(capsys, *call, tmp_path / str(k), *options)[0] == 0
+        codes.append(sp.Latents.load(tmp_path / str(k) / "latents.npz").w_plus)
+    np.testing.assert_array_equal(codes[1], codes[2])
+    assert np.abs(codes[1] - codes[0]).max() > 0.01
+    call = ("edit", "--model", tiny_folder, "--direction", "hat", "--optimize", 1)
+    call += ("--latents", tmp_path / "1/latents.npz", "--output", tmp_path / "e")
+    code, _, err = run(capsys, *call)
+    assert code == 1 and "--input" in err and not (tmp_path / "e").exists()
+
+
+def test_directions_without_labels(tmp_path, capsys, tiny_folder):
+    call = ("directions", "--model", tiny_folder, "--count", 500, "--components", 2)
+    options = ("--method", "sefa", "--layers", "2-4", "--output", tmp_path / "copy")
+    code, out, _ = run(capsys, *call, *options)
+    assert code == 0 and "2 directions" in out and "sefa_2-4_0, sefa_2-4_1" in out
+    assert (tmp_path / "copy" / "directions.png").exists()
+    # Into that copy, away from what it has.
+    call = (*call[:2], tmp_path / "copy", *call[3:], "--method", "pca")
+    options = ("--orthogonal-to", "smile", "sefa_2-4_0", "--seed", 1)
+    assert run(capsys, *call, *options)[0] == 0
+    model = sp.load(tmp_path / "copy")
+    assert {"smile", "hat", "sefa_2-4_0", "pca_0", "pca_1"} <= model.directions.keys()
+    sefa, pca = model.directions["sefa_2-4_0"], model.directions["pca_0"]
+    assert sefa.layers == (2, 3, 4) and sefa.range == (-3, 3) and "SeFa" in sefa.origin
+    assert "seed 1" in pca.origin and "orthogonal to smile" in pca.origin
+    assert np.abs(pca.vector @ model.directions["smile"].vector).max() < 1e-4
+    assert (
+        np.abs(pca.vector[3] @ sefa.vector) < 1e-4 < np.abs(pca.vector[5] @ sefa.vector)
+    )
+    w = np.asarray(model.mapping(np.random.default_rng(2).standard_normal((4000, 16))))
+    unit = sefa.vector / np.linalg.norm(sefa.vector)
+    assert np.std(w @ unit) == pytest.approx(np.linalg.norm(sefa.vector), rel=0.15)
+    for wrong, match in (
+        (("--orthogonal-to", "hut"), "no direction 'hut'"),
+        (("--layers", "0-8"), "0 to 7"),
+        (("--components", 17), "17 directions"),
+    ):
+        code, _, err = run(capsys, *call, *wrong)
+        assert code == 1 and match in err
 
 
 @pytest.mark.slow

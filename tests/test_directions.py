@@ -5,7 +5,11 @@ import pytest
 
 from styleprompter_jax.convert.directions import find_direction, read_direction
 from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.editing.directions import Direction, directions_from_labels
+from styleprompter_jax.editing.directions import (
+    Direction,
+    combine,
+    directions_from_labels,
+)
 from styleprompter_jax.errors import StylePrompterError
 
 N, W_DIM = 4, 6
@@ -50,6 +54,19 @@ def test_names_of_the_model():
     assert find_direction("smile", {"smile": smile}, N, W_DIM) == ("smile", smile)
     with pytest.raises(StylePrompterError, match=r"no direction 'smil'.*knows smile"):
         find_direction("smil", {"smile": smile}, N, W_DIM)
+
+
+def test_several_at_once():
+    low = Direction(FLAT[:W_DIM], layers=(0, 1), range=(-1, 3))
+    each = Direction(FLAT.reshape(N, W_DIM), range=(-2, 2))
+    both = combine([(low, 2.0), (each, -0.5)], N)
+    assert both.range == (-1, 2)
+    np.testing.assert_allclose(both.vector[1], 2 * FLAT[:W_DIM] - each.vector[1] / 2)
+    np.testing.assert_allclose(both.vector[3], -each.vector[3] / 2)
+    # Layers of the edit take the place of the direction's own.
+    both = combine([(low, 1.0), (each, 1.0)], N, layers=[3])
+    assert not both.vector[:3].any()
+    np.testing.assert_allclose(both.vector[3], low.vector + each.vector[3])
 
 
 def test_confounded_attributes_are_told_apart():

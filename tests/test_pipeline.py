@@ -10,6 +10,7 @@ from conftest import TINY, random_variables
 
 import styleprompter_jax as sp
 from styleprompter_jax.evaluation.evaluate import evaluate
+from styleprompter_jax.training import losses
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -131,6 +132,26 @@ def test_edits(model, latents):
     ):
         with pytest.raises(sp.StylePrompterError):
             bad()
+
+
+def test_fitted_codes(model, images, latents):
+    def loss(latents, **options):
+        y = model.decode(latents, **options)
+        return float(losses.l2(y, images) + 0.3 * losses.structure(y, images))
+
+    fitted = [model.optimize(images, latents, 8) for _ in range(2)]
+    assert loss(fitted[0]) < 0.95 * loss(latents)
+    np.testing.assert_array_equal(*(f.w_plus for f in fitted))
+    assert fitted[0].features is latents.features
+    # Two images of a batch that are alike are fitted alike, whatever the others.
+    twice = images.copy()
+    twice[3] = twice[0]
+    some = model.optimize(twice, model.encode(twice), 2)
+    np.testing.assert_allclose(some.w_plus[0], some.w_plus[3], atol=1e-4)
+    with pytest.raises(sp.StylePrompterError, match="random noise"):
+        model.optimize(images, latents, 1, noise_mode="random")
+    with pytest.raises(sp.StylePrompterError, match="no feature maps"):
+        model.optimize(images, sp.Latents(latents.w_plus), 1)
 
 
 def test_latents_in_files(tmp_path, latents):

@@ -1,19 +1,26 @@
-"""`styleprompter edit`: images moved along directions, one picture a strength."""
+"""`styleprompter edit`: images moved along directions, as pictures or animations."""
 
+import contextlib
 from pathlib import Path
 
+import jax
+import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.editing.directions import Direction, combine
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import sheet, write_image, write_images
+from styleprompter_jax.images import animation
+from styleprompter_jax.images.files import sheet, to_uint8, write_image, write_images
 from styleprompter_jax.latents import load_named
 from styleprompter_jax.pipeline import load
 
 
 def run(args):
     folder = Path(args.output)
+    if args.animate == "mp4":
+        animation.check_mp4()
     if args.input:
         paths, results, skipped = pictures.find_pictures(
             args.input, folder, args.skip_bad
@@ -23,71 +30,155 @@ def run(args):
         stored, names = load_named(args.latents)
         results = [folder / f"{_checked(name, args.latents)}.png" for name in names]
         pictures.check_output(folder)
+        if args.optimize:
+            raise StylePrompterError(
+                "--optimize fits codes to pictures: give them as --input, or name it "
+                "to `invert`, whose latents are fitted then."
+            )
     model = load(args.model)
-    edits = _edits(args, model)
+    directions = _directions(args, model)
+    make = _animate if args.animate else _edit
     batch_size = min(args.batch_size, len(results))
-    rows, written = [], []
+    rows, written, titles = [], [], []
     with tqdm(total=len(results), unit="image", disable=None) as bar:
         for index, part in enumerate(pictures.batches(len(results), batch_size)):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
-            columns = []
+            columns = {}
             if paths:
                 images = pictures.read_padded(paths[part], model.image_size, batch_size)
-                latents = model.encode(images)
-                columns = [images]
+                latents = pictures.fit(args, model, images, model.encode(images))
+                columns["input"] = images
             else:
                 latents = pictures.pad(stored[part], batch_size)
             if len(rows) < pictures.SHOWN:
-                columns.append(model.decode(latents, **options))
-            # All edits before any is written: a bad shape leaves nothing behind.
-            edited = {
-                label: model.decode(
-                    latents.edit(direction, strength, args.layers), **options
-                )
-                for label, direction, strength in edits
-            }
-            columns = pictures.take([*columns, *edited.values()], count)
-            for (label, _, _), images in zip(
-                edits, columns[-len(edits) :], strict=True
-            ):
-                names = [
-                    path.with_name(f"{path.stem}_{label}.png") for path in results[part]
-                ]
-                write_images(images, names)
-                written += names
+                columns["inversion"] = model.decode(latents, **options)
+            columns = pictures.take(columns, count)
+            made, shown = make(args, model, directions, latents, results[part], options)
+            written += made
             if len(rows) < pictures.SHOWN:
-                rows += zip(*columns, strict=True)
+                columns |= shown
+                titles = [title.replace("_", " ") for title in columns]
+                rows += zip(*columns.values(), strict=True)
             bar.update(count)
-    titles = ["input", "inversion"] if paths else ["inversion"]
-    titles += [label.replace("_", " ") for label, _, _ in edits]
     table = sheet(rows[: pictures.SHOWN], titles)
     write_image(table, pictures.sheet_path(folder, written))
     left_out = f", {skipped} skipped" if skipped else ""
+    noun = "animation" if args.animate else "edit"
     print(
-        f"{pictures.plural(len(written), 'edit')} of "
+        f"{pictures.plural(len(written), noun)} of "
         f"{pictures.plural(len(results), 'picture')} in {folder}{left_out}."
     )
 
 
-def _edits(args, model) -> list:
-    """(label, direction, strength) for each picture to make of an image."""
-    codes = model.config.generator
-    edits, labels = [], set()
-    for name_or_path in args.direction:
-        name, direction = find_direction(
-            name_or_path, model.directions, codes.num_codes, codes.w_dim
+def _edit(args, model, directions, latents, results, options):
+    """A picture of each image in a batch for each direction and strength.
+
+    Returns:
+        What was written, and the pictures by their labels.
+    """
+    # All edits before any is written: a bad shape leaves nothing behind.
+    edited = {
+        f"{name}_{strength:+g}": model.decode(
+            latents.edit(direction, strength, args.layers), **options
         )
-        low, high = direction.range
-        strengths = args.strength or sorted({low, 0.0, high})
-        new = {f"{name}_{strength:+g}": strength for strength in strengths}
-        if labels & new.keys():
+        for name, direction in directions.items()
+        for strength in _strengths(args, direction)
+    }
+    edited = pictures.take(edited, len(results))
+    written = []
+    for label, images in edited.items():
+        names = [path.with_name(f"{path.stem}_{label}.png") for path in results]
+        write_images(images, names)
+        written += names
+    return written, edited
+
+
+def _animate(args, model, directions, latents, results, options):
+    """A sweep of each image in a batch for each direction; returns as `_edit` does."""
+    written, shown = [], {}
+    batch_size = min(args.batch_size, args.frames)
+    for name, direction in directions.items():
+        low, *_, high = _strengths(args, direction)
+        strengths = np.linspace(low, high, args.frames, dtype=np.float32)
+        for k, path in enumerate(results):
+            one = jax.tree.map(
+                lambda array, k=k: np.repeat(array[k : k + 1], batch_size, axis=0),
+                latents,
+            )
+            frames = []
+            for part in pictures.batches(args.frames, batch_size):
+                strength = pictures.pad(strengths[part], batch_size)
+                images = model.decode(
+                    one.edit(direction, strength, args.layers), **options
+                )
+                frames.append(to_uint8(pictures.take(images, part.stop - part.start)))
+            frames = np.concatenate(frames)
+            target = path.with_name(f"{path.stem}_{name}")
+            written.append(_write_frames(frames, target, args.animate))
+            for at in (0, args.frames // 2, args.frames - 1):
+                label = f"{name}_{strengths[at]:+.3g}"
+                shown.setdefault(label, []).append(frames[at])
+    return written, shown
+
+
+def _write_frames(frames, target: Path, kind: str) -> Path:
+    """An animation that goes there and back, or a folder of its frames."""
+    if kind == "frames":
+        write_images(frames, [target / f"{k:04d}.png" for k in range(len(frames))])
+        return target
+    there_and_back = np.concatenate([frames, frames[-2:0:-1]])
+    path = target.with_name(f"{target.name}.{kind}")
+    {"gif": animation.write_gif, "mp4": animation.write_mp4}[kind](there_and_back, path)
+    return path
+
+
+def _strengths(args, direction: Direction) -> list[float]:
+    """How far to go along a direction; for an animation, two or more."""
+    low, high = direction.range
+    if not args.strength:
+        return sorted({low, 0.0, high})
+    if args.animate:
+        # One strength alone is where a sweep from the image as it is goes to.
+        return sorted({*args.strength, *([] if len(args.strength) > 1 else [0.0])})
+    return args.strength
+
+
+def _directions(args, model) -> dict[str, Direction]:
+    """The directions to go along, by what they are called in results."""
+    codes = model.config.generator
+    shape = codes.num_codes, codes.w_dim
+    if args.together:
+        weighted = [_weighted(text, model, shape) for text in args.direction]
+        name = "+".join(name for name, _, _ in weighted)
+        parts = [(direction, weight) for _, direction, weight in weighted]
+        if args.layers and max(args.layers) >= codes.num_codes:
+            raise StylePrompterError(
+                f"layers {args.layers} are not all codes: those are 0 to "
+                f"{codes.num_codes - 1}."
+            )
+        return {name: combine(parts, codes.num_codes, args.layers)}
+    found = {}
+    for name_or_path in args.direction:
+        name, direction = find_direction(name_or_path, model.directions, *shape)
+        if name in found:
             raise StylePrompterError(
                 f"Two directions are called {name!r}: rename one of the files."
             )
-        labels |= new.keys()
-        edits += [(label, direction, strength) for label, strength in new.items()]
-    return edits
+        found[name] = direction
+    return found
+
+
+def _weighted(text: str, model, shape) -> tuple[str, Direction, float]:
+    """Name, direction and weight of "smile" or "smile:0.5"."""
+    head, _, tail = text.rpartition(":")
+    weight = 1.0
+    if head and text not in model.directions:
+        with contextlib.suppress(ValueError):  # else it is a path with a colon
+            text, weight = head, float(tail)
+    if not np.isfinite(weight):
+        raise StylePrompterError(f"{head} has the weight {tail}: give a number.")
+    return *find_direction(text, model.directions, *shape), weight
 
 
 def _checked(name: str, file: str) -> str:

@@ -23,7 +23,8 @@ def run(args):
             count = part.stop - part.start
             images = pictures.read_padded(paths[part], model.image_size, batch_size)
             options = pictures.decoding(args, index)
-            outputs, latents = model.invert(images, **options)
+            latents = pictures.fit(args, model, images, model.encode(images))
+            outputs = model.decode(latents, **options)
             columns = [images, outputs]
             if args.refine and len(rows) < pictures.SHOWN:
                 plain = model.decode(latents, **(options | {"refine": False}))

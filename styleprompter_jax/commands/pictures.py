@@ -128,6 +128,22 @@ def decoding(args, index: int) -> dict:
     )
 
 
+def fit(args, model, images, latents):
+    """Latents after --optimize steps towards their images, padded or not."""
+    if not args.optimize:
+        return latents
+    # Random noise is no target: the codes are fitted to the stored one.
+    noise_mode = "const" if args.noise_mode == "random" else args.noise_mode
+    return model.optimize(
+        images,
+        latents,
+        args.optimize,
+        beta=tuple(args.beta),
+        refine=args.refine,
+        noise_mode=noise_mode,
+    )
+
+
 def sheet_path(folder: str | os.PathLike, taken: Sequence[Path]) -> Path:
     """Where the sheet goes: sheet.png, unless a result has that name."""
     path = Path(folder) / "sheet.png"

@@ -5,7 +5,7 @@ design matrix.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +39,41 @@ class Direction:
         object.__setattr__(self, "range", (low, high))
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(map(int, self.layers)))
+
+    def per_code(self, num_codes: int, layers: Sequence[int] | None = None):
+        """float32 (n, w_dim), what an edit of strength 1 adds to each of n codes.
+
+        Args:
+            num_codes: n.
+            layers: the codes to change, in place of the direction's own.
+        """
+        layers = self.layers if layers is None else layers
+        vector = np.broadcast_to(self.vector, (num_codes, self.vector.shape[-1]))
+        if layers is None:
+            return vector
+        return vector * np.isin(np.arange(num_codes), layers)[:, None]
+
+
+def combine(
+    weighted: Sequence[tuple[Direction, float]],
+    num_codes: int,
+    layers: Sequence[int] | None = None,
+) -> Direction:
+    """One direction that goes along several at once.
+
+    Args:
+        weighted: directions, and how far each is gone at strength 1.
+        num_codes: n.
+        layers: the codes to change, in place of each direction's own.
+
+    Returns:
+        A direction of (n, w_dim), in the range that all of them allow.
+    """
+    ranges = np.array([direction.range for direction, _ in weighted])
+    return Direction(
+        sum(weight * d.per_code(num_codes, layers) for d, weight in weighted),
+        range=(ranges[:, 0].max(), ranges[:, 1].min()),
+    )
 
 
 def directions_from_labels(

@@ -75,8 +75,9 @@ def orthogonalize(
     Raises:
         StylePrompterError: if the others leave nothing of it.
     """
-    vectors = _per_code(direction, num_codes)
-    span = np.stack([_per_code(other, num_codes) for other in others.values()], 2)
+    vectors = direction.per_code(num_codes).astype(np.float64)
+    span = [other.per_code(num_codes) for other in others.values()]
+    span = np.stack(span, 2).astype(np.float64)
     # A basis of the span at each code, without what is no more than rounding.
     u, values, _ = np.linalg.svd(span, full_matrices=False)
     u = u * (values > 1e-6 * values.max(-1, keepdims=True))[:, None]
@@ -96,13 +97,6 @@ def orthogonalize(
         range=direction.range,
         origin=origin.removeprefix(", "),
     )
-
-
-def _per_code(direction: Direction, num_codes: int) -> np.ndarray:
-    """What an edit of strength 1 adds: (n, w_dim), 0 in codes that it leaves alone."""
-    vector = np.broadcast_to(direction.vector, (num_codes, direction.vector.shape[-1]))
-    layers = range(num_codes) if direction.layers is None else direction.layers
-    return vector * np.isin(np.arange(num_codes), layers)[:, None].astype(np.float64)
 
 
 def _leading(matrix: np.ndarray, count: int) -> np.ndarray:

@@ -8,12 +8,11 @@ blaming the encoder.
 
 import argparse
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.latents import Latents
 from styleprompter_jax.ops import metrics
 
 
@@ -29,35 +28,15 @@ def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0
     Returns:
       w_plus (b, n, w_dim) and the images (b, s, s, 3) that it renders.
     """
-    cfg = model.config.generator
     if model.config.encoder is None:
-        shape = (len(images), cfg.num_codes, cfg.w_dim)
-        start = jnp.broadcast_to(model.const["latent_avg"], shape)
+        start = jnp.repeat(model.const["latent_avg"][None], len(images), 0)
+        start = Latents(jnp.repeat(start[:, None], model.config.generator.num_codes, 1))
     else:
-        start = model.encode(images).w_plus
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    generator = model.generator
-    variables = {
-        "params": model.params["generator"],
-        "const": model.const["generator"],
-    }
-
-    def render(variables, w_plus):
-        return generator.apply(variables, w_plus, method=lambda g, w: g.synthesis(w))
-
-    @jax.jit
-    def step(w_plus, state, variables, images):
-        def loss(w_plus):
-            # Summed over images: each one's codes are optimised for themselves.
-            return jnp.sum(metrics.mse(render(variables, w_plus), images))
-
-        updates, state = optimizer.update(jax.grad(loss)(w_plus), state)
-        return optax.apply_updates(w_plus, updates), state
-
-    w_plus, state = start, optimizer.init(start)
-    for _ in range(steps):
-        w_plus, state = step(w_plus, state, variables, images)
-    return w_plus, jax.jit(render)(variables, w_plus)
+        start = model.encode(images)
+    fitted = model.optimize(
+        images, start, steps, refine=False, structure=0.0, learning_rate=learning_rate
+    )
+    return fitted.w_plus, model.synthesize(fitted.w_plus)
 
 
 def main():

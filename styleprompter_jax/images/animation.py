@@ -1,0 +1,84 @@
+"""Images in a row, as a file that plays: GIF, or MP4 where imageio-ffmpeg is there."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import to_uint8
+
+
+def check_mp4() -> None:
+    """Raises a StylePrompterError where MP4 cannot be written."""
+    if importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise StylePrompterError(
+            "MP4 needs the package imageio-ffmpeg: `pip install imageio-ffmpeg`, or "
+            "write a GIF."
+        )
+
+
+def write_gif(images, path: str | os.PathLike, frames_per_second: float = 20) -> None:
+    """Writes (t, h, w, 3), in [-1, 1] or uint8, as a GIF that repeats for ever.
+
+    The file appears under its name when it is whole.
+
+    Raises:
+        StylePrompterError: if it cannot be written.
+    """
+    first, *others = map(Image.fromarray, to_uint8(images))
+    _write(
+        path,
+        lambda partial: first.save(
+            partial,
+            "GIF",
+            save_all=True,
+            append_images=others,
+            # GIF counts in hundredths of a second.
+            duration=max(2, round(100 / frames_per_second)) * 10,
+            loop=0,
+        ),
+    )
+
+
+def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) -> None:
+    """Writes (t, h, w, 3), in [-1, 1] or uint8, as H.264; h and w must be even.
+
+    The file appears under its name when it is whole.
+
+    Raises:
+        StylePrompterError: if imageio-ffmpeg is missing, or it cannot be written.
+    """
+    check_mp4()
+    import imageio_ffmpeg
+
+    frames = np.ascontiguousarray(to_uint8(images))
+    _, height, width, _ = frames.shape
+
+    def write(partial):
+        writer = imageio_ffmpeg.write_frames(
+            str(partial), (width, height), fps=frames_per_second, macro_block_size=2
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(frame)
+        writer.close()
+
+    _write(path, write)
+
+
+def _write(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
+    path = Path(path)
+    # ffmpeg goes by the ending.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
