@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 
@@ -103,16 +104,8 @@ class Latents:
                 arrays[f"features_{k}"] = np.asarray(array)
         if names is not None:
             arrays["names"] = np.asarray(list(names), str)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)
-            partial.replace(path)
-        except OSError as error:
-            raise StylePrompterError(f"{path} cannot be written: {error}.") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_path(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Latents":

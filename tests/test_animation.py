@@ -25,6 +25,8 @@ def test_gif(tmp_path):
         animation.write_gif(FRAMES, tmp_path / "file" / "a.gif")
 
 
+# The library leaves its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_mp4(tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="an extra")
     animation.write_mp4(FRAMES, tmp_path / "a.mp4")

@@ -133,6 +133,9 @@ def test_pixels_are_rounded_and_files_appear_whole(tmp_path):
     files.write_images(images, paths)
     np.testing.assert_array_equal(files.read_image(paths[1]), 255 - PICTURE)
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", *paths]
+    # A folder whose name a file has, which is one message too.
+    with pytest.raises(StylePrompterError, match="cannot be written"):
+        files.write_image(images[0], paths[0] / "c.png")
     for bad in ([paths[0]] * 2, paths[:1], [paths[0], tmp_path / "c.jpg"]):
         with pytest.raises(StylePrompterError):
             files.write_images(images, bad)

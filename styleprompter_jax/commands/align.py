@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.align import align, check_quad, crop_quad
@@ -101,11 +102,5 @@ def _write_record(crop: Path, path: Path, photo: np.ndarray, quad: np.ndarray) -
             "quad": quad.tolist(),
         }
     )
-    partial = record.with_name(f".{record.name}.{os.getpid()}.partial")
-    try:
+    with atomic_path(record) as partial:
         partial.write_text(text + "\n")
-        partial.replace(record)
-    except OSError as error:
-        raise StylePrompterError(f"{record} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

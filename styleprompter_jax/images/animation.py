@@ -2,12 +2,11 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import to_uint8
 
@@ -30,9 +29,8 @@ def write_gif(images, path: str | os.PathLike, frames_per_second: float = 20) ->
         StylePrompterError: if it cannot be written.
     """
     first, *others = map(Image.fromarray, to_uint8(images))
-    _write(
-        path,
-        lambda partial: first.save(
+    with atomic_path(path) as partial:
+        first.save(
             partial,
             "GIF",
             save_all=True,
@@ -40,8 +38,7 @@ def write_gif(images, path: str | os.PathLike, frames_per_second: float = 20) ->
             # GIF counts in hundredths of a second.
             duration=max(2, round(100 / frames_per_second)) * 10,
             loop=0,
-        ),
-    )
+        )
 
 
 def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) -> None:
@@ -58,7 +55,7 @@ def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) ->
     frames = np.ascontiguousarray(to_uint8(images))
     _, height, width, _ = frames.shape
 
-    def write(partial):
+    with atomic_path(path) as partial:
         writer = imageio_ffmpeg.write_frames(
             str(partial), (width, height), fps=frames_per_second, macro_block_size=2
         )
@@ -66,19 +63,3 @@ def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) ->
         for frame in frames:
             writer.send(frame)
         writer.close()
-
-    _write(path, write)
-
-
-def _write(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    path = Path(path)
-    # ffmpeg goes by the ending.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)

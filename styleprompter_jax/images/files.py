@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -174,16 +175,9 @@ def write_image(image, path: str | os.PathLike) -> None:
         raise StylePrompterError(
             f"{path} must end in .png: pictures are written as PNG."
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     picture = Image.fromarray(to_uint8(image))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
         picture.save(partial, "PNG")
-        partial.replace(path)
-    except OSError as error:
-        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_images(images, paths: Sequence[str | os.PathLike]) -> None:
