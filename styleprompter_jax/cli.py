@@ -9,6 +9,7 @@ import importlib
 import sys
 import traceback
 
+from styleprompter_jax.arguments import Spans, frames, number, positive, span
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.version import __version__
@@ -123,7 +124,7 @@ def _edit(parser):
     parser.add_argument(
         "--strength",
         nargs="+",
-        type=_number,
+        type=number,
         metavar="S",
         help="how far along (default: both ends of the direction's range, and 0)",
     )
@@ -141,7 +142,7 @@ def _edit(parser):
     )
     parser.add_argument(
         "--frames",
-        type=_frames,
+        type=frames,
         default=24,
         metavar="N",
         help="pictures from one end of a sweep to the other (default: 24)",
@@ -177,7 +178,7 @@ def _mix(parser):
     parser.add_argument(
         "--alpha",
         nargs="+",
-        type=_number,
+        type=number,
         metavar="A",
         help="shares of the reference, to interpolate (default: 0 0.1 ... 1)",
     )
@@ -196,7 +197,7 @@ def _directions(parser):
     )
     parser.add_argument(
         "--components",
-        type=_positive,
+        type=positive,
         default=5,
         metavar="K",
         help="sefa and pca: how many directions (default: 5)",
@@ -220,7 +221,7 @@ def _directions(parser):
     )
     parser.add_argument(
         "--count",
-        type=_positive,
+        type=positive,
         help="images to use (default: 2000 avatars, all of a .csv), or codes to sample "
         "(default: 20000)",
     )
@@ -230,14 +231,14 @@ def _directions(parser):
         metavar="DIR",
         help="a copy of the model to keep them with (default: the model itself)",
     )
-    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N")
+    parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
 
 
 def _pack(parser):
     parser.add_argument("folder", help="pictures, searched recursively")
     parser.add_argument("dest", help="the file to write: NAME.array_record")
     parser.add_argument(
-        "--size", type=_positive, required=True, help="pixels of the shorter side"
+        "--size", type=positive, required=True, help="pixels of the shorter side"
     )
     parser.add_argument(
         "--crop",
@@ -261,7 +262,7 @@ def _align(parser):
     _output(parser)
     parser.add_argument(
         "--size",
-        type=_positive,
+        type=positive,
         default=1024,
         metavar="S",
         help="side of the crops (default: 1024)",
@@ -289,19 +290,11 @@ def _layers(parser, text):
     parser.add_argument(
         "--layers",
         nargs="+",
-        type=_span,
-        action=_Spans,
+        type=span,
+        action=Spans,
         metavar="K",
         help=f"indices of the W+ codes {text}; 0-3 7 is 0 1 2 3 7",
     )
-
-
-class _Spans(argparse.Action):
-    """Several `_span`, as one list without repetitions."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        layers = dict.fromkeys(layer for span in values for layer in span)
-        setattr(namespace, self.dest, list(layers))
 
 
 def _model(parser):
@@ -332,7 +325,7 @@ def _output(parser):
 def _optimize(parser):
     parser.add_argument(
         "--optimize",
-        type=_positive,
+        type=positive,
         default=0,
         metavar="N",
         help="fit the codes of each picture by N steps of gradient descent",
@@ -344,7 +337,7 @@ def _decoding(parser):
     parser.add_argument(
         "--beta",
         nargs=2,
-        type=_number,
+        type=number,
         default=(1.0, 1.0),
         metavar=("B1", "B2"),
         help="weights of SMART's retrieval and feed-forward part (default: 1 1)",
@@ -363,7 +356,7 @@ def _decoding(parser):
     )
     parser.add_argument("--seed", type=int, default=0, help="for --noise-mode random")
     parser.add_argument(
-        "--batch-size", type=_positive, default=16, metavar="N", help="(default: 16)"
+        "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
     )
     _skip_bad(parser)
 
@@ -374,34 +367,3 @@ def _skip_bad(parser):
         action="store_true",
         help="leave out pictures that cannot be read, instead of stopping",
     )
-
-
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def _frames(text):
-    value = int(text)
-    if not 2 <= value <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is not 2 to 10000")
-    return value
-
-
-def _span(text):
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text} is no index, and no range like 0-3")
-    first, last = int(first), int(last or first)
-    if not first <= last < 1000:
-        raise argparse.ArgumentTypeError(f"{text} is no range of codes")
-    return range(first, last + 1)
-
-
-def _number(text):
-    value = float(text)
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
