@@ -13,7 +13,7 @@ def get_config():
     config.stage = "encoder"
     config.seed = 0
     config.batch_size = 16
-    config.total_steps = 600
+    config.total_steps = 4_000
     config.learning_rate = 1e-3
     config.log_every = 20
     config.eval_every = 500

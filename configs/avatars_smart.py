@@ -12,7 +12,7 @@ from configs import avatars_encoder
 def get_config():
     config = avatars_encoder.get_config()
     config.stage = "smart"
-    config.total_steps = 400
+    config.total_steps = 1_200
     config.learning_rate = 1e-3
     config.init_from = "runs/encoder/model"
     # Layers 4 and 6 are the maps at 16 and 32 px.
