@@ -219,8 +219,10 @@ def test_losses_that_are_not_finite(finished, tmp_path):
     with pytest.raises(StylePrompterError, match=r"by step 2: .*Step 1 is saved"):
         train("encoder", tmp_path / "stop", start, **changes)
     assert newest_step(tmp_path / "stop") == 1
-    # The same run may go on in the other way.
-    train("encoder", tmp_path / "stop", start, on_nan="skip", total_steps=4, **changes)
+    # The same run may go on in the other way, until somebody looks at the pictures.
+    changes |= dict(on_nan="skip", total_steps=4)
+    with pytest.raises(StylePrompterError, match="has diverged"):
+        train("encoder", tmp_path / "stop", start, **changes)
     skipped = [row.get("skipped_steps") for row in lines(tmp_path / "stop")]
     assert skipped == [None, 1, 1, 1]
     state = final_state(tmp_path / "stop")
