@@ -83,8 +83,8 @@ class Estimate:
             f"memory a chip: {self.memory / 1e9:.3g} GB of {self.chip.memory / 1e9:.0f}"
             f" GB: it {'fits' if self.fits else 'does not fit'}\n"
             f"an image: {self.flops / 1e9:.3g} GFLOP, {self.bytes / 1e9:.3g} GB moved\n"
-            f"roofline, an image and chip: {compute * 1e3:.2f} ms of arithmetic, "
-            f"{traffic * 1e3:.2f} ms of memory traffic\n"
+            f"roofline, an image and chip: {compute * 1e3:.3g} ms of arithmetic, "
+            f"{traffic * 1e3:.3g} ms of memory traffic\n"
             f"so at most {rate * self.chips:.0f} images a second, bound by {bound}"
         )
 

@@ -70,7 +70,7 @@ class Inversion:
             "const": start["const"],
             "opt": self.optimizer.init(trained),
         }
-        # Without networks no such item, so that older checkpoints fit.
+        # Parameters of networks are arguments of the step too, not constants in it.
         networks = self._start.network_variables
         return state | {"networks": networks} if networks else state
 

@@ -1,0 +1,43 @@
+"""Whether a run fits a TPU slice: what needs no TPU compiler, and what does."""
+
+import jax
+import pytest
+
+from configs import ffhq_smart, tiny
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.training.compile_only import Estimate, compile_only
+from styleprompter_jax.training.start import describe_start
+
+
+def test_estimate():
+    # Two v5e seconds of arithmetic, one of memory traffic, an image.
+    estimate = Estimate("v5e:2x4", 8, 4, 15e9, 2 * 197e12, 819e9)
+    assert estimate.fits
+    assert estimate.seconds == (2.0, 1.0)
+    assert "at most 4 images a second, bound by arithmetic" in str(estimate)
+    assert not Estimate("v5e:2x4", 8, 4, 17e9, 1.0, 1.0).fits
+
+
+def test_a_start_of_shape_only():
+    start = describe_start(ffhq_smart.get_config())
+    assert start.config.generator.image_size == 1024
+    assert start.config.encoder.num_tokens == 18
+    assert set(start.networks) == {"lpips", "id"}
+    assert start.networks["id"].multi_level
+    leaves = jax.tree.leaves((start.variables, start.network_variables))
+    assert sum(leaf.base.nbytes for leaf in leaves if leaf.size > 1) < 1e5
+
+
+def test_an_unknown_slice():
+    config = tiny.get_config("generator")
+    with pytest.raises(StylePrompterError, match=r"no TPU slice: .*v5e:2x4"):
+        compile_only(config, "v9:2x4")
+
+
+@pytest.mark.slow
+def test_compiled_for_a_slice():
+    pytest.importorskip("libtpu")
+    config = tiny.get_config("generator")
+    estimate = compile_only(config, "v5e:2x4")
+    assert (estimate.chips, estimate.images, estimate.fits) == (8, 1, True)
+    assert estimate.flops > 1e6
