@@ -9,6 +9,7 @@ Parameters and constants ("params" and "const" of the module) share one namespac
 disk. A folder appears under its name when it is whole.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -135,8 +136,12 @@ def save_directions(
 ) -> None:
     """Writes the named directions of a model folder, in place of those it had."""
     metadata = {
-        name: {"range": d.range, "layers": d.layers, "origin": d.origin}
-        for name, d in directions.items()
+        name: {
+            field.name: getattr(direction, field.name)
+            for field in dataclasses.fields(direction)
+            if field.name != "vector"
+        }
+        for name, direction in directions.items()
     }
     save_arrays(
         Path(folder) / DIRECTIONS,

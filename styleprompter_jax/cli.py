@@ -126,7 +126,8 @@ def _edit(parser):
         nargs="+",
         type=number,
         metavar="S",
-        help="how far along (default: both ends of the direction's range, and 0)",
+        help="how far along (default: the direction's own, there and back; for a "
+        "sweep, its range)",
     )
     _layers(parser, "to change (default: the direction's)")
     parser.add_argument(
@@ -148,7 +149,7 @@ def _edit(parser):
         help="pictures from one end of a sweep to the other (default: 24)",
     )
     _optimize(parser)
-    _decoding(parser)
+    _decoding(parser, beta="each direction's own")
 
 
 def _mix(parser):
@@ -332,15 +333,14 @@ def _optimize(parser):
     )
 
 
-def _decoding(parser):
+def _decoding(parser, beta="1 1"):
     """What all commands take that turn pictures into pictures."""
     parser.add_argument(
         "--beta",
         nargs=2,
         type=number,
-        default=(1.0, 1.0),
         metavar=("B1", "B2"),
-        help="weights of SMART's retrieval and feed-forward part (default: 1 1)",
+        help=f"weights of SMART's retrieval and feed-forward part (default: {beta})",
     )
     parser.add_argument(
         "--no-refine",

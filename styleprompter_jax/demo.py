@@ -140,10 +140,11 @@ def make_sheet(models, directions, batch, chosen) -> np.ndarray:
     for name, model in models.items():
         latents = model.encode(batch["image"])
         made = [model.decode(latents, refine=False), model.decode(latents)]
-        for _, direction, label in edits:
-            strength = 1.0 if label is None else np.where(batch[label], -1.0, 1.0)
-            edited = latents.edit(directions[direction], strength)
-            made.append(model.decode(edited))
+        for _, name_of_direction, label in edits:
+            direction = directions[name_of_direction]
+            sign = 1 if label is None else np.where(batch[label], -1, 1)
+            edited = latents.edit(direction, sign * direction.strength)
+            made.append(model.decode(edited, beta=direction.beta))
         columns[name] = [batch["image"], *map(np.asarray, made)]
     titles = [f"± {title}" if label else title for title, _, label in edits]
     rows = [

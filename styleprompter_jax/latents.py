@@ -40,7 +40,7 @@ class Latents:
     def edit(
         self,
         direction: Direction | np.ndarray,
-        strength: float | np.ndarray,
+        strength: float | np.ndarray | None = None,
         layers: Sequence[int] | None = None,
     ) -> "Latents":
         """Codes moved by ``strength * direction``, with the same features.
@@ -48,7 +48,7 @@ class Latents:
         Args:
             direction: one of a model's `directions`, or an array (w_dim,) or
                 (n, w_dim).
-            strength: one number, or (b,).
+            strength: one number, or (b,); by default the direction's.
             layers: indices of the codes to change; by default those of the direction,
                 which are all for an array.
 
@@ -66,6 +66,7 @@ class Latents:
                 f"The direction is {list(direction.vector.shape)}, but the codes are "
                 f"[{n}, {w_dim}]: it belongs to another model."
             )
+        strength = direction.strength if strength is None else strength
         strength = jnp.asarray(strength, jnp.float32)
         if strength.shape not in ((), (batch,)):
             raise StylePrompterError(

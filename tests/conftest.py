@@ -95,8 +95,10 @@ def random_directions(seed=0):
     """Two directions of the tiny model, one for each shape."""
     rng = np.random.default_rng(seed)
     return {
-        "smile": Direction(rng.standard_normal(16), range=(-2, 2), origin="a test"),
-        "hat": Direction(rng.standard_normal((8, 16)), layers=(2, 3)),
+        "smile": Direction(
+            rng.standard_normal(16), range=(-4, 2), strength=3, origin="a test"
+        ),
+        "hat": Direction(rng.standard_normal((8, 16)), layers=(2, 3), beta=(0.5, 2)),
     }
 
 

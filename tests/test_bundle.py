@@ -173,6 +173,16 @@ def test_damaged_directions(folder):
         bundle.load_model(folder)
 
 
+def test_directions_of_before_they_had_a_strength(tmp_path):
+    fields = {"range": [-1.5, 1.5], "layers": None, "origin": "a test"}
+    metadata = {"directions": json.dumps({"smile": fields})}
+    arrays = {"smile": np.ones(16)}
+    bundle.save_arrays(tmp_path / bundle.DIRECTIONS, arrays, metadata)
+    smile = bundle.load_directions(tmp_path)["smile"]
+    assert smile.range == (-1.5, 1.5) and smile.origin == "a test"
+    assert smile.strength == 1 and smile.beta == (1, 1)
+
+
 def test_arrays_are_nested_by_their_keys(tmp_path):
     tree = {"a": {"b": np.arange(3.0), "c": np.float32(1)}, "d": np.ones((2, 1))}
     bundle.save_arrays(tmp_path / "x.safetensors", tree)

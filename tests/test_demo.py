@@ -56,7 +56,7 @@ def test_an_edit_gives_what_a_face_lacks_and_takes_what_it_has(tiny_folder):
     found = demo.make_sheet(models, model.directions, batch, [1, 0])
 
     latents = model.encode(images)
-    edited = latents.edit(model.directions["smile"], np.array([-1.0, 1.0]))
+    edited = latents.edit(model.directions["smile"], np.array([-3.0, 3.0]))
     decoded = (
         model.decode(latents, refine=False),
         model.decode(latents),

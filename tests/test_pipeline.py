@@ -115,7 +115,9 @@ def test_edits(model, latents):
     moved = edited.w_plus - latents.w_plus
     np.testing.assert_allclose(moved[1, 4], 2 * smile.vector, atol=1e-5)
     assert edited.features is latents.features
-    # Its own layers, then others; one strength an image.
+    # Its own strength; its own layers, then others; one strength an image.
+    moved = latents.edit(smile).w_plus - latents.w_plus
+    np.testing.assert_allclose(moved[1, 4], 3 * smile.vector, atol=1e-5)
     moved = latents.edit(hat, 1.0).w_plus - latents.w_plus
     np.testing.assert_allclose(moved[0, 2:4], hat.vector[2:4], atol=1e-5)
     assert not np.delete(moved, [2, 3], 1).any()

@@ -1,5 +1,6 @@
 """`styleprompter directions`: finds directions, and keeps them with a model."""
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
@@ -85,8 +86,8 @@ def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
     found = directions_from_labels(codes, attributes, origin)
     if args.layers:
         found = {
-            name: Direction(d.vector, args.layers, d.range, d.origin)
-            for name, d in found.items()
+            name: dataclasses.replace(direction, layers=args.layers)
+            for name, direction in found.items()
         }
     return found, example
 
@@ -106,7 +107,9 @@ def _from_generator(model, args) -> tuple[dict[str, Direction], Latents]:
     # The codes are part of the name: the same method finds others for other codes.
     name = f"{args.method}_{_spans(layers)}" if args.layers else args.method
     found = {
-        f"{name}_{k}": Direction(vector, args.layers, (-3, 3), f"{origin}, number {k}")
+        f"{name}_{k}": Direction(
+            vector, args.layers, strength=2.0, origin=f"{origin}, number {k}"
+        )
         for k, vector in enumerate(unsupervised.in_deviations(w, vectors))
     }
     mean = np.asarray(model.const["latent_avg"])

@@ -80,7 +80,8 @@ def _edit(args, model, directions, latents, results, options):
     # All edits before any is written: a bad shape leaves nothing behind.
     edited = {
         f"{name}_{strength:+g}": model.decode(
-            latents.edit(direction, strength, args.layers), **options
+            latents.edit(direction, strength, args.layers),
+            **options | {"beta": args.beta or direction.beta},
         )
         for name, direction in directions.items()
         for strength in _strengths(args, direction)
@@ -99,6 +100,7 @@ def _animate(args, model, directions, latents, results, options):
     written, shown = [], {}
     batch_size = min(args.batch_size, args.frames)
     for name, direction in directions.items():
+        options = options | {"beta": args.beta or direction.beta}
         low, *_, high = _strengths(args, direction)
         strengths = np.linspace(low, high, args.frames, dtype=np.float32)
         for k, path in enumerate(results):
@@ -136,12 +138,15 @@ def _write_frames(frames, target: Path, kind: str) -> Path:
 def _strengths(args, direction: Direction) -> list[float]:
     """How far to go along a direction; for an animation, two or more."""
     low, high = direction.range
-    if not args.strength:
-        return sorted({low, 0.0, high})
-    if args.animate:
+    if args.strength and args.animate:
         # One strength alone is where a sweep from the image as it is goes to.
         return sorted({*args.strength, *([] if len(args.strength) > 1 else [0.0])})
-    return args.strength
+    if args.strength:
+        return args.strength
+    if args.animate:
+        return [low, high]
+    there = direction.strength
+    return sorted({max(low, -there), 0.0, min(high, there)})
 
 
 def _directions(args, model) -> dict[str, Direction]:

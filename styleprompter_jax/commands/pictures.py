@@ -14,6 +14,7 @@ from styleprompter_jax.images.files import list_images, output_paths, read_image
 from styleprompter_jax.images.files import read_images as read_batch
 
 SHOWN = 8  # pictures on a sheet
+BETA = 1.0, 1.0  # without --beta
 
 
 def find_pictures(
@@ -124,7 +125,10 @@ def decoding(args, index: int) -> dict:
     if args.noise_mode == "random":
         rng = jax.random.fold_in(jax.random.key(args.seed), index)
     return dict(
-        beta=tuple(args.beta), refine=args.refine, noise_mode=args.noise_mode, rng=rng
+        beta=args.beta or BETA,
+        refine=args.refine,
+        noise_mode=args.noise_mode,
+        rng=rng,
     )
 
 
@@ -138,7 +142,7 @@ def fit(args, model, images, latents):
         images,
         latents,
         args.optimize,
-        beta=tuple(args.beta),
+        beta=args.beta or BETA,
         refine=args.refine,
         noise_mode=noise_mode,
     )

@@ -97,4 +97,5 @@ def make_direction(
         raise StylePrompterError(f"{name} holds {array.dtype}, which is no direction.")
     if not np.isfinite(array).all():
         raise StylePrompterError(f"{name} holds NaN or infinity.")
-    return Direction(array, origin=name)
+    # Published directions have length 1, or nearly so: one step would hardly show.
+    return Direction(array, strength=3.0, origin=name)

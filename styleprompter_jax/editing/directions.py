@@ -20,12 +20,16 @@ class Direction:
         vector: float32 (w_dim,), the same for every code, or (n, w_dim).
         layers: indices of the codes that it changes; None means all.
         range: strengths between which it was found to work.
+        strength: how far an edit goes where nothing else is said; there and back.
+        beta: SMART's weights for such edits, as `StylePrompter.decode` takes them.
         origin: how it was found, for people.
     """
 
     vector: np.ndarray
     layers: tuple[int, ...] | None = None
     range: tuple[float, float] = (-3.0, 3.0)
+    strength: float = 1.0
+    beta: tuple[float, float] = (1.0, 1.0)
     origin: str = ""
 
     def __post_init__(self):
@@ -35,8 +39,13 @@ class Direction:
                 f"a direction is a finite [w_dim] or [n, w_dim], not {vector.shape}"
             )
         low, high = map(float, self.range)
+        retrieval, feed_forward = map(float, self.beta)
+        if not np.isfinite([low, high, self.strength, retrieval, feed_forward]).all():
+            raise ValueError("a direction's range, strength and beta are finite")
         object.__setattr__(self, "vector", vector)
         object.__setattr__(self, "range", (low, high))
+        object.__setattr__(self, "strength", float(self.strength))
+        object.__setattr__(self, "beta", (retrieval, feed_forward))
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(map(int, self.layers)))
 
@@ -67,12 +76,16 @@ def combine(
         layers: the codes to change, in place of each direction's own.
 
     Returns:
-        A direction of (n, w_dim), in the range that all of them allow.
+        A direction of (n, w_dim), with the range and strength that all of them allow,
+        and the least that any of them asks of SMART.
     """
-    ranges = np.array([direction.range for direction, _ in weighted])
+    directions = [direction for direction, _ in weighted]
+    lows, highs = zip(*(direction.range for direction in directions), strict=True)
     return Direction(
         sum(weight * d.per_code(num_codes, layers) for d, weight in weighted),
-        range=(ranges[:, 0].max(), ranges[:, 1].min()),
+        range=(max(lows), min(highs)),
+        strength=min(direction.strength for direction in directions),
+        beta=np.min([direction.beta for direction in directions], axis=0),
     )
 
 

@@ -4,6 +4,7 @@ Axes: ``n`` codes, ``w_dim`` channels of a code, ``m`` samples, ``k`` directions
 ``c`` styles of a layer.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -91,10 +92,9 @@ def orthogonalize(
         d.vector.ndim == 1 and d.layers is None for d in (direction, *others.values())
     )
     origin = f"{direction.origin}, orthogonal to {', '.join(others)}"
-    return Direction(
-        left[0] if everywhere else left,
-        layers=direction.layers,
-        range=direction.range,
+    return dataclasses.replace(
+        direction,
+        vector=left[0] if everywhere else left,
         origin=origin.removeprefix(", "),
     )
 
