@@ -8,6 +8,7 @@ import argparse
 import importlib
 import sys
 import traceback
+import warnings
 
 from styleprompter_jax.arguments import Spans, frames, number, positive, span
 from styleprompter_jax.compilation_cache import use_compilation_cache
@@ -26,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command == "convert" and (wrong := _wrong_convert(args)):
         parser.error(wrong)
+    # What Pillow puts up with in a picture, it warns of in terms of its own.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         use_compilation_cache()
         importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)

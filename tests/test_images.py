@@ -1,4 +1,4 @@
-"""Picture files: what may be in them, and that pixels survive."""
+"""Picture files: pixels survive, damage is named; tests/test_awkward.py has kinds."""
 
 import struct
 import zlib
@@ -22,44 +22,6 @@ def save(tmp_path):
         return tmp_path / name
 
     return save
-
-
-def test_upright_whatever_the_rotation_tag_says(save):
-    upright = Image.fromarray(PICTURE)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees when shown
-    lying = save(upright.rotate(90, expand=True), "a.png", exif=exif)
-    np.testing.assert_array_equal(files.read_image(lying), PICTURE)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_parts_are_white(save, mode):
-    alpha = Image.new("L", (24, 16), 0)
-    alpha.paste(255, (0, 0, 12, 16))
-    image = Image.fromarray(PICTURE).convert("RGBA")
-    image.putalpha(alpha)
-    pixels = files.read_image(
-        save(image.convert(mode), "a.tiff" if mode == "PA" else "a.png")
-    )
-    assert (pixels[:, 12:] == 255).all() and (pixels[:, 0] < 2).all()
-
-
-def test_a_palette_with_a_transparent_entry(save):
-    image = Image.new("P", (4, 4), 1)
-    image.putpalette([10, 20, 30, 40, 50, 60])
-    image.putpixel((0, 0), 0)
-    pixels = files.read_image(save(image, "a.png", transparency=0))
-    assert pixels[0, 0].tolist() == [255] * 3 and pixels[1, 1].tolist() == [40, 50, 60]
-
-
-def test_grey_of_8_and_16_bits_and_cmyk(save):
-    grey = files.read_image(save(Image.fromarray(RAMP[None]), "grey.png"))
-    np.testing.assert_array_equal(grey, np.tile(RAMP[None, :, None], 3))
-    deep = Image.fromarray(RAMP[None].astype(np.uint16) * 257)
-    for name in ("deep.png", "deep.tiff"):
-        np.testing.assert_array_equal(files.read_image(save(deep, name)), grey)
-    cmyk = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
-    assert files.read_image(save(cmyk, "cmyk.tiff"))[0, 0].tolist() == [255, 0, 0]
 
 
 def _bomb(path):

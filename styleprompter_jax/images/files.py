@@ -5,7 +5,10 @@ says so. What a file may hold (rotation tags, transparency, 16 bits, CMYK, damag
 dealt with here and nowhere else.
 """
 
+import contextlib
+import functools
 import glob
+import io
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -13,12 +16,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+# What PIL may open, whatever a file is called: other formats of its run programs
+# (EPS) or are libraries of their own. APNG is PNG, and MPO is JPEG.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+# Pictures as well, and found as such, so that who has them is told.
+UNREAD = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".dng"}
 
 # The one filter for every change of size. PIL widens it when it makes a picture
 # smaller, so it does not alias.
@@ -28,19 +36,25 @@ FILTER = Image.Resampling.BILINEAR
 def list_images(path: str | os.PathLike) -> list[Path]:
     """The pictures that a file name, a folder (recursively) or a glob stands for.
 
+    What cannot be read is among them, for `read_image` to refuse: broken links, folders
+    without permission, formats such as HEIC.
+
     Raises:
         StylePrompterError: if there is no such path, or no picture in it.
     """
     path = Path(path).expanduser()
-    if path.is_file():
-        return [path]
     if path.is_dir():
-        found = (entry for entry in path.rglob("*") if not entry.name.startswith("."))
+        images = _walk(path)
+    elif os.path.lexists(path):
+        return [path]
     elif glob.has_magic(str(path)):
         found = map(Path, glob.iglob(str(path), recursive=True))
+        images = sorted(e for e in found if _is_named_picture(e) and not e.is_dir())
+        # "**" follows links to folders, round in a circle too: the first name counts.
+        places = {(e.parent.resolve(), e.name): e for e in reversed(images)}
+        images = [*reversed(places.values())]
     else:
         raise StylePrompterError(f"There is no file or folder {path}.")
-    images = sorted(e for e in found if e.suffix.lower() in EXTENSIONS and e.is_file())
     if not images:
         raise StylePrompterError(
             f"{path} holds no pictures: expected files named "
@@ -49,8 +63,30 @@ def list_images(path: str | os.PathLike) -> list[Path]:
     return images
 
 
+def _walk(folder: Path) -> list[Path]:
+    """What is named like a picture below a folder, and folders that cannot be read.
+
+    Links to folders are not followed: they may lead round in a circle.
+    """
+    found = []
+
+    def keep(error):
+        found.append(Path(error.filename))
+
+    for root, _, names in os.walk(folder, onerror=keep):
+        paths = (Path(root, name) for name in names if not name.startswith("."))
+        found += filter(_is_named_picture, paths)
+    return sorted(found)
+
+
+def _is_named_picture(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS | UNREAD
+
+
 def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
-    """One picture, upright, in colour, transparent parts over white.
+    """One picture, upright, in sRGB, transparent parts over white.
+
+    Of an animation, the first picture.
 
     Args:
         path: the file.
@@ -64,21 +100,37 @@ def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
         StylePrompterError: if the file is missing, damaged, no picture, or larger
             than PIL's limit for a picture that can be trusted.
     """
-    pixels = decode_image(path, name=str(path))
+    name = str(path)
+    # It may hold anything, and a message is one line.
+    name = name if name.isprintable() else repr(name)
+    if not os.path.lexists(path):
+        raise StylePrompterError(f"There is no file {name}.")
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise OSError("it is nothing that can be opened")
+        with open(path, "rb") as file:
+            pixels = decode_image(file, name)
+    except OSError as error:
+        raise StylePrompterError(
+            f"{name} cannot be read as a picture ({error}): replace or remove it."
+        ) from error
     return pixels if size is None else resize(pixels, size)
 
 
-def decode_image(file: str | os.PathLike | BinaryIO, name: str) -> np.ndarray:
-    """`read_image` for an open file too; `name` is what its errors call it."""
+def decode_image(file: BinaryIO, name: str) -> np.ndarray:
+    """`read_image` for an open file; `name` is what its errors call it."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise ValueError(
                     f"{image.width} x {image.height} pixels, too many for a photograph"
                 )
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {name}.") from error
+    except UnidentifiedImageError as error:
+        raise StylePrompterError(
+            f"{name} cannot be read as a picture (it is none of {', '.join(FORMATS)}): "
+            "convert or remove it."
+        ) from error
     except Exception as error:  # PIL's decoders raise nearly anything
         raise StylePrompterError(
             f"{name} cannot be read as a picture ({error}): replace or remove it."
@@ -86,19 +138,39 @@ def decode_image(file: str | os.PathLike | BinaryIO, name: str) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """A picture without rotation tag in sRGB, over white, as mode RGB."""
     if image.mode.startswith("I"):
         # 16-bit grey: PIL's own conversion would clip it to white.
         values = np.asarray(image, dtype=np.float64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("grey values beyond 16 bits")
-        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    elif image.mode == "F":
+        return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
         raise ValueError("floating point pixels, whose range is not known")
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+    mode = {"L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    opaque = _to_srgb(image.convert(mode), image.info.get("icc_profile"))
+    if not image.has_transparency_data:
+        return opaque
+    white = Image.new("RGB", image.size, "white")
+    return Image.composite(opaque, white, image.convert("RGBA").getchannel("A"))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Mode L, RGB or CMYK with its colour profile to RGB."""
+    if profile:
+        # One that is damaged or for other channels is left aside, as browsers do.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "sRGB" not in ImageCms.getProfileDescription(source):
+                return ImageCms.profileToProfile(
+                    image, source, _srgb(), outputMode="RGB"
+                )
     return image.convert("RGB")
+
+
+@functools.cache
+def _srgb():
+    return ImageCms.createProfile("sRGB")
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
