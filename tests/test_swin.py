@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import quick
 import recipe
+import reference
 from einops import rearrange
 
 from styleprompter_jax.convert.swin import encoder_config, encoder_table
 from styleprompter_jax.convert.table import Buffer, read_table
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.swin import SwinBlock, SwinConfig, SwinEncoder
-from styleprompter_jax.ops import windows
 
 SMALL = SwinConfig(
     image_size=64,
@@ -105,6 +105,21 @@ def test_small_parity(small):
     check_features(features, expected)
 
 
+def test_small_in_float64(small):
+    """The whole encoder against plain NumPy, which is held to the fixture's float32."""
+    expected, params, images = small
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (params, images))
+        codes, features = encode(SMALL)(*wide)
+        assert codes.dtype == np.float64
+    for b, image in enumerate(wide[1]):
+        plain, maps = reference.swin_encoder(wide[0], image, SMALL)
+        assert recipe.relative_error(plain, expected["codes"][b]) < 1e-4
+        assert recipe.relative_error(codes[b], plain) < 1e-8
+        for feature, plain in zip(features, maps, strict=True):
+            assert recipe.relative_error(feature[b], plain) < 1e-8
+
+
 def test_batch_order_changes_nothing(small):
     _, params, images = small
     codes, features = encode(SMALL)(params, images)
@@ -134,61 +149,6 @@ def test_full_parity():
     check_features(features, expected, every=(1, 1, 4, 4))
 
 
-def reference_block(params, x, tokens, heads, window, shift):
-    """A block in float64 NumPy, as the published code goes about it for one image.
-
-    Tokens are appended to the cells of every window, attend and are attended to.
-    """
-
-    def norm(y, p):
-        y = y - y.mean(-1, keepdims=True)
-        return (
-            y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-5) * p["scale"] + p["bias"]
-        )
-
-    def unit(y):
-        return y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-12)
-
-    attn, mlp = params["attn"], params["mlp"]
-    size, cells = x.shape[0], window**2
-    table = windows.log_offsets(window) @ attn["cpb_mlp_0"]["kernel"]
-    table = (
-        np.maximum(table + attn["cpb_mlp_0"]["bias"], 0) @ attn["cpb_mlp_2"]["kernel"]
-    )
-    row, column = np.divmod(np.arange(cells), window)
-    bias = table[row[:, None] - row + window - 1, column[:, None] - column + window - 1]
-    bias = 16 / (1 + np.exp(-bias.transpose(2, 0, 1)))
-    scale = np.exp(np.minimum(attn["logit_scale"], np.log(100)))[:, None, None]
-    regions = windows.shift_regions(size, window, shift) if shift else None
-
-    y = np.roll(x, (-shift, -shift), (0, 1))
-    parts = windows.window_partition(y[None], window)[0]
-    outputs = []
-    for k, part in enumerate(parts):
-        y = np.concatenate([part, tokens]) @ attn["qkv"]["kernel"]
-        q, key, v = rearrange(y, "s (t e d) -> t e s d", t=3, e=heads)
-        q = q + rearrange(attn["q_bias"], "(e d) -> e 1 d", e=heads)
-        v = v + rearrange(attn["v_bias"], "(e d) -> e 1 d", e=heads)
-        logits = scale * unit(q) @ unit(key).swapaxes(1, 2)
-        logits[:, :cells, :cells] += bias
-        if shift:
-            apart = regions[k][:, None] != regions[k]
-            logits[:, :cells, :cells] -= 100 * apart
-        weights = np.exp(logits - logits.max(-1, keepdims=True))
-        y = weights / weights.sum(-1, keepdims=True) @ v
-        y = rearrange(y, "e s d -> s (e d)")
-        outputs.append(y @ attn["proj"]["kernel"] + attn["proj"]["bias"])
-    outputs = np.stack(outputs)
-    y = windows.window_reverse(outputs[None, :, :cells], window, size)[0]
-    x = x + norm(np.roll(y, (shift, shift), (0, 1)), params["norm1"])
-    # NOTE(reference): the sum counts the projection's bias once a window.
-    tokens = tokens + norm(outputs[:, cells:].sum(0), params["norm1"])
-    y = x @ mlp["fc1"]["kernel"] + mlp["fc1"]["bias"]
-    y = np.asarray(jax.nn.gelu(y, approximate=False))
-    y = y @ mlp["fc2"]["kernel"] + mlp["fc2"]["bias"]
-    return x + norm(y, params["norm2"]), tokens
-
-
 @pytest.mark.parametrize(("size", "shift"), [(4, 0), (8, 2)])
 def test_block_in_float64(size, shift):
     """One block against plain NumPy, image by image."""
@@ -202,7 +162,7 @@ def test_block_in_float64(size, shift):
             params, x, tokens
         )
         for b in range(2):
-            expected = reference_block(params, x[b], tokens[b], 2, 4, shift)
+            expected = reference.swin_block(params, x[b], tokens[b], 2, 4, shift)
             assert recipe.relative_error(y[b], expected[0]) < 1e-10
             assert recipe.relative_error(t[b], expected[1]) < 1e-10
 
