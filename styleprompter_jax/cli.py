@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("mix", _mix, "Puts codes of one image among those of another.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
     add("pack", _pack, "Packs a folder of pictures into one file to train on.")
-    add("align", _align, "Cuts faces out of photographs as FFHQ does, from landmarks.")
+    add("align", _align, "Cuts faces out of photographs as FFHQ does.")
     add("unalign", _unalign, "Puts edited crops back into the photographs of `align`.")
     return parser
 
@@ -257,11 +257,11 @@ def _align(parser):
     _input(parser, required=True)
     parser.add_argument(
         "--landmarks",
-        required=True,
         metavar="FILE",
         help='JSON: {"face.jpg": [[x, y], ...]} with 68 points (dlib), or 5: eyes, '
         "nose, corners of the mouth, the left of the picture first; for one picture "
-        "its list alone",
+        "its list alone (default: the largest face that is found, with the extra "
+        "`detector`)",
     )
     _output(parser)
     parser.add_argument(

@@ -48,8 +48,9 @@ def files(folder):
 def test_invert(tmp_path, capsys, tiny_folder, faces):
     call = ("invert", "--model", tiny_folder, "--input", faces, "--output")
     # The second batch of four holds one picture.
-    code, out, _ = run(capsys, *call, tmp_path / "4", "--batch-size", 4)
+    code, out, err = run(capsys, *call, tmp_path / "4", "--batch-size", 4)
     assert code == 0 and "5 pictures" in out
+    assert "Warning: 3 of 4 pictures" in err  # not square
     assert files(tmp_path / "4") == sorted([*RESULTS, "latents.npz", "sheet.png"])
     run(capsys, *call, tmp_path / "1", "--batch-size", 1, "--features")
     model = sp.load(tiny_folder)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, check_quad, crop_quad
 from styleprompter_jax.images.files import read_image, write_image
 
@@ -20,16 +21,22 @@ def run(args):
     paths, results, skipped = pictures.find_pictures(
         args.input, args.output, args.skip_bad
     )
-    landmarks = _landmarks_by_path(Path(args.landmarks), paths)
+    given = None
+    if args.landmarks:
+        given = _landmarks_by_path(Path(args.landmarks), paths)
+    elif not detect.is_installed():
+        raise StylePrompterError(
+            "No --landmarks: give a file of them, or have faces looked for after "
+            "pip install 'styleprompter_jax[detector]'."
+        )
     quads, problems = {}, []
-    for path in paths:
+    for path in tqdm(paths, desc="faces", unit="image", disable=None, leave=False):
+        photo = read_image(path)
         try:
-            quad = crop_quad(landmarks[path])
-            height, width, _ = read_image(path).shape
+            quad = _quad(path, photo, given, args.landmarks)
+            height, width, _ = photo.shape
             check_quad(quad, width, height)
             quads[path] = quad
-        except KeyError:
-            problems.append(f"{path}: {args.landmarks} has no landmarks of it.")
         except StylePrompterError as error:
             problems.append(f"{path}: {error}")
     if problems and not args.skip_bad:
@@ -38,9 +45,9 @@ def run(args):
     for problem in problems:
         print(f"Skipped: {problem}", file=sys.stderr)
     if not quads:
-        raise StylePrompterError(f"{args.landmarks} has landmarks of no picture.")
+        raise StylePrompterError("There is no face in any picture.")
     records = {result.with_suffix(".json").resolve() for result in results}
-    if Path(args.landmarks).resolve() in records:
+    if args.landmarks and Path(args.landmarks).resolve() in records:
         raise StylePrompterError(
             f"{args.landmarks} would be overwritten: choose another --output."
         )
@@ -52,6 +59,18 @@ def run(args):
     skipped += len(problems)
     left_out = f", {skipped} skipped" if skipped else ""
     print(f"{pictures.plural(len(jobs), 'crop')} in {args.output}{left_out}.")
+
+
+def _quad(path: Path, photo: np.ndarray, given: dict | None, file: str | None):
+    """The crop of a photograph, from the landmarks in a file or of its largest face."""
+    if given is not None:
+        if path not in given:
+            raise StylePrompterError(f"{file} has no landmarks of it.")
+        return crop_quad(given[path])
+    quad = detect.find_quad(photo)
+    if quad is None:
+        raise StylePrompterError("No face was found in it: give its --landmarks.")
+    return quad
 
 
 def _landmarks_by_path(file: Path, paths: Sequence[Path]) -> dict[Path, list]:

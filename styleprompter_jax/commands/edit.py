@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from styleprompter_jax.commands import pictures
+from styleprompter_jax.commands import alignment, pictures
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.editing.directions import Direction, combine
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import animation
-from styleprompter_jax.images.files import sheet, to_uint8, write_image, write_images
+from styleprompter_jax.images.files import sheet, to_uint8, write_image
 from styleprompter_jax.latents import load_named
 from styleprompter_jax.pipeline import load
 
@@ -40,13 +40,17 @@ def run(args):
     make = _animate if args.animate else _edit
     batch_size = min(args.batch_size, len(results))
     rows, written, titles = [], [], []
-    with tqdm(total=len(results), unit="image", disable=None) as bar:
-        for index, part in enumerate(pictures.batches(len(results), batch_size)):
+    if paths:
+        read = pictures.read_batches(paths, model.image_size, batch_size)
+    else:
+        read = ((part, None) for part in pictures.batches(len(results), batch_size))
+    bar = tqdm(total=len(results), unit="image", disable=None)
+    with bar, pictures.writing() as write:
+        for index, (part, images) in enumerate(read):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
             columns = {}
             if paths:
-                images = pictures.read_padded(paths[part], model.image_size, batch_size)
                 latents = pictures.fit(args, model, images, model.encode(images))
                 columns["input"] = images
             else:
@@ -54,8 +58,12 @@ def run(args):
             if len(rows) < pictures.SHOWN:
                 columns["inversion"] = model.decode(latents, **options)
             columns = pictures.take(columns, count)
-            made, shown = make(args, model, directions, latents, results[part], options)
+            made, shown = make(
+                args, model, directions, latents, results[part], options, write
+            )
             written += made
+            if paths and index == 0:
+                alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
                 columns |= shown
                 titles = [title.replace("_", " ") for title in columns]
@@ -71,7 +79,7 @@ def run(args):
     )
 
 
-def _edit(args, model, directions, latents, results, options):
+def _edit(args, model, directions, latents, results, options, write):
     """A picture of each image in a batch for each direction and strength.
 
     Returns:
@@ -90,12 +98,12 @@ def _edit(args, model, directions, latents, results, options):
     written = []
     for label, images in edited.items():
         names = [path.with_name(f"{path.stem}_{label}.png") for path in results]
-        write_images(images, names)
+        write(images, names)
         written += names
     return written, edited
 
 
-def _animate(args, model, directions, latents, results, options):
+def _animate(args, model, directions, latents, results, options, write):
     """A sweep of each image in a batch for each direction; returns as `_edit` does."""
     written, shown = [], {}
     batch_size = min(args.batch_size, args.frames)
@@ -117,17 +125,17 @@ def _animate(args, model, directions, latents, results, options):
                 frames.append(to_uint8(pictures.take(images, part.stop - part.start)))
             frames = np.concatenate(frames)
             target = path.with_name(f"{path.stem}_{name}")
-            written.append(_write_frames(frames, target, args.animate))
+            written.append(_write_frames(frames, target, args.animate, write))
             for at in (0, args.frames // 2, args.frames - 1):
                 label = f"{name}_{strengths[at]:+.3g}"
                 shown.setdefault(label, []).append(frames[at])
     return written, shown
 
 
-def _write_frames(frames, target: Path, kind: str) -> Path:
+def _write_frames(frames, target: Path, kind: str, write) -> Path:
     """An animation that goes there and back, or a folder of its frames."""
     if kind == "frames":
-        write_images(frames, [target / f"{k:04d}.png" for k in range(len(frames))])
+        write(frames, [target / f"{k:04d}.png" for k in range(len(frames))])
         return target
     there_and_back = np.concatenate([frames, frames[-2:0:-1]])
     path = target.with_name(f"{target.name}.{kind}")

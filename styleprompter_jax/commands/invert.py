@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from styleprompter_jax.commands import pictures
-from styleprompter_jax.images.files import sheet, write_image, write_images
+from styleprompter_jax.commands import alignment, pictures
+from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import load
 
@@ -18,20 +18,22 @@ def run(args):
     model = load(args.model)
     batch_size = min(args.batch_size, len(paths))
     kept, rows = [], []
-    with tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for index, part in enumerate(pictures.batches(len(paths), batch_size)):
+    read = pictures.read_batches(paths, model.image_size, batch_size)
+    bar = tqdm(total=len(paths), unit="image", disable=None)
+    with bar, pictures.writing() as write:
+        for index, (part, images) in enumerate(read):
             count = part.stop - part.start
-            images = pictures.read_padded(paths[part], model.image_size, batch_size)
             options = pictures.decoding(args, index)
             latents = pictures.fit(args, model, images, model.encode(images))
-            outputs = model.decode(latents, **options)
-            columns = [images, outputs]
-            if args.refine and len(rows) < pictures.SHOWN:
-                plain = model.decode(latents, **(options | {"refine": False}))
-                columns.insert(1, plain)
-            columns = pictures.take(columns, count)
-            write_images(columns[-1], results[part])
+            outputs = pictures.take(model.decode(latents, **options), count)
+            write(outputs, results[part])
+            if index == 0:
+                alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
+                columns = [images[:count], outputs]
+                if args.refine:
+                    plain = model.decode(latents, **(options | {"refine": False}))
+                    columns.insert(1, pictures.take(plain, count))
                 rows += zip(*columns, strict=True)
             if not args.features:
                 latents = Latents(latents.w_plus)

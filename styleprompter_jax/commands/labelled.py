@@ -72,8 +72,7 @@ def encode_csv(
     paths, attributes = read_csv(file, count)
     codes, example = [], None
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for part in pictures.batches(len(paths), batch_size):
-            images = pictures.read_padded(paths[part], model.image_size, batch_size)
+        for part, images in pictures.read_batches(paths, model.image_size, batch_size):
             latents = pictures.take(model.encode(images), part.stop - part.start)
             codes.append(latents.w_plus)
             example = example or latents[0]

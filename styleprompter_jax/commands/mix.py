@@ -8,7 +8,7 @@ from tqdm import tqdm
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.editing.mixing import mix, mixes
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import sheet, write_image, write_images
+from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import load
 
@@ -49,11 +49,12 @@ def run(args):
     batch_size = min(args.batch_size, max(len(sources), len(references)))
     shown, codes = _encode(model, references, batch_size)
     rows = []
-    with tqdm(total=len(made), unit="image", disable=None) as bar:
-        for index, part in enumerate(pictures.batches(len(sources), batch_size)):
+    read = pictures.read_batches(sources, model.image_size, batch_size)
+    bar = tqdm(total=len(made), unit="image", disable=None)
+    with bar, pictures.writing() as write:
+        for index, (part, images) in enumerate(read):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
-            images = pictures.read_padded(sources[part], model.image_size, batch_size)
             latents = model.encode(images)
             # To each source its own reference, or one for the whole batch at a time.
             own = range(part.start, part.stop)
@@ -67,7 +68,7 @@ def run(args):
                     paths = [
                         path(*pair, label) for pair in zip(own, chosen, strict=True)
                     ]
-                    write_images(columns[-1][:count], paths)
+                    write(columns[-1][:count], paths)
                     bar.update(count)
                 if len(rows) < pictures.SHOWN:
                     rows += zip(*pictures.take(columns, count), strict=True)
@@ -85,8 +86,7 @@ def run(args):
 def _encode(model, paths, batch_size) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (m, s, s, 3) and their codes (m, n, w_dim)."""
     parts = []
-    for part in pictures.batches(len(paths), batch_size):
-        images = pictures.read_padded(paths[part], model.image_size, batch_size)
+    for part, images in pictures.read_batches(paths, model.image_size, batch_size):
         both = images, model.encode(images).w_plus
         parts.append(pictures.take(both, part.stop - part.start))
     images, codes = map(np.concatenate, zip(*parts, strict=True))

@@ -1,18 +1,31 @@
 """What the commands share: the pictures that go in, in batches, and what comes out."""
 
+import collections
+import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import list_images, output_paths, read_image
-from styleprompter_jax.images.files import read_images as read_batch
+from styleprompter_jax.images.files import (
+    list_images,
+    output_paths,
+    read_image,
+    to_float,
+    to_uint8,
+    write_image,
+)
 
+# Of the largest picture that is read, a thread holds some hundred megabytes.
+THREADS = min(os.cpu_count() or 1, 8)
+AHEAD = 2  # batches that are read before their turn
+WAITING = 64  # pictures at most that wait to be written
 SHOWN = 8  # pictures on a sheet
 BETA = 1.0, 1.0  # without --beta
 
@@ -39,8 +52,9 @@ def find_pictures(
     """
     paths = [path for entry in inputs for path in _listed(Path(entry), Path(output))]
     paths = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(_problem, paths))
+    bar = dict(desc="checking", unit="image", total=len(paths), disable=None)
+    with ThreadPoolExecutor(THREADS) as pool:
+        problems = list(tqdm(pool.map(_problem, paths), **bar, leave=False))
     bad = [problem for problem in problems if problem]
     if bad and not skip_bad:
         hint = "--skip-bad leaves out what cannot be read."
@@ -99,9 +113,41 @@ def batches(count: int, batch_size: int) -> Iterator[slice]:
         yield slice(start, min(start + batch_size, count))
 
 
-def read_padded(paths: Sequence[Path], size: int, batch_size: int) -> np.ndarray:
-    """Pictures, the last one repeated up to the one shape that is compiled."""
-    return pad(read_batch(paths, size), batch_size)
+def read_batches(
+    paths: Sequence[Path], size: int, batch_size: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Slices of the paths, and their pictures, padded to the one shape compiled.
+
+    The next batches are read meanwhile.
+    """
+    parts = list(batches(len(paths), batch_size))
+    with ThreadPoolExecutor(THREADS) as pool:
+
+        def start(part):
+            return [pool.submit(read_image, path, size) for path in paths[part]]
+
+        ahead = collections.deque(map(start, parts[:AHEAD]))
+        for k, part in enumerate(parts):
+            images = np.stack([future.result() for future in ahead.popleft()])
+            ahead.extend(map(start, parts[k + AHEAD : k + AHEAD + 1]))
+            yield part, pad(to_float(images), batch_size)
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[Callable]:
+    """`write_images` that does not wait; at the end of the block all are written."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting = collections.deque()
+
+        def write(images, paths):
+            for image, path in zip(to_uint8(images), paths, strict=True):
+                waiting.append(pool.submit(write_image, image, path))
+            while len(waiting) > WAITING:
+                waiting.popleft().result()
+
+        yield write
+        for future in waiting:
+            future.result()
 
 
 def pad(tree, batch_size: int):

@@ -2,9 +2,7 @@
 
 The geometry is that of FFHQ's preparation (Karras et al. 2019; `download_ffhq.py` of
 the data set): a square around eyes and mouth, upright with the face.  Landmarks come
-from outside: no face detector is part of this package, since the well-kept ones take
-their weights as a separate download.  Nor is there a guess whether a picture is aligned
-already, which would take a detector too.
+from outside, or from `images/detect.py`.
 
 Points are (x, y) in pixels of the upright photograph, (0, 0) the centre of the pixel
 top left, as dlib and others count.  A quad is float (4, 2): the corners of the crop top

@@ -5,6 +5,7 @@ says so. What a file may hold (rotation tags, transparency, 16 bits, CMYK, damag
 dealt with here and nowhere else.
 """
 
+import collections
 import contextlib
 import functools
 import glob
@@ -278,8 +279,9 @@ def output_paths(paths: Sequence[Path], folder: str | os.PathLike) -> list[Path]
     root = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(root) for path in paths]
     stems = [name.with_suffix("") for name in names]
+    count = collections.Counter(stems)
     return [
-        Path(folder) / f"{stem if stems.count(stem) == 1 else name}.png"
+        Path(folder) / f"{stem if count[stem] == 1 else name}.png"
         for stem, name in zip(stems, names, strict=True)
     ]
 

