@@ -217,8 +217,15 @@ def _directions(parser):
     parser.add_argument(
         "--data",
         default="avatars",
-        help='labels: "avatars" (default), a size of them such as "avatars/128", or a '
-        "FILE.csv of pictures and their attributes",
+        help='labels: "avatars" (default), any other data set of TFDS with labels, or '
+        "a FILE.csv of pictures and their attributes",
+    )
+    parser.add_argument(
+        "--attributes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="labels: which of the data's attributes to tell apart (default: all)",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
@@ -226,7 +233,7 @@ def _directions(parser):
     parser.add_argument(
         "--count",
         type=positive,
-        help="images to use (default: 2000 avatars, all of a .csv), or codes to sample "
+        help="images to use (default: 2000 of TFDS, all of a .csv), or codes to sample "
         "(default: 20000)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampled codes")

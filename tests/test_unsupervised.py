@@ -1,10 +1,15 @@
-"""SeFa, PCA and orthogonal directions; labels from a CSV."""
+"""SeFa, PCA and orthogonal directions; labels from a CSV and from TFDS."""
+
+import io
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
 
+import styleprompter_jax as sp
 from styleprompter_jax.commands.directions import _spans
-from styleprompter_jax.commands.labelled import read_csv
+from styleprompter_jax.commands.labelled import encode_tfds, read_csv
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.unsupervised import (
     in_deviations,
@@ -108,6 +113,67 @@ def test_labels_from_a_csv(tmp_path):
             read_csv(str(file))
     with pytest.raises(StylePrompterError, match="no file"):
         read_csv(str(tmp_path / "gone.csv"))
+
+
+class Mini(tfds.core.GeneratorBasedBuilder):
+    """As CelebA has them: booleans inside, and what is no attribute."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos = {}  # noqa: RUF012
+
+    def _info(self):
+        labels = {"Smiling": np.bool_, "sure": np.bool_, "points": {"x": np.int64}}
+        features = {
+            "image": tfds.features.Image(shape=(8, 8, 3)),
+            "attributes": labels,
+            "sure": np.bool_,
+            "kind": tfds.features.ClassLabel(names=["cat", "dog"]),
+            "wild": tfds.features.ClassLabel(names=["no", "yes"]),
+            "boxes": tfds.features.Sequence(np.float32),
+        }
+        features = tfds.features.FeaturesDict(features)
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for k in range(6):
+            image = io.BytesIO()
+            Image.new("L", (8, 8), 40 * k).convert("RGB").save(image, "PNG")
+            image.seek(0)
+            inner = {"Smiling": k < 2, "sure": k == 5, "points": {"x": k}}
+            yield (
+                k,
+                {
+                    "image": image,
+                    "attributes": inner,
+                    "sure": k == 0,
+                    "kind": -1 if k == 4 else k % 2,
+                    "wild": k // 3,
+                    "boxes": [1.0] * k,
+                },
+            )
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_labels_of_any_tfds_data_set(tmp_path, tiny_folder):
+    builder = Mini(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    model = sp.load(tiny_folder)
+    codes, attributes, example = encode_tfds(model, "mini", tmp_path, 100, 4)
+    expected = sorted(
+        [str(k < 2), str(k == 5), str(k == 0), "" if k == 4 else kind, str(k > 2)]
+        for k, kind in enumerate(["cat", "dog"] * 3)
+    )
+    names = ["Smiling", "attributes_sure", "sure", "kind", "wild"]
+    assert attributes.keys() == set(names)
+    # TFDS has shuffled them.
+    found = np.stack([attributes[name].astype(str) for name in names], 1)
+    assert sorted(found.tolist()) == expected
+    assert codes.shape == (6, 8, 16) and len(example) == 1
+    np.testing.assert_array_equal(example.w_plus[0], codes[0])
+    assert len(encode_tfds(model, "mini", tmp_path, 5, 4)[0]) == 5
 
 
 def test_names_of_layers():

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
-from styleprompter_jax.commands.labelled import encode_avatars, encode_csv
+from styleprompter_jax.commands.labelled import encode_csv, encode_tfds
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
@@ -18,12 +19,8 @@ from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import StylePrompter, load
 
-# What a sheet shows: labels turn something on and off, the others are in deviations.
-STRENGTHS = {
-    "labels": (-1.0, 0.0, 1.0),
-    "sefa": (-3.0, -1.5, 0.0, 1.5, 3.0),
-    "pca": (-3.0, -1.5, 0.0, 1.5, 3.0),
-}
+# What a sheet shows of each direction.
+TITLES = ("from", "-strength", "0", "+strength", "to")
 IMAGES, SAMPLES, SAMPLE_BATCH = 2000, 20_000, 1000
 EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 
@@ -59,8 +56,8 @@ def run(args):
             for name, direction in found.items()
             if name not in others
         }
-    table = _sheet(model, found, example, STRENGTHS[args.method])
     directions = model.directions | found
+    table = _sheet(model, directions, example)
     if args.output:
         _copy_with(model_folder, folder, directions)
     else:
@@ -73,15 +70,17 @@ def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
     """Directions of attributes, and the latents of a labelled picture."""
     if args.data.lower().endswith(".csv"):
         found = encode_csv(model, args.data, args.count, args.batch_size)
-    elif args.data.partition("/")[0] == "avatars":
-        count = args.count or IMAGES
-        found = encode_avatars(model, args.data, args.data_dir, count, args.batch_size)
     else:
-        raise StylePrompterError(
-            f'--data is {args.data!r}: it is "avatars", one of its sizes such as '
-            '"avatars/128", or a .csv of pictures and their attributes.'
-        )
+        count = args.count or IMAGES
+        found = encode_tfds(model, args.data, args.data_dir, count, args.batch_size)
     codes, attributes, example = found
+    if unknown := [name for name in args.attributes if name not in attributes]:
+        raise StylePrompterError(
+            f"{args.data} has no attribute {unknown[0]!r}: it has "
+            f"{', '.join(attributes)}."
+        )
+    if args.attributes:
+        attributes = {name: attributes[name] for name in args.attributes}
     origin = f"labels of {len(codes)} images of {args.data}"
     found = directions_from_labels(codes, attributes, origin)
     if args.layers:
@@ -156,18 +155,21 @@ def _spans(layers: Sequence[int]) -> str:
 
 
 def _sheet(
-    model, directions: dict[str, Direction], example: Latents, strengths
+    model: StylePrompter, directions: dict[str, Direction], example: Latents
 ) -> np.ndarray:
-    """One row a direction: the example at a few strengths."""
+    """A row for each: the example at both ends of its range, and at its strength."""
     refine = model.config.smart is not None and bool(example.features)
-    rows = [
-        [
-            np.asarray(model.decode(example.edit(d, strength), refine=refine))[0]
-            for strength in strengths
-        ]
-        for d in directions.values()
-    ]
-    return sheet(rows, [f"{s:+g}" for s in strengths], list(directions))
+    same = jax.tree.map(lambda array: np.repeat(array, len(TITLES), axis=0), example)
+    rows, row_titles = [], []
+    for name, direction in directions.items():
+        (low, high), there = direction.range, direction.strength
+        strengths = np.array([low, -there, 0, there, high], np.float32)
+        edited = same.edit(direction, strengths)
+        rows.append(
+            np.asarray(model.decode(edited, beta=direction.beta, refine=refine))
+        )
+        row_titles.append(f"{name}: {low:g}, ±{there:g}, {high:g}")
+    return sheet(rows, TITLES, row_titles)
 
 
 def _copy_with(model_folder: Path, folder: Path, directions) -> None:

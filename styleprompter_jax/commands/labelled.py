@@ -1,6 +1,9 @@
 """Codes of labelled pictures, for `styleprompter directions --method labels`."""
 
 import csv
+import functools
+import operator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,52 +17,87 @@ from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import StylePrompter
 
-# What the avatars' labels are called as directions.
-BOOLEANS = {"smile": "smile", "glasses": "glasses", "beard": "beard"}
-CLASSES = {
-    "hair": "hair",
-    "hair_color": "hair_color",
-    "skin_color": "skin",
-    "background": "background",
-    "clothing": "clothing",
-}
 # The two values of a column that make it one of booleans: off, on.
 OFF_ON = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
 
-def encode_avatars(
+def encode_tfds(
     model: StylePrompter, data: str, data_dir: str | None, count: int, batch_size: int
 ) -> tuple[np.ndarray, dict, Latents]:
-    """Codes (m, n, w_dim) and labels of the train split; the latents of the first."""
+    """Codes (m, n, w_dim) and labels of a TFDS data set; the latents of the first.
+
+    Attributes are the class labels and single booleans of its features, nested or not,
+    by their own names; of its split "train".
+
+    Raises:
+        StylePrompterError: if there is no such data set, or it has no labels.
+    """
     size = model.image_size
-    source = make_source(
-        ConfigDict(dict(name=data, path=data_dir, image_size=size)), "train"
-    )
+    config = ConfigDict(dict(name=data, path=data_dir, image_size=size))
+    source = make_source(config, "train")
+    features = dict(_labels_among(source.features))
+    if not features:
+        raise StylePrompterError(f"{data} has neither class labels nor booleans.")
     total = min(count, len(source))
-    names = {label: source.features[label].names for label in CLASSES}
-    codes, labels, example = [], {label: [] for label in [*BOOLEANS, *CLASSES]}, None
-    done = 0
+    codes, values, example = [], {path: [] for path in features}, None
     with tqdm(total=total, unit="image", disable=None) as bar:
-        for batch in eval_batches(source, batch_size=batch_size, image_size=size):
-            m = min(len(batch["image"]), total - done)
+        labelled = _Labelled(source, total, features)
+        for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
+            m = len(batch["image"])
             latents = model.encode(pictures.pad(batch["image"], batch_size))
             latents = pictures.take(latents, m)
             codes.append(latents.w_plus)
-            for label, values in labels.items():
-                values.append(batch[label][:m])
+            for path, labels in values.items():
+                labels.append(batch["/".join(path)])
             example = example or latents[0]
             bar.update(m)
-            done += m
-            if done == total:
-                break
-    labels = {label: np.concatenate(values) for label, values in labels.items()}
-    attributes = {name: labels[label] for label, name in BOOLEANS.items()}
-    for label, name in CLASSES.items():
-        attributes[name] = np.asarray(names[label])[labels[label]]
-    # A bald face without a beard has no hair to see the colour of.
-    unseen = (attributes["hair"] == "bald") & ~attributes["beard"].astype(bool)
-    attributes["hair_color"] = np.where(unseen, "", attributes["hair_color"])
+    attributes = {}
+    for path, names in features.items():
+        labels = np.concatenate(values[path])
+        # The name alone where it tells the attribute: "Smiling" of "attributes".
+        alone = sum(path[-1] == other[-1] for other in features) == 1
+        name = path[-1] if alone else "_".join(path)
+        if names:  # a label below 0 is TFDS's for "not known"
+            labels = _labels(np.where(labels < 0, "", np.asarray(names)[labels]))
+        attributes[name] = labels
+    if data.partition("/")[0] == "avatars":
+        # A bald face without a beard has no hair to see the colour of.
+        unseen = (attributes["hair"] == "bald") & ~attributes["beard"]
+        attributes["hair_color"] = np.where(unseen, "", attributes["hair_color"])
+        attributes["skin"] = attributes.pop("skin_color")
     return np.concatenate(codes), attributes, example
+
+
+class _Labelled:
+    """The first images of a source, with these of their labels side by side."""
+
+    def __init__(self, source, count: int, paths: Iterable[tuple[str, ...]]):
+        self._source, self._count, self._paths = source, count, list(paths)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict:
+        element = self._source[index]
+        labels = {
+            "/".join(path): functools.reduce(operator.getitem, path, element)
+            for path in self._paths
+        }
+        return labels | {"image": element["image"]}
+
+
+def _labels_among(features, path=()) -> Iterator[tuple[tuple[str, ...], list | None]]:
+    """Where labels are among TFDS's features, and the names of their classes."""
+    import tensorflow_datasets as tfds  # slow to import
+
+    for key, feature in features.items():
+        here = (*path, key)
+        if isinstance(feature, tfds.features.FeaturesDict):
+            yield from _labels_among(feature, here)
+        elif isinstance(feature, tfds.features.ClassLabel):
+            yield here, feature.names
+        elif feature.shape == () and feature.np_dtype == np.bool_:
+            yield here, None
 
 
 def encode_csv(
