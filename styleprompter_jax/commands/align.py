@@ -52,10 +52,13 @@ def run(args):
             f"{args.landmarks} would be overwritten: choose another --output."
         )
     jobs = [job for job in zip(paths, results, strict=True) if job[0] in quads]
-    for path, result in tqdm(jobs, unit="image", disable=None):
+
+    def cut(path, result):
         photo = read_image(path)
         write_image(align(photo, quads[path], args.size), result)
         _write_record(result, path, photo, quads[path])
+
+    pictures.each(cut, jobs)
     skipped += len(problems)
     left_out = f", {skipped} skipped" if skipped else ""
     print(f"{pictures.plural(len(jobs), 'crop')} in {args.output}{left_out}.")

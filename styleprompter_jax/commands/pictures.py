@@ -194,6 +194,14 @@ def fit(args, model, images, latents):
     )
 
 
+def each(work: Callable, jobs: Sequence[tuple]) -> None:
+    """Calls work(*job) for each job, several at a time, behind a progress bar."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = pool.map(work, *zip(*jobs, strict=True))
+        for _ in tqdm(done, total=len(jobs), unit="image", disable=None):
+            pass
+
+
 def sheet_path(folder: str | os.PathLike, taken: Sequence[Path]) -> Path:
     """Where the sheet goes: sheet.png, unless a result has that name."""
     path = Path(folder) / "sheet.png"

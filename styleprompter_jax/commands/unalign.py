@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.errors import StylePrompterError
@@ -51,10 +50,13 @@ def run(args):
     photographs = {crop.photograph: crop for _, _, crop in jobs}
     for photograph, crop in photographs.items():
         _read_photograph(photograph, crop)
-    for path, result, crop in tqdm(jobs, unit="image", disable=None):
+
+    def paste(path, result, crop):
         photo = _read_photograph(crop.photograph, crop)
         edited = read_image(path)
         write_image(unalign(photo, edited, crop.quad, detail=args.detail), result)
+
+    pictures.each(paste, jobs)
     left_out = f", {skipped} skipped" if skipped else ""
     done = pictures.plural(len(jobs), "photograph")
     print(f"{done} in {args.output}{left_out}.")
