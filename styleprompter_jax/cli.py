@@ -221,6 +221,12 @@ def _directions(parser):
         "a FILE.csv of pictures and their attributes",
     )
     parser.add_argument(
+        "--latents",
+        metavar="FILE",
+        help="labels: the codes of the pictures that the .csv names, as `invert` keeps "
+        "them, in place of encoding",
+    )
+    parser.add_argument(
         "--attributes",
         nargs="+",
         default=[],

@@ -9,7 +9,12 @@ from PIL import Image
 
 import styleprompter_jax as sp
 from styleprompter_jax.commands.directions import _spans
-from styleprompter_jax.commands.labelled import encode_tfds, read_csv
+from styleprompter_jax.commands.labelled import (
+    encode_csv,
+    encode_tfds,
+    read_csv,
+    stored_codes,
+)
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.unsupervised import (
     in_deviations,
@@ -87,14 +92,12 @@ def test_orthogonal_code_by_code():
 
 
 def test_labels_from_a_csv(tmp_path):
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(b"")
     file = tmp_path / "labels.csv"
     file.write_text(
         "\ufefffile,smile,Male,hair,glasses\na.png,1,-1,red,Yes\n\nb.png, 0,1,,no\n"
     )
     paths, labels = read_csv(str(file))
-    assert paths == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert paths == ("a.png", "b.png")
     assert labels["smile"].tolist() == labels["glasses"].tolist() == [True, False]
     assert labels["Male"].tolist() == [False, True]
     assert labels["hair"].tolist() == ["red", ""] and labels["hair"].dtype.kind == "U"
@@ -104,7 +107,6 @@ def test_labels_from_a_csv(tmp_path):
         ("file\na.png\n", "holds no labels"),
         ("file,smile\n", "holds no labels"),
         ("file,smile\na.png,1,2\n", r"row of 'a\.png' has 3"),
-        ("file,smile\nc.png,1\n", r"c\.png"),
         ('file,smile\na.png,"1\n', "cannot be read as CSV"),
         ("file,smile\na.png,\udcff\n", "cannot be read as CSV"),
     ):
@@ -113,6 +115,20 @@ def test_labels_from_a_csv(tmp_path):
             read_csv(str(file))
     with pytest.raises(StylePrompterError, match="no file"):
         read_csv(str(tmp_path / "gone.csv"))
+    file.write_text("file,smile\nx/b.png,1\na,0\n")
+    with pytest.raises(StylePrompterError, match=r"x/b\.png, and 1 more"):
+        encode_csv(None, str(file), None, 4)
+    # Of codes that are kept: names with an ending or without, in any order.
+    codes = RNG.standard_normal((3, 8, 16)).astype(np.float32)
+    latents = str(tmp_path / "latents.npz")
+    sp.Latents(codes).save(latents, names=["a", "none", "x/b"])
+    found, labels, example = stored_codes(latents, str(file), None)
+    np.testing.assert_array_equal(found, codes[[2, 0]])
+    assert labels["smile"].tolist() == [True, False]
+    np.testing.assert_array_equal(example.w_plus, codes[2:])
+    file.write_text("file,smile\nc.png,1\n")
+    with pytest.raises(StylePrompterError, match=r"c\.png, whose latents"):
+        stored_codes(latents, str(file), None)
 
 
 class Mini(tfds.core.GeneratorBasedBuilder):

@@ -11,7 +11,7 @@ import numpy as np
 
 from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
-from styleprompter_jax.commands.labelled import encode_csv, encode_tfds
+from styleprompter_jax.commands.labelled import encode_csv, encode_tfds, stored_codes
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
@@ -68,7 +68,9 @@ def run(args):
 
 def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
     """Directions of attributes, and the latents of a labelled picture."""
-    if args.data.lower().endswith(".csv"):
+    if args.latents:
+        found = stored_codes(args.latents, args.data, args.count)
+    elif args.data.lower().endswith(".csv"):
         found = encode_csv(model, args.data, args.count, args.batch_size)
     else:
         count = args.count or IMAGES

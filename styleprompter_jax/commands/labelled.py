@@ -3,7 +3,7 @@
 import csv
 import functools
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from styleprompter_jax.commands import pictures
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.latents import Latents
+from styleprompter_jax.latents import Latents, load_named
 from styleprompter_jax.pipeline import StylePrompter
 
 # The two values of a column that make it one of booleans: off, on.
@@ -107,7 +107,13 @@ def encode_csv(
 
     The third result are the latents of the first.
     """
-    paths, attributes = read_csv(file, count)
+    names, attributes = read_csv(file, count)
+    paths = [Path(file).parent / name for name in names]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise StylePrompterError(
+            f"{file} names {missing[0]}, and {len(missing) - 1} more, which are not "
+            "there: names are relative to the file's folder."
+        )
     codes, example = [], None
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for part, images in pictures.read_batches(paths, model.image_size, batch_size):
@@ -118,24 +124,45 @@ def encode_csv(
     return np.concatenate(codes), attributes, example
 
 
+def stored_codes(
+    latents: str, file: str, count: int | None
+) -> tuple[np.ndarray, dict, Latents]:
+    """`encode_csv` of images whose latents are in a file already.
+
+    The CSV names them as the file does, with or without an ending.
+    """
+    stored, known = load_named(latents)
+    rows = {name: row for row, name in enumerate(known)}
+    names, attributes = read_csv(file, count)
+    found = [
+        rows.get(name, rows.get(str(Path(name).with_suffix("")))) for name in names
+    ]
+    if None in found:
+        raise StylePrompterError(
+            f"{file} names {names[found.index(None)]}, whose latents {latents} does "
+            f"not hold; it holds those of {known[0]}."
+        )
+    return stored.w_plus[found], attributes, stored[found[0]]
+
+
 def read_csv(
     file: str, count: int | None = None
-) -> tuple[list[Path], dict[str, np.ndarray]]:
-    """Pictures and their attributes from a CSV with a header.
+) -> tuple[Sequence[str], dict[str, np.ndarray]]:
+    """Names and attributes of pictures from a CSV with a header.
 
-    The first column names pictures, relative to the file; each other is an attribute:
-    0 and 1, -1 and 1, false and true, or no and yes for one that is on or off; other
-    texts are classes, and an empty one means that the attribute does not apply.
+    The first column names pictures, each other is an attribute: 0 and 1, -1 and 1,
+    false and true, or no and yes for one that is on or off; other texts are classes, an
+    empty one means that the attribute does not apply.
 
     Args:
         file: the CSV.
         count: reads no more rows than this.
 
     Returns:
-        The paths, and for each attribute (m,) of bool or str.
+        The names, and for each attribute (m,) of bool or str.
 
     Raises:
-        StylePrompterError: if it cannot be read so, or a picture is missing.
+        StylePrompterError: if it cannot be read so.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
@@ -159,13 +186,7 @@ def read_csv(
                 f"row {len(header)}."
             )
     names, *columns = zip(*content, strict=True)
-    paths = [Path(file).parent / name for name in names]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise StylePrompterError(
-            f"{file} names {missing[0]}, and {len(missing) - 1} more, which are not "
-            "there: names are relative to the file's folder."
-        )
-    return paths, {
+    return names, {
         name: _labels(column) for name, column in zip(header[1:], columns, strict=True)
     }
 
