@@ -1,4 +1,4 @@
-"""Kinds of arguments on the command line, which argparse checks."""
+"""Arguments on the command line: their kinds, and those that several commands take."""
 
 import argparse
 
@@ -44,3 +44,85 @@ class Spans(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         layers = dict.fromkeys(layer for span in values for layer in span)
         setattr(namespace, self.dest, list(layers))
+
+
+def add_layers(parser, text):
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        type=span,
+        action=Spans,
+        metavar="K",
+        help=f"indices of the W+ codes {text}; 0-3 7 is 0 1 2 3 7",
+    )
+
+
+def add_model(parser):
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="M",
+        help="a model folder, or the name of a bundled model",
+    )
+
+
+def add_input(parser, **options):
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="pictures: files, folders (searched recursively) or globs",
+        **options,
+    )
+
+
+def add_output(parser):
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for the results"
+    )
+
+
+def add_optimize(parser):
+    parser.add_argument(
+        "--optimize",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="fit the codes of each picture by N steps of gradient descent",
+    )
+
+
+def add_decoding(parser, beta="1 1"):
+    """What all commands take that turn pictures into pictures."""
+    parser.add_argument(
+        "--beta",
+        nargs=2,
+        type=number,
+        metavar=("B1", "B2"),
+        help=f"weights of SMART's retrieval and feed-forward part (default: {beta})",
+    )
+    parser.add_argument(
+        "--no-refine",
+        dest="refine",
+        action="store_false",
+        help="leave SMART out: W+ alone",
+    )
+    parser.add_argument(
+        "--noise-mode",
+        choices=["const", "random", "none"],
+        default="const",
+        help="the generator's noise: stored, drawn from --seed, or none",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="for --noise-mode random")
+    parser.add_argument(
+        "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
+    )
+    add_skip_bad(parser)
+
+
+def add_skip_bad(parser):
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out pictures that cannot be read, instead of stopping",
+    )

@@ -10,7 +10,18 @@ import sys
 import traceback
 import warnings
 
-from styleprompter_jax.arguments import Spans, frames, number, positive, span
+from styleprompter_jax.arguments import (
+    add_decoding,
+    add_input,
+    add_layers,
+    add_model,
+    add_optimize,
+    add_output,
+    add_skip_bad,
+    frames,
+    number,
+    positive,
+)
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.version import __version__
@@ -96,26 +107,26 @@ def _wrong_convert(args) -> str:
 
 
 def _invert(parser):
-    _model(parser)
-    _input(parser, required=True)
-    _output(parser)
+    add_model(parser)
+    add_input(parser, required=True)
+    add_output(parser)
     parser.add_argument(
         "--features",
         action="store_true",
         help="keep SMART's feature maps in the latents too, for `edit --latents`",
     )
-    _optimize(parser)
-    _decoding(parser)
+    add_optimize(parser)
+    add_decoding(parser)
 
 
 def _edit(parser):
-    _model(parser)
+    add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    _input(source)
+    add_input(source)
     source.add_argument(
         "--latents", metavar="FILE", help="latents that `invert` wrote, for --input"
     )
-    _output(parser)
+    add_output(parser)
     parser.add_argument(
         "--direction",
         nargs="+",
@@ -132,7 +143,7 @@ def _edit(parser):
         help="how far along (default: the direction's own, there and back; for a "
         "sweep, its range)",
     )
-    _layers(parser, "to change (default: the direction's)")
+    add_layers(parser, "to change (default: the direction's)")
     parser.add_argument(
         "--together",
         action="store_true",
@@ -151,12 +162,12 @@ def _edit(parser):
         metavar="N",
         help="pictures from one end of a sweep to the other (default: 24)",
     )
-    _optimize(parser)
-    _decoding(parser, beta="each direction's own")
+    add_optimize(parser)
+    add_decoding(parser, beta="each direction's own")
 
 
 def _mix(parser):
-    _model(parser)
+    add_model(parser)
     for name in ("source", "reference"):
         parser.add_argument(
             f"--{name}",
@@ -165,7 +176,7 @@ def _mix(parser):
             metavar="PATH",
             help=f"{name}s: files, folders or globs",
         )
-    _output(parser)
+    add_output(parser)
     parser.add_argument(
         "--mode",
         choices=["replace", "exchange", "interpolate"],
@@ -186,12 +197,12 @@ def _mix(parser):
         metavar="A",
         help="shares of the reference, to interpolate (default: 0 0.1 ... 1)",
     )
-    _layers(parser, "that may come from the reference (default: all)")
-    _decoding(parser)
+    add_layers(parser, "that may come from the reference (default: all)")
+    add_decoding(parser)
 
 
 def _directions(parser):
-    _model(parser)
+    add_model(parser)
     parser.add_argument(
         "--method",
         choices=["sefa", "pca", "labels"],
@@ -206,7 +217,7 @@ def _directions(parser):
         metavar="K",
         help="sefa and pca: how many directions (default: 5)",
     )
-    _layers(parser, "that the directions change, and sefa looks at (default: all)")
+    add_layers(parser, "that the directions change, and sefa looks at (default: all)")
     parser.add_argument(
         "--orthogonal-to",
         nargs="+",
@@ -263,11 +274,11 @@ def _pack(parser):
         default="center",
         help="keep the central square (default), or all, for random crops in training",
     )
-    _skip_bad(parser)
+    add_skip_bad(parser)
 
 
 def _align(parser):
-    _input(parser, required=True)
+    add_input(parser, required=True)
     parser.add_argument(
         "--landmarks",
         metavar="FILE",
@@ -276,7 +287,7 @@ def _align(parser):
         "its list alone (default: the largest face that is found, with the extra "
         "`detector`)",
     )
-    _output(parser)
+    add_output(parser)
     parser.add_argument(
         "--size",
         type=positive,
@@ -284,15 +295,15 @@ def _align(parser):
         metavar="S",
         help="side of the crops (default: 1024)",
     )
-    _skip_bad(parser)
+    add_skip_bad(parser)
 
 
 def _unalign(parser):
-    _input(parser, required=True)
+    add_input(parser, required=True)
     parser.add_argument(
         "--crops", required=True, metavar="DIR", help="the folder that `align` wrote"
     )
-    _output(parser)
+    add_output(parser)
     parser.add_argument(
         "--no-detail",
         dest="detail",
@@ -300,86 +311,4 @@ def _unalign(parser):
         help="put the crops themselves, in place of adding what the edit changed; for "
         "edits that move shapes in a photograph much finer than the crop",
     )
-    _skip_bad(parser)
-
-
-def _layers(parser, text):
-    parser.add_argument(
-        "--layers",
-        nargs="+",
-        type=span,
-        action=Spans,
-        metavar="K",
-        help=f"indices of the W+ codes {text}; 0-3 7 is 0 1 2 3 7",
-    )
-
-
-def _model(parser):
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="M",
-        help="a model folder, or the name of a bundled model",
-    )
-
-
-def _input(parser, **options):
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        metavar="PATH",
-        help="pictures: files, folders (searched recursively) or globs",
-        **options,
-    )
-
-
-def _output(parser):
-    parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder for the results"
-    )
-
-
-def _optimize(parser):
-    parser.add_argument(
-        "--optimize",
-        type=positive,
-        default=0,
-        metavar="N",
-        help="fit the codes of each picture by N steps of gradient descent",
-    )
-
-
-def _decoding(parser, beta="1 1"):
-    """What all commands take that turn pictures into pictures."""
-    parser.add_argument(
-        "--beta",
-        nargs=2,
-        type=number,
-        metavar=("B1", "B2"),
-        help=f"weights of SMART's retrieval and feed-forward part (default: {beta})",
-    )
-    parser.add_argument(
-        "--no-refine",
-        dest="refine",
-        action="store_false",
-        help="leave SMART out: W+ alone",
-    )
-    parser.add_argument(
-        "--noise-mode",
-        choices=["const", "random", "none"],
-        default="const",
-        help="the generator's noise: stored, drawn from --seed, or none",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="for --noise-mode random")
-    parser.add_argument(
-        "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
-    )
-    _skip_bad(parser)
-
-
-def _skip_bad(parser):
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="leave out pictures that cannot be read, instead of stopping",
-    )
+    add_skip_bad(parser)
