@@ -82,6 +82,15 @@ def add_output(parser):
     )
 
 
+def add_format(parser):
+    parser.add_argument(
+        "--format",
+        choices=["png", "jpg", "webp"],
+        default="png",
+        help="of the results: png (default) and webp keep every pixel",
+    )
+
+
 def add_optimize(parser):
     parser.add_argument(
         "--optimize",
@@ -117,6 +126,7 @@ def add_decoding(parser, beta="1 1"):
     parser.add_argument(
         "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
     )
+    add_format(parser)
     add_skip_bad(parser)
 
 

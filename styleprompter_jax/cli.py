@@ -12,6 +12,7 @@ import warnings
 
 from styleprompter_jax.arguments import (
     add_decoding,
+    add_format,
     add_input,
     add_layers,
     add_model,
@@ -311,4 +312,5 @@ def _unalign(parser):
         help="put the crops themselves, in place of adding what the edit changed; for "
         "edits that move shapes in a photograph much finer than the crop",
     )
+    add_format(parser)
     add_skip_bad(parser)

@@ -264,6 +264,7 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
     np.save(tmp_path / "bad.npy", np.zeros(3))
     np.savez(tmp_path / "up.npz", w_plus=np.zeros((1, 8, 16)), names=["../up"])
     np.savez(tmp_path / "codes.npz", w_plus=np.zeros((1, 8, 16)))
+    np.savez(tmp_path / "two.npz", w_plus=np.zeros((2, 8, 16)), names=["a", "a"])
     model = ("--model", tiny_folder, "--batch-size", 4)
     given = ("--input", faces)
     for call, match in (
@@ -275,6 +276,10 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         (
             ("edit", *model, "--latents", tmp_path / "up.npz", "--direction", "hat"),
             "'../up'",
+        ),
+        (
+            ("edit", *model, "--latents", tmp_path / "two.npz", "--direction", "hat"),
+            "both become",
         ),
         (
             ("edit", *model, "--latents", tmp_path / "codes.npz", "--direction", "hat"),
@@ -349,11 +354,22 @@ def test_mix(tmp_path, capsys, tiny_folder, faces):
     expected = read_image(tmp_path / "expected.png").astype(int)
     result = read_image(tmp_path / "all" / "z/c_a.jpg_replace_8.png")
     assert np.abs(result - expected).max() <= 1
-    options = ("--mode", "interpolate", "--pairs", "--alpha", 0.25, 1)
+    options = (
+        "--mode",
+        "interpolate",
+        "--pairs",
+        "--alpha",
+        0.25,
+        1,
+        "--format",
+        "jpg",
+    )
     assert run(capsys, *call, tmp_path / "pairs", *options)[0] == 0
     names = files(tmp_path / "pairs")
-    assert names[:2] == ["a_a.jpg_interpolate_0.25.png", "a_a.jpg_interpolate_1.png"]
-    assert len(names) == 5 and "z/c_a.png_interpolate_1.png" in names
+    assert names[:2] == ["a_a.jpg_interpolate_0.25.jpg", "a_a.jpg_interpolate_1.jpg"]
+    assert len(names) == 5 and "z/c_a.png_interpolate_1.jpg" in names
+    with Image.open(tmp_path / "pairs" / "z/c_a.png_interpolate_1.jpg") as image:
+        assert image.format == "JPEG" and image.size == (32, 32)
     for wrong, match in (
         (("--mode", "exchange", "--layers", "6-8"), "0 to 7"),
         (("--mode", "exchange", "--pairs", "--source", faces / "b.png"), "no pairs"),

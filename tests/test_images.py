@@ -98,7 +98,9 @@ def test_pixels_are_rounded_and_files_appear_whole(tmp_path):
     # A folder whose name a file has, which is one message too.
     with pytest.raises(StylePrompterError, match="cannot be written"):
         files.write_image(images[0], paths[0] / "c.png")
-    for bad in ([paths[0]] * 2, paths[:1], [paths[0], tmp_path / "c.jpg"]):
+    files.write_image(images[0], tmp_path / "a.webp")
+    np.testing.assert_array_equal(files.read_image(tmp_path / "a.webp"), PICTURE)
+    for bad in ([paths[0]] * 2, paths[:1], [paths[0], tmp_path / "c.tiff"]):
         with pytest.raises(StylePrompterError):
             files.write_images(images, bad)
 

@@ -1,5 +1,6 @@
 """`styleprompter edit`: images moved along directions, as pictures or animations."""
 
+import collections
 import contextlib
 from pathlib import Path
 
@@ -23,12 +24,13 @@ def run(args):
         animation.check_mp4()
     if args.input:
         paths, results, skipped = pictures.find_pictures(
-            args.input, folder, args.skip_bad
+            args.input, folder, args.skip_bad, f".{args.format}"
         )
     else:
         paths, skipped = None, 0
         stored, names = load_named(args.latents)
-        results = [folder / f"{_checked(name, args.latents)}.png" for name in names]
+        names = [_checked(name, args.latents) for name in names]
+        results = [folder / f"{name}.{args.format}" for name in names]
         pictures.check_output(folder)
         if args.optimize:
             raise StylePrompterError(
@@ -37,7 +39,19 @@ def run(args):
             )
     model = load(args.model)
     directions = _directions(args, model)
-    make = _animate if args.animate else _edit
+    make, plan = _animate, directions
+    if not args.animate:
+        make = _edit
+        plan = {
+            f"{name}_{strength:+g}": (direction, strength)
+            for name, direction in directions.items()
+            for strength in _strengths(args, direction)
+        }
+    targets = collections.Counter(_named(r, label) for r in results for label in plan)
+    if twice := [path for path, count in targets.items() if count > 1]:
+        raise StylePrompterError(
+            f"Two results would both become {twice[0]}: rename a picture."
+        )
     batch_size = min(args.batch_size, len(results))
     rows, written, titles = [], [], []
     if paths:
@@ -59,7 +73,7 @@ def run(args):
                 columns["inversion"] = model.decode(latents, **options)
             columns = pictures.take(columns, count)
             made, shown = make(
-                args, model, directions, latents, results[part], options, write
+                args, model, plan, latents, results[part], options, write
             )
             written += made
             if paths and index == 0:
@@ -79,25 +93,27 @@ def run(args):
     )
 
 
-def _edit(args, model, directions, latents, results, options, write):
+def _edit(args, model, plan, latents, results, options, write):
     """A picture of each image in a batch for each direction and strength.
+
+    Args:
+        plan: direction and strength by label.
 
     Returns:
         What was written, and the pictures by their labels.
     """
     # All edits before any is written: a bad shape leaves nothing behind.
     edited = {
-        f"{name}_{strength:+g}": model.decode(
+        label: model.decode(
             latents.edit(direction, strength, args.layers),
             **options | {"beta": args.beta or direction.beta},
         )
-        for name, direction in directions.items()
-        for strength in _strengths(args, direction)
+        for label, (direction, strength) in plan.items()
     }
     edited = pictures.take(edited, len(results))
     written = []
     for label, images in edited.items():
-        names = [path.with_name(f"{path.stem}_{label}.png") for path in results]
+        names = [_named(path, label) for path in results]
         write(images, names)
         written += names
     return written, edited
@@ -124,7 +140,7 @@ def _animate(args, model, directions, latents, results, options, write):
                 )
                 frames.append(to_uint8(pictures.take(images, part.stop - part.start)))
             frames = np.concatenate(frames)
-            target = path.with_name(f"{path.stem}_{name}")
+            target = _named(path, name)
             written.append(_write_frames(frames, target, args.animate, write))
             for at in (0, args.frames // 2, args.frames - 1):
                 label = f"{name}_{strengths[at]:+.3g}"
@@ -135,12 +151,18 @@ def _animate(args, model, directions, latents, results, options, write):
 def _write_frames(frames, target: Path, kind: str, write) -> Path:
     """An animation that goes there and back, or a folder of its frames."""
     if kind == "frames":
-        write(frames, [target / f"{k:04d}.png" for k in range(len(frames))])
-        return target
+        folder, suffix = target.with_suffix(""), target.suffix
+        write(frames, [folder / f"{k:04d}{suffix}" for k in range(len(frames))])
+        return folder
     there_and_back = np.concatenate([frames, frames[-2:0:-1]])
-    path = target.with_name(f"{target.name}.{kind}")
+    path = target.with_suffix(f".{kind}")
     {"gif": animation.write_gif, "mp4": animation.write_mp4}[kind](there_and_back, path)
     return path
+
+
+def _named(path: Path, label: str) -> Path:
+    """The name of a result with a label at its end: a_smile_+1.png."""
+    return path.with_name(f"{path.stem}_{label}{path.suffix}")
 
 
 def _strengths(args, direction: Direction) -> list[float]:

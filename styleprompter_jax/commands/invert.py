@@ -13,7 +13,7 @@ from styleprompter_jax.pipeline import load
 
 def run(args):
     paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad
+        args.input, args.output, args.skip_bad, f".{args.format}"
     )
     model = load(args.model)
     batch_size = min(args.batch_size, len(paths))

@@ -16,7 +16,7 @@ from styleprompter_jax.pipeline import load
 def run(args):
     folder = Path(args.output)
     sources, results, skipped = pictures.find_pictures(
-        args.source, folder, args.skip_bad
+        args.source, folder, args.skip_bad, f".{args.format}"
     )
     references, names, more = pictures.find_pictures(
         args.reference, folder, args.skip_bad
@@ -34,7 +34,9 @@ def run(args):
 
     def path(source, reference, label):
         result = results[source]
-        return result.with_name(f"{result.stem}_{names[reference]}_{label}.png")
+        return result.with_name(
+            f"{result.stem}_{names[reference]}_{label}{result.suffix}"
+        )
 
     made = [
         path(source, reference, label)

@@ -31,7 +31,7 @@ BETA = 1.0, 1.0  # without --beta
 
 
 def find_pictures(
-    inputs: Sequence[str], output: str, skip_bad: bool
+    inputs: Sequence[str], output: str, skip_bad: bool, suffix: str = ".png"
 ) -> tuple[list[Path], list[Path], int]:
     """The pictures to work on, and where each one's result goes.
 
@@ -42,9 +42,10 @@ def find_pictures(
         inputs: files, folders and globs.
         output: the folder of the results.
         skip_bad: report pictures that cannot be read on stderr, and go on.
+        suffix: how the results' names end.
 
     Returns:
-        The pictures, the .png for each, and how many were left out.
+        The pictures, the result's path for each, and how many were left out.
 
     Raises:
         StylePrompterError: if there are none, one cannot be read, or a result would
@@ -65,7 +66,7 @@ def find_pictures(
     if not paths:
         raise StylePrompterError(f"{', '.join(inputs)}: no picture that can be read.")
     check_output(output)
-    results = output_paths(paths, output)
+    results = output_paths(paths, output, suffix)
     if len(set(results)) < len(results):
         twice = next(path for path in results if results.count(path) > 1)
         raise StylePrompterError(

@@ -24,7 +24,7 @@ class Crop(NamedTuple):
 
 def run(args):
     paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad
+        args.input, args.output, args.skip_bad, f".{args.format}"
     )
     crops = _read_crops(Path(args.crops))
     jobs = []

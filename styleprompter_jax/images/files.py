@@ -26,6 +26,12 @@ EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 # What PIL may open, whatever a file is called: other formats of its run programs
 # (EPS) or are libraries of their own. APNG is PNG, and MPO is JPEG.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+# How pictures are written, by the ending of the name.
+WRITTEN = {
+    ".png": {"format": "PNG"},
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".webp": {"format": "WEBP", "lossless": True},
+}
 # Pictures as well, and found as such, so that who has them is told.
 UNREAD = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".dng"}
 
@@ -236,21 +242,21 @@ def to_uint8(images) -> np.ndarray:
 
 
 def write_image(image, path: str | os.PathLike) -> None:
-    """Writes (h, w, 3), in [-1, 1] or uint8, as PNG; makes the folder if needed.
+    """Writes (h, w, 3), in [-1, 1] or uint8; makes the folder if needed.
 
     The file appears under its name when it is whole.
 
     Raises:
-        StylePrompterError: if the name does not end in .png, or cannot be written.
+        StylePrompterError: if the name does not end in .png, .webp (which keeps every
+            pixel too) or .jpg, or cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise StylePrompterError(
-            f"{path} must end in .png: pictures are written as PNG."
-        )
+    options = WRITTEN.get(path.suffix.lower())
+    if options is None:
+        raise StylePrompterError(f"{path} must end in {' or '.join(WRITTEN)}.")
     picture = Image.fromarray(to_uint8(image))
     with atomic_path(path) as partial:
-        picture.save(partial, "PNG")
+        picture.save(partial, **options)
 
 
 def write_images(images, paths: Sequence[str | os.PathLike]) -> None:
@@ -269,8 +275,10 @@ def write_images(images, paths: Sequence[str | os.PathLike]) -> None:
         write_image(image, path)
 
 
-def output_paths(paths: Sequence[Path], folder: str | os.PathLike) -> list[Path]:
-    """Where the results for these pictures go: a .png in `folder` for each.
+def output_paths(
+    paths: Sequence[Path], folder: str | os.PathLike, suffix: str = ".png"
+) -> list[Path]:
+    """Where the results for these pictures go: a file in `folder` for each.
 
     Folders below the pictures' common folder are kept, and so is a file's extension
     where the name alone would not tell two pictures apart (a.jpg and a.png).
@@ -281,7 +289,7 @@ def output_paths(paths: Sequence[Path], folder: str | os.PathLike) -> list[Path]
     stems = [name.with_suffix("") for name in names]
     count = collections.Counter(stems)
     return [
-        Path(folder) / f"{stem if count[stem] == 1 else name}.png"
+        Path(folder) / f"{stem if count[stem] == 1 else name}{suffix}"
         for stem, name in zip(stems, names, strict=True)
     ]
 
