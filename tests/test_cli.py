@@ -336,6 +336,14 @@ def test_a_picture_called_sheet(tmp_path):
     assert pictures.sheet_path(tmp_path, taken).name == "sheet__.png"
 
 
+def test_what_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "a.png"
+    told = pytest.raises(sp.StylePrompterError, match=r"a\.png cannot be written")
+    with told, pictures.writing() as write:
+        write(np.zeros((1, 4, 4, 3), np.uint8), [path])
+
+
 def test_mix(tmp_path, capsys, tiny_folder, faces):
     call = ("mix", "--model", tiny_folder, "--batch-size", 4, "--source", faces / "x",
             "--reference", faces / "y", "--output")  # fmt: skip

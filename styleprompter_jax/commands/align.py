@@ -24,11 +24,8 @@ def run(args):
     given = None
     if args.landmarks:
         given = _landmarks_by_path(Path(args.landmarks), paths)
-    elif not detect.is_installed():
-        raise StylePrompterError(
-            "No --landmarks: give a file of them, or have faces looked for after "
-            "pip install 'styleprompter_jax[detector]'."
-        )
+    else:
+        detect.network()  # says so at once if it is not there
     quads, problems = {}, []
     for path in tqdm(paths, desc="faces", unit="image", disable=None, leave=False):
         photo = read_image(path)

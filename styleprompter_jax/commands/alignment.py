@@ -27,7 +27,7 @@ def warn(model, paths: Sequence[Path], images: np.ndarray) -> None:
     """
     paths = paths[:CHECKED]
     found = [path for path in paths if not _is_square(path)]
-    if detect.is_installed():
+    if detect.is_there():
         quads = [
             (path, quad)
             for path, image in zip(paths, images, strict=False)

