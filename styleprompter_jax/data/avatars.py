@@ -156,6 +156,17 @@ def render(face: Face, size: int = 64) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def as_seen(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Labels by the names of directions, and "" for hair colours that do not show.
+
+    Args:
+        labels: (b,) for each label: booleans, or names.
+    """
+    seen = {name.replace("skin_color", "skin"): v for name, v in labels.items()}
+    hidden = (seen["hair"] == "bald") & ~seen["beard"]
+    return seen | {"hair_color": np.where(hidden, "", seen["hair_color"])}
+
+
 @functools.cache
 def _artist():
     """DiceBear's style, its Avatar class and the rasteriser."""

@@ -1,0 +1,267 @@
+"""Verdicts on the attributes of images: what tells which ones an edit changed.
+
+    python -m styleprompter_jax.evaluation.classifier --data avatars/64 --output FILE
+
+trains one on the labels of a data set, and says how often it is right on another split.
+The one for the avatars is bundled; this is how it was made, but for `--output`.
+
+Axes: b batch, s side of an image, v values of an attribute.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import safetensors
+from einops import rearrange, reduce
+from flax.traverse_util import flatten_dict
+from tqdm import tqdm
+
+from styleprompter_jax import bundle
+from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.data.loader import eval_batches
+from styleprompter_jax.data.sources import TfdsSource
+from styleprompter_jax.errors import StylePrompterError
+
+BUNDLED = bundle.BUNDLED / "avatars64" / "classifier.safetensors"
+SIZE = 64  # of the images that the network sees
+STEPS, BATCH, LEARNING_RATE = 2000, 64, 2e-3
+SHIFT = 3  # pixels, in training
+
+
+class Network(nn.Module):
+    """Images (b, 64, 64, 3) in [-1, 1] to (b, outputs) logits."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, images):
+        # Never a stride: XLA:CPU is slow at the gradients of strided convolutions.
+        x = rearrange(images, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
+        for features in (16, 32, 64, 64):
+            x = nn.relu(nn.Conv(features, (3, 3))(x))
+            x = reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
+        x = rearrange(x, "b h w c -> b (h w c)")
+        x = nn.relu(nn.Dense(64, name="hidden")(x))
+        return nn.Dense(self.outputs, name="output")(x)
+
+
+class Classifier:
+    """What attributes images show.
+
+    Attributes:
+        values: for each attribute its v values: (False, True), or names, of which ""
+            means that the attribute cannot be seen.
+        params: of `Network`.
+    """
+
+    def __init__(self, values: Mapping[str, tuple], params: Mapping):
+        self.values = {name: tuple(values) for name, values in values.items()}
+        self.params = jax.device_put(params)
+
+    def probabilities(self, images) -> dict[str, np.ndarray]:
+        """For each attribute how likely each value is, (b, v).
+
+        Args:
+            images: (b, s, s, 3) in [-1, 1], of any size.
+        """
+        logits = np.asarray(_logits(self.params, jnp.asarray(images)))
+        parts = np.split(logits, np.cumsum([*map(len, self.values.values())])[:-1], 1)
+        return {
+            name: np.asarray(nn.softmax(part))
+            for name, part in zip(self.values, parts, strict=True)
+        }
+
+    def verdicts(self, images) -> dict[str, np.ndarray]:
+        """For each attribute the value of each image, (b,)."""
+        return {
+            name: np.asarray(self.values[name])[p.argmax(1)]
+            for name, p in self.probabilities(images).items()
+        }
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes it as safetensors in float16."""
+        params = jax.tree.map(lambda a: np.asarray(a, np.float16), self.params)
+        bundle.save_arrays(path, params, {"values": json.dumps(self.values)})
+
+
+def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
+    """Reads what `Classifier.save` wrote; by default the one for the avatars.
+
+    Raises:
+        StylePrompterError: if the file is missing, damaged or of another kind.
+    """
+    params = jax.tree.map(lambda a: a.astype(np.float32), bundle.load_arrays(path))
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            values = json.loads(file.metadata()["values"])
+        outputs = sum(map(len, values.values()))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StylePrompterError(f"{path} is no classifier ({error}).") from error
+    expected = flatten_dict(_shapes(outputs))
+    found = flatten_dict(params)
+    if {k: a.shape for k, a in found.items()} != expected:
+        raise StylePrompterError(
+            f"{path} is no classifier that this version reads: train it again."
+        )
+    return Classifier(values, params)
+
+
+def train(
+    images: np.ndarray,
+    attributes: Mapping[str, np.ndarray],
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> Classifier:
+    """Trains a classifier; the same arguments give the same one.
+
+    It learns from images that are also shifted, mirrored, blurred, noisy and of other
+    brightness, since it is to judge what a generator makes.
+
+    Args:
+        images: (m, 64, 64, 3) in [-1, 1].
+        attributes: for each name (m,) of booleans or strings.
+        steps: how many batches of 64.
+        seed: of weights, order and changes.
+
+    Raises:
+        StylePrompterError: if an attribute has one value only.
+    """
+    values, targets = {}, []
+    for name, labels in attributes.items():
+        found, target = np.unique(labels, return_inverse=True)
+        if len(found) < 2:
+            raise StylePrompterError(f"{name!r} has one value only: leave it out.")
+        values[name] = tuple(found.tolist())
+        targets.append(target)
+    targets = np.stack(targets, 1)
+    sizes = tuple(map(len, values.values()))
+    key = jax.random.key(seed)
+    sample = jnp.zeros((1, SIZE, SIZE, 3))
+    params = Network(sum(sizes)).init(key, sample)["params"]
+    state = _adam(steps).init(params)
+    rng = np.random.default_rng(seed)
+    order = np.concatenate(
+        [rng.permutation(len(images)) for _ in range(-(-steps * BATCH // len(images)))]
+    )
+    for step in tqdm(range(steps), unit="step", disable=None):
+        chosen = order[step * BATCH : (step + 1) * BATCH]
+        params, state = _train_step(
+            (sizes, steps),
+            params,
+            state,
+            images[chosen],
+            targets[chosen],
+            jax.random.fold_in(key, step),
+        )
+    return Classifier(values, params)
+
+
+@jax.jit
+def _logits(params, images):
+    b, height, _, _ = images.shape
+    if height != SIZE:
+        shape = (b, SIZE, SIZE, 3)
+        images = jax.image.resize(images, shape, "linear", antialias=True)
+    outputs = len(params["output"]["bias"])
+    return Network(outputs).apply({"params": params}, images)
+
+
+def _shapes(outputs: int) -> dict:
+    sample = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
+    shapes = jax.eval_shape(Network(outputs).init, jax.random.key(0), sample)
+    return jax.tree.map(lambda leaf: leaf.shape, shapes["params"])
+
+
+def _adam(steps):
+    return optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
+
+
+@partial(jax.jit, static_argnums=0)
+def _train_step(how, params, state, images, targets, key):
+    sizes, steps = how
+    images = _change(images, key)
+
+    def loss(params):
+        logits = Network(sum(sizes)).apply({"params": params}, images)
+        parts = jnp.split(logits, np.cumsum(sizes)[:-1], 1)
+        entropy = optax.softmax_cross_entropy_with_integer_labels
+        return sum(entropy(p, t).mean() for p, t in zip(parts, targets.T, strict=True))
+
+    updates, state = _adam(steps).update(jax.grad(loss)(params), state)
+    return optax.apply_updates(params, updates), state
+
+
+def _change(images, key):
+    """Images as a generator might have made them: a little off in every way."""
+    b, *_ = images.shape
+    move, flip, blur, noise, amount, light = jax.random.split(key, 6)
+
+    def share(key):
+        return jax.random.uniform(key, (b, 1, 1, 1))
+
+    images = jnp.where(share(flip) < 0.5, images[:, :, ::-1], images)
+    edges = [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)]
+    start = jax.random.randint(move, (b, 2), 0, 2 * SHIFT + 1)
+    images = jax.vmap(
+        lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), (SIZE, SIZE, 3))
+    )(jnp.pad(images, edges, "edge"), start)
+    blurred = sum(jnp.roll(images, k, 1) for k in (-1, 0, 1)) / 3
+    blurred = sum(jnp.roll(blurred, k, 2) for k in (-1, 0, 1)) / 3
+    images += share(blur) * (blurred - images)
+    images += 0.1 * share(amount) * jax.random.normal(noise, images.shape)
+    return images * (0.9 + 0.2 * share(light))
+
+
+def read_split(name: str, split: str, data_dir: str | None, count: int | None = None):
+    """Images (m, 64, 64, 3) and attributes of a labelled TFDS data set."""
+    source = TfdsSource(name, split, data_dir)
+    images, attributes, done = [], [], 0
+    for batch in eval_batches(source, batch_size=100, image_size=SIZE):
+        images.append(batch["image"])
+        attributes.append(source.attributes(batch))
+        done += len(batch["image"])
+        if count and done >= count:
+            break
+    images, attributes = (
+        jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *rows)
+        for rows in (images, attributes)
+    )
+    if not attributes:
+        raise StylePrompterError(f"{name} has no labels to learn.")
+    return images, attributes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="avatars/64", help="a TFDS data set")
+    parser.add_argument("--data-dir", help="where TFDS keeps its data sets")
+    parser.add_argument("--split", default="train", help="to learn from")
+    parser.add_argument("--test-split", default="test")
+    parser.add_argument("--output", type=Path, default=BUNDLED)
+    args = parser.parse_args()
+    use_compilation_cache()
+    classifier = train(*read_split(args.data, args.split, args.data_dir))
+    classifier.save(args.output)
+    classifier = load_classifier(args.output)
+    images, attributes = read_split(args.data, args.test_split, args.data_dir)
+    verdicts = [
+        classifier.verdicts(images[k : k + BATCH]) for k in range(0, len(images), BATCH)
+    ]
+    for name, labels in attributes.items():
+        found = np.concatenate([part[name] for part in verdicts])
+        right = np.mean(found == labels)
+        print(f"{name}: right on {right:.1%} of {len(images)} images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The classifier of attributes, and what edits change by its verdicts."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from conftest import random_directions
+
+from styleprompter_jax.data import avatars
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.evaluation import classifier as classifiers
+from styleprompter_jax.evaluation.classifier import Classifier, load_classifier
+from styleprompter_jax.evaluation.editability import editability
+from styleprompter_jax.images.files import to_float
+from styleprompter_jax.pipeline import load
+
+
+def test_the_bundled_classifier_knows_the_avatars():
+    faces = [avatars.Face.from_seed(2_000_000 + k) for k in range(40)]
+    labels = [dataclasses.asdict(face) for face in faces]
+    labels = {name: np.array([row[name] for row in labels]) for name in labels[0]}
+    labels = avatars.as_seen(labels)
+    classifier = load_classifier()
+    found = classifier.verdicts(to_float(np.stack([*map(avatars.render, faces)])))
+    assert set(found) <= set(labels) and len(found) == 8
+    assert all(np.mean(found[name] == labels[name]) >= 0.95 for name in found)
+    # A bald face without a beard shows no colour of hair.
+    assert "" in labels["hair_color"]
+
+
+def test_learns_what_labels_say_and_is_kept(tmp_path, quick_compile):
+    rng = np.random.default_rng(0)
+    light = rng.random(128) < 0.5
+    sign = np.where(rng.random(128) < 0.5, "plus", "minus")
+    images = np.where(light, 0.6, -0.6)[:, None, None, None]
+    images = images + 0.1 * rng.standard_normal((128, 64, 64, 3))
+    images = images.astype(np.float32)
+    images[:, :8, :, 0] = 0
+    images[:, 16:48, 16:48, 1] = np.where(sign == "plus", 1, -1)[:, None, None]
+    attributes = {"light": light, "sign": sign}
+    trained = classifiers.train(images, attributes, steps=50)
+    trained.save(tmp_path / "a.safetensors")
+    found = load_classifier(tmp_path / "a.safetensors").verdicts(images)
+    for name, labels in attributes.items():
+        assert np.mean(found[name] == labels) > 0.95, name
+
+    with pytest.raises(StylePrompterError, match="'light' has one value only"):
+        classifiers.train(images, {"light": np.ones(128, bool)})
+    with pytest.raises(StylePrompterError, match="is no classifier"):
+        load_classifier(classifiers.BUNDLED.with_name("directions.safetensors"))
+
+
+def test_editability_counts_verdicts(tiny_folder):
+    model = load(tiny_folder)
+    values = {"smile": (False, True), "hat": ("", "a", "b"), "skin": ("c", "d")}
+    sample = np.zeros((1, 64, 64, 3), np.float32)
+    params = classifiers.Network(7).init(jax.random.key(1), sample)["params"]
+    params["output"]["kernel"] *= 5
+    classifier = Classifier(values, params)
+    smile, hat = random_directions().values()
+    directions = {"smile": smile, "hat_b": hat, "unknown": smile}
+    images = np.random.default_rng(2).uniform(-1, 1, (8, 32, 32, 3))
+    latents = model.encode(images.astype(np.float32))
+    result = editability(
+        model,
+        classifier,
+        latents,
+        directions,
+        strengths={"smile": 2.0},
+        beta=(0.5, 1.0),
+        batch_size=4,
+    )
+    assert set(result) == {"smile", "hat_b"}
+    assert result["smile"]["strength"] == 2.0
+    assert result["hat_b"]["strength"] == hat.strength
+
+    before = [classifier.verdicts(model.decode(latents[k])) for k in range(8)]
+    flipped, skin, hats = [], [], []
+    for k, old in enumerate(before):
+        forth = -2.0 if old["smile"][0] else 2.0
+        edited = latents[k].edit(smile, forth)
+        new = classifier.verdicts(model.decode(edited, beta=(0.5, 1.0)))
+        flipped.append(new["smile"][0] != old["smile"][0])
+        skin.append(new["skin"][0] == old["skin"][0])
+        if old["hat"][0] and new["hat"][0]:
+            hats.append(new["hat"][0] == old["hat"][0])
+    found = result["smile"]
+    assert found["count"] == 8
+    assert found["flipped"] == np.mean(flipped)
+    assert found["kept"]["skin"] == np.mean(skin)
+    assert found["kept"]["hat"] == (np.mean(hats) if hats else None)
+
+    edited = [k for k, old in enumerate(before) if old["hat"][0] == "a"]
+    flipped = [
+        classifier.verdicts(model.decode(latents[k].edit(hat), beta=(0.5, 1.0)))["hat"]
+        == "b"
+        for k in edited
+    ]
+    assert result["hat_b"]["count"] == len(edited)
+    assert result["hat_b"]["flipped"] == (np.mean(flipped) if edited else None)
