@@ -60,7 +60,10 @@ def test_several_at_once():
     low = Direction(FLAT[:W_DIM], layers=(0, 1), range=(-1, 3), beta=(0.5, 1))
     each = Direction(FLAT.reshape(N, W_DIM), range=(-2, 2), strength=2, beta=(0.7, 0.2))
     both = combine([(low, 2.0), (each, -0.5)], N)
-    assert both.range == (-1, 2) and both.strength == 1 and both.beta == (0.5, 0.2)
+    assert both.range == (-0.5, 1.5) and both.strength == 0.5
+    assert both.beta == (0.5, 0.2)
+    backwards = combine([(low, -1.0), (each, 0.0)], N)
+    assert backwards.range == (-3, 1) and backwards.beta == (0.5, 1)
     np.testing.assert_allclose(both.vector[1], 2 * FLAT[:W_DIM] - each.vector[1] / 2)
     np.testing.assert_allclose(both.vector[3], -each.vector[3] / 2)
     # Layers of the edit take the place of the direction's own.

@@ -187,6 +187,8 @@ def _directions(args, model) -> dict[str, Direction]:
         weighted = [_weighted(text, model, shape) for text in args.direction]
         name = "+".join(name for name, _, _ in weighted)
         parts = [(direction, weight) for _, direction, weight in weighted]
+        if not any(weight for _, weight in parts):
+            raise StylePrompterError("All directions have the weight 0: nothing moves.")
         if args.layers and max(args.layers) >= codes.num_codes:
             raise StylePrompterError(
                 f"layers {args.layers} are not all codes: those are 0 to "

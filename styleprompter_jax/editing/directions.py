@@ -71,21 +71,24 @@ def combine(
     """One direction that goes along several at once.
 
     Args:
-        weighted: directions, and how far each is gone at strength 1.
+        weighted: directions, and how far each is gone at strength 1; not all 0.
         num_codes: n.
         layers: the codes to change, in place of each direction's own.
 
     Returns:
-        A direction of (n, w_dim), with the range and strength that all of them allow,
-        and the least that any of them asks of SMART.
+        A direction of (n, w_dim), with the range and strength at which each of them is
+        within its own, and the least that any of them asks of SMART.
     """
-    directions = [direction for direction, _ in weighted]
-    lows, highs = zip(*(direction.range for direction in directions), strict=True)
+    # A weight of 0 sets no limit, and what is gone backwards ends at its low end.
+    moved = [(d, weight) for d, weight in weighted if weight]
+    lows, highs = zip(
+        *(sorted(np.divide(d.range, weight)) for d, weight in moved), strict=True
+    )
     return Direction(
         sum(weight * d.per_code(num_codes, layers) for d, weight in weighted),
         range=(max(lows), min(highs)),
-        strength=min(direction.strength for direction in directions),
-        beta=np.min([direction.beta for direction in directions], axis=0),
+        strength=min(d.strength / abs(weight) for d, weight in moved),
+        beta=np.min([d.beta for d, _ in moved], axis=0),
     )
 
 
