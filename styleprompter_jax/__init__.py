@@ -17,6 +17,7 @@ _LAZY = {
     "Latents": "latents",
     "read_images": "images.files",
     "write_images": "images.files",
+    "sheet": "images.files",
 }
 
 __all__ = ["StylePrompterError", "__version__", *_LAZY]

@@ -1,0 +1,108 @@
+"""Runs the code of a notebook in this process, as IPython would in its own.
+
+Of IPython's own language only what colabs/ use: `!command` with {expressions} in it,
+over several lines where they end in a backslash, and `%cd`.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import warnings
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from styleprompter_jax.cli import main
+from styleprompter_jax.training.loop import train
+
+COLABS = Path(__file__).parents[1] / "colabs"
+REFUSED = "# refused"  # ends a command that must fail
+_COMMAND = re.compile(r"^(?P<indent> *)!(?P<command>(?:.*\\\n)*.*)$", re.MULTILINE)
+_PARAMETER = re.compile(r"^(\w+) = (.*?)  # @param (.*)$", re.MULTILINE)
+
+
+def cells(path: Path, kind: str = "code") -> list[str]:
+    """The sources of a notebook's cells of one kind."""
+    notebook = json.loads(path.read_text())
+    return ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == kind]
+
+
+def parameters(path: Path) -> dict[str, tuple[str, str]]:
+    """The form fields of a notebook: {name: (default, what Colab is told)}."""
+    found = (_PARAMETER.findall(source) for source in cells(path))
+    return {name: (value, form) for cell in found for name, value, form in cell}
+
+
+def to_python(source: str) -> str:
+    """The source of a cell with its commands as calls of `_shell`."""
+
+    def call(match):
+        command = re.sub(r"\\\n *", "", match["command"])
+        return f"{match['indent']}_shell(f{command!r})"
+
+    source = _COMMAND.sub(call, source)
+    return re.sub(r"^( *)%cd (.*)$", r"\1_cd(f'\2')", source, flags=re.MULTILINE)
+
+
+def run(path: Path, values: dict) -> dict:
+    """Runs all code cells from top to bottom.
+
+    Args:
+        path: the notebook.
+        values: form fields to set, by name.
+
+    Returns:
+        The notebook's variables.
+    """
+    unknown = values.keys() - parameters(path).keys()
+    assert not unknown, f"{path.name} has no fields {unknown}"
+    namespace = {"__name__": "__main__", "_shell": shell}
+    for number, source in enumerate(cells(path)):
+        for name, value in values.items():
+            source = re.sub(
+                rf"^{name} = .*?(?=  # @param)",
+                f"{name} = {value!r}",
+                source,
+                flags=re.MULTILINE,
+            )
+        exec(
+            compile(to_python(source), f"{path.name}, cell {number}", "exec"), namespace
+        )
+    return namespace
+
+
+def shell(command: str) -> None:
+    """A command of a notebook, in this process; fails if it fails."""
+    wanted = command.endswith(REFUSED)
+    name, *arguments = shlex.split(command, comments=True)
+    if name == "styleprompter":
+        assert bool(main(arguments)) == wanted, command
+    elif arguments[0] == "train.py":
+        values = train_flags(arguments)
+        # A notebook's machine has one device, unlike that of the tests.
+        train(values.config, values.workdir, devices=jax.devices()[:1])
+    elif name == "rm":
+        shutil.rmtree(arguments[-1], ignore_errors=True)
+    else:
+        raise AssertionError(f"A notebook calls {name}, which is not expected there.")
+
+
+def train_flags(argv: list[str]) -> flags.FlagValues:
+    """What train.py would make of its arguments, the first of which is its name."""
+    import train as program
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", None, "", values, lock_config=True, sys_argv=argv
+    )
+    for flag in program.FLAGS.get_key_flags_for_module(program):
+        if flag.name != "config":
+            flags.DEFINE_string(flag.name, None, "", flag_values=values)
+    # ml_collections loads a config's file as later Pythons will not.
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        rest = values(argv)
+    assert rest == argv[:1], f"train.py takes no {rest[1:]}"
+    return values

@@ -1,0 +1,92 @@
+"""The notebooks: stripped, within the public interface, and running to their ends."""
+
+import ast
+import json
+import re
+import sys
+import types
+from pathlib import Path
+
+import notebooks
+import pytest
+import test_docs
+
+NOTEBOOKS = sorted(notebooks.COLABS.glob("*.ipynb"))
+REPOSITORY = "styleprompter-jax/styleprompter_jax"
+BADGE = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/colabs/"
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+# What makes a run short. The upload is one that brings nothing.
+RUNS = {
+    "quickstart": dict(frames=4),
+    "invert_and_edit": dict(source="upload"),
+    "train_your_own": {},
+    "convert_weights": {},
+}
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder in which a notebook finds what a clone has."""
+    for name in ("README.md", "train.py", "configs", "colabs"):
+        (tmp_path / name).symlink_to(notebooks.COLABS.parent / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def colab(monkeypatch):
+    """What Colab has and this machine has not: a place to show, and to upload from."""
+    display = types.SimpleNamespace(Image=lambda path, **_: Path(path).read_bytes())
+    files = types.SimpleNamespace(upload=dict)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=files))
+
+
+@each
+def test_is_stripped_and_opens_in_colab(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["nbformat"] == 4
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+        assert len(cell["source"]) <= 30, cell["source"][0]
+    assert f"]({BADGE}{path.name})" in notebooks.cells(path, "markdown")[0]
+    readme = (notebooks.COLABS.parent / "README.md").read_text()
+    assert f"]({BADGE}{path.name})" in readme
+
+
+@each
+def test_keeps_to_the_public_interface(path):
+    for source in notebooks.cells(path):
+        test_docs.check_python(notebooks.to_python(source), modules=False)
+
+
+@each
+def test_form_fields_hold_their_defaults(path):
+    """Colab shows what is written, and changes what does not fit."""
+    for name, (value, form) in notebooks.parameters(path).items():
+        value = ast.literal_eval(value)
+        if choices := re.match(r"\[.*?\]", form):
+            assert value in json.loads(choices[0]), name
+        low, high = (re.search(rf"{end}: ([-.\d]+)", form) for end in ("min", "max"))
+        if low:
+            assert float(low[1]) <= value <= float(high[1]), name
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compile", "colab")
+@each
+def test_runs_from_top_to_bottom(path, clone, capsys):
+    notebooks.run(path, RUNS[path.stem])
+    assert (clone / "runs" / "colab").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compile")
+def test_the_python_of_readme_runs(clone):
+    (source,) = test_docs.blocks(Path("README.md").read_text(), "python")
+    namespace = {}
+    exec(compile(source, "README.md", "exec"), namespace)
+    assert len(list(Path("out").glob("*.png"))) == len(namespace["x"]) > 0
