@@ -137,7 +137,9 @@ def unquoted(annotation: ast.expr) -> str:
 
 
 def code(text: str) -> str:
-    return f"```python\n{text}\n```\n"
+    """A block of code, with the quotes of the sources' style."""
+    quoted = text.replace("'", '"')
+    return f"```python\n{quoted}\n```\n"
 
 
 def prose(node) -> list[str]:

@@ -24,8 +24,8 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 # Programs whose calls are looked at: a line that begins so is one.
 _HEADS = ("styleprompter", "python", "make", "pip", "git")
-# An option of the published code that a page speaks of.
-_FOREIGN = {"--stylegan_weights"}
+# Options of other programs that a page speaks of.
+_FOREIGN = {"--stylegan_weights", "--clear-output", "--inplace"}
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
