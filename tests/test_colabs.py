@@ -29,7 +29,7 @@ RUNS = {
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
     """A folder in which a notebook finds what a clone has."""
-    for name in ("README.md", "train.py", "configs", "colabs"):
+    for name in ("README.md", "train.py", "configs", "colabs", "tests"):
         (tmp_path / name).symlink_to(notebooks.COLABS.parent / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
