@@ -4,6 +4,7 @@ Of IPython's own language only what colabs/ use: `!command` with {expressions} i
 over several lines where they end in a backslash, and `%cd`.
 """
 
+import ast
 import json
 import re
 import shlex
@@ -68,10 +69,19 @@ def run(path: Path, values: dict) -> dict:
                 source,
                 flags=re.MULTILINE,
             )
-        exec(
-            compile(to_python(source), f"{path.name}, cell {number}", "exec"), namespace
-        )
+        execute(to_python(source), f"{path.name}, cell {number}", namespace)
     return namespace
+
+
+def execute(source: str, name: str, namespace: dict) -> None:
+    """Runs a cell, and makes the picture that it would show."""
+    tree, last = ast.parse(source), None
+    if isinstance(tree.body[-1], ast.Expr):
+        last = ast.Expression(tree.body.pop().value)
+    exec(compile(tree, name, "exec"), namespace)
+    if last is not None:
+        value = eval(compile(last, name, "eval"), namespace)
+        getattr(value, "_repr_png_", lambda: None)()
 
 
 def shell(command: str) -> None:
