@@ -17,13 +17,14 @@ BADGE = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/colabs
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
-# What makes a run short. The upload is one that brings nothing.
-RUNS = {
-    "quickstart": dict(frames=4),
-    "invert_and_edit": dict(source="upload"),
-    "train_your_own": {},
-    "convert_weights": {},
-}
+# What a run is made of; the upload is one that brings nothing.
+RUNS = [
+    ("quickstart", dict(frames=4)),
+    ("invert_and_edit", dict(source="upload")),
+    ("invert_and_edit", dict(source="astronaut")),
+    ("train_your_own", {}),
+    ("convert_weights", {}),
+]
 
 
 @pytest.fixture
@@ -75,11 +76,15 @@ def test_form_fields_hold_their_defaults(path):
             assert float(low[1]) <= value <= float(high[1]), name
 
 
+def test_all_of_them_are_run():
+    assert {path.stem for path in NOTEBOOKS} == {name for name, _ in RUNS}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile", "colab")
-@each
-def test_runs_from_top_to_bottom(path, clone, capsys):
-    notebooks.run(path, RUNS[path.stem])
+@pytest.mark.parametrize(("name", "values"), RUNS)
+def test_runs_from_top_to_bottom(name, values, clone, capsys):
+    notebooks.run(notebooks.COLABS / f"{name}.ipynb", values)
     assert (clone / "runs" / "colab").is_dir()
 
 
