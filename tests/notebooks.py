@@ -6,6 +6,7 @@ over several lines where they end in a backslash, and `%cd`.
 
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
@@ -60,7 +61,7 @@ def run(path: Path, values: dict) -> dict:
     """
     unknown = values.keys() - parameters(path).keys()
     assert not unknown, f"{path.name} has no fields {unknown}"
-    namespace = {"__name__": "__main__", "_shell": shell}
+    namespace = {"__name__": "__main__", "_shell": shell, "_cd": os.chdir}
     for number, source in enumerate(cells(path)):
         for name, value in values.items():
             source = re.sub(
