@@ -206,10 +206,11 @@ def _directions(parser):
     add_model(parser)
     parser.add_argument(
         "--method",
-        choices=["sefa", "pca", "labels"],
+        choices=["sefa", "pca", "labels", "pairs"],
         required=True,
         help="sefa: from the generator's weights; pca: principal components of sampled "
-        "codes (GANSpace); labels: regression of the codes of labelled images",
+        "codes (GANSpace); labels: regression of the codes of labelled images; "
+        "pairs: fitted to images before and after an edit",
     )
     parser.add_argument(
         "--components",
@@ -230,7 +231,8 @@ def _directions(parser):
         "--data",
         default="avatars",
         help='labels: "avatars" (default), any other data set of TFDS with labels, or '
-        "a FILE.csv of pictures and their attributes",
+        'a FILE.csv of pictures and their attributes; pairs: "avatars", or a FILE.csv '
+        "with the columns direction,before,after",
     )
     parser.add_argument(
         "--latents",
@@ -243,7 +245,8 @@ def _directions(parser):
         nargs="+",
         default=[],
         metavar="NAME",
-        help="labels: which of the data's attributes to tell apart (default: all)",
+        help="labels: which of the data's attributes to tell apart (default: all); "
+        "pairs: which directions to fit",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
@@ -251,10 +254,15 @@ def _directions(parser):
     parser.add_argument(
         "--count",
         type=positive,
-        help="images to use (default: 2000 of TFDS, all of a .csv), or codes to sample "
-        "(default: 20000)",
+        help="images to use (default: 2000 of TFDS, all of a .csv), pairs of each "
+        "direction (default: 400 avatars), or codes to sample (default: 20000)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampled codes")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of sampled codes, or of the pairs' order",
+    )
     parser.add_argument(
         "--output",
         metavar="DIR",

@@ -12,16 +12,18 @@ import numpy as np
 from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.labelled import encode_csv, encode_tfds, stored_codes
+from styleprompter_jax.commands.paired import draw_pairs, read_pairs
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.fitting import fit_direction
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import StylePrompter, load
 
 # What a sheet shows of each direction.
 TITLES = ("from", "-strength", "0", "+strength", "to")
-IMAGES, SAMPLES, SAMPLE_BATCH = 2000, 20_000, 1000
+IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 400, 20_000, 1000
 EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 
 
@@ -47,6 +49,8 @@ def run(args):
         )
     if args.method == "labels":
         found, example = _from_labels(model, args)
+    elif args.method == "pairs":
+        found, example = _from_pairs(model, args)
     else:
         found, example = _from_generator(model, args)
     if args.orthogonal_to:
@@ -90,6 +94,33 @@ def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
             name: dataclasses.replace(direction, layers=args.layers)
             for name, direction in found.items()
         }
+    return found, example
+
+
+def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
+    """Directions of edits that are given as pairs, and the latents of a first image."""
+    if args.data.lower().endswith(".csv"):
+        pairs = read_pairs(args.data, args.attributes, args.count, model.image_size)
+    elif args.data == "avatars":
+        pairs = draw_pairs(args.attributes, args.count or PAIRS, model.image_size)
+    else:
+        raise StylePrompterError(
+            f'--data is {args.data!r}: for pairs it is "avatars", or a .csv with the '
+            "columns direction,before,after."
+        )
+    found, example = {}, None
+    for name, before, after, both_ways in pairs:
+        found[name] = fit_direction(
+            model,
+            before,
+            after,
+            both_ways=both_ways,
+            layers=args.layers,
+            seed=args.seed,
+            origin=f"{len(before)} pairs of {args.data}, seed {args.seed}",
+        )
+        example = example or model.encode(before[:1])
+        print(f"{name}: fitted to {len(before)} pairs.", flush=True)
     return found, example
 
 

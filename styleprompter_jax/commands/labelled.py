@@ -164,16 +164,28 @@ def read_csv(
     Raises:
         StylePrompterError: if it cannot be read so.
     """
+    header, content = read_table(file)
+    names, *columns = zip(*content[:count], strict=True)
+    return names, {
+        name: _labels(column) for name, column in zip(header[1:], columns, strict=True)
+    }
+
+
+def read_table(file: str) -> tuple[list[str], list[list[str]]]:
+    """The header of a CSV, and its rows, all of one length.
+
+    Raises:
+        StylePrompterError: if it cannot be read so.
+    """
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
             rows = csv.reader(stream, strict=True)
             header = next(rows, [])
-            content = [row for row, _ in zip(rows, range(count or 10**9), strict=False)]
+            content = [row for row in rows if row]
     except FileNotFoundError as error:
         raise StylePrompterError(f"There is no file {file}.") from error
     except (OSError, ValueError, csv.Error) as error:
         raise StylePrompterError(f"{file} cannot be read as CSV: {error}.") from error
-    content = [row for row in content if row]
     if len(header) < 2 or len(set(header)) < len(header) or not content:
         raise StylePrompterError(
             f"{file} holds no labels: its first row names the columns, the pictures' "
@@ -185,10 +197,7 @@ def read_csv(
                 f"{file}: the row of {row[0]!r} has {len(row)} columns, and the first "
                 f"row {len(header)}."
             )
-    names, *columns = zip(*content, strict=True)
-    return names, {
-        name: _labels(column) for name, column in zip(header[1:], columns, strict=True)
-    }
+    return header, content
 
 
 def _labels(column) -> np.ndarray:

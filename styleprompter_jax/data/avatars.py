@@ -64,6 +64,7 @@ LABELS = {
 
 # The seeds of a split start a million apart: splits never share a face.
 FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
+FIRST_PAIR = 3_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +166,44 @@ def as_seen(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     seen = {name.replace("skin_color", "skin"): v for name, v in labels.items()}
     hidden = (seen["hair"] == "bald") & ~seen["beard"]
     return seen | {"hair_color": np.where(hidden, "", seen["hair_color"])}
+
+
+def pairs(attribute: str, count: int):
+    """Faces before and after a change of one attribute: the ground truth of edits.
+
+    Args:
+        attribute: "smile", "hair_color", ...; by the names of directions, "skin".
+        count: pairs for each direction.
+
+    Yields:
+        For "smile" and its like one (name, pairs of faces, True), from without to with,
+        which may as well be gone back; for an attribute with several values one
+        ("hair_color_red", pairs, False) for each, from any other value to this one.
+
+    Raises:
+        StylePrompterError: for an unknown attribute.
+    """
+    field = "skin_color" if attribute == "skin" else attribute
+    if field in ("smile", "glasses", "beard"):
+        wanted = {attribute: True}
+    elif field in LABELS:
+        wanted = {f"{attribute}_{value}": value for value in LABELS[field]}
+    else:
+        raise StylePrompterError(
+            f"The avatars have no attribute {attribute!r}: they have smile, glasses, "
+            f"beard, {', '.join(LABELS)}."
+        )
+    for name, value in wanted.items():
+        found, seed = [], FIRST_PAIR
+        while len(found) < count:
+            face, seed = Face.from_seed(seed), seed + 1
+            after = dataclasses.replace(face, **{field: value})
+            if value is True:
+                face = dataclasses.replace(face, **{field: False})
+            hidden = field == "hair_color" and face.hair == "bald" and not face.beard
+            if after != face and not hidden:
+                found.append((face, after))
+        yield name, found, value is True
 
 
 @functools.cache

@@ -1,0 +1,70 @@
+"""Pairs of pictures before and after an edit, for `directions --method pairs`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from styleprompter_jax.commands.labelled import read_table
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import read_images, to_float
+
+HEADER = ["direction", "before", "after"]
+# Drawn where nothing else is asked for.
+ATTRIBUTES = ("smile", "glasses", "beard", "hair_color")
+
+
+def read_pairs(
+    file: str, names: Sequence[str], count: int | None, size: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
+    """Pairs from a CSV with the columns direction, before and after.
+
+    A direction has a row for each of its pairs; pictures are relative to the file.
+
+    Args:
+        file: the CSV.
+        names: of directions to read; () reads all.
+        count: the most pairs of one direction.
+        size: side of the images.
+
+    Yields:
+        A name, images before and after (m, size, size, 3) in [-1, 1], and True: an edit
+        is to go back, too.
+
+    Raises:
+        StylePrompterError: if it cannot be read so, or a picture is missing.
+    """
+    header, rows = read_table(file)
+    if header != HEADER:
+        raise StylePrompterError(
+            f"{file} holds no pairs: its first row is to be {','.join(HEADER)}, and a "
+            "row for each pair follows."
+        )
+    pairs = {}
+    for name, *pair in rows:
+        pairs.setdefault(name, []).append([Path(file).parent / p for p in pair])
+    if unknown := [name for name in names if name not in pairs]:
+        raise StylePrompterError(
+            f"{file} has no direction {unknown[0]!r}: it has {', '.join(pairs)}."
+        )
+    for name in names or pairs:
+        before, after = zip(*pairs[name][:count], strict=True)
+        yield name, read_images(before, size), read_images(after, size), True
+
+
+def draw_pairs(
+    names: Sequence[str], count: int, size: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
+    """Avatars drawn twice, alike but for one attribute; else as `read_pairs`.
+
+    An attribute with several values gives a direction for each, from the others to it.
+    """
+    from styleprompter_jax.data import avatars  # needs the extra
+
+    for attribute in names or ATTRIBUTES:
+        for name, faces, both_ways in avatars.pairs(attribute, count):
+            images = (
+                to_float(np.stack([avatars.render(face, size) for face in side]))
+                for side in zip(*faces, strict=True)
+            )
+            yield name, *images, both_ways

@@ -1,0 +1,76 @@
+"""Directions fitted to pairs of images."""
+
+import numpy as np
+import pytest
+
+from styleprompter_jax.bundle import load_directions
+from styleprompter_jax.cli import main
+from styleprompter_jax.data import avatars
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.fitting import fit_direction
+from styleprompter_jax.pipeline import load
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def test_leads_from_before_to_after(tiny_folder):
+    """Images of the model itself: what the edit did is found again, where it was."""
+    model = load(tiny_folder)
+    rng = np.random.default_rng(0)
+    before = rng.uniform(-1, 1, (6, 32, 32, 3)).astype(np.float32)
+    latents = model.encode(before)
+    true = 0.5 * rng.standard_normal((8, 16)).astype(np.float32)
+    true[4:] = 0
+    edited = latents.edit(true, 1.0)
+    after = np.asarray(model.decode(edited, refine=False))
+
+    def error(direction):
+        moved = latents.edit(direction, direction.strength)
+        return np.mean((model.decode(moved, refine=False) - after) ** 2)
+
+    options = dict(both_ways=False, batch_size=4, layers=range(4), learning_rate=0.05)
+    start, found, again = (
+        fit_direction(model, before, after, steps=steps, **options)
+        for steps in (0, 30, 30)
+    )
+    np.testing.assert_array_equal(found.vector, again.vector)
+    assert error(found) < 0.7 * error(start)
+    assert found.layers == (0, 1, 2, 3) and not found.vector[4:].any()
+    with pytest.raises(StylePrompterError, match="6 images before and 5 after"):
+        fit_direction(model, before, after[:5])
+
+
+def test_command(tiny_folder, tmp_path, capsys):
+    """From avatars that are drawn; a CSV that does not do."""
+    command = ["directions", f"--model={tiny_folder}", "--method=pairs", "--count=2"]
+    drawn = tmp_path / "drawn"
+    assert main([*command, f"--output={drawn}", "--attributes", "smile"]) == 0
+    found = load_directions(drawn)
+    assert found.keys() == {"smile", "hat"}
+    assert found["smile"].origin == "2 pairs of avatars, seed 0"
+    assert found["smile"].beta == (0.5, 0.5)
+
+    table = tmp_path / "pairs.csv"
+    table.write_text("direction,before,after\nhat,none.png,none.png\n")
+    for argv, message in (
+        ([f"--data={table}"], "none.png"),
+        ([f"--data={table}", "--attributes", "wig"], "no direction 'wig'"),
+        (["--data=celeb_a"], "direction,before,after"),
+        (["--attributes", "horns"], "no attribute 'horns'"),
+    ):
+        assert main([*command, f"--output={tmp_path / 'no'}", *argv]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_pairs_of_avatars_differ_in_one_attribute():
+    (name, pairs, both_ways), *others = avatars.pairs("glasses", 3)
+    assert (name, both_ways, others) == ("glasses", True, [])
+    for before, after in pairs:
+        assert (before.glasses, after.glasses) == (False, True)
+        assert before.smile == after.smile and before.x == after.x
+    colors = {name: pairs for name, pairs, _ in avatars.pairs("hair_color", 4)}
+    assert colors.keys() == {f"hair_color_{value}" for value in avatars.HAIR_COLOR}
+    for before, after in colors["hair_color_red"]:
+        assert before.hair_color != "red" == after.hair_color
+        assert before.hair != "bald" or before.beard
