@@ -3,6 +3,8 @@
 # make test-fast    the tests that neither train nor render
 # make soak         hours of mutated weight files, kills, signals and flipped bits;
 #                   the tests hold a sample
+# make bench        times and memory beside the last committed ones, minutes each:
+#                   make bench CASES="invert encoder_step_256" measures those alone
 #
 # Each first makes the environment in .venv, from Python 3.11 or newer:
 #   make test PYTHON=python3.13
@@ -12,7 +14,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test test-fast soak
+.PHONY: quickstart test test-fast soak bench
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -28,6 +30,9 @@ test-fast: $(READY)
 soak: $(READY)
 	$(RUN) tests/soak_files.py
 	$(RUN) tests/soak_training.py
+
+bench: $(READY)
+	$(RUN) -m benchmarks $(CASES)
 
 # Installed again when what it depends on changes. An environment that was
 # interrupted before it had pip is completed.

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from scipy import linalg, signal
 
 from styleprompter_jax.models.discriminator import (
@@ -12,7 +11,7 @@ from styleprompter_jax.models.discriminator import (
     DiscriminatorConfig,
     minibatch_stddev,
 )
-from styleprompter_jax.ops import fir, frechet, modulated_conv
+from styleprompter_jax.ops import fir, frechet, modulated_conv, upsample_conv
 
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8
 
@@ -49,28 +48,19 @@ def test_downsampling_keeps_every_second_filtered_sample():
     np.testing.assert_allclose(fir.downsample2(x), filtered[:, ::2, ::2], atol=1e-6)
 
 
-def test_transposed_conv_and_its_gradients():
+def test_upsample_conv_in_each_form_and_its_gradients():
     x, kernel = normal(0, 2, 4, 5, 3), normal(1, 3, 3, 3, 2)
     expected = np.zeros((2, 9, 11, 2))
     for i in range(3):
         for j in range(3):
             expected[:, i : i + 8 : 2, j : j + 10 : 2] += x @ kernel[i, j]
-    y = modulated_conv.transposed_conv(x, kernel)
-    np.testing.assert_allclose(y, expected, atol=1e-5)
-
-    def dilated(x, kernel):
-        return lax.conv_general_dilated(
-            x,
-            jnp.flip(kernel, (0, 1)),
-            (1, 1),
-            ((2, 2), (2, 2)),
-            lhs_dilation=(2, 2),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
+    expected = fir.blur(expected, ((1, 1), (1, 1)), gain=4.0)
+    forms = (upsample_conv.upsample_conv, upsample_conv.by_dilation)
+    for form in (*forms, upsample_conv.by_phases):
+        np.testing.assert_allclose(form(x, kernel), expected, atol=1e-5)
     gradients = [
         jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a))), (0, 1))(x, kernel)
-        for f in (modulated_conv.transposed_conv, dilated)
+        for f in forms
     ]
     for a, b in zip(*gradients, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -85,7 +75,7 @@ def test_modulating_activations_equals_modulating_weights(up, demodulate):
         weights = kernel * style[k][:, None]
         if demodulate:
             weights /= jnp.sqrt(jnp.sum(weights**2, (0, 1, 2)) + 1e-8)
-        conv = modulated_conv.upsample_conv if up else modulated_conv.conv2d
+        conv = upsample_conv.upsample_conv if up else modulated_conv.conv2d
         np.testing.assert_allclose(
             ours[k : k + 1], conv(x[k : k + 1], weights), atol=1e-4
         )

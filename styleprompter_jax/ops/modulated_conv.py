@@ -8,13 +8,11 @@ scaling the *input* channels by the style and the *output* channels by the
 demodulation factor, around one convolution that the whole batch shares.
 """
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from styleprompter_jax.ops.fir import blur
+from styleprompter_jax.ops.upsample_conv import strided_conv, upsample_conv
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -45,53 +43,9 @@ def modulated_conv(x, kernel, style, *, demodulate=True, up=False):
     return x
 
 
-def upsample_conv(x, kernel):
-    """Transposed 3x3 convolution with stride 2, then the blur with gain 4.
-
-    (b, h, w, i) * (3, 3, i, o) -> (b, 2h, 2w, o).
-    """
-    return blur(transposed_conv(x, kernel), ((1, 1), (1, 1)), gain=4.0)
-
-
 def downsample_conv(x, kernel):
     """The blur, then a 3x3 convolution with stride 2.
 
     (b, h, w, i) * (3, 3, i, o) -> (b, h/2, w/2, o).
     """
     return strided_conv(blur(x, ((2, 2), (2, 2))), kernel)
-
-
-def strided_conv(x, kernel):
-    """Convolution with stride 2 and no padding: (b, 2h+1, 2w+1, i) -> (b, h, w, o)."""
-    return lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=_NHWC)
-
-
-@jax.custom_vjp
-def transposed_conv(x, kernel):
-    """``out[2i + k] += x[i] @ kernel[k]``, as PyTorch's ``conv_transpose2d``.
-
-    (b, h, w, i) * (3, 3, i, o) -> (b, 2h + 1, 2w + 1, o).
-
-    This is the transpose of :func:`strided_conv`, and its derivatives are written as
-    that convolution's: the weight gradient which autodiff makes of a dilated
-    convolution is the same sum in a form that XLA:CPU computes several times slower.
-    """
-    return lax.conv_general_dilated(
-        x,
-        jnp.flip(kernel, (0, 1)),
-        (1, 1),
-        ((2, 2), (2, 2)),
-        lhs_dilation=(2, 2),
-        dimension_numbers=_NHWC,
-    )
-
-
-def _transposed_conv_bwd(inputs, g):
-    x, kernel = inputs
-    dx, pull_back = jax.vjp(partial(strided_conv, g), jnp.swapaxes(kernel, 2, 3))
-    return dx, jnp.swapaxes(pull_back(x)[0], 2, 3)
-
-
-transposed_conv.defvjp(
-    lambda x, kernel: (transposed_conv(x, kernel), (x, kernel)), _transposed_conv_bwd
-)

@@ -1,0 +1,94 @@
+"""Measures everything, or what is named, and compares with the last commit's results.
+
+    make bench
+    python -m benchmarks [NAME...]       names, or their beginnings
+
+Results go to benchmarks/results.json; what was not measured keeps its old row.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.cases import CASES
+from benchmarks.startup import startup
+
+RESULTS = Path(__file__).parent / "results.json"
+COLUMNS = {
+    "seconds": "{:.3f} s",
+    "times_roofline": "{:.2f} x",
+    "images_per_second": "{:.2f}/s",
+    "gflop": "{:.0f} GFLOP",
+    "peak_gb": "{:.2f} GB",
+    "first_call_seconds": "{:.1f} s",
+}
+HEADERS = (
+    "case",
+    "time",
+    "roofline",
+    "images",
+    "work",
+    "memory",
+    "first call",
+    "change",
+)
+
+
+def main(names: list[str]) -> None:
+    wanted = [n for n in (*CASES, "start") if _chosen(n, names)]
+    if not wanted:
+        sys.exit(f"There is no such case; the cases are {', '.join(CASES)} and start.")
+    before = _committed()
+    rows = json.loads(RESULTS.read_text())["cases"] if RESULTS.exists() else {}
+    stamp = {"date": time.strftime("%Y-%m-%d"), "cores": len(os.sched_getaffinity(0))}
+    print(f"{platform.processor() or platform.machine()}, {stamp['cores']} cores")
+    print(_line(HEADERS))
+    for name in wanted:
+        found = startup() if name == "start" else {name: _measure(name)}
+        for key, row in found.items():
+            rows[key] = {k: _short(v) for k, v in row.items()} | stamp
+            print(_line(_cells(key, rows[key], before.get(key))), flush=True)
+        text = json.dumps({"cases": {k: rows[k] for k in sorted(rows)}}, indent=1)
+        RESULTS.write_text(text + "\n")
+
+
+def _chosen(name, names):
+    return not names or any(name.startswith(n) for n in names)
+
+
+def _measure(name: str) -> dict:
+    command = [sys.executable, "-m", "benchmarks.measure", name]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _committed() -> dict:
+    """The rows of the last commit; none outside of a repository."""
+    command = ["git", "show", f"HEAD:./{RESULTS.name}"]
+    done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True)
+    return json.loads(done.stdout)["cases"] if done.returncode == 0 else {}
+
+
+def _cells(name, row, before):
+    cells = [f.format(row[k]) if k in row else "" for k, f in COLUMNS.items()]
+    # Times of another hour are of another machine: the roofline moves with it.
+    key = "times_roofline" if "times_roofline" in row else "seconds"
+    change = f"{100 * (row[key] / before[key] - 1):+.0f} %" if before else "new"
+    return [name, *cells, change]
+
+
+def _line(cells):
+    first, *rest = cells
+    return f"{first:26}" + "".join(f"{cell:>12}" for cell in rest)
+
+
+def _short(value):
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,188 @@
+"""What is measured: each case builds one call, and says what work it needs.
+
+Weights are random and of the full, published sizes; only the 64 px cases are the
+bundled domain's.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import numpy as np
+
+from benchmarks import work
+from styleprompter_jax.bundle import model_shapes
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.networks import NETWORKS
+from styleprompter_jax.pipeline import StylePrompter as Pipeline
+from styleprompter_jax.training import parallel
+from styleprompter_jax.training.adversarial import Adversarial
+from styleprompter_jax.training.health import guard
+from styleprompter_jax.training.inversion import Inversion
+from styleprompter_jax.training.losses import PERCEPTUAL
+from styleprompter_jax.training.start import describe_start
+
+
+@dataclasses.dataclass
+class Case:
+    """One call to time.
+
+    Attributes:
+      run: does it once; returns arrays to wait for.
+      flop: useful work of one call.
+      images: images that one call serves.
+    """
+
+    run: Callable[[], object]
+    flop: float
+    images: int
+
+
+def inversion(size: int, batch: int) -> Case:
+    """`StylePrompter.invert`: encode, and decode refined by SMART."""
+    generator = GeneratorConfig(size)
+    config = StylePrompterConfig(
+        SwinConfig(num_tokens=generator.num_codes), SmartConfig(), generator
+    )
+    model = Pipeline(config, _draw(model_shapes(config)))
+    images = _images(batch, config.encoder.image_size)
+    flop = (
+        work.encoder(config.encoder)
+        + work.generator(generator)
+        + work.smart(config.smart, generator, config.encoder)
+    )
+    return Case(lambda: model.invert(images), batch * flop, batch)
+
+
+def training(stage: str, size: int, batch: int) -> Case:
+    """A step of stage "encoder" or "smart" with the published losses."""
+    config = _config(f"ffhq_{stage}")
+    config.batch_size = batch
+    config.model.generator = dict(image_size=size)
+    return _inversion_step(config)
+
+
+def avatars(stage: str) -> Case:
+    """A step of a stage of the bundled domain, 64 px."""
+    config = _config(f"avatars_{stage}")
+    if stage == "generator":
+        return _generator_step(config)
+    config.model.generator = _config("avatars_generator").model.generator
+    if stage == "smart":
+        config.model.encoder = _config("avatars_encoder").model.encoder
+    return _inversion_step(config)
+
+
+def _inversion_step(config) -> Case:
+    start = describe_start(config)
+    start = dataclasses.replace(
+        start,
+        variables=_draw(start.variables),
+        network_variables=_draw(start.network_variables),
+    )
+    parts, size = start.config, config.data.image_size
+    if config.stage == "encoder":
+        flop = 3 * work.encoder(parts.encoder) + 2 * work.generator(parts.generator)
+    else:
+        first = min(parts.smart.refined_layers)
+        flop = (
+            work.encoder(parts.encoder)
+            + work.generator(parts.generator)
+            + work.generator(parts.generator, first)
+            + 3 * work.smart(parts.smart, parts.generator, parts.encoder)
+        )
+    for name in start.networks:
+        kind, _ = PERCEPTUAL[name]
+        network = next(n for n in NETWORKS.values() if n.kind == kind)
+        image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+        flop += 3 * work.counted(network.module.apply, network.shapes(), image)
+    return _step(Inversion(config, start), config, [1], config.batch_size * flop)
+
+
+def _generator_step(config) -> Case:
+    """R1 comes every so many steps: one call is that many steps."""
+    objective, size = Adversarial(config), config.data.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    shapes = jax.eval_shape(
+        objective.discriminator.init, jax.random.key(0), _images(1, size)
+    )
+    d = work.counted(objective.discriminator.apply, shapes, image)
+    g = work.generator(objective.generator_config)
+    # The discriminator's turn: fakes, both batches three times (forward, gradients of
+    # data and weights).  The generator's: fakes three times, the logits twice.
+    every = config.loss.r1_every
+    flop = every * (4 * g + 8 * d)
+    # R1 beyond that: a data gradient, its tangent, and the tangent's two gradients.
+    flop += 4 * d
+    return _step(objective, config, range(every), config.batch_size * flop)
+
+
+def _step(objective, config, steps, flop) -> Case:
+    """The training loop's own compiled step."""
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    compiled = {
+        variant: parallel.map_step(
+            guard(partial(objective.step, variant=variant), skip=False), mesh
+        )
+        for variant in map(objective.variant, steps)
+    }
+    size = config.data.image_size
+    rng = jax.random.key(0)
+    state = parallel.replicate(jax.jit(objective.init)(rng), mesh)
+    batch = parallel.shard_batch({"image": _images(config.batch_size, size)}, mesh)
+    held = [state]
+
+    def run():
+        for step in steps:
+            update = compiled[objective.variant(step)]
+            held[0], metrics = update(held[0], batch, rng)
+        return held[0], metrics
+
+    return Case(run, flop, len(steps) * config.batch_size)
+
+
+def _config(name: str):
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+def _draw(shapes):
+    """Random variables of these shapes, of a size that keeps activations ordinary."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path, shape):
+        match path[-1].key:
+            case "scale" | "var":
+                return np.ones(shape.shape, np.float32)
+            case "kernel" if path[1].key == "generator":  # equalised learning rate
+                return rng.standard_normal(shape.shape, np.float32)
+        return rng.standard_normal(shape.shape, np.float32) * np.float32(0.02)
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _images(batch: int, size: int):
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (batch, size, size, 3)).astype(np.float32)
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    **{
+        f"invert_{size}_batch{batch}": partial(inversion, size, batch)
+        for size in (256, 1024)
+        for batch in (1, 4)
+    },
+    **{
+        f"{stage}_step_{size}_batch{batch}": partial(training, stage, size, batch)
+        for size, batch in ((256, 2), (1024, 1))
+        for stage in ("encoder", "smart")
+    },
+    **{
+        f"avatars_{stage}": partial(avatars, stage)
+        for stage in ("generator", "encoder", "smart")
+    },
+}
