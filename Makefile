@@ -14,6 +14,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
+# Large pages of memory on Linux; see styleprompter_jax/large_pages.py.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
 .PHONY: quickstart test test-fast soak bench
 .DELETE_ON_ERROR:
 

@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.large_pages import use_large_pages
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
@@ -95,4 +96,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    use_large_pages()
     app.run(main, flags_parser=parse_flags)

@@ -25,6 +25,7 @@ from styleprompter_jax.arguments import (
 )
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.large_pages import use_large_pages
 from styleprompter_jax.version import __version__
 
 
@@ -41,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(wrong)
     # What Pillow puts up with in a picture, it warns of in terms of its own.
     warnings.filterwarnings("ignore", module="PIL")
+    if argv is None:  # a program, and no function of another one
+        use_large_pages()
     try:
         use_compilation_cache()
         importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)

@@ -20,3 +20,5 @@ def use_compilation_cache() -> None:
         except OSError:
             return  # a read-only home: compiling anew is all that is lost
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        # Small computations too: they are many before the first picture.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -119,6 +119,16 @@ def normalize(x, scale=1.0):
     return (x32 * (scale * jax.lax.rsqrt(jnp.maximum(power, 1e-24)))).astype(x.dtype)
 
 
+def gelu(x):
+    """The exact GELU, in float32 at least.
+
+    Through erf: JAX's own goes through erfc, whose many branches cost XLA:CPU as much
+    as the product of matrices after it.
+    """
+    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (0.5 * x32 * (1 + jax.lax.erf(x32 * math.sqrt(0.5)))).astype(x.dtype)
+
+
 def attend(*parts):
     """Softmax attention over keys that lie in several arrays, without joining them.
 
@@ -225,7 +235,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x):
         y = Dense(self.hidden, dtype=self.dtype, name="fc1")(x)
-        y = nn.gelu(y, approximate=False)
+        y = gelu(y)
         return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(y)
 
 
