@@ -8,47 +8,25 @@ import pytest
 import recipe
 from conftest import TINY, random_variables
 from einops import rearrange
+from published_trees import (
+    BASELINE,
+    FULL,
+    GENERATOR,
+    VARIABLES,
+    checkpoint,
+    generator_state,
+    imagenet_state,
+    part,
+)
 
 import styleprompter_jax as sp
 from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
-from styleprompter_jax.convert.files import Object, read_file
-from styleprompter_jax.convert.model import build_model, mean_code
+from styleprompter_jax.convert.model import mean_code
 from styleprompter_jax.convert.recognise import recognise, recognise_network
-from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.stylegan2 import generator_table
-from styleprompter_jax.convert.swin import imagenet_table
-from styleprompter_jax.convert.table import Kept, merge_collections, write_table
 from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.stylegan2 import GeneratorConfig
-
-# Heads are not told by weights: a file is taken to have the published four.
-FULL = dataclasses.replace(TINY, smart=SmartConfig((4,), num_heads=4, ffn_dim=16))
-BASELINE = dataclasses.replace(TINY, smart=None)
-GENERATOR = dataclasses.replace(BASELINE, encoder=None)
-VARIABLES = random_variables(FULL)
-
-
-def part(config):
-    """The variables of FULL that a smaller model has."""
-    kept = {name for name in ("encoder", "smart", "generator") if getattr(config, name)}
-    params = {k: v for k, v in VARIABLES["params"].items() if k in kept}
-    return {"params": params, "const": VARIABLES["const"]}
-
-
-def checkpoint(config, module="module."):
-    """What torch.save would hold of a model in the published layout."""
-    table = checkpoint_table(config, f"encoder.{module}", f"decoder.{module}")
-    tree = merge_collections(part(config))
-    latent_avg = tree.pop("latent_avg")
-    return {"latent_avg": latent_avg, "state_dict": write_table(table, tree)}
-
-
-def generator_state():
-    tree = merge_collections(VARIABLES)["generator"]
-    return write_table(generator_table(TINY.generator), tree)
 
 
 def convert(capsys, *args):
@@ -109,23 +87,6 @@ def test_official_checkpoints(run, config, what, module):
     assert_equal(variables, part(config))
 
 
-def test_options_of_a_checkpoint():
-    tree = checkpoint(FULL)
-    for wrap in (dict, lambda opts: Object("argparse.Namespace", opts)):
-        opts = dict(type="full", output_size=32, refined_layer=5, tokens_num=8)
-        found = recognise(tree | {"opts": wrap(opts)}, "x.pt")
-        assert found.smart.refined_layers == (5,)
-        for option in (
-            dict(type="baseline"),
-            dict(output_size=64),
-            dict(tokens_num=18),
-            dict(start_from_latent_avg=False),
-        ):
-            (name,) = option
-            with pytest.raises(StylePrompterError, match=rf"x\.pt.*{name}"):
-                recognise(tree | {"opts": wrap(opts | option)}, "x.pt")
-
-
 @pytest.mark.parametrize("shape", [(16,), (1, 16), (8, 16), (1, 8, 16)])
 def test_mean_code_of_any_shape(run, shape):
     tree = checkpoint(BASELINE)
@@ -174,14 +135,6 @@ def test_decoders_of_other_encoders(run):
     assert_equal(variables, part(GENERATOR))
 
 
-def imagenet_state():
-    rows = [row for row in imagenet_table(TINY.encoder) if not isinstance(row, Kept)]
-    tree = VARIABLES["params"]["encoder"]
-    tree = {k: v for k, v in tree.items() if k.startswith(("patch_embed", "layers"))}
-    state = write_table(rows, tree)
-    return state | {"norm.weight": np.ones(16), "head.bias": np.zeros(1000)}
-
-
 def test_an_encoder_started_from_imagenet(run):
     out, (config, variables, _) = run(
         {"model": imagenet_state(), "epoch": 3}, {"g_ema": generator_state()}
@@ -204,6 +157,9 @@ def test_other_transformers(refuse):
     state = imagenet_state()
     old = {k: v for k, v in state.items() if "logit_scale" not in k}
     assert "no SwinV2" in refuse({"model": old})
+    bare = {k: v for k, v in state.items() if "coords_table" not in k}
+    (note,) = recognise({"model": bare}, "x.pt").notes
+    assert "16 at 256 px is assumed" in note
     # Fine-tuned from another window: its positions are scaled in another way.
     other = {k: v * 2 if "coords_table" in k else v for k, v in state.items()}
     message = refuse({"model": other}, {"g_ema": generator_state()})
@@ -227,34 +183,6 @@ def test_nvidia(tmp_path, capsys):
     ):
         image = rearrange(np.asarray(image), "b h w c -> b c h w")
         assert recipe.relative_error(image, expected[key]) < 1e-4, key
-
-
-def nvidia_module(change):
-    """NVIDIA's generator with attributes changed."""
-    generator = read_file(recipe.DATA / "nvidia_64.pkl")["G_ema"]
-    change(generator.state)
-    return {"G_ema": generator}
-
-
-def test_generators_of_nvidia_that_are_refused():
-    def blocks(state):
-        return state["_modules"]["synthesis"].state["_modules"]
-
-    def rename_blocks(state):
-        modules = blocks(state)
-        for key in list(modules):
-            modules[f"L_{key}"] = modules.pop(key)
-
-    for change, match in (
-        (lambda state: state.update(c_dim=10), "conditional"),
-        (rename_blocks, "no StyleGAN2"),
-        (
-            lambda state: blocks(state)["b4"].state.update(architecture="resnet"),
-            "resnet",
-        ),
-    ):
-        with pytest.raises(StylePrompterError, match=rf"x\.pkl: .*{match}"):
-            recognise(nvidia_module(change), "x.pkl")
 
 
 def test_all_problems_of_a_file_in_one_message(refuse):
@@ -292,52 +220,6 @@ def test_wrong_files(refuse):
     assert "num_tokens" in refuse(tree | {"state_dict": larger})
     del state["decoder.module.generator.style.1.weight"]
     assert "style.1.weight" in refuse(tree)
-
-
-def hostile_trees():
-    """What no network writes, and a file may hold all the same."""
-
-    zero = np.zeros(1, np.float32)
-    state = generator_state()
-    layers = "encoder.module.layers.0.blocks"
-    many = {f"to_rgbs.{k}.conv.weight": np.zeros((1, 3, 8, 1, 1)) for k in range(40)}
-    generator = Object("Generator", None)
-    yield {"state_dict": {1: zero}}
-    yield {"state_dict": "input.input", "g_ema": None}
-    yield {"g_ema": state, "latent_avg": [[1.0], [1.0, 2.0]]}
-    yield {"g_ema": state, "latent_avg": np.zeros((0, 16), np.float32)}
-    yield {"g_ema": state | {"input.input": [[1], [1, 2]]}}
-    yield {"g_ema": state | {"conv1.conv.weight": np.zeros((0, 0))}}
-    yield {"g_ema": state | many}
-    yield {"g_ema": state | {"style.1.weight": np.zeros((16, 0), np.float32)}}
-    for key, value in (
-        (f"{layers}.999999999999.norm1.bias", zero),
-        (f"{layers}.0.attn.relative_coords_table", np.zeros((1, 499, 499, 2))),
-        (f"{layers}.1.attn_mask", np.zeros((10**6, 1, 1), bool)),
-        ("encoder.module.patch_embed.proj.weight", np.zeros((8, 3, 0, 4))),
-        ("encoder.module.patch_embed.proj.weight", zero),
-        ("encoder.module.latent_tok", {}),
-    ):
-        tree = checkpoint(FULL)
-        tree["state_dict"][key] = value
-        yield tree
-    yield checkpoint(FULL) | {"opts": dict(refined_layer="x")}
-    yield checkpoint(FULL) | {"opts": dict(refined_layer=40)}
-    yield {"G_ema": generator}
-    yield {"G_ema": Object("Generator", {"_modules": [1], "_parameters": None})}
-    module = read_file(recipe.DATA / "nvidia_64.pkl")["G_ema"]
-    synthesis = module.state["_modules"]["synthesis"].state["_modules"]
-    synthesis["b4"].state["_modules"]["conv1"].state["conv_clamp"] = "256"
-    yield {"G_ema": module}
-    yield None
-    yield [1, 2]
-
-
-def test_hostile_trees():
-    for k, tree in enumerate(hostile_trees()):
-        with pytest.raises(StylePrompterError, match=r"x\.pt"):
-            build_model({"x.pt": recognise(tree, "x.pt")})
-            pytest.fail(f"tree {k} was taken")
 
 
 def test_where_a_model_is_not_written(tmp_path, capsys, tiny_folder, monkeypatch):
@@ -385,6 +267,15 @@ def test_directions_join_a_model(tmp_path, capsys):
     np.save(tmp_path / "hat.npy", np.zeros(5))
     assert "[5]" in convert(capsys, tmp_path / "hat.npy", folder)[2]
     assert sp.load(folder).directions.keys() == {"smile", "age"}
+    np.savez(tmp_path / "more.npz", pose=vector, hair=np.tile(vector, (8, 1)))
+    code, out, err = convert(capsys, tmp_path / "more.npz", folder)
+    assert code == 0 and "knows smile, age, hair, pose" in out, err
+    np.savez(tmp_path / "wrong.npz", beard=vector, hat=np.zeros(5))
+    assert (
+        "wrong.npz, hat, holds [5]"
+        in convert(capsys, tmp_path / "wrong.npz", folder)[2]
+    )
+    assert len(sp.load(folder).directions) == 4
 
 
 def test_perceptual_networks(tmp_path, capsys):

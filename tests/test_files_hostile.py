@@ -12,6 +12,7 @@ import watched
 from hostile_files import hostile_files
 from weight_files import good_files
 
+from styleprompter_jax.cli import main
 from styleprompter_jax.convert.files import read_file
 from styleprompter_jax.errors import StylePrompterError
 
@@ -58,6 +59,18 @@ def test_hostile_file(reports, name):
     assert re.search(WAY_OUT, message)
     assert message.endswith(".") and message.isascii() and message.isprintable()
     assert len(message) < 400
+
+
+def test_the_command_leaves_nothing(tmp_path, capsys):
+    """One message for each third of them, and no model folder, whole or half."""
+    for name in list(CASES)[::3]:
+        file = tmp_path / name
+        file.write_bytes(CASES[name][0])
+        assert main(["convert", str(file), str(tmp_path / "model")]) == 1, name
+        out, err = capsys.readouterr()
+        assert not out and name in err and "Traceback" not in err
+        assert list(tmp_path.iterdir()) == [file], name
+        file.unlink()
 
 
 def test_good_files_raise_no_alarm(reports):

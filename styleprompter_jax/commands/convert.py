@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from styleprompter_jax import bundle, networks
-from styleprompter_jax.convert.directions import make_direction, only_array
+from styleprompter_jax.convert.directions import direction_arrays, make_direction
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.convert.files import read_file
 from styleprompter_jax.convert.model import build_model
@@ -23,8 +23,8 @@ def run(args):
     trees = {name: read_file(name) for name in files}
     if len(trees) < len(files):
         raise StylePrompterError("The same file is named twice: name it once.")
-    arrays = {name: only_array(tree) for name, tree in trees.items()}
-    if all(array is not None for array in arrays.values()):
+    arrays = {f: direction_arrays(tree, Path(f).stem) for f, tree in trees.items()}
+    if all(arrays.values()):
         _add_directions(arrays, folder)
         return
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
@@ -56,23 +56,24 @@ def _convert_network(network, state, trees, folder):
     print(f"Network written to {networks.save_network(folder, network, params)}.")
 
 
-def _add_directions(arrays, folder):
-    """Keeps directions with a model, under the names of their files."""
+def _add_directions(files, folder):
+    """Keeps directions with a model, under the names of their files or keys."""
     if not (folder / bundle.CONFIG).is_file():
         raise StylePrompterError(
-            f"{', '.join(arrays)}: a direction belongs to a model, and {folder} is no "
+            f"{', '.join(files)}: a direction belongs to a model, and {folder} is no "
             "model folder: name the one to keep it with."
         )
     config, _, known = bundle.load_model(folder)
     codes = config.generator
-    for name, array in arrays.items():
-        print(f"{name}: direction, {list(array.shape)}.")
-        stem = Path(name).stem
-        if stem in known:
-            raise StylePrompterError(
-                f"{folder} has a direction {stem!r} already: rename {name}."
-            )
-        known[stem] = make_direction(array, codes.num_codes, codes.w_dim, name)
+    for file, arrays in files.items():
+        for name, array in arrays.items():
+            print(f"{file}: direction {name}, {list(array.shape)}.")
+            if name in known:
+                raise StylePrompterError(
+                    f"{folder} has a direction {name!r} already: rename that of {file}."
+                )
+            label = file if len(arrays) == 1 else f"{file}, {name},"
+            known[name] = make_direction(array, codes.num_codes, codes.w_dim, label)
     bundle.save_directions(folder, known)
     print(f"{folder} knows {', '.join(known)}.")
 

@@ -60,6 +60,23 @@ def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direc
     return make_direction(array, num_codes, w_dim, os.fspath(path))
 
 
+def direction_arrays(tree: Any, stem: str) -> dict[str, np.ndarray]:
+    """The arrays of a file that may hold directions, by name; {} if it is another file.
+
+    Args:
+        tree: see `read_file`.
+        stem: the name of the file, which is that of the only array of one.
+    """
+    array = only_array(tree)
+    if array is not None:
+        return {stem: array}
+    if isinstance(tree, Mapping) and all(
+        isinstance(array, np.ndarray) and array.ndim <= 3 for array in tree.values()
+    ):
+        return {str(key): array for key, array in tree.items()}
+    return {}
+
+
 def only_array(tree: Any) -> np.ndarray | None:
     """The array that is all a file holds, in a dict or list or not; else None."""
     if isinstance(tree, Mapping):

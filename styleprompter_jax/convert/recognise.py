@@ -18,7 +18,7 @@ from styleprompter_jax.convert.table import Kept, Row, Rule, prefixed
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig, default_channels
 from styleprompter_jax.models.swin import SwinConfig
 from styleprompter_jax.networks import NETWORKS
 
@@ -69,7 +69,8 @@ def recognise(tree: Any, name: str) -> Found:
     for kind in (_nvidia, _style_prompter, _generator, _swin):
         try:
             if found := kind(tree):
-                return found
+                notes = (*found.notes, *_left_out(tree))
+                return dataclasses.replace(found, notes=notes)
         except StylePrompterError as error:
             raise StylePrompterError(f"{name}: {error}") from error
     raise StylePrompterError(
@@ -145,6 +146,7 @@ def _style_prompter(tree):
         encoder=config.encoder,
         smart=config.smart,
         generator=config.generator,
+        notes=_assumed(config.encoder, state, encoder),
     )
 
 
@@ -184,9 +186,7 @@ def _generator(tree):
             "The encoder is left out: it is another architecture than StylePrompter's.",
         )
         others -= {"encoder"}
-    others |= _beside(tree)
-    if others:
-        notes += (f"Left out: {', '.join(sorted(others))}, which no image needs.",)
+    notes += _unused(others)
     return Found(what, arrays, table, generator=config, notes=notes)
 
 
@@ -212,10 +212,12 @@ def _nvidia(tree):
             "the generator's architecture is "
             f"{attributes['synthesis.b4.architecture']!r}, and only 'skip' is known."
         )
+    clamp = _number(attributes, "synthesis.b4.conv1.conv_clamp", None)
+    _check_layers(attributes, clamp)
     config = nvidia.generator_config(
         arrays,
         mapping_lr_multiplier=_number(attributes, "mapping.fc0.bias_gain", 0.01),
-        conv_clamp=_number(attributes, "synthesis.b4.conv1.conv_clamp", None),
+        conv_clamp=clamp,
     )
     rows = prefixed(nvidia.generator_table(config), "generator/")
     has_mean = "mapping.w_avg" in arrays
@@ -226,10 +228,22 @@ def _nvidia(tree):
     )
     if config.conv_clamp is not None:
         what += f", activations clamped at {config.conv_clamp:g}"
-    notes = ()
-    if others := _beside(tree, "G_ema"):
-        notes += (f"Left out: {', '.join(sorted(others))}, which no image needs.",)
-    return Found(what, arrays, (*rows, mean), generator=config, notes=notes)
+    return Found(what, arrays, (*rows, mean), generator=config)
+
+
+def _check_layers(attributes, clamp):
+    """What the layers of a pickle do must be what the layers here do."""
+    for key, value in attributes.items():
+        layer, _, attribute = key.rpartition(".")
+        expected = {
+            "activation": "linear" if layer.endswith("affine") else "lrelu",
+            "conv_clamp": clamp,
+        }.get(attribute, value)
+        if value != expected:
+            raise StylePrompterError(
+                f"its {key} is {value!r}, where {expected!r} is known alone: such a "
+                "generator cannot be converted."
+            )
 
 
 def _flatten(module, prefix, arrays, attributes):
@@ -238,7 +252,7 @@ def _flatten(module, prefix, arrays, attributes):
     for key, value in module.state.items() if _is_dict(module.state) else ():
         if key in groups and _is_dict(value):
             groups[key] = value
-        elif isinstance(value, int | float | str):
+        elif value is None or isinstance(value, int | float | str):
             attributes[f"{prefix}{key}"] = value
     for key, value in (groups["_parameters"] | groups["_buffers"]).items():
         if value is not None:
@@ -271,7 +285,19 @@ def _swin(tree):
         f"SwinV2 of ImageNet to start an encoder from, {config.image_size} px, window "
         f"{config.window_size}, depths {'-'.join(map(str, config.depths))}"
     )
-    return Found(what, state, table, encoder=config, is_start=True)
+    notes = _assumed(config, state, "")
+    return Found(what, state, table, encoder=config, is_start=True, notes=notes)
+
+
+def _assumed(config: SwinConfig, state, prefix: str) -> tuple[str, ...]:
+    """A sentence where a file lacks the tables that tell an encoder's window."""
+    for key in state:
+        if key.startswith(prefix) and key.endswith(".attn.relative_coords_table"):
+            return ()
+    return (
+        f"The encoder has no tables of positions, which tell its window: "
+        f"{config.window_size} at {config.image_size} px is assumed.",
+    )
 
 
 def _state(tree) -> Mapping:
@@ -300,12 +326,20 @@ def _options(tree) -> Mapping:
     return opts if _is_dict(opts) else {}
 
 
-def _beside(tree, *used: str) -> set[str]:
-    """What a file holds beside its weights."""
-    used = {"state_dict", "g_ema", "latent_avg", "opts", *used}
-    if not _is_dict(tree) or not used & tree.keys():
-        return set()
-    return {str(key) for key in tree if key not in used and tree[key] is not None}
+def _left_out(tree) -> tuple[str, ...]:
+    """A sentence about what lies beside the weights of a file."""
+    weights = {"state_dict", "g_ema", "G_ema", "model"}
+    if not _is_dict(tree) or not any(
+        isinstance(tree.get(key), Mapping | Object) for key in weights
+    ):
+        return ()
+    used = weights | {"latent_avg", "opts"}
+    return _unused({str(k) for k in tree if k not in used and tree[k] is not None})
+
+
+def _unused(names) -> tuple[str, ...]:
+    names = ", ".join(sorted(names))
+    return (f"Left out: {names}, which no image needs.",) if names else ()
 
 
 def _with_mean(tree, state, table, config):
@@ -326,7 +360,10 @@ def _with_mean(tree, state, table, config):
 
 
 def _codes(config: GeneratorConfig) -> str:
-    return f"{config.image_size} px, {config.num_codes} codes"
+    size = config.image_size
+    half = default_channels(size, 1)
+    width = ", half width" if config.channels == half != default_channels(size) else ""
+    return f"{size} px, {config.num_codes} codes{width}"
 
 
 def _summary(tree) -> str:
