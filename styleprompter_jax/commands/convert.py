@@ -38,15 +38,21 @@ def run(args):
 
 
 def _convert_model(trees, folder):
+    config, variables, notes = build_model(_recognise(trees))
+    trees.clear()  # safetensors before 0.8 copies a model in their place
+    for note in notes:
+        print(note)
+    print(f"Model written to {bundle.save_model(folder, config, variables)}.")
+
+
+def _recognise(trees):
+    """What each file holds, which is also said."""
     found = {name: recognise(tree, name) for name, tree in trees.items()}
     for name, file in found.items():
         print(f"{name}: {file.what}.")
         for note in file.notes:
             print(f"  {note}")
-    config, variables, notes = build_model(found)
-    for note in notes:
-        print(note)
-    print(f"Model written to {bundle.save_model(folder, config, variables)}.")
+    return found
 
 
 def _convert_network(network, state, trees, folder):
