@@ -65,6 +65,7 @@ def _zips():
         ),
         "absolute.pt": (zipped({"a/data.pkl": plain, "/x": b""}), "no name inside"),
         "backslash.pt": (zipped({"a/data.pkl": plain, "a\\x": b""}), "no name inside"),
+        "escapes.npz": (zipped({"\x9b2J.npy": npy(NUMBERS)}), "no name inside"),
         "drive.pt": (zipped({"a/data.pkl": plain, "c:/x": b""}), "no name inside"),
         "crc_of_pickle.pt": (
             good.replace(b"collections", b"collectionz"),
@@ -289,6 +290,12 @@ def _others():
         "outside.safetensors": (
             _safetensors('{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
             "safetensors",
+        ),
+        "escapes.safetensors": (
+            _safetensors(
+                '{"\\u001b[2J":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+            ),
+            "no name of an array",
         ),
         "overflow.safetensors": (
             _safetensors(

@@ -194,6 +194,7 @@ def machine():
         "odd_items.pkl": (b"}(Nu", "damaged"),
         "surrogates.pkl": (b"X\x03\x00\x00\x00\xed\xa0\x80", "damaged"),
         "tuple_as_key.pkl": (b"}" + code((1, 2)) + b"Ns", "no short string"),
+        "escapes_as_key.pkl": (code({"a\x1b[2J": 1}), "no short string"),
     }
     cases = {name: (b"\x80\x02" + c + b".", words) for name, (c, words) in body.items()}
     cases["protocol_6.pkl"] = b"\x80\x06N.", "protocol 6 is unknown"

@@ -80,7 +80,7 @@ def test_generators_of_nvidia_that_are_refused():
                 .state["_modules"]["torgb"]
                 .state.update(conv_clamp=None)
             ),
-            "synthesis.b16.torgb.conv_clamp is None, where 256",
+            "synthesis.b16.torgb.conv_clamp is 'None', where 256",
         ),
     ):
         with pytest.raises(StylePrompterError, match=rf"x\.pkl: .*{match}"):
@@ -116,6 +116,7 @@ def hostile_trees():
         yield tree
     yield checkpoint(FULL) | {"opts": dict(refined_layer="x")}
     yield checkpoint(FULL) | {"opts": dict(refined_layer=40)}
+    yield checkpoint(FULL) | {"opts": dict(output_size=np.arange(4))}
     yield {"G_ema": generator}
     yield {"G_ema": Object("Generator", {"_modules": [1], "_parameters": None})}
     module = read_file(recipe.DATA / "nvidia_64.pkl")["G_ema"]

@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 
-from styleprompter_jax.convert.unpickle import DAMAGED, Refusal, quoted
+from styleprompter_jax.convert.unpickle import DAMAGED, Refusal, is_name, quoted
 
 _ENTRIES = 10_000
 _HEADER = struct.Struct("<4s5H3I2H")  # the local header in front of each entry
@@ -95,7 +95,12 @@ class Archive:
     def _locate(self, entry: zipfile.ZipInfo, end: int) -> memoryview:
         name = entry.orig_filename
         parts = name.split("/")
-        if name.startswith("/") or ".." in parts or re.search(r"[\\:\0-\x1f]", name):
+        if (
+            not is_name(name)
+            or name.startswith("/")
+            or ".." in parts
+            or re.search(r"[\\:]", name)
+        ):
             raise Refusal(f"{quoted(name)} is no name inside an archive; {DAMAGED}")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise Refusal(

@@ -26,6 +26,7 @@ from styleprompter_jax.convert.unpickle import (
     Budget,
     Object,
     Refusal,
+    is_name,
     quoted,
 )
 from styleprompter_jax.errors import StylePrompterError
@@ -179,6 +180,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safetensors.safe_open(path, "numpy") as file:
             for key in file.keys():  # noqa: SIM118 - it is no dict
+                if not is_name(key):
+                    raise Refusal(f"{quoted(key)} is no name of an array; {DAMAGED}")
                 kind = file.get_slice(key).get_dtype()
                 if kind not in _SAFETENSORS:
                     raise Refusal(

@@ -15,6 +15,7 @@ from styleprompter_jax.convert import nvidia, perceptual, smart, stylegan2, swin
 from styleprompter_jax.convert.files import Object
 from styleprompter_jax.convert.style_prompter import checkpoint_table
 from styleprompter_jax.convert.table import Kept, Row, Rule, prefixed
+from styleprompter_jax.convert.unpickle import quoted
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
@@ -126,8 +127,8 @@ def _style_prompter(tree):
         layer = opts.get("refined_layer", 4)
         if not isinstance(layer, int) or layer not in range(images.num_codes):
             raise StylePrompterError(
-                f"its options say refined_layer = {layer!r}, but its generator has "
-                f"the layers 0 to {images.num_codes - 1}."
+                f"its options say refined_layer = {quoted(str(layer))}, but its "
+                f"generator has the layers 0 to {images.num_codes - 1}."
             )
         kind, decoder, last = "full", block, f", refined layer {layer}"
         refiner = smart.smart_config(state, f"{block}smart_block.", layer)
@@ -159,10 +160,11 @@ def _agree(opts, config, kind):
         ("tokens_num", generator.num_codes),
         ("start_from_latent_avg", True),
     ):
-        if opts.get(option, value) != value:
+        own = opts.get(option, value)
+        if not isinstance(own, int | str) or own != value:
             raise StylePrompterError(
-                f"its options say {option} = {opts[option]}, but its weights are those "
-                f"of {option} = {value}: the file is mixed up, take another."
+                f"its options say {option} = {quoted(str(own))}, but its weights are "
+                f"those of {option} = {value}: the file is mixed up, take another."
             )
 
 
@@ -210,7 +212,8 @@ def _nvidia(tree):
     if attributes.get("synthesis.b4.architecture", "skip") != "skip":
         raise StylePrompterError(
             "the generator's architecture is "
-            f"{attributes['synthesis.b4.architecture']!r}, and only 'skip' is known."
+            f"{quoted(str(attributes['synthesis.b4.architecture']))}, and only 'skip' "
+            "is known."
         )
     clamp = _number(attributes, "synthesis.b4.conv1.conv_clamp", None)
     _check_layers(attributes, clamp)
@@ -241,8 +244,8 @@ def _check_layers(attributes, clamp):
         }.get(attribute, value)
         if value != expected:
             raise StylePrompterError(
-                f"its {key} is {value!r}, where {expected!r} is known alone: such a "
-                "generator cannot be converted."
+                f"its {key} is {quoted(str(value))}, where {expected!r} is known "
+                "alone: such a generator cannot be converted."
             )
 
 
@@ -265,7 +268,9 @@ def _flatten(module, prefix, arrays, attributes):
 def _number(attributes, key, default):
     value = attributes.get(key, default)
     if isinstance(value, str) or not np.isfinite(0 if value is None else value):
-        raise StylePrompterError(f"its {key} is {value!r}, and should be a number.")
+        raise StylePrompterError(
+            f"its {key} is {quoted(str(value))}, and should be a number."
+        )
     return None if value is None else float(value)
 
 

@@ -290,11 +290,19 @@ def dict_key(key: Any) -> str | int | None:
     """
     if key is None or type(key) is bool:
         return key
-    if type(key) is str and len(key) <= _KEY:
+    if type(key) is str and is_name(key):
         return key
     if type(key) is int and -(2**63) <= key < 2**63:
         return key
-    raise Refusal(f"a dict has a key that is no short string or number; {DAMAGED}")
+    raise Refusal(
+        "a dict has a key that is no short string (of characters that can be printed) "
+        f"or number; {DAMAGED}"
+    )
+
+
+def is_name(text: str) -> bool:
+    """Whether text from a file may name an array, and so come into messages."""
+    return len(text) <= _KEY and text.isprintable()
 
 
 _STOP = ord(".")
