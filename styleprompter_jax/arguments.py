@@ -126,7 +126,6 @@ def add_decoding(parser, beta="1 1"):
     parser.add_argument(
         "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
     )
-    add_format(parser)
     add_skip_bad(parser)
 
 

@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
     add("edit", _edit, "Moves images along directions, one picture for each strength.")
     add("mix", _mix, "Puts codes of one image among those of another.")
+    add("evaluate", _evaluate, "Measures inversions, codes and edits of a model.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
     add("pack", _pack, "Packs a folder of pictures into one file to train on.")
     add("align", _align, "Cuts faces out of photographs as FFHQ does.")
@@ -121,6 +122,7 @@ def _invert(parser):
     )
     add_optimize(parser)
     add_decoding(parser)
+    add_format(parser)
 
 
 def _edit(parser):
@@ -168,6 +170,7 @@ def _edit(parser):
     )
     add_optimize(parser)
     add_decoding(parser, beta="each direction's own")
+    add_format(parser)
 
 
 def _mix(parser):
@@ -203,6 +206,7 @@ def _mix(parser):
     )
     add_layers(parser, "that may come from the reference (default: all)")
     add_decoding(parser)
+    add_format(parser)
 
 
 def _directions(parser):
@@ -272,6 +276,53 @@ def _directions(parser):
         help="a copy of the model to keep them with (default: the model itself)",
     )
     parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
+
+
+def _evaluate(parser):
+    add_model(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    add_input(source)
+    source.add_argument(
+        "--data", metavar="NAME", help='"avatars", or a TFDS data set with pictures'
+    )
+    parser.add_argument("--split", default="test", help="of --data (default: test)")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
+    )
+    parser.add_argument(
+        "--count", type=positive, metavar="N", help="the first N pictures only"
+    )
+    parser.add_argument(
+        "--output",
+        default="evaluation",
+        metavar="DIR",
+        help="folder for metrics.json, images.csv and sheet.png (default: evaluation)",
+    )
+    parser.add_argument(
+        "--size",
+        type=positive,
+        metavar="S",
+        help="side at which pictures are compared (default: the model's, 256 at most)",
+    )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="perceptual networks that `convert` wrote, for LPIPS, ID similarity, FID",
+    )
+    parser.add_argument(
+        "--direction",
+        nargs="+",
+        metavar="D",
+        help="directions to judge (default: all that the model knows)",
+    )
+    parser.add_argument(
+        "--classifier",
+        metavar="FILE",
+        help="what judges edits (default for the avatars: the bundled one)",
+    )
+    add_decoding(parser)
 
 
 def _pack(parser):

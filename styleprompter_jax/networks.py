@@ -104,6 +104,22 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     return network.module, bundle.read_variables(folder, network.shapes(), digest)
 
 
+def network_name(folder: str | os.PathLike) -> str:
+    """Which of `NETWORKS` a folder holds.
+
+    Raises:
+      StylePrompterError: if it holds none.
+    """
+    folder = Path(folder).expanduser()
+    name = _name(folder)[0] if (folder / bundle.CONFIG).is_file() else None
+    if name not in NETWORKS:
+        raise StylePrompterError(
+            f"{folder} is no folder of a perceptual network: make one of a published "
+            f"file with `styleprompter convert FILE {folder}`."
+        )
+    return name
+
+
 def _name(folder):
     """The "network" in a folder's config.json (None for a model), and the digest."""
     fields, digest = bundle.read_config(folder)

@@ -29,7 +29,8 @@ def test_the_bundled_classifier_knows_the_avatars():
     assert "" in labels["hair_color"]
 
 
-def test_learns_what_labels_say_and_is_kept(tmp_path, quick_compile):
+@pytest.mark.slow
+def test_learns_what_labels_say_and_is_kept(tmp_path):
     rng = np.random.default_rng(0)
     light = rng.random(128) < 0.5
     sign = np.where(rng.random(128) < 0.5, "plus", "minus")

@@ -1,9 +1,7 @@
 """Codes of labelled pictures, for `styleprompter directions --method labels`."""
 
 import csv
-import functools
-import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +9,12 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.data.labels import Labelled, as_booleans
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents, load_named
 from styleprompter_jax.pipeline import StylePrompter
-
-# The two values of a column that make it one of booleans: off, on.
-OFF_ON = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
 
 def encode_tfds(
@@ -34,70 +30,22 @@ def encode_tfds(
     """
     size = model.image_size
     config = ConfigDict(dict(name=data, path=data_dir, image_size=size))
-    source = make_source(config, "train")
-    features = dict(_labels_among(source.features))
-    if not features:
+    labelled = Labelled(make_source(config, "train"), count)
+    if not labelled.names:
         raise StylePrompterError(f"{data} has neither class labels nor booleans.")
-    total = min(count, len(source))
-    codes, values, example = [], {path: [] for path in features}, None
-    with tqdm(total=total, unit="image", disable=None) as bar:
-        labelled = _Labelled(source, total, features)
+    codes, values, example = [], {name: [] for name in labelled.names}, None
+    with tqdm(total=len(labelled), unit="image", disable=None) as bar:
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
             m = len(batch["image"])
             latents = model.encode(pictures.pad(batch["image"], batch_size))
             latents = pictures.take(latents, m)
             codes.append(latents.w_plus)
-            for path, labels in values.items():
-                labels.append(batch["/".join(path)])
+            for name, labels in values.items():
+                labels.append(batch[name])
             example = example or latents[0]
             bar.update(m)
-    attributes = {}
-    for path, names in features.items():
-        labels = np.concatenate(values[path])
-        # The name alone where it tells the attribute: "Smiling" of "attributes".
-        alone = sum(path[-1] == other[-1] for other in features) == 1
-        name = path[-1] if alone else "_".join(path)
-        if names:  # a label below 0 is TFDS's for "not known"
-            labels = _labels(np.where(labels < 0, "", np.asarray(names)[labels]))
-        attributes[name] = labels
-    if data.partition("/")[0] == "avatars":
-        # A bald face without a beard has no hair to see the colour of.
-        unseen = (attributes["hair"] == "bald") & ~attributes["beard"]
-        attributes["hair_color"] = np.where(unseen, "", attributes["hair_color"])
-        attributes["skin"] = attributes.pop("skin_color")
-    return np.concatenate(codes), attributes, example
-
-
-class _Labelled:
-    """The first images of a source, with these of their labels side by side."""
-
-    def __init__(self, source, count: int, paths: Iterable[tuple[str, ...]]):
-        self._source, self._count, self._paths = source, count, list(paths)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> dict:
-        element = self._source[index]
-        labels = {
-            "/".join(path): functools.reduce(operator.getitem, path, element)
-            for path in self._paths
-        }
-        return labels | {"image": element["image"]}
-
-
-def _labels_among(features, path=()) -> Iterator[tuple[tuple[str, ...], list | None]]:
-    """Where labels are among TFDS's features, and the names of their classes."""
-    import tensorflow_datasets as tfds  # slow to import
-
-    for key, feature in features.items():
-        here = (*path, key)
-        if isinstance(feature, tfds.features.FeaturesDict):
-            yield from _labels_among(feature, here)
-        elif isinstance(feature, tfds.features.ClassLabel):
-            yield here, feature.names
-        elif feature.shape == () and feature.np_dtype == np.bool_:
-            yield here, None
+    values = {name: np.concatenate(labels) for name, labels in values.items()}
+    return np.concatenate(codes), labelled.attributes(values), example
 
 
 def encode_csv(
@@ -167,7 +115,8 @@ def read_csv(
     header, content = read_table(file)
     names, *columns = zip(*content[:count], strict=True)
     return names, {
-        name: _labels(column) for name, column in zip(header[1:], columns, strict=True)
+        name: as_booleans(column)
+        for name, column in zip(header[1:], columns, strict=True)
     }
 
 
@@ -198,12 +147,3 @@ def read_table(file: str) -> tuple[list[str], list[list[str]]]:
                 f"row {len(header)}."
             )
     return header, content
-
-
-def _labels(column) -> np.ndarray:
-    values = np.asarray([value.strip() for value in column], str)
-    lower = np.char.lower(values)
-    for off, on in OFF_ON:
-        if np.isin(lower, (off, on)).all():
-            return lower == on
-    return values

@@ -21,6 +21,8 @@ from styleprompter_jax.images.files import (
     to_uint8,
     write_image,
 )
+from styleprompter_jax.padding import pad as pad
+from styleprompter_jax.padding import take as take
 
 # Of the largest picture that is read, a thread holds some hundred megabytes.
 THREADS = min(os.cpu_count() or 1, 8)
@@ -121,17 +123,32 @@ def read_batches(
 
     The next batches are read meanwhile.
     """
-    parts = list(batches(len(paths), batch_size))
+
+    def read(index):
+        return read_image(paths[index], size)
+
+    for part, images in read_ahead(read, len(paths), batch_size):
+        yield part, pad(to_float(np.stack(images)), batch_size)
+
+
+def read_ahead(
+    read: Callable, count: int, batch_size: int
+) -> Iterator[tuple[slice, list]]:
+    """Slices that cover 0 ... count - 1, and what `read` gives for these indices.
+
+    The next batches are read meanwhile.
+    """
+    parts = list(batches(count, batch_size))
     with ThreadPoolExecutor(THREADS) as pool:
 
         def start(part):
-            return [pool.submit(read_image, path, size) for path in paths[part]]
+            return [pool.submit(read, k) for k in range(part.start, part.stop)]
 
         ahead = collections.deque(map(start, parts[:AHEAD]))
         for k, part in enumerate(parts):
-            images = np.stack([future.result() for future in ahead.popleft()])
+            results = [future.result() for future in ahead.popleft()]
             ahead.extend(map(start, parts[k + AHEAD : k + AHEAD + 1]))
-            yield part, pad(to_float(images), batch_size)
+            yield part, results
 
 
 @contextlib.contextmanager
@@ -149,21 +166,6 @@ def writing() -> Iterator[Callable]:
         yield write
         for future in waiting:
             future.result()
-
-
-def pad(tree, batch_size: int):
-    """Arrays with their last row repeated until they have batch_size rows."""
-
-    def pad_one(array):
-        missing = batch_size - len(array)
-        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-
-    return jax.tree.map(pad_one, tree)
-
-
-def take(tree, count: int):
-    """The first rows of arrays, as NumPy: what `pad` added is left out."""
-    return jax.tree.map(lambda array: np.asarray(array)[:count], tree)
 
 
 def decoding(args, index: int) -> dict:

@@ -8,7 +8,6 @@ import io
 from pathlib import Path
 
 import grain
-import numpy as np
 from absl import logging
 
 from styleprompter_jax.errors import StylePrompterError
@@ -162,21 +161,7 @@ class TfdsSource:
             raise StylePrompterError(
                 f"{name} has no split {split!r}: it has {splits}."
             ) from error
-        self._name = f"{name} ({split})"
-        self._is_avatars = name.startswith("avatars/")
-
-    def attributes(self, batch: dict) -> dict:
-        """The labels of a batch: for each attribute (b,) of booleans or strings.
-
-        "" stands for what cannot be seen. A feature of features is read too
-        (celeb_a's "attributes").
-        """
-        found = _attributes(self.features, batch)
-        if self._is_avatars:
-            from styleprompter_jax.data import avatars
-
-            found = avatars.as_seen(found)
-        return found
+        self.name, self._name = name, f"{name} ({split})"
 
     def __len__(self) -> int:
         return len(self._records)
@@ -185,18 +170,6 @@ class TfdsSource:
         record = _read_record(self._records, index, self._name)
         name = f"Image {index} of {self._name}"
         return record | {"image": decode_image(io.BytesIO(record["image"]), name)}
-
-
-def _attributes(features, batch: dict) -> dict:
-    found = {}
-    for name, feature in features.items():
-        if hasattr(feature, "items"):
-            found |= _attributes(feature, batch[name])
-        elif getattr(feature, "names", None):
-            found[name] = np.asarray(feature.names)[batch[name]]
-        elif feature.shape == () and feature.np_dtype == np.bool_:
-            found[name] = np.asarray(batch[name], bool)
-    return found
 
 
 def _read_record(records, index: int, name: str):

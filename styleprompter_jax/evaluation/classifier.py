@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from styleprompter_jax import bundle
 from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.errors import StylePrompterError
@@ -224,21 +225,12 @@ def _change(images, key):
 
 def read_split(name: str, split: str, data_dir: str | None, count: int | None = None):
     """Images (m, 64, 64, 3) and attributes of a labelled TFDS data set."""
-    source = TfdsSource(name, split, data_dir)
-    images, attributes, done = [], [], 0
-    for batch in eval_batches(source, batch_size=100, image_size=SIZE):
-        images.append(batch["image"])
-        attributes.append(source.attributes(batch))
-        done += len(batch["image"])
-        if count and done >= count:
-            break
-    images, attributes = (
-        jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *rows)
-        for rows in (images, attributes)
-    )
-    if not attributes:
+    labelled = Labelled(TfdsSource(name, split, data_dir), count)
+    if not labelled.names:
         raise StylePrompterError(f"{name} has no labels to learn.")
-    return images, attributes
+    batches = eval_batches(labelled, batch_size=100, image_size=SIZE)
+    columns = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    return columns.pop("image"), labelled.attributes(columns)
 
 
 def main():

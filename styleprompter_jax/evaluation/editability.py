@@ -13,6 +13,7 @@ import numpy as np
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation.classifier import Classifier
 from styleprompter_jax.latents import Latents
+from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
 
 
@@ -43,7 +44,7 @@ def editability(
         strengths: how far to go along some directions, in place of their own.
         beta: SMART's weights for all edits, in place of those of the directions.
         refine: False leaves SMART out.
-        batch_size: images rendered at once; a last, smaller batch is compiled anew.
+        batch_size: images rendered at once.
 
     Returns:
         For each direction
@@ -54,53 +55,49 @@ def editability(
                 of the images that show it before and after; None if there are none,
             "strength" and, with SMART, "beta".
     """
-    meanings = {name: _meaning(name, classifier.values) for name in directions}
-    parts = [latents[k : k + batch_size] for k in range(0, len(latents), batch_size)]
-    before = [classifier.probabilities(model.decode(p, refine=refine)) for p in parts]
+    batch_size = min(batch_size, len(latents))
+
+    def judge(latents, **options) -> dict[str, np.ndarray]:
+        rows = []
+        for k in range(0, len(latents), batch_size):
+            part = latents[k : k + batch_size]
+            images = model.decode(pad(part, batch_size), refine=refine, **options)
+            rows.append(take(classifier.probabilities(images), len(part)))
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    before = judge(latents)
     results = {}
     for name, direction in directions.items():
-        if meanings[name] is None:
+        meaning = _meaning(name, classifier.values)
+        if meaning is None:
             continue
         strength = (strengths or {}).get(name, direction.strength)
         weights = beta or direction.beta
-        after = [
-            classifier.probabilities(
-                model.decode(
-                    part.edit(
-                        direction, _signs(meanings[name], old, classifier) * strength
-                    ),
-                    refine=refine,
-                    beta=weights,
-                )
-            )
-            for part, old in zip(parts, before, strict=True)
-        ]
-        results[name] = _compare(meanings[name], before, after, classifier) | {
-            "strength": float(strength)
-        }
+        signs = _signs(meaning, before, classifier.values)
+        after = judge(latents.edit(direction, signs * strength), beta=weights)
+        results[name] = _compare(meaning, before, after, classifier.values)
+        results[name]["strength"] = float(strength)
         if refine:
             results[name]["beta"] = list(weights)
     return results
 
 
 def agreement(
-    classifier: Classifier,
-    batches: Iterable,
-    labels: Iterable[Mapping[str, np.ndarray]],
+    classifier: Classifier, batches: Iterable, attributes: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
     """For each attribute how often the verdict is the label.
 
     Args:
         classifier: its attributes that have no labels are left out.
         batches: of images (b, s, s, 3) in [-1, 1].
-        labels: of each batch, (b,) for each attribute.
+        attributes: labels of all images, by attribute.
     """
-    right = {}
-    for images, attributes in zip(batches, labels, strict=True):
-        for name, verdict in classifier.verdicts(images).items():
-            if name in attributes:
-                right.setdefault(name, []).append(verdict == attributes[name])
-    return {name: _mean(np.concatenate(rows)) for name, rows in right.items()}
+    verdicts = [classifier.verdicts(images) for images in batches]
+    return {
+        name: float(np.mean(np.concatenate([v[name] for v in verdicts]) == labels))
+        for name, labels in attributes.items()
+        if name in classifier.values
+    }
 
 
 def _meaning(name: str, values: Mapping[str, tuple]) -> tuple[str, str | bool] | None:
@@ -114,21 +111,17 @@ def _meaning(name: str, values: Mapping[str, tuple]) -> tuple[str, str | bool] |
     return None
 
 
-def _signs(meaning, probabilities, classifier) -> np.ndarray:
+def _signs(meaning, probabilities, values) -> np.ndarray:
     """(b,): 1 towards the direction's value, -1 away from it."""
     attribute, value = meaning
     chosen = probabilities[attribute].argmax(1)
-    has_it = chosen == classifier.values[attribute].index(value)
+    has_it = chosen == values[attribute].index(value)
     return np.where(has_it & (value is True), -1.0, 1.0)
 
 
-def _compare(meaning, before, after, classifier) -> dict:
+def _compare(meaning, before, after, values) -> dict:
     attribute, value = meaning
-    before, after = (
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for parts in (before, after)
-    )
-    known = {name: np.asarray(values) for name, values in classifier.values.items()}
+    known = {name: np.asarray(v) for name, v in values.items()}
     old = {name: known[name][p.argmax(1)] for name, p in before.items()}
     new = {name: known[name][p.argmax(1)] for name, p in after.items()}
     if value is True:

@@ -1,54 +1,269 @@
-"""How well a model inverts images, in numbers."""
+"""How well a model inverts images, in numbers.
 
-from collections.abc import Iterable
+    result = evaluate(load("avatars64"), eval_batches(source, ...))
+    result["refined"]["psnr"]
+
+Axes: b images of a batch, n of all, s side of what the encoder reads, t side of what is
+compared.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from styleprompter_jax.ops.metrics import mse, psnr, ssim
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import resize, to_float, to_uint8
+from styleprompter_jax.ops import metrics
+from styleprompter_jax.ops.frechet import frechet_distance, gaussian, layout_features
+from styleprompter_jax.ops.kernel_distance import kernel_distance
+from styleprompter_jax.ops.ssim import MS_WEIGHTS, TAPS
+from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
-from styleprompter_jax.training.losses import pool_to
+from styleprompter_jax.training.losses import PERCEPTUAL
 
-METRICS = {"mse": mse, "psnr": psnr, "ssim": ssim}
+LARGEST = 256  # side at which images are compared, unless asked otherwise
+SMALLEST = 32  # that the metrics can do with
+DEPTHS = ("unquantised", "8bit")
+# Metrics by the name in `PERCEPTUAL`; similarities are 1 - distance.
+NETWORK_METRICS = {"lpips": "lpips", "id": "id_similarity", "moco": "moco_similarity"}
+METRICS = ("mse", "psnr", "ssim", "ms_ssim", *NETWORK_METRICS.values())
 
 
-def evaluate(model: StylePrompter, batches: Iterable) -> dict:
-    """Inverts images and compares the results with them.
+def evaluate(model: StylePrompter, batches: Iterable, **options) -> dict:
+    """Inverts images, and compares the results with them: the means of `measure`.
 
-    Where the generator's images are larger than the input, they are averaged down to
-    its size. A last, smaller batch is compiled anew.
+    Args:
+        model, batches, options: as for `measure`.
+
+    Returns:
+        {"num_images": n, "w_plus": {...}, "refined": {...}}: the mean of each metric
+        over all images, and the distances between the sets, of results that are not
+        quantised; "refined" only where the model has SMART.
+    """
+    measured = measure(model, batches, **options)
+    return {"num_images": len(measured.w_plus)} | measured.means()["unquantised"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What `measure` found.
+
+    Attributes:
+        values: [depth][part][metric]: float32 (n,).
+        distances: [depth][part][metric]: a number for all images together.
+        w_plus: float32 (n, codes, w_dim), of the n images.
+    """
+
+    values: dict
+    distances: dict
+    w_plus: np.ndarray
+
+    def means(self) -> dict:
+        """[depth][part][metric], JSON's numbers; infinite ones are None."""
+        return {
+            depth: {
+                part: {name: _number(np.mean(v)) for name, v in values.items()}
+                | {name: _number(v) for name, v in self.distances[depth][part].items()}
+                for part, values in parts.items()
+            }
+            for depth, parts in self.values.items()
+        }
+
+
+def measure(
+    model: StylePrompter,
+    batches: Iterable,
+    *,
+    size: int | None = None,
+    networks: Mapping | None = None,
+    refine: bool = True,
+    **decoding,
+) -> Measured:
+    """Inverts images, and compares the results with them.
+
+    Results are compared unquantised, as the generator makes them; and "8bit": clipped
+    and rounded as in the PNG that `styleprompter invert` writes. Those of another size
+    are resized without aliasing, by a triangle filter that widens as the image shrinks.
 
     Args:
         model: with an encoder, and with SMART for the refined half of the results.
         batches: of images (b, s, s, 3) in [-1, 1], s = model.image_size, or of dicts
-            with such an "image".
+            with such an "image", and perhaps a "target" (b, t, t, 3) to compare with
+            in its place. A last, smaller batch is filled up.
+        size: t; by default the generator's size, 256 at most.
+        networks: by kind ("lpips", "arcface", "moco", "inception") what
+            `networks.load_network` gives; the metrics of others are left out.
+        refine: False leaves out the refined half.
+        decoding: options of `StylePrompter.decode`, the same for all batches.
 
     Returns:
-        {"num_images": int, "w_plus": {...}, "refined": {...}}: the mean over all images
-        of "mse" (on the [-1, 1] scale), "psnr" (decibels) and "ssim"; "refined" only
-        where the model has SMART.
+        The metrics of each image: "mse" (on the [-1, 1] scale), "psnr" (decibels),
+        "ssim", "ms_ssim" (of as many of the five scales as fit), "lpips",
+        "id_similarity" and "moco_similarity" (cosines). Of all together, if there are
+        two images or more: "fid" and "kid", and "frechet_layout", the Fréchet distance
+        on `layout_features`, which needs no network.
+
+    Raises:
+        StylePrompterError: if the size is none that can be compared.
     """
-    values = {"w_plus": []}
-    if model.config.smart is not None:
-        values["refined"] = []
+    size, networks = comparison_size(model, size), networks or {}
+    parts = ["w_plus"]
+    if refine and model.config.smart is not None:
+        parts.append("refined")
+    keys = [(depth, part) for depth in DEPTHS for part in parts]
+    values = {key: [] for key in keys}
+    sets = {key: [] for key in ["target", *keys]}
+    w_plus, batch_size = [], None
     for batch in batches:
-        images = batch["image"] if isinstance(batch, dict) else batch
-        latents = model.encode(images)
-        for name, rows in values.items():
-            outputs = model.decode(latents, refine=name == "refined")
-            rows.append(np.asarray(_compare(outputs, images)))
-    values = {name: np.concatenate(rows, axis=1) for name, rows in values.items()}
-    means = {
-        name: dict(zip(METRICS, map(float, rows.mean(axis=1)), strict=True))
-        for name, rows in values.items()
-    }
-    return {"num_images": values["w_plus"].shape[1]} | means
+        batch = batch if isinstance(batch, dict) else {"image": batch}
+        count = len(batch["image"])
+        batch_size = batch_size or count
+        images = pad(batch["image"], batch_size)
+        target = pad(batch.get("target", batch["image"]), batch_size)
+        target = resized(jnp.asarray(target), size)
+        encoded = model.encode(images)
+        of_target = _network_features(networks, target)
+        sets["target"].append(_set_features(networks, target, count))
+        for part in parts:
+            options = decoding if part == "refined" else _plain(decoding)
+            made = model.decode(encoded, refine=part == "refined", **options)
+            for depth in DEPTHS:
+                outputs = _at_depth(made, depth, size)
+                found = _compare(outputs, target)
+                found |= _distances(_network_features(networks, outputs), of_target)
+                values[depth, part].append(
+                    {k: take(found[k], count) for k in METRICS if k in found}
+                )
+                sets[depth, part].append(_set_features(networks, outputs, count))
+        w_plus.append(take(encoded.w_plus, count))
+    if not w_plus:
+        raise StylePrompterError("There are no images to evaluate.")
+    values, sets = (
+        {key: _concatenate(rows) for key, rows in d.items()} for d in (values, sets)
+    )
+    target = {name: (f, _gaussian(f)) for name, f in sets.pop("target").items()}
+    distances = {key: _set_distances(found, target) for key, found in sets.items()}
+    return Measured(
+        *(
+            {depth: {part: d[depth, part] for part in parts} for depth in DEPTHS}
+            for d in (values, distances)
+        ),
+        np.concatenate(w_plus),
+    )
+
+
+def comparison_size(model: StylePrompter, size: int | None = None) -> int:
+    """The side t at which results are compared; see `measure`."""
+    largest = model.config.generator.image_size
+    size = size or min(LARGEST, largest)
+    if not SMALLEST <= size <= largest:
+        raise StylePrompterError(
+            f"Images of {largest} px are not compared at {size}: choose a size from "
+            f"{SMALLEST} to {largest}."
+        )
+    return size
+
+
+def ms_ssim_weights(size: int) -> tuple[float, ...]:
+    """Weights of the scales of MS-SSIM that fit into this size, adding up to 1."""
+    weights = MS_WEIGHTS[: int(np.log2(size / TAPS)) + 1]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+@partial(jax.jit, static_argnums=1)
+def resized(images: jax.Array, size: int) -> jax.Array:
+    """Images (b, h, h, 3) to (b, size, size, 3), without aliasing."""
+    if images.shape[1] == size:
+        return images
+    shape = (images.shape[0], size, size, 3)
+    return jax.image.resize(images, shape, "linear", antialias=True)
+
+
+def _plain(decoding):
+    return {k: v for k, v in decoding.items() if k != "beta"}
+
+
+def _at_depth(made, depth: str, size: int):
+    if depth == "unquantised":
+        return resized(made, size)
+    pixels = (resize(image, size) for image in to_uint8(made))
+    return jnp.asarray(to_float(np.stack(list(pixels))))
 
 
 @jax.jit
-def _compare(outputs, images):
-    """Each metric of each image: (metrics, b)."""
-    size = min(outputs.shape[1], images.shape[1])
-    outputs, images = pool_to(outputs, size), pool_to(images, size)
-    return jnp.stack([metric(outputs, images) for metric in METRICS.values()])
+def _compare(outputs, images) -> dict:
+    # SSIM's luminance compares means, and everyone's begin at black: not at -1.
+    pair = outputs + 1, images + 1
+    return {
+        "mse": metrics.mse(outputs, images),
+        "psnr": metrics.psnr(outputs, images),
+        "ssim": metrics.ssim(*pair),
+        "ms_ssim": metrics.ms_ssim(*pair, ms_ssim_weights(images.shape[1])),
+    }
+
+
+def _network_features(networks, images) -> dict:
+    """By metric what its network makes of images."""
+    return {
+        name: apply(*networks[kind], images)
+        for name, (kind, _) in PERCEPTUAL.items()
+        if kind in networks
+    }
+
+
+def _distances(a, b) -> dict:
+    found = {}
+    for name, features in a.items():
+        distance = PERCEPTUAL[name][1](features, b[name])
+        found[NETWORK_METRICS[name]] = distance if name == "lpips" else 1 - distance
+    return found
+
+
+def _set_features(networks, images, count: int) -> dict:
+    """By name the features (count, d) that sets are compared by."""
+    found = {}
+    if images.shape[1] % 8 == 0:
+        found["layout"] = _layout(images)
+    if "inception" in networks:
+        found["inception"] = apply(*networks["inception"], images)
+    return take(found, count)
+
+
+def _set_distances(found, target) -> dict:
+    distances = {}
+    for name, features in found.items():
+        of_target, its_gaussian = target[name]
+        if len(features) < 2:
+            continue
+        distance = frechet_distance(its_gaussian, gaussian(features))
+        if name == "layout":
+            distances["frechet_layout"] = distance
+        else:
+            distances["fid"] = distance
+            distances["kid"] = kernel_distance(of_target, features)
+    return distances
+
+
+def _gaussian(features):
+    return gaussian(features) if len(features) > 1 else None
+
+
+@partial(jax.jit, static_argnums=0)
+def apply(module, variables, images):
+    """What a fixed network makes of images."""
+    return module.apply(variables, images)
+
+
+_layout = jax.jit(layout_features)
+
+
+def _concatenate(trees):
+    return {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+
+
+def _number(value) -> float | None:
+    return float(value) if np.isfinite(value) else None

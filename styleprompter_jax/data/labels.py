@@ -1,0 +1,92 @@
+"""Labels of TFDS data sets as attributes: what is on or off, and names of values.
+
+Axes: m images.
+"""
+
+import functools
+import operator
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from styleprompter_jax.data.sources import TfdsSource
+
+# The two values of a column that make it one of booleans: off, on.
+OFF_ON = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
+
+
+class Labelled:
+    """The first images of a source, with their labels side by side.
+
+    A sequence of {"image": ..., NAME: label, ...}; labels are the classes and single
+    booleans among the features, nested or not.
+
+    Attributes:
+        names: of the labels.
+    """
+
+    def __init__(self, source: TfdsSource, count: int | None = None):
+        self._source = source
+        self._count = min(count or len(source), len(source))
+        self._classes = dict(_labels_among(source.features))
+        self.names = ["/".join(path) for path in self._classes]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> dict:
+        element = self._source[index]
+        labels = {
+            name: functools.reduce(operator.getitem, path, element)
+            for name, path in zip(self.names, self._classes, strict=True)
+        }
+        return labels | {"image": element["image"]}
+
+    def attributes(self, labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Labels by the names of attributes, (m,) of booleans or strings each.
+
+        "" means that an attribute is not known, or cannot be seen.
+
+        Args:
+            labels: (m,) for each of `names`.
+        """
+        attributes = {}
+        for name, (path, classes) in zip(
+            self.names, self._classes.items(), strict=True
+        ):
+            values = labels[name]
+            # The name alone where it tells the attribute: "Smiling" of "attributes".
+            alone = sum(path[-1] == other[-1] for other in self._classes) == 1
+            if classes:  # a label below 0 is TFDS's for "not known"
+                values = np.where(values < 0, "", np.asarray(classes)[values])
+                values = as_booleans(values)
+            attributes[path[-1] if alone else "_".join(path)] = values
+        if self._source.name.startswith("avatars/"):
+            from styleprompter_jax.data import avatars
+
+            attributes = avatars.as_seen(attributes)
+        return attributes
+
+
+def as_booleans(column) -> np.ndarray:
+    """Strings (m,), as booleans where they are 0 and 1, no and yes, or the like."""
+    values = np.asarray([value.strip() for value in column], str)
+    lower = np.char.lower(values)
+    for off, on in OFF_ON:
+        if np.isin(lower, (off, on)).all():
+            return lower == on
+    return values
+
+
+def _labels_among(features, path=()) -> Iterator[tuple[tuple[str, ...], list | None]]:
+    """Where labels are among TFDS's features, and the names of their classes."""
+    import tensorflow_datasets as tfds  # slow to import
+
+    for key, feature in features.items():
+        here = (*path, key)
+        if isinstance(feature, tfds.features.FeaturesDict):
+            yield from _labels_among(feature, here)
+        elif isinstance(feature, tfds.features.ClassLabel):
+            yield here, feature.names
+        elif feature.shape == () and feature.np_dtype == np.bool_:
+            yield here, None

@@ -1,0 +1,232 @@
+"""`styleprompter evaluate` against scikit-image and SciPy, and its protocol."""
+
+import argparse
+import csv
+import json
+import shutil
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import linalg
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from styleprompter_jax import networks
+from styleprompter_jax.cli import main
+from styleprompter_jax.commands.compared import Compared
+from styleprompter_jax.data.sources import TfdsSource
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.evaluation import codes
+from styleprompter_jax.evaluation.evaluate import measure, ms_ssim_weights
+from styleprompter_jax.evaluation.protocol import seconds, sha256
+from styleprompter_jax.images.files import read_image, to_float, write_image
+from styleprompter_jax.ops.kernel_distance import kernel_distance
+from styleprompter_jax.pipeline import load
+
+COUNT = 5
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_folder, tmp_path_factory, quick_compile):
+    """metrics.json of the tiny model on drawn faces, and the folder of all files."""
+    root = tmp_path_factory.mktemp("evaluated")
+    source = TfdsSource("avatars/tiny", "test", str(root / "data"))
+    for k in range(COUNT):
+        write_image(source[k]["image"], root / "faces" / f"{k}.png")
+    rng = np.random.default_rng(0)
+    shapes = networks.NETWORKS["lpips_squeeze"].shapes()["params"]
+    params = jax.tree.map(
+        lambda leaf: np.abs(rng.normal(0, 0.05, leaf.shape)).astype(np.float32), shapes
+    )
+    networks.save_network(root / "lpips", "lpips_squeeze", params)
+    call = f"evaluate --model {tiny_folder} --data avatars/tiny --count {COUNT} "
+    call += f"--data-dir {root / 'data'} --output {root / 'out'} --batch-size 3 "
+    call += f"--networks {root / 'lpips'}"
+    assert main(call.split()) == 0
+    return json.loads((root / "out" / "metrics.json").read_text()), root
+
+
+def test_numbers_are_those_of_the_written_pictures(evaluated, tiny_folder):
+    result, root = evaluated
+    for part, option in (("w_plus", " --no-refine"), ("refined", "")):
+        out = root / part
+        call = f"invert --model {tiny_folder} --input {root / 'faces'} --output {out}"
+        assert main((call + option).split()) == 0
+        pairs = [
+            (read_image(root / "faces" / f"{k}.png"), read_image(out / f"{k}.png"))
+            for k in range(COUNT)
+        ]
+        found = result["8bit"][part]
+        psnr = [peak_signal_noise_ratio(*pair) for pair in pairs]
+        ssim = [
+            structural_similarity(
+                *pair,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+                channel_axis=-1,
+            )
+            for pair in pairs
+        ]
+        np.testing.assert_allclose(found["psnr"], np.mean(psnr), atol=1e-4)
+        np.testing.assert_allclose(found["ssim"], np.mean(ssim), atol=1e-4)
+        mse = [np.mean(np.square(np.subtract(*map(to_float, p)))) for p in pairs]
+        np.testing.assert_allclose(found["mse"], np.mean(mse), atol=1e-4)
+        # What lies beyond white and black is cut off.
+        assert found["mse"] < result["unquantised"][part]["mse"]
+
+
+def test_the_protocol_and_what_is_missing(evaluated, tiny_folder):
+    result, root = evaluated
+    protocol = result["protocol"]
+    digest = sha256(tiny_folder / "model.safetensors")
+    assert protocol["model"]["sha256"]["model.safetensors"] == digest
+    digest = sha256(root / "lpips" / "model.safetensors")
+    assert protocol["networks"]["lpips_squeeze"]["model.safetensors"] == digest
+    assert protocol["size"] == 32 and protocol["images"]["count"] == COUNT
+    assert protocol["device"]["platform"] == jax.devices()[0].platform
+    assert protocol["versions"]["jax"] == jax.__version__
+    assert result["unquantised"]["refined"]["lpips"] > 0
+    assert "styleprompter convert" in result["skipped"]["fid, kid"]
+    assert set(result["skipped"]) == {"id_similarity", "moco_similarity", "fid, kid"}
+    assert "fid" not in result["8bit"]["refined"]
+    assert result["time"]["end_to_end"]["refined"]["count"] == COUNT
+    assert set(result["edits"]["refined"]) == {"smile"}
+    assert result["edits"]["labels"]["input"]["background"] > 0.5
+    assert len(result["codes"]["layers"]) == 8
+    rows = list(csv.DictReader((root / "out" / "images.csv").read_text().splitlines()))
+    mean = np.mean([float(row["refined_psnr"]) for row in rows])
+    np.testing.assert_allclose(mean, result["unquantised"]["refined"]["psnr"], 1e-4)
+    with Image.open(root / "out" / "sheet.png") as image:
+        assert image.height > COUNT * 128
+
+
+def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
+    result, root = evaluated
+    shutil.copytree(root / "faces", tmp_path / "faces")
+    (tmp_path / "faces" / "bad.png").write_text("no picture")
+    args = argparse.Namespace(
+        input=[str(tmp_path / "faces")],
+        output=str(tmp_path / "out"),
+        skip_bad=True,
+        count=None,
+    )
+    images = Compared(args, 32, 32)
+    (*_, last) = images.batches(3)
+    assert last["image"].shape == (2, 32, 32, 3)
+    assert images.description["sha256"] == result["protocol"]["images"]["sha256"]
+    assert images.description["skipped"] == 1
+    # Compared at twice the size, all are enlarged, and the encoder sees the same.
+    images = Compared(args, 32, 64)
+    (*_, last) = images.batches(3)
+    assert last["target"].shape == (2, 64, 64, 3)
+    assert images.description["enlarged"] == COUNT
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ("--size 64", "are not compared at 64: choose a size from 32 to 32"),
+        ("--networks {model}", "is no folder of a perceptual network"),
+        ("--networks {lpips} {lpips}", "names two of the kind lpips"),
+        ("--classifier {lpips}/model.safetensors", "is no classifier"),
+        ("--direction frown", "knows no direction 'frown'"),
+    ],
+)
+def test_what_does_not_fit_is_said_at_once(
+    options, match, evaluated, tiny_folder, tmp_path, capsys
+):
+    _, root = evaluated
+    options = options.format(model=tiny_folder, lpips=root / "lpips")
+    call = f"evaluate --model {tiny_folder} --input {root / 'faces'} {options}"
+    assert main([*call.split(), "--output", str(tmp_path / "out")]) == 1
+    assert match in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+class Pooled(nn.Module):
+    """A network small enough to compute by hand: mean colours of the quarters."""
+
+    @nn.compact
+    def __call__(self, images):
+        b, h, w, c = images.shape
+        x = images.reshape(b, 2, h // 2, 2, w // 2, c).mean((2, 4)).reshape(b, -1)
+        return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_distances_of_sets_and_identities(tiny_folder):
+    model = load(tiny_folder)
+    images = np.random.default_rng(1).uniform(-1, 1, (9, 32, 32, 3)).astype(np.float32)
+    networks = {kind: (Pooled(), {}) for kind in ("arcface", "inception")}
+    batches = (images[k : k + 4] for k in (0, 4, 8))
+    measured = measure(model, batches, networks=networks)
+    outputs = np.asarray(model.invert(images)[0])
+    a, b = (np.asarray(Pooled().apply({}, x), np.float64) for x in (images, outputs))
+    found = measured.values["unquantised"]["refined"]["id_similarity"]
+    np.testing.assert_allclose(found, (a * b).sum(1), atol=1e-5)
+    covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+    fid = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(sum(covariances) - 2 * root)
+    found = measured.distances["unquantised"]["refined"]
+    np.testing.assert_allclose(found["fid"], fid, atol=1e-4)
+
+    def kernel(x, y):
+        return (np.dot(x, y) / 12 + 1) ** 3
+
+    among = [
+        np.mean([kernel(s[i], s[j]) for i in range(9) for j in range(9) if i != j])
+        for s in (a, b)
+    ]
+    between = np.mean([kernel(x, y) for x in a for y in b])
+    np.testing.assert_allclose(found["kid"], sum(among) - 2 * between, atol=1e-6)
+    # Blocks of equal size: their mean.
+    halves = [kernel_distance(a[k : k + 4], b[k : k + 4]) for k in (0, 4)]
+    found = kernel_distance(a[:8], b[:8], block=4)
+    np.testing.assert_allclose(found, np.mean(halves))
+
+    with pytest.raises(StylePrompterError, match="There are no images"):
+        measure(model, [])
+
+
+def test_scales_of_ms_ssim_fit_the_size():
+    for size, count in ((32, 2), (64, 3), (256, 5), (1024, 5)):
+        weights = ms_ssim_weights(size)
+        assert len(weights) == count and np.isclose(sum(weights), 1)
+
+
+def test_codes_like_the_mapping_networks_look_like_them():
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((6, 6)) * [3, 2, 1, 0.5, 0.3, 0.2]
+    w = rng.standard_normal((40_000, 6)) @ mix + 1
+    w_plus = np.repeat(w[:15_000, None], 2, 1)
+    w_plus[:, 1] += 5 * mix[0] / np.linalg.norm(mix[0])
+    found = codes.code_statistics(w_plus, w[10_000:])
+    like, moved = found["layers"]
+    np.testing.assert_allclose(like["mahalanobis"], 0.95, atol=0.05)
+    np.testing.assert_allclose(like["spread"], found["sampled"]["spread"], rtol=0.02)
+    np.testing.assert_allclose(moved["offset"], 5 / np.sqrt(6), atol=0.1)
+    np.testing.assert_allclose(moved["apart"], 2.5 / np.sqrt(6), rtol=1e-6)
+    assert like["frechet"] < 0.1 < 20 < moved["frechet"] < 30
+    assert moved["mahalanobis"] > like["mahalanobis"] + 0.1
+
+
+def test_path_length_is_the_speed_of_the_image(tiny_folder):
+    model = load(tiny_folder)
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 8, 16)).astype(np.float32)
+    found = codes.path_length(model, a, b, size=32, batch_size=3)
+    t = np.random.default_rng(0).random((3, 1, 1), np.float32)
+    step = 1e-2
+    ends = (model.synthesize(a + (t + s) * (b - a)) for s in (-step / 2, step / 2))
+    before, after = (np.asarray(images) for images in ends)
+    expected = np.mean(((after - before) / step) ** 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
+
+
+def test_seconds_waits_and_leaves_out_the_first():
+    calls = []
+    found = seconds(lambda x: calls.append(x) or jnp.ones(3) * x, [1.0, 2.0, 3.0])
+    assert calls == [1.0, 1.0, 2.0, 3.0]
+    assert found["count"] == 3 and 0 < found["median"] <= found["p95"]
