@@ -32,6 +32,12 @@ BEYOND = {
         ("models.stylegan2", "GeneratorConfig"),
         ("models.stylegan2", "Generator"),
     ],
+    "Measuring": [
+        ("evaluation.evaluate", "evaluate"),
+        ("evaluation.evaluate", "measure"),
+        ("evaluation.classifier", "load_classifier"),
+        ("evaluation.editability", "editability"),
+    ],
     "Training, and keeping directions": [
         ("training.loop", "train"),
         ("bundle", "save_directions"),
