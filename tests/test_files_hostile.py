@@ -76,6 +76,8 @@ def test_the_command_leaves_nothing(tmp_path, capsys):
 def test_good_files_raise_no_alarm(reports):
     for name in good_files():
         assert reports[name]["outcome"] == "read", reports[name]
+        what = "official StylePrompter, full, 8 px, 4 codes, refined layer 2"
+        assert reports[name]["what"] == (what if name == "checkpoint.pt" else "")
         assert reports[name]["events"] == []
 
 

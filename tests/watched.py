@@ -4,6 +4,7 @@ In a process of its own, because an audit hook cannot be removed, and so that me
 can be limited for it.
 """
 
+import contextlib
 import json
 import resource
 import sys
@@ -13,6 +14,7 @@ import unicodedata  # noqa: F401 - which Python's parser imports when it needs i
 import numpy as np
 
 from styleprompter_jax.convert.files import Object, read_file
+from styleprompter_jax.convert.recognise import recognise
 from styleprompter_jax.errors import StylePrompterError
 
 # What running something from a file would raise, and reading one does not.
@@ -45,14 +47,19 @@ def _hook(event, arguments):
 def watch(path):
     """Reads a file: {"outcome": "read", "refused" or an error's name, ...}.
 
-    The seconds are those of the processor, which others do not lengthen.
+    What is read is looked at too: "what" it is, if that is known.  The seconds are
+    those of the processor, which others do not lengthen.
     """
     global _events
     _events = events = []
     started = time.process_time()
+    what = ""
     try:
-        touch(read_file(path))
+        tree = read_file(path)
+        touch(tree)
         outcome, message = "read", ""
+        with contextlib.suppress(StylePrompterError):
+            what = recognise(tree, str(path)).what
     except StylePrompterError as error:
         outcome, message = "refused", str(error)
     except BaseException as error:  # the test shows what it was
@@ -62,6 +69,7 @@ def watch(path):
     return {
         "outcome": outcome,
         "message": message,
+        "what": what,
         "seconds": seconds,
         "events": events,
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import pathlib
 import struct
 import zipfile
@@ -148,6 +149,40 @@ def nvidia(source=""):
     return pickled({"G_ema": call, "D": None}, protocol=4)
 
 
+def checkpoint():
+    """A checkpoint of StylePrompter's layout as far as telling its kind looks."""
+    encoder, decoder = "encoder.module.", "decoder.module.generator."
+    block, head = f"{encoder}layers.0.blocks.0.", f"{encoder}prediction_head.layers."
+    smart = "decoder.module.smart_block."
+    sizes = {
+        f"{encoder}latent_tok": (4, 8),
+        f"{encoder}patch_embed.proj.weight": (8, 3, 4, 4),
+        f"{block}attn.logit_scale": (2, 1, 1),
+        f"{block}mlp.fc1.weight": (16, 8),
+        f"{head}0.weight": (8, 8),
+        f"{head}2.weight": (8, 8),
+        f"{decoder}input.input": (1, 8, 4, 4),
+        f"{decoder}style.1.weight": (8, 8),
+        f"{decoder}to_rgb1.conv.weight": (1, 3, 8, 1, 1),
+        f"{decoder}to_rgbs.0.conv.weight": (1, 3, 8, 1, 1),
+        f"{smart}query_proj.weight": (8, 8),
+        f"{smart}linear1.weight": (16, 8),
+    }
+    numbers = np.arange(384, dtype=np.float32)
+
+    def view(size):
+        strides = [math.prod(size[k + 1 :]) for k in range(len(size))]
+        return tensor(storage_id(numbers.size), size, tuple(strides))
+
+    options = dict(type="full", output_size=8, tokens_num=4, refined_layer=2)
+    tree = {
+        "state_dict": {key: view(size) for key, size in sizes.items()},
+        "latent_avg": view((4, 8)[1:]),
+        "opts": Call("argparse Namespace", (), options),
+    }
+    return torch_zip(tree, [numbers])
+
+
 def npy(array):
     out = io.BytesIO()
     np.save(out, array)
@@ -166,6 +201,7 @@ def good_files():
     return {
         "zip.pt": (DATA / "torch_zip.pt").read_bytes(),
         "legacy.pt": (DATA / "torch_legacy.pt").read_bytes(),
+        "checkpoint.pt": checkpoint(),
         "nvidia.pkl": nvidia(),
         "array.npy": npy(array),
         "arrays.npz": npz(a=array, b=np.arange(3)),
