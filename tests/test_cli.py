@@ -378,9 +378,13 @@ def test_mix(tmp_path, capsys, tiny_folder, faces):
     assert len(names) == 5 and "z/c_a.png_interpolate_1.jpg" in names
     with Image.open(tmp_path / "pairs" / "z/c_a.png_interpolate_1.jpg") as image:
         assert image.format == "JPEG" and image.size == (32, 32)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "text.png").write_text("text")
+    bad = (tmp_path / "bad", faces / "b.png", faces / "x/a.png")
     for wrong, match in (
         (("--mode", "exchange", "--layers", "6-8"), "0 to 7"),
         (("--mode", "exchange", "--pairs", "--source", faces / "b.png"), "no pairs"),
+        (("--mode", "exchange", "--pairs", "--skip-bad", "--source", *bad), "places"),
     ):
         code, _, err = run(capsys, *call, tmp_path / "none", *wrong)
         assert code == 1 and match in err and not (tmp_path / "none").exists()

@@ -22,6 +22,11 @@ def run(args):
         args.reference, folder, args.skip_bad
     )
     skipped += more
+    if args.pairs and skipped:
+        raise StylePrompterError(
+            f"--pairs: {pictures.plural(skipped, 'picture')} cannot be read, and others"
+            " would take their places: leave out both of each pair."
+        )
     if args.pairs and len(sources) != len(references):
         raise StylePrompterError(
             f"--pairs: {pictures.plural(len(sources), 'source')} and "
