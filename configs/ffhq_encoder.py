@@ -34,7 +34,8 @@ def get_config():
 
     config.model = ConfigDict(
         dict(
-            encoder=dict(drop_path=0.1, remat=False),
+            # Also "small" and "base", which start from ImageNet files of their own.
+            encoder=dict(variant="tiny", drop_path=0.1, remat=False),
             # Read from init_from; what --compile_only assumes.
             generator=dict(image_size=1024),
         )
@@ -77,6 +78,8 @@ def get_config():
             clip_norm=0.0,
             schedule="constant",
             warmup_steps=0,
+            accumulate=1,
+            ema_images=0.0,
         )
     )
     return config

@@ -2,6 +2,8 @@
 
     python train.py --config=configs/ffhq_smart.py --workdir=runs/ffhq_smart \
         --config.data.path=FOLDER
+
+@@smart
 """
 
 from ml_collections import ConfigDict
@@ -10,11 +12,19 @@ from configs import ffhq_encoder
 
 
 def get_config():
-    config = ffhq_encoder.get_config()
+    return smart_after(ffhq_encoder.get_config(), "runs/ffhq_encoder/model")
+
+
+def smart_after(config, init_from: str):
+    """The config of stage "smart" that follows one of stage "encoder"."""
     config.stage = "smart"
-    config.init_from = "runs/ffhq_encoder/model"
+    config.init_from = init_from
+    config.init_encoder = False
+    # False as published: the encoder, frozen, then drops paths while SMART trains.
+    config.frozen_deterministic = True
     config.model.smart = ConfigDict(
         dict(
+            # Layers 4, 6 and 8 are the maps at 16, 32 and 64 px.
             refined_layers=(4,),
             num_heads=4,
             ffn_dim=1024,

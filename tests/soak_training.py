@@ -2,18 +2,22 @@
 
     python tests/soak_training.py --kills 100 --terms 40 --flips 500
 
-A tiny run of train.py is killed, or sent SIGTERM, at random moments, started again
-each time, and at its end compared bit for bit with a run that nothing disturbed. Then
-single bits of its newest step are flipped, and what is restored is compared with what
-was saved. tests/ holds a sample of this; docs/reliability.md says what was found.
+A tiny run is killed, or sent SIGTERM, at random moments, started again each time, and
+at its end compared bit for bit with a run that nothing disturbed. Then single bits of
+its newest step are flipped, and what is restored is compared with what was saved.
+tests/ holds a sample of this; docs/reliability.md says what was found.
+
+Each call is a process of its own, forked from one that has imported everything and
+started nothing, so that signals fall on what a training does and not on imports.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,9 +35,10 @@ from styleprompter_jax import bundle
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.checkpoint import Checkpoints
 
-ROOT = Path(__file__).parents[1]
-STEPS = 100
+STEPS = 40
 PATIENCE = 900  # seconds that a run may take to leave after SIGTERM
+# Its server imports this file once; every process is a fork of it.
+FORKS = multiprocessing.get_context("forkserver")
 
 
 def main() -> int:
@@ -66,24 +71,17 @@ class Soak:
         # Twice, since the first one fills the compilation cache.
         for name in ("first", "undisturbed"):
             self.undisturbed, start = folder / name, time.perf_counter()
-            assert self._start(self.undisturbed).wait() == 0
+            process = self._start(self.undisturbed)
+            process.join()
+            assert process.exitcode == 0, self._log()
             self.seconds = time.perf_counter() - start
         self._expected = final_state(self.undisturbed)
 
-    def _start(self, workdir: Path) -> subprocess.Popen:
-        options = dict(
-            init_from=self._model,
-            total_steps=STEPS,
-            checkpoint_every=3,
-            eval_every=10,
-            log_every=1,
-        )
-        command = [sys.executable, "train.py", "--config=configs/tiny.py:encoder"]
-        command += [f"--config.{key}={value}" for key, value in options.items()]
-        with (self._folder / "log").open("w") as log:
-            return subprocess.Popen(
-                [*command, f"--workdir={workdir}"], cwd=ROOT, stdout=log, stderr=log
-            )
+    def _start(self, workdir: Path) -> multiprocessing.Process:
+        arguments = self._model, workdir, self._folder
+        process = FORKS.Process(target=run, args=arguments)
+        process.start()
+        return process
 
     def signals(self, number: signal.Signals, count: int) -> dict:
         """Signals at random moments of as many calls; the counts of what happened."""
@@ -93,18 +91,16 @@ class Soak:
             while True:
                 before = _progress(workdir)
                 process = self._start(workdir)
-                try:
-                    # Fewer than one in three reach the end before it.
-                    process.wait(self._rng.uniform(0, 1.4 * self.seconds))
-                except subprocess.TimeoutExpired:
-                    if sent < count:
-                        sent += 1
-                        process.send_signal(number)
-                code = process.wait(PATIENCE)
+                # Fewer than one in three reach the end before it.
+                process.join(self._rng.uniform(0, 1.4 * self.seconds))
+                if process.exitcode is None and sent < count:
+                    sent += 1
+                    os.kill(process.pid, number)
+                process.join(PATIENCE)
+                code = process.exitcode
                 if code == 0:
                     break
-                after, saved = _progress(workdir), _saved(workdir)
-                log = (self._folder / "log").read_text()
+                after, saved, log = _progress(workdir), _saved(workdir), self._log()
                 if number == signal.SIGKILL:
                     assert code == -signal.SIGKILL, log
                     found["while training" if after > before else "before a step"] += 1
@@ -119,6 +115,9 @@ class Soak:
             found["runs compared"] += 1
             shutil.rmtree(workdir)
         return dict(found, sent=sent)
+
+    def _log(self) -> str:
+        return (self._folder / "log").read_text()
 
     def _compare(self, workdir: Path) -> None:
         state = final_state(workdir)
@@ -167,6 +166,19 @@ class Soak:
             found["without effect" if step == STEPS else "found"] += 1
             shutil.rmtree(folder.parent)
         return dict(found)
+
+
+def run(model: Path, workdir: Path, folder: Path) -> None:
+    """What a process of its own does: the tiny run, on one device."""
+    with (folder / "log").open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    config = tiny.get_config("encoder")
+    config.init_from, config.total_steps = str(model), STEPS
+    config.checkpoint_every, config.eval_every, config.log_every = 3, 10, 1
+    loop.train(config, workdir, devices=jax.devices()[:1])
 
 
 def _progress(workdir: Path) -> int:

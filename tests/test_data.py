@@ -276,6 +276,24 @@ def test_a_bad_picture_stops_training_and_is_named(tmp_path):
         next(batches)
 
 
+def test_parts_of_a_folder(tmp_path):
+    for i in range(5):
+        write_image(np.full((8, 8, 3), i, np.uint8), tmp_path / "a" / f"{i}.png")
+    config = ConfigDict({"name": "folder", "path": str(tmp_path), "image_size": 8})
+
+    def part(split):
+        source = make_source(config, split)
+        return [int(source[i]["image"][0, 0, 0]) for i in range(len(source))]
+
+    assert part("a[:40%]") == [0, 1] and part("[2:]") == [2, 3, 4]
+    assert part("a[-2:4]") == [3] and part("a[:]") == [0, 1, 2, 3, 4]
+    with pytest.raises(StylePrompterError, match=r"\[5:\] of 5 pictures is empty"):
+        part("a[5:]")
+    for wrong in ("a[2]", "a[1:2:3]", "a[x:]", "a[1:"):
+        with pytest.raises(StylePrompterError, match="no part of a split"):
+            part(wrong)
+
+
 def test_sources_that_do_not_exist(tmp_path):
     config = ConfigDict({"name": "folder", "path": "", "image_size": 8})
     with pytest.raises(StylePrompterError, match=r"config\.data\.path"):

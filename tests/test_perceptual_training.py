@@ -8,6 +8,7 @@ import pytest
 import recipe
 from conftest import PUBLISHED
 from einops import rearrange
+from test_training import final_state
 
 from configs import ffhq_encoder, ffhq_smart, tiny
 from styleprompter_jax import networks
@@ -131,22 +132,31 @@ def tiny_config(start, **loss):
 
 @pytest.mark.slow
 def test_a_run_with_a_network(tiny_folder, lpips_folder, tmp_path):
-    """Ranger's slow weights and the network are part of what a run resumes."""
+    """Ranger's slow weights, gradients half summed, averages: all that is resumed."""
     config = tiny_config(tiny_folder, lpips=0.6, lpips_weights=str(lpips_folder))
+    with config.unlocked():
+        config.optimizer.update(accumulate=2, ema_images=32.0)
     device = jax.devices()[:1]
-    for config.total_steps in (2, 4):
+    for config.total_steps in (3, 4):
         folder = loop.train(config, tmp_path / "parts", devices=device)
     loop.train(config, tmp_path / "whole", devices=device)
-    parts, whole = (
-        [
-            [row["loss"], row["loss_lpips"]]
-            for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-            if row["split"] == "train"
-        ]
-        for run in (tmp_path / "parts", tmp_path / "whole")
-    )
-    assert parts == whole and np.min(whole) > 0 and len(whole) == 4
-    assert load_model(folder)[0].encoder is not None
+    parts, whole = (lines(tmp_path / run) for run in ("parts", "whole"))
+    for split in ("train", "validation"):
+        a, b = ([r for r in rows if r["split"] == split] for rows in (parts, whole))
+        keys = [k for k in b[-1] if k not in ("images_per_sec", "seconds_per_step")]
+        assert [a[-1][k] for k in keys] == [b[-1][k] for k in keys]
+    assert b[-1]["step"] == 4 and b[-1]["lpips_w_plus"] > 0
+    assert 0 < b[-1]["ms_ssim_w_plus"] < 1
+
+    found, ema = load_model(folder)[1]["params"]["encoder"], final_state(folder.parent)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(found)[0]:
+        np.testing.assert_array_equal(ema[f"['ema']{jax.tree_util.keystr(path)}"], leaf)
+    key = "['head_2']['kernel']"
+    assert np.abs(ema["['ema']" + key] - ema["['trained']" + key]).max() > 0
+
+
+def lines(workdir):
+    return [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_no_gradient_through_the_target():
@@ -154,13 +164,13 @@ def test_no_gradient_through_the_target():
     images = np.random.default_rng(1).standard_normal((2, 3)).astype(np.float32)
 
     def loss(output, target):
-        return losses.perceptual("id", lambda x: x @ weights, output, target)
+        return losses.distances("id", lambda x: x @ weights, output, target).sum()
 
     output, target = jax.grad(loss, (0, 1))(images, images + 1)
     assert np.abs(output).min() > 0 and np.abs(target).max() == 0
 
 
-def test_all_missing_networks_in_one_message(tiny_folder, lpips_folder, tmp_path):
+def test_all_that_is_missing_in_one_message(tiny_folder, lpips_folder, tmp_path):
     config = tiny_config(
         tiny_folder,
         lpips=0.6,
@@ -170,10 +180,13 @@ def test_all_missing_networks_in_one_message(tiny_folder, lpips_folder, tmp_path
         moco=0.1,
         moco_weights=str(lpips_folder),
     )
+    config.init_from = str(lpips_folder / "no_model")
+    config.data.update(name="folder", path=str(tmp_path), eval_split="none")
     with pytest.raises(StylePrompterError) as error:
         loop.train(config, tmp_path / "run")
-    first, second, third = str(error.value).splitlines()
+    first, second, third, fourth, fifth = str(error.value).splitlines()
     assert f"{lpips_folder / 'none'}" in first and "styleprompter convert" in first
     assert "config.loss.id_weights is empty" in second
     assert "LPIPS on SqueezeNet, where MoCo" in third
+    assert "no_model" in fourth and f"{tmp_path / 'none'}" in fifth
     assert not (tmp_path / "run").exists()

@@ -92,3 +92,28 @@ def test_from_a_config(switch):
     # The first step of RAdam is the clipped gradient itself.
     clipped = 0.5 / np.sqrt(6)
     np.testing.assert_allclose(updates["bias"], -config.learning_rate * clipped, 1e-5)
+
+
+def test_accumulated_gradients_make_one_update():
+    """That of their mean, with the learning rate of the steps that went by."""
+    config = tiny.get_config("encoder")
+    config.optimizer.update(clip_norm=0.0, warmup_steps=4)
+    params = {"w": jnp.zeros(3)}
+    gradients = [{"w": jnp.array([1.0, -2.0, 3.0]) * k} for k in (1, 3, 2, 4)]
+
+    def updates(config, gradients):
+        optimizer = make_optimizer(config)
+        state, found = optimizer.init(params), []
+        for gradient in gradients:
+            update, state = optimizer.update(gradient, state, params)
+            found.append(update["w"])
+        return np.array(found)
+
+    whole = updates(config, [{"w": 2 * g["w"]} for g in gradients[:1]] * 3)
+    with config.unlocked():
+        config.optimizer.accumulate = 2
+    parts = updates(config, gradients)
+    np.testing.assert_array_equal(parts[[0, 2]], 0)
+    # The mean of the second pair is 1.5 times that of the first.
+    np.testing.assert_allclose(parts[1], whole[0], atol=1e-9)
+    assert np.abs(parts[3]).max() > 0

@@ -5,6 +5,7 @@ batching are the loader's.
 """
 
 import io
+import re
 from pathlib import Path
 
 import grain
@@ -33,8 +34,8 @@ def make_source(data_config, split: str):
             on_bad: optional; "skip" puts the next picture in the place of one that
                 cannot be read, "error" stops there.
         split: for "folder" a folder below `path` ("" is `path` itself); for
-            "array_record" a file there, without its extension; else TFDS's split
-            syntax ("train", "train[:90%]").
+            "array_record" a file there, without its extension; else a split of the
+            data set. A part of any is written as TFDS does: "train[:90%]", "[256:]".
 
     Raises:
         StylePrompterError: if there are no such data.
@@ -50,13 +51,46 @@ def _make_source(data_config, split: str):
             raise StylePrompterError(
                 "config.data.path is empty: name the folder of pictures there."
             )
+        split, _, part = split.partition("[")
         place = Path(path).expanduser() / split
         if name == "folder":
-            return FolderSource(place)
-        return ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
+            source = FolderSource(place)
+        else:
+            source = ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
+        return Part(source, part) if part else source
     if name == "avatars":
         name = "avatars/64" if data_config.image_size <= 64 else "avatars/128"
     return TfdsSource(name, split, path)
+
+
+class Part:
+    """The elements "A:B]" of a source, by number or by percentage of its length."""
+
+    def __init__(self, source, bounds: str):
+        self._source = source
+        found = re.fullmatch(r"(-?\d+%?)?:(-?\d+%?)?\]", bounds)
+        if not found:
+            raise StylePrompterError(
+                f"[{bounds} is no part of a split: write [A:B], numbers of pictures or "
+                "percentages, as in [:90%]."
+            )
+        whole = len(source)
+        start, stop = (
+            round(int(bound[:-1]) * whole / 100) if bound[-1:] == "%" else int(bound)
+            for bound in (found[1] or "0", found[2] or str(whole))
+        )
+        self._range = range(whole)[start:stop]
+        if not self._range:
+            raise StylePrompterError(
+                f"The part [{bounds} of {whole} pictures is empty: change "
+                "config.data.train_split or config.data.eval_split."
+            )
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._source[self._range[index]]
 
 
 class Skipping:

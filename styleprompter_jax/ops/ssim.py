@@ -70,6 +70,15 @@ def ms_ssim(
     return result.mean(-1)
 
 
+def ms_weights(size: int) -> tuple[float, ...]:
+    """Of the standard five scales, the finest that fit images of ``size`` pixels.
+
+    Their weights are scaled to the sum of 1.
+    """
+    weights = [w for k, w in enumerate(MS_WEIGHTS) if TAPS * 2**k <= size]
+    return tuple(w / sum(weights) for w in weights)
+
+
 def _similarity(x, y):
     """The luminance factor, and contrast times structure, of every window."""
     c1, c2 = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2

@@ -16,27 +16,10 @@ from jax.sharding import PartitionSpec as P
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import parallel
 from styleprompter_jax.training.adversarial import Adversarial
+from styleprompter_jax.training.hardware import CHIPS, Chip
 from styleprompter_jax.training.inversion import Inversion
 from styleprompter_jax.training.settings import check_settings
 from styleprompter_jax.training.start import describe_start
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """Public figures of one chip: bfloat16 FLOP/s, HBM bytes/s and HBM bytes."""
-
-    flops: float
-    bandwidth: float
-    memory: float
-
-
-# By the name that starts a slice's; from Google Cloud's page of each TPU version.
-CHIPS = {
-    "v4": Chip(275e12, 1228e9, 32e9),
-    "v5e": Chip(197e12, 819e9, 16e9),
-    "v5p": Chip(459e12, 2765e9, 95e9),
-    "v6e": Chip(918e12, 1638e9, 32e9),
-}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,9 @@ from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.models.style_prompter import StylePrompter
 from styleprompter_jax.ops import metrics
+from styleprompter_jax.ops.ssim import ms_weights
 from styleprompter_jax.training import losses
-from styleprompter_jax.training.optimizers import make_optimizer
+from styleprompter_jax.training.optimizers import ema_decay, make_optimizer
 from styleprompter_jax.training.parallel import AXIS
 from styleprompter_jax.training.start import Start, read_start
 
@@ -47,8 +48,9 @@ class Inversion:
         self.model_config = self._start.config
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
         self.optimizer = make_optimizer(config)
+        self._half_life = config.optimizer.get("ema_images", 0)
         self._held_out = None
-        self._reconstruct = jax.jit(self._outputs)
+        self._measure = jax.jit(self._outputs)
 
     def init(self, rng):
         """The state at step 0: trained and frozen parameters, optimiser."""
@@ -70,6 +72,9 @@ class Inversion:
             "const": start["const"],
             "opt": self.optimizer.init(trained),
         }
+        if self._half_life:
+            state["ema"] = jax.tree.map(jnp.array, trained)
+            state["seen"] = jnp.zeros((), jnp.float32)
         # Parameters of networks are arguments of the step too, not constants in it.
         networks = self._start.network_variables
         return state | {"networks": networks} if networks else state
@@ -92,19 +97,32 @@ class Inversion:
         updates, opt = self.optimizer.update(grads, state["opt"], state["trained"])
         trained = optax.apply_updates(state["trained"], updates)
         metrics = lax.pmean(parts, AXIS) | {"grad_norm": optax.tree.norm(grads)}
-        return state | {"trained": trained, "opt": opt}, metrics
+        state = state | {"trained": trained, "opt": opt}
+        return self._averaged(state) if self._half_life else state, metrics
+
+    def _averaged(self, state):
+        """The state with the moving average of the trained part one step on."""
+        seen = state["seen"] + self.config.batch_size
+        decay = ema_decay(self._half_life, seen, self.config.batch_size)
+        ema = optax.incremental_update(state["trained"], state["ema"], 1 - decay)
+        return state | {"seen": seen, "ema": ema}
 
     def _variables(self, state, trained=None):
-        trained = state["trained"] if trained is None else trained
+        """Of the model: with ``trained``, else with what is to be used of the state."""
+        trained = state.get("ema", state["trained"]) if trained is None else trained
         return {
             "params": state["frozen"] | {self.part: trained},
             "const": state["const"],
         }
 
     def _loss(self, variables, networks, images, rng):
+        training_encoder = self.part == "encoder"
+        frozen = self.config.get("frozen_deterministic", True)
+
         def run(model, images):
-            training_encoder = self.part == "encoder"
-            w_plus, features = model.encode(images, deterministic=not training_encoder)
+            w_plus, features = model.encode(
+                images, deterministic=frozen and not training_encoder
+            )
             output = model.decode(
                 w_plus,
                 features,
@@ -121,7 +139,7 @@ class Inversion:
 
         def perceptual(name, module):
             features = partial(module.apply, networks[name])
-            return losses.perceptual(name, features, output, images)
+            return jnp.mean(losses.distances(name, features, output, images))
 
         terms = {
             "l2": lambda: losses.l2(output, images),
@@ -137,36 +155,51 @@ class Inversion:
         return total, {"loss": total, **parts}
 
     def _outputs(self, state, images):
-        """(W+ inversion, refined inversion); the first twice in stage "encoder"."""
+        """Inversions by name, "w_plus" and in stage "smart" "refined", and metrics.
+
+        A metric has one number per image; its name ends with that of its inversion.
+        """
 
         def run(model, images):
             w_plus, features = model.encode(images)
-            plain = model.decode(w_plus, features, refine=False)
-            refined = model.decode(w_plus, features) if self.part == "smart" else plain
-            return plain, refined
+            outputs = {"w_plus": model.decode(w_plus, features, refine=False)}
+            if self.part == "smart":
+                outputs["refined"] = model.decode(w_plus, features)
+            return outputs
 
         outputs = self.model.apply(self._variables(state), images, method=run)
-        return tuple(losses.pool_to(y, images.shape[1]) for y in outputs)
+        outputs = {
+            name: losses.pool_to(y, images.shape[1]).astype(jnp.float32)
+            for name, y in outputs.items()
+        }
+        scores = {}
+        for inversion, output in outputs.items():
+            for metric in (metrics.mse, metrics.psnr, metrics.ssim):
+                scores[f"{metric.__name__}_{inversion}"] = metric(output, images)
+            weights = ms_weights(images.shape[1])
+            score = metrics.ms_ssim(output, images, weights)
+            scores[f"ms_ssim_{inversion}"] = score
+            for name, module in self._start.networks.items():
+                # One level in both stages: the distance of two embeddings.
+                module = module.clone(multi_level=False) if name == "id" else module
+                features = partial(module.apply, state["networks"][name])
+                score = losses.distances(name, features, output, images)
+                scores[f"{name}_{inversion}"] = score
+        return outputs, scores
 
     def evaluate(self, state, report, step):
-        """MSE, PSNR and SSIM on fixed held-out images, and a grid of the first."""
+        """Metrics of fixed held-out images (`_outputs`), and a grid of the first."""
         if self._held_out is None:
             self._held_out = self._load_held_out()
-        results, grid = [], []
+        rows, grid = [], []
         for images in self._held_out:
-            outputs = self._reconstruct(state, images)
-            row = {}
-            for name, output in zip(("w_plus", "refined"), outputs, strict=True):
-                for metric in (metrics.mse, metrics.psnr, metrics.ssim):
-                    row[f"{metric.__name__}_{name}"] = metric(output, images)
-            results.append(row)
-            grid.append((images, *outputs))
+            outputs, scores = self._measure(state, images)
+            rows.append(scores)
+            grid.append((images, *outputs.values()))
         shown = [np.concatenate(column)[:SHOWN] for column in zip(*grid, strict=True)]
         report.images(step, "inversions", np.concatenate(shown), columns=SHOWN)
         mean = {
-            key: np.mean(np.concatenate([row[key] for row in results]))
-            for key in results[0]
-            if self.part == "smart" or not key.endswith("_refined")
+            key: np.mean(np.concatenate([row[key] for row in rows])) for key in rows[0]
         }
         report.scalars(step, mean, split="validation")
 

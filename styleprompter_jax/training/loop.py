@@ -27,6 +27,7 @@ from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import parallel
 from styleprompter_jax.training import workdir as folders
 from styleprompter_jax.training.checkpoint import Checkpoints
+from styleprompter_jax.training.hardware import peak_flops
 from styleprompter_jax.training.health import Health, guard
 from styleprompter_jax.training.report import Report, Silence
 from styleprompter_jax.training.settings import (
@@ -88,7 +89,7 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     check_groups(config, config.batch_size // mesh.size)
     settings = folders.plain(config)
     folders.check_config(workdir, settings)
-    objective, iterator = make_objective(config), _make_iterator(config)
+    objective, iterator = _prepare(config)
     init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
     with Stop() as stop:
         run = _Run(config, workdir, objective, mesh)
@@ -114,8 +115,22 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     return workdir / "model"
 
 
+def _prepare(config):
+    """Objective and iterator; what is missing for either comes in one message."""
+    made, problems = [], []
+    for make in (make_objective, _make_iterator):
+        try:
+            made.append(make(config))
+        except StylePrompterError as error:
+            problems.append(str(error))
+    if problems:
+        raise StylePrompterError("\n".join(problems))
+    return made
+
+
 def _make_iterator(config):
     data = config.data
+    make_source(data, data.eval_split)  # is there, too
     return train_iterator(
         make_source(data, data.train_split),
         batch_size=config.batch_size // jax.process_count(),
@@ -136,7 +151,7 @@ class _Run:
         self._config, self._workdir = config, workdir
         self._objective, self._mesh = objective, mesh
         self._skip = config.get("on_nan", "stop") == "skip"
-        self._compiled = {}
+        self._compiled = {}  # by variant: the step, and its FLOPs on one device
 
     def loop(self, iterator, rng, checkpoints, stop, deadline: float):
         """Trains from ``self.step`` to the end; SystemExit where ``stop`` came first.
@@ -161,13 +176,13 @@ class _Run:
                 except StylePrompterError:
                     save()
                     raise
-                update, is_new = self._update()
                 step_rng = jax.random.fold_in(rng, self.step)
+                update, flops, is_new = self._update(batch, step_rng)
                 self.state, metrics = update(self.state, batch, step_rng)
                 health.add(metrics.pop("finite"))
                 self.step += 1
                 stop.agree(self.step)
-                report.advance()
+                report.advance(flops)
                 if time.perf_counter() > deadline:
                     self.end = self.step
                 if self._is_due(config.log_every):
@@ -194,20 +209,23 @@ class _Run:
             evaluate=self._is_due(self._config.eval_every),
             total_steps=self.end,
             batch_size=self._config.batch_size,
+            peak_flops=peak_flops(self._mesh.devices.flat[0].device_kind),
         )
 
     def _is_due(self, every: int) -> bool:
         """Whether something is, that is done every so many steps and at the end."""
         return self.step > 0 and (self.step % every == 0 or self.step == self.end)
 
-    def _update(self):
-        """The compiled step for this step's number, and whether it is a new one."""
+    def _update(self, batch, rng):
+        """The compiled step for this step's number, its FLOPs, whether it is new."""
         variant = self._objective.variant(self.step)
         is_new = variant not in self._compiled
         if is_new:
             step = guard(partial(self._objective.step, variant=variant), self._skip)
-            self._compiled[variant] = parallel.map_step(step, self._mesh)
-        return self._compiled[variant], is_new
+            step = parallel.map_step(step, self._mesh)
+            step = step.lower(self.state, batch, rng).compile()
+            self._compiled[variant] = step, (step.cost_analysis() or {}).get("flops", 0)
+        return *self._compiled[variant], is_new
 
     def _evaluate(self, report):
         state, name = parallel.local_copy(self.state), SCORE[self._config.stage]

@@ -52,7 +52,7 @@ def align(offsets):
     return jnp.mean(offsets**2)
 
 
-def perceptual(name: str, features, output, target):
+def distances(name: str, features, output, target):
     """A distance of `PERCEPTUAL` between what a fixed network makes of two batches.
 
     Args:
@@ -60,6 +60,9 @@ def perceptual(name: str, features, output, target):
       features: the network with its parameters: images -> features.
       output, target: images; the target's features are computed once, and no gradient
         goes through them.
+
+    Returns:
+      (b,)
     """
     _, distance = PERCEPTUAL[name]
-    return jnp.mean(distance(features(output), lax.stop_gradient(features(target))))
+    return distance(features(output), lax.stop_gradient(features(target)))

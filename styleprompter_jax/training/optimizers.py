@@ -1,5 +1,6 @@
 """From ``config.optimizer`` to an optax transformation."""
 
+import jax.numpy as jnp
 import optax
 
 from styleprompter_jax.errors import StylePrompterError
@@ -29,8 +30,17 @@ def make_schedule(config) -> optax.Schedule:
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
-    """ "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0."""
-    opt, schedule = config.optimizer, make_schedule(config)
+    """ "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0.
+
+    With optimizer.accumulate = k above 1, the mean gradient of k steps makes one
+    update at the last of them; the schedule goes on by steps all the same.
+    """
+    opt, by_step = config.optimizer, make_schedule(config)
+    every = opt.get("accumulate", 1)
+
+    def schedule(count):
+        return by_step(every * count)
+
     betas = dict(b1=opt.beta1, b2=opt.beta2, eps=opt.eps)
     if opt.name == "adam":
         optimizer = optax.adam(schedule, **betas)
@@ -45,5 +55,19 @@ def make_optimizer(config) -> optax.GradientTransformation:
             '"ranger".'
         )
     if opt.clip_norm:
-        return optax.chain(optax.clip_by_global_norm(opt.clip_norm), optimizer)
+        optimizer = optax.chain(optax.clip_by_global_norm(opt.clip_norm), optimizer)
+    if every > 1:
+        return optax.MultiSteps(optimizer, every).gradient_transformation()
     return optimizer
+
+
+def ema_decay(half_life: float, seen, batch_size: int):
+    """Decay of a moving average of parameters for one step.
+
+    Args:
+      half_life: in images, above 0.
+      seen: images seen so far, above 0.  A short memory at first, a twentieth of them,
+        soon forgets the initial values.
+      batch_size: images of the step.
+    """
+    return 0.5 ** (batch_size / jnp.minimum(half_life, 0.05 * seen))

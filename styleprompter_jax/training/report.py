@@ -30,6 +30,7 @@ class Report:
         before is dropped then too.
       total_steps: the end of the bar.
       batch_size: global, for images per second.
+      peak_flops: of a device, for model FLOP utilisation; None where it is not known.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Report:
         evaluate: bool,
         total_steps: int,
         batch_size: int,
+        peak_flops: float | None = None,
     ):
         self._workdir = workdir
         self._file = workdir / "metrics.jsonl"
@@ -53,8 +55,8 @@ class Report:
         self._bar = tqdm(
             total=total_steps, initial=step, unit="step", dynamic_ncols=True
         )
-        self._batch_size = batch_size
-        self._since = (step, time.perf_counter())
+        self._batch_size, self._peak_flops = batch_size, peak_flops
+        self.restart_clock(step)
 
     def __enter__(self):
         return self
@@ -65,9 +67,10 @@ class Report:
         with writing(self._workdir) if kind is None else suppress(OSError):
             self._events.close()
 
-    def advance(self):
-        """One step more on the bar."""
+    def advance(self, flops: float = 0.0):
+        """One step more on the bar, which took so many FLOPs on one device."""
         self._bar.update()
+        self._flops += flops
 
     def say(self, text: str):
         """A line above the bar."""
@@ -75,10 +78,10 @@ class Report:
 
     def restart_clock(self, step: int):
         """Leaves out what was not training (compiling, evaluating) from the rate."""
-        self._since = (step, time.perf_counter())
+        self._since, self._flops = (step, time.perf_counter()), 0.0
 
     def scalars(self, step: int, values: dict, split: str = "train"):
-        """Writes one line; training lines get images_per_sec."""
+        """Writes one line; training lines get the speed since the one before."""
         values = {k: float(v) for k, v in values.items()}
         if split == "validation":
             self.validation = values
@@ -86,6 +89,10 @@ class Report:
             since, clock = self._since
             seconds = time.perf_counter() - clock
             values["images_per_sec"] = (step - since) * self._batch_size / seconds
+            values["seconds_per_step"] = seconds / (step - since)
+            if self._peak_flops:
+                used = self._flops / (seconds * self._peak_flops)
+                values["model_flop_utilisation"] = used
             self.restart_clock(step)
             shown = {k: v for k, v in values.items() if k.startswith("loss")}
             rate = f"{values['images_per_sec']:.1f} img/s"

@@ -10,7 +10,7 @@ from styleprompter_jax.models.discriminator import DiscriminatorConfig
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import NOISE_MODES, GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.swin import VARIANTS, SwinConfig
 
 # The least that a whole number may be.
 COUNTS = {
@@ -22,9 +22,11 @@ COUNTS = {
     "data.image_size": 1,
     "data.workers": 0,
     "optimizer.warmup_steps": 0,
+    "optimizer.accumulate": 1,
     "loss.r1_every": 1,
     "loss.path_length_every": 1,
 }
+NOT_NEGATIVE = ("optimizer.clip_norm", "optimizer.ema_images")
 CHOICES = {
     "stage": ("generator", "encoder", "smart"),
     "dtype": ("float32", "bfloat16"),
@@ -32,6 +34,7 @@ CHOICES = {
     "data.crop": CROPS,
     "data.on_bad": ("error", "skip"),
     "loss.noise_mode": NOISE_MODES,
+    "model.encoder.variant": tuple(VARIANTS),
 }
 REQUIRED = (
     "stage",
@@ -54,6 +57,7 @@ REQUIRED = (
     "optimizer",
 )
 # What config.model may hold, and which fields are not free but follow from others.
+# The encoder also takes "variant", of which other fields are changes.
 PARTS = {
     "generator": (GeneratorConfig, ()),
     "discriminator": (DiscriminatorConfig, ("image_size",)),
@@ -82,6 +86,10 @@ def check_settings(config) -> None:
         value = _get(config, key)
         if value is not None and not _is_count(value, least):
             raise _wrong(config, key, f"a whole number of {least} or more")
+    for key in NOT_NEGATIVE:
+        value = _get(config, key)
+        if value is not None and not 0 <= value < math.inf:
+            raise _wrong(config, key, "a number of 0 or more")
     rate = config.learning_rate
     if not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise _wrong(config, "learning_rate", "a number above 0")
@@ -101,6 +109,7 @@ def check_settings(config) -> None:
 def _check_part(config, part: str, fields) -> None:
     kind, derived = PARTS[part]
     known = [f.name for f in dataclasses.fields(kind) if f.name not in derived]
+    known += ["variant"] if part == "encoder" else []
     for name, value in fields.items():
         key = f"model.{part}.{name}"
         if name in derived:

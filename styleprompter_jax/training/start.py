@@ -138,11 +138,13 @@ def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfi
 
 
 def _encoder(config, generator: GeneratorConfig) -> SwinConfig:
-    return SwinConfig(
+    fields = _fields(config, "encoder")
+    return SwinConfig.variant(
+        fields.pop("variant", "tiny"),
         image_size=config.data.image_size,
         num_tokens=generator.num_codes,
         w_dim=generator.w_dim,
-        **_fields(config, "encoder"),
+        **fields,
     )
 
 

@@ -1,0 +1,15 @@
+"""SMART on top of configs/afhq_wild_encoder.py.
+
+    python train.py --config=configs/afhq_wild_smart.py --workdir=runs/afhq_wild_smart \
+        --config.data.path=AFHQ
+
+@@afhqs
+"""
+
+from configs import afhq_wild_encoder
+from configs.ffhq_smart import smart_after
+
+
+def get_config():
+    config = afhq_wild_encoder.get_config()
+    return smart_after(config, "runs/afhq_wild_encoder/model")

@@ -1,0 +1,14 @@
+"""SMART on top of configs/church_encoder.py.
+
+    python train.py --config=configs/church_smart.py --workdir=runs/church_smart \
+        --config.data.path=FOLDER
+
+@@churchs
+"""
+
+from configs import church_encoder
+from configs.ffhq_smart import smart_after
+
+
+def get_config():
+    return smart_after(church_encoder.get_config(), "runs/church_encoder/model")

@@ -1,0 +1,18 @@
+"""SMART for one's own pictures, on top of configs/own_images_encoder.py.
+
+    python train.py --config=configs/own_images_smart.py \
+        --workdir=runs/own_images_smart --config.data.path=FOLDER
+
+with data.image_size as it was there.
+
+@@owns
+"""
+
+from configs import own_images_encoder
+from configs.ffhq_smart import smart_after
+
+
+def get_config():
+    config = own_images_encoder.get_config()
+    config.total_steps = 100_000
+    return smart_after(config, "runs/own_images_encoder/model")
