@@ -11,7 +11,7 @@ What must be downloaded first (docs/weights.md says from where), and what become
 
 AFHQ is the folder of the data set, which holds train/wild and val/wild.
 
-@@afhqe
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from configs import ffhq_encoder

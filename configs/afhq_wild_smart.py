@@ -3,7 +3,7 @@
     python train.py --config=configs/afhq_wild_smart.py --workdir=runs/afhq_wild_smart \
         --config.data.path=AFHQ
 
-@@afhqs
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from configs import afhq_wild_encoder

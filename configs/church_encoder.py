@@ -12,7 +12,7 @@ What must be downloaded first (docs/weights.md says from where), and what become
 FOLDER holds the pictures of LSUN's church_outdoor in "train" and "validation"; of each,
 256 x 256 pixels are taken at random.
 
-@@churche
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from configs import afhq_wild_encoder

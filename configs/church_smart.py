@@ -3,7 +3,7 @@
     python train.py --config=configs/church_smart.py --workdir=runs/church_smart \
         --config.data.path=FOLDER
 
-@@churchs
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from configs import church_encoder

@@ -1,9 +1,9 @@
-"""The published SMART, on top of configs/ffhq_encoder.py.  Not yet run.
+"""The published SMART, on top of configs/ffhq_encoder.py.
 
     python train.py --config=configs/ffhq_smart.py --workdir=runs/ffhq_smart \
         --config.data.path=FOLDER
 
-@@smart
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,7 @@ Nothing else is needed: SSIM over several scales stands for networks that know t
 domain. Where LPIPS was converted, it does better: --config.loss.structure=0
 --config.loss.lpips=0.6 --config.loss.lpips_weights=runs/lpips.
 
-@@owne
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from configs import ffhq_encoder

@@ -5,7 +5,7 @@
 
 with data.image_size as it was there.
 
-@@owns
+Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
 from configs import own_images_encoder

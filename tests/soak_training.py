@@ -35,7 +35,7 @@ from styleprompter_jax import bundle
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.checkpoint import Checkpoints
 
-STEPS = 40
+STEPS = 24
 PATIENCE = 900  # seconds that a run may take to leave after SIGTERM
 # Its server imports this file once; every process is a fork of it.
 FORKS = multiprocessing.get_context("forkserver")
@@ -177,7 +177,7 @@ def run(model: Path, workdir: Path, folder: Path) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     config = tiny.get_config("encoder")
     config.init_from, config.total_steps = str(model), STEPS
-    config.checkpoint_every, config.eval_every, config.log_every = 3, 10, 1
+    config.checkpoint_every, config.eval_every, config.log_every = 2, 8, 1
     loop.train(config, workdir, devices=jax.devices()[:1])
 
 
