@@ -151,7 +151,7 @@ def test_a_run_with_a_network(tiny_folder, lpips_folder, tmp_path):
     found, ema = load_model(folder)[1]["params"]["encoder"], final_state(folder.parent)
     for path, leaf in jax.tree_util.tree_flatten_with_path(found)[0]:
         np.testing.assert_array_equal(ema[f"['ema']{jax.tree_util.keystr(path)}"], leaf)
-    key = "['head_2']['kernel']"
+    key = "['patch_embed']['proj']['kernel']"
     assert np.abs(ema["['ema']" + key] - ema["['trained']" + key]).max() > 0
 
 
