@@ -91,8 +91,8 @@ class Soak:
             while True:
                 before = _progress(workdir)
                 process = self._start(workdir)
-                # Fewer than one in three reach the end before it.
-                process.join(self._rng.uniform(0, 1.4 * self.seconds))
+                # Few reach the end before it.
+                process.join(self._rng.uniform(0, 1.1 * self.seconds))
                 if process.exitcode is None and sent < count:
                     sent += 1
                     os.kill(process.pid, number)
@@ -131,9 +131,7 @@ class Soak:
 
     def flips(self, count: int) -> dict:
         """Single flipped bits in the newest step: what a restore made of them."""
-        config = tiny.get_config("encoder")
-        config.init_from = str(self._model)
-        state = loop.make_objective(config).init(jax.random.key(0))
+        state = loop.make_objective(smallest(self._model)).init(jax.random.key(0))
         state = jax.tree.map(jax.numpy.asarray, state)
         source = self.undisturbed / "checkpoints"
         with Checkpoints(source, {}) as checkpoints:
@@ -168,6 +166,15 @@ class Soak:
         return dict(found)
 
 
+def smallest(model: Path):
+    """The config of all runs: an encoder of one block, which is quick to trace."""
+    config = tiny.get_config("encoder")
+    config.init_from, config.total_steps = str(model), STEPS
+    config.checkpoint_every, config.eval_every, config.log_every = 2, 8, 1
+    config.model.encoder.update(depths=(1,), num_heads=(1,))
+    return config
+
+
 def run(model: Path, workdir: Path, folder: Path) -> None:
     """What a process of its own does: the tiny run, on one device."""
     with (folder / "log").open("w") as log:
@@ -175,10 +182,7 @@ def run(model: Path, workdir: Path, folder: Path) -> None:
         os.dup2(log.fileno(), 2)
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    config = tiny.get_config("encoder")
-    config.init_from, config.total_steps = str(model), STEPS
-    config.checkpoint_every, config.eval_every, config.log_every = 2, 8, 1
-    loop.train(config, workdir, devices=jax.devices()[:1])
+    loop.train(smallest(model), workdir, devices=jax.devices()[:1])
 
 
 def _progress(workdir: Path) -> int:
