@@ -20,7 +20,7 @@ from styleprompter_jax.images.files import resize, to_float, to_uint8
 from styleprompter_jax.ops import metrics
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian, layout_features
 from styleprompter_jax.ops.kernel_distance import kernel_distance
-from styleprompter_jax.ops.ssim import MS_WEIGHTS, TAPS
+from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
 from styleprompter_jax.training.losses import PERCEPTUAL
@@ -166,12 +166,6 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
             f"{SMALLEST} to {largest}."
         )
     return size
-
-
-def ms_ssim_weights(size: int) -> tuple[float, ...]:
-    """Weights of the scales of MS-SSIM that fit into this size, adding up to 1."""
-    weights = MS_WEIGHTS[: int(np.log2(size / TAPS)) + 1]
-    return tuple(weight / sum(weights) for weight in weights)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -70,13 +70,10 @@ def ms_ssim(
     return result.mean(-1)
 
 
-def ms_weights(size: int) -> tuple[float, ...]:
-    """Of the standard five scales, the finest that fit images of ``size`` pixels.
-
-    Their weights are scaled to the sum of 1.
-    """
-    weights = [w for k, w in enumerate(MS_WEIGHTS) if TAPS * 2**k <= size]
-    return tuple(w / sum(weights) for w in weights)
+def ms_ssim_weights(size: int) -> tuple[float, ...]:
+    """Weights of the scales of MS-SSIM that fit into this size, adding up to 1."""
+    weights = MS_WEIGHTS[: int(np.log2(size / TAPS)) + 1]
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _similarity(x, y):

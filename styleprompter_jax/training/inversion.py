@@ -18,7 +18,7 @@ from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.models.style_prompter import StylePrompter
 from styleprompter_jax.ops import metrics
-from styleprompter_jax.ops.ssim import ms_weights
+from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.training import losses
 from styleprompter_jax.training.optimizers import ema_decay, make_optimizer
 from styleprompter_jax.training.parallel import AXIS
@@ -174,17 +174,25 @@ class Inversion:
         }
         scores = {}
         for inversion, output in outputs.items():
-            for metric in (metrics.mse, metrics.psnr, metrics.ssim):
-                scores[f"{metric.__name__}_{inversion}"] = metric(output, images)
-            weights = ms_weights(images.shape[1])
-            score = metrics.ms_ssim(output, images, weights)
-            scores[f"ms_ssim_{inversion}"] = score
+            # As in `evaluation.evaluate`: luminance begins at black.
+            pair = output + 1, images + 1
+            weights = ms_ssim_weights(images.shape[1])
+            found = {
+                "mse": metrics.mse(output, images),
+                "psnr": metrics.psnr(output, images),
+                "ssim": metrics.ssim(*pair),
+                "ms_ssim": metrics.ms_ssim(*pair, weights),
+            }
             for name, module in self._start.networks.items():
-                # One level in both stages: the distance of two embeddings.
+                # One level in both stages: the similarity of two embeddings.
                 module = module.clone(multi_level=False) if name == "id" else module
                 features = partial(module.apply, state["networks"][name])
-                score = losses.distances(name, features, output, images)
-                scores[f"{name}_{inversion}"] = score
+                distance = losses.distances(name, features, output, images)
+                if name == "lpips":
+                    found[name] = distance
+                else:
+                    found[f"{name}_similarity"] = 1 - distance
+            scores |= {f"{name}_{inversion}": v for name, v in found.items()}
         return outputs, scores
 
     def evaluate(self, state, report, step):
