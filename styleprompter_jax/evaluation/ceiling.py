@@ -55,7 +55,8 @@ def main():
     images = np.stack([source[k]["image"] for k in range(args.count)])
     images = to_float(images)
     _, outputs = optimize_w_plus(model, images, steps=args.steps)
-    psnr, ssim = (np.mean(m(outputs, images)) for m in (metrics.psnr, metrics.ssim))
+    psnr = np.mean(metrics.psnr(outputs, images))
+    ssim = np.mean(metrics.ssim(outputs + 1, images + 1))  # as `evaluate` has it
     print(f"{args.count} test avatars: PSNR {psnr:.2f} dB, SSIM {ssim:.3f}")
 
 
