@@ -52,7 +52,7 @@ def test_learns_what_labels_say_and_is_kept(tmp_path):
         load_classifier(classifiers.BUNDLED.with_name("directions.safetensors"))
 
 
-def test_editability_counts_verdicts(tiny_folder):
+def test_editability_counts_verdicts(tiny_folder, quick_compile):
     model = load(tiny_folder)
     values = {"smile": (False, True), "hat": ("", "a", "b"), "skin": ("c", "d")}
     sample = np.zeros((1, 64, 64, 3), np.float32)
