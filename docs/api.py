@@ -20,7 +20,7 @@ below. Written by `python docs/api.py` from the docstrings; of the command line,
 a docstring says otherwise; n is the number of W+ codes.
 """
 
-# Beside what `sp` names: what one gets hold of through a model, and training.
+# Beside what `sp` names: what one gets hold of through a model.
 BEYOND = {
     "What a model holds": [
         ("editing.directions", "Direction"),
@@ -38,10 +38,7 @@ BEYOND = {
         ("evaluation.classifier", "load_classifier"),
         ("evaluation.editability", "editability"),
     ],
-    "Training, and keeping directions": [
-        ("training.loop", "train"),
-        ("bundle", "save_directions"),
-    ],
+    "Keeping directions": [("bundle", "save_directions")],
 }
 
 

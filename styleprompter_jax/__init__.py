@@ -18,6 +18,7 @@ _LAZY = {
     "read_images": "images.files",
     "write_images": "images.files",
     "sheet": "images.files",
+    "train": "training.loop",
 }
 
 __all__ = ["StylePrompterError", "__version__", *_LAZY]

@@ -1,28 +1,28 @@
 """Runs the code of a notebook in this process, as IPython would in its own.
 
-Of IPython's own language only what colabs/ use: `!command` with {expressions} in it,
-over several lines where they end in a backslash, and `%cd`.
+Of IPython's own language only what colabs/ use: calls of `%styleprompter` with
+{expressions} in them, over several lines where these end in a backslash. Their first
+cell, which installs on Colab, is left out.
 """
 
 import ast
 import json
-import os
 import re
 import shlex
-import shutil
 import warnings
 from pathlib import Path
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
 from styleprompter_jax.cli import main
-from styleprompter_jax.training.loop import train
 
 COLABS = Path(__file__).parents[1] / "colabs"
-REFUSED = "# refused"  # ends a command that must fail
-_COMMAND = re.compile(r"^(?P<indent> *)!(?P<command>(?:.*\\\n)*.*)$", re.MULTILINE)
+REFUSED = "# To be refused:"  # on the line before a command that must fail
+_COMMAND = re.compile(
+    rf"^(?P<refused>{REFUSED}\n)?(?P<indent> *)%styleprompter (?P<line>(?:.*\\\n)*.*)$",
+    re.MULTILINE,
+)
 _PARAMETER = re.compile(r"^(\w+) = (.*?)  # @param (.*)$", re.MULTILINE)
 
 
@@ -39,18 +39,17 @@ def parameters(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def to_python(source: str) -> str:
-    """The source of a cell with its commands as calls of `_shell`."""
+    """The source of a cell with its commands as calls of `_command`."""
 
     def call(match):
-        command = re.sub(r"\\\n *", "", match["command"])
-        return f"{match['indent']}_shell(f{command!r})"
+        line = re.sub(r"\\\n *", "", match["line"])
+        return f"{match['indent']}_command(f{line!r}, {match['refused'] is not None})"
 
-    source = _COMMAND.sub(call, source)
-    return re.sub(r"^( *)%cd (.*)$", r"\1_cd(f'\2')", source, flags=re.MULTILINE)
+    return _COMMAND.sub(call, source)
 
 
 def run(path: Path, values: dict) -> dict:
-    """Runs all code cells from top to bottom.
+    """Runs all code cells but the first from top to bottom.
 
     Args:
         path: the notebook.
@@ -61,8 +60,8 @@ def run(path: Path, values: dict) -> dict:
     """
     unknown = values.keys() - parameters(path).keys()
     assert not unknown, f"{path.name} has no fields {unknown}"
-    namespace = {"__name__": "__main__", "_shell": shell, "_cd": os.chdir}
-    for number, source in enumerate(cells(path)):
+    namespace = {"__name__": "__main__", "_command": command}
+    for number, source in enumerate(cells(path)[1:], start=1):
         for name, value in values.items():
             source = re.sub(
                 rf"^{name} = .*?(?=  # @param)",
@@ -85,20 +84,9 @@ def execute(source: str, name: str, namespace: dict) -> None:
         getattr(value, "_repr_png_", lambda: None)()
 
 
-def shell(command: str) -> None:
-    """A command of a notebook, in this process; fails if it fails."""
-    wanted = command.endswith(REFUSED)
-    name, *arguments = shlex.split(command, comments=True)
-    if name == "styleprompter":
-        assert bool(main(arguments)) == wanted, command
-    elif arguments[0] == "train.py":
-        values = train_flags(arguments)
-        # A notebook's machine has one device, unlike that of the tests.
-        train(values.config, values.workdir, devices=jax.devices()[:1])
-    elif name == "rm":
-        shutil.rmtree(arguments[-1], ignore_errors=True)
-    else:
-        raise AssertionError(f"A notebook calls {name}, which is not expected there.")
+def command(line: str, refused: bool) -> None:
+    """A call of the command line in this process; fails unless it ends as it should."""
+    assert bool(main(shlex.split(line))) == refused, line
 
 
 def train_flags(argv: list[str]) -> flags.FlagValues:

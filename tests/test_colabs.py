@@ -33,6 +33,7 @@ def clone(tmp_path, monkeypatch):
     for name in ("README.md", "train.py", "configs", "colabs", "tests"):
         (tmp_path / name).symlink_to(notebooks.COLABS.parent / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path
 
 
@@ -58,9 +59,16 @@ def test_is_stripped_and_opens_in_colab(path):
     assert f"]({BADGE}{path.name})" in readme
 
 
+def test_setting_up_is_the_same_everywhere():
+    cells = {re.sub(r"\[detector]", "", notebooks.cells(path)[0]) for path in NOTEBOOKS}
+    (setup,) = cells
+    assert f"git clone -q --depth 1 https://github.com/{REPOSITORY}\n" in setup
+    assert (notebooks.COLABS.parent / "styleprompter_jax" / "__main__.py").is_file()
+
+
 @each
 def test_keeps_to_the_public_interface(path):
-    for source in notebooks.cells(path):
+    for source in notebooks.cells(path)[1:]:
         test_docs.check_python(notebooks.to_python(source), modules=False)
 
 
