@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+import jax
 import notebooks
 import pytest
 import test_docs
@@ -39,11 +40,13 @@ def clone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def colab(monkeypatch):
-    """What Colab has and this machine has not: a place to show, and to upload from."""
+    """What Colab has: a place to show, one to upload from, and a single device."""
     display = types.SimpleNamespace(Image=lambda path, **_: Path(path).read_bytes())
     files = types.SimpleNamespace(upload=dict)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=files))
+    device = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda *_: device)
 
 
 @each
