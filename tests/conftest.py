@@ -121,8 +121,11 @@ def tiny_folder(tmp_path_factory, tiny_variables):
 
 @pytest.fixture(scope="session")
 def published_folder(tmp_path_factory):
+    return write_published(tmp_path_factory.mktemp("published"))
+
+
+def write_published(root):
     """The published checkpoint, converted from a file by the command."""
-    root = tmp_path_factory.mktemp("published")
     state = recipe.state_dict("styleprompter_256")
     tree = {
         "latent_avg": state.pop("latent_avg"),

@@ -29,6 +29,10 @@ def weights(tmp_path_factory, published):
     root = tmp_path_factory.mktemp("weights")
     _, variables = published
     save_model(root / "model", PUBLISHED, variables)
+    return write_networks(root)
+
+
+def write_networks(root):
     for name, case in (("lpips_alex", "lpips_alex"), ("arcface", "ir_se50")):
         params = read_network(name, recipe.state_dict(case))
         networks.save_network(root / name, name, params)
