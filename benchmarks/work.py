@@ -31,7 +31,7 @@ def encoder(config: SwinConfig) -> float:
     return 2.0 * (total + n * head)
 
 
-def generator(config: GeneratorConfig, above: int = 0) -> float:
+def generator(config: GeneratorConfig, above: int = -1) -> float:
     """Synthesis, forward; the layers after layer ``above`` only."""
     total = layer = 0
     below = config.channels[0]

@@ -1,0 +1,54 @@
+"""What the benchmarks count, and large pages of memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import work
+from styleprompter_jax import large_pages
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_useful_work_in_gflop():
+    small, large = GeneratorConfig(256), GeneratorConfig(1024)
+    smart = work.smart(SmartConfig(), large, SwinConfig())
+    found = [
+        work.encoder(SwinConfig()),
+        work.generator(small),
+        work.generator(large),
+        work.generator(large) - work.generator(large, above=4),
+        smart,
+    ]
+    # The maps up to 16 px: 3x3 convolutions of 512 channels at 4, 8 (twice), 16 px
+    # (twice), of which those to twice the size count their inputs; and three to RGB.
+    low = 18 * 512**2 * (16 + 16 + 64 + 64 + 256) + 6 * 512 * (16 + 64)
+    expected = [13.9e9, 90e9, 149e9, low, 1.6e9]
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_a_program_starts_anew_with_large_pages():
+    if "[madvise]" not in large_pages._SETTING.read_text():
+        pytest.skip("this kernel does not wait to be asked for large pages")
+    code = (
+        "import os, sys\n"
+        "from styleprompter_jax.large_pages import use_large_pages\n"
+        "use_large_pages()\n"
+        "print(os.environ['GLIBC_TUNABLES'], sys.argv[1:])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "a b"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "glibc.malloc.hugetlb=1 ['a b']\n"
