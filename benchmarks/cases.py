@@ -133,7 +133,7 @@ def _step(objective, config, steps, flop) -> Case:
     }
     size = config.data.image_size
     rng = jax.random.key(0)
-    state = parallel.replicate(jax.jit(objective.init)(rng), mesh)
+    state = parallel.replicate(objective.init(rng), mesh)
     batch = parallel.shard_batch({"image": _images(config.batch_size, size)}, mesh)
     held = [state]
 

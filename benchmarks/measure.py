@@ -1,7 +1,8 @@
 """One case in a process of its own: python -m benchmarks.measure CASE.
 
 Prints one line of JSON.  The float32 matmul rate is measured in turn with the case, so
-that what slows the machine down slows both.
+that what slows the machine down slows both; on a machine that others share, the ratio
+of the processor's times is the steadier one.
 """
 
 import json
@@ -27,35 +28,37 @@ def measure(name: str) -> dict:
     first = time.perf_counter() - built
     a = jax.random.normal(jax.random.key(0), (SIDE, SIDE))
     matmul = jax.jit(jnp.dot)
-    seconds, matmuls = [], []
+    calls, matmuls = [], []
     end = time.perf_counter() + SECONDS
     for k in range(1000):
-        matmuls.append(_seconds(lambda: matmul(a, a)))
-        spent = _seconds(case.run)
+        before, call = _times(lambda: matmul(a, a)), _times(case.run)
         if k:  # the first is for warming up
-            seconds.append(spent)
-            matmuls.append(_seconds(lambda: matmul(a, a)))
-        if len(seconds) >= REPEATS and time.perf_counter() > end:
+            calls.append(call)
+            matmuls += before, _times(lambda: matmul(a, a))
+        if len(calls) >= REPEATS and time.perf_counter() > end:
             break
-    rate = 2 * SIDE**3 / statistics.median(matmuls[1:])
-    median = statistics.median(seconds)
+    median, cpu = map(statistics.median, zip(*calls, strict=True))
+    matmul_median, matmul_cpu = map(statistics.median, zip(*matmuls, strict=True))
+    rate = 2 * SIDE**3 / matmul_median
     return {
         "seconds": median,
         "times_roofline": median * rate / case.flop,
+        "processor_times_roofline": cpu / matmul_cpu * 2 * SIDE**3 / case.flop,
         "images_per_second": case.images / median,
         "gflop": case.flop / 1e9,
         "matmul_gflop_per_second": rate / 1e9,
         "first_call_seconds": first,
         "setup_seconds": built - start,
         "peak_gb": _peak() / 1e9,
-        "repeats": len(seconds),
+        "repeats": len(calls),
     }
 
 
-def _seconds(call) -> float:
-    start = time.perf_counter()
+def _times(call) -> tuple[float, float]:
+    """Seconds of the clock, and of the processor, on all cores."""
+    start, cpu = time.perf_counter(), time.process_time()
     jax.block_until_ready(call())
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def _peak() -> float:
