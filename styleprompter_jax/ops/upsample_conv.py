@@ -49,7 +49,7 @@ def _backward(inputs, g):
     turned = jnp.swapaxes(kernel, 2, 3)
     _, pull_back = jax.vjp(partial(strided_conv, g), turned)
     dx = lax.platform_dependent(
-        g, turned, cpu=_strided_conv_by_phases, default=strided_conv
+        g, turned, cpu=strided_conv_by_phases, default=strided_conv
     )
     return dx, jnp.swapaxes(pull_back(x)[0], 2, 3)
 
@@ -113,7 +113,7 @@ def _blur_phases(even, odd, axis):
     )
 
 
-def _strided_conv_by_phases(x, kernel):
+def strided_conv_by_phases(x, kernel):
     """`strided_conv` as a sum over the four phases of its input."""
     h, w = (n // 2 for n in x.shape[1:3])
     parts = [
