@@ -96,7 +96,7 @@ def best_of(workdir):
 def stop_at(step, stage, workdir, start):
     """A run that SIGTERM reaches at the end of this step."""
 
-    def is_reached(report):
+    def is_reached(report, *_):
         return report._bar.n == step
 
     with signal_in(loop.Report, "advance", is_reached), pytest.raises(SystemExit):
