@@ -22,6 +22,7 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.models import style_prompter
+from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
 from styleprompter_jax.training import losses
 
@@ -106,15 +107,9 @@ def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
     """The latents of all images as NumPy arrays; one shape is compiled."""
     parts = []
     for k in range(0, len(images), batch_size):
-        # The last batch begins earlier, where the number of images asks for it.
-        k = min(k, len(images) - batch_size)
-        parts.append((k, model.encode(images[k : k + batch_size])))
-    ends = [k for k, _ in parts[1:]] + [len(images)]
-    rows = [
-        jax.tree.map(lambda a, n=end - k: np.asarray(a)[:n], part)
-        for (k, part), end in zip(parts, ends, strict=True)
-    ]
-    return jax.tree.map(lambda *a: np.concatenate(a), *rows)
+        part = images[k : k + batch_size]
+        parts.append(take(model.encode(pad(part, batch_size)), len(part)))
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 @partial(jax.jit, static_argnums=0)
