@@ -25,10 +25,10 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
 
 soak: $(READY)
 	$(RUN) tests/soak_files.py

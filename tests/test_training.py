@@ -161,9 +161,11 @@ def test_eight_devices_train_as_one_and_two_and_one_go_on(stage, finished, tmp_p
     assert len(expected) == 10
     # Without momentum, Adam's first steps are full ones however small a gradient is, so
     # that rounding grows faster.
-    rtol = 1e-4 if stage == "generator" else 1e-5
+    later = 1e-4 if stage == "generator" else 1e-5
     for name in ("2", "1"):
-        np.testing.assert_allclose(losses(tmp_path / name), expected, rtol=rtol)
+        found = losses(tmp_path / name)
+        np.testing.assert_allclose(found[:5], expected[:5], rtol=1e-5)
+        np.testing.assert_allclose(found[5:], expected[5:], rtol=later)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from einops import rearrange, repeat
 
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.ops import windows
+from styleprompter_jax.ops.attention import attend, logits, normalize
 
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02))
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5)
@@ -111,14 +112,6 @@ VARIANTS = {
 }
 
 
-def normalize(x, scale=1.0):
-    """Unit length along the last axis, times ``scale``; in float32 at least."""
-    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    # Clamping the square keeps the gradient finite at zero.
-    power = jnp.sum(x32**2, axis=-1, keepdims=True)
-    return (x32 * (scale * jax.lax.rsqrt(jnp.maximum(power, 1e-24)))).astype(x.dtype)
-
-
 def gelu(x):
     """The exact GELU, in float32 at least.
 
@@ -127,32 +120,6 @@ def gelu(x):
     """
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return (0.5 * x32 * (1 + jax.lax.erf(x32 * math.sqrt(0.5)))).astype(x.dtype)
-
-
-def attend(*parts):
-    """Softmax attention over keys that lie in several arrays, without joining them.
-
-    Each part is logits (..., q, k) and values (..., k, d); returns (..., q, d).
-    """
-    highest = [jnp.max(logits, axis=-1, keepdims=True) for logits, _ in parts]
-    highest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, highest))
-    weights = [jnp.exp(logits - highest) for logits, _ in parts]
-    total = sum(jnp.sum(w, axis=-1, keepdims=True) for w in weights)
-    values = (v for _, v in parts)
-    return sum(map(_values, weights, values)) / total
-
-
-def _logits(q, k):
-    """(..., q, d), (..., k, d) -> (..., q, k), summed up in float32 at least."""
-    kind = jnp.promote_types(k.dtype, jnp.float32)
-    return jnp.einsum("...qd,...kd->...qk", q, k, preferred_element_type=kind)
-
-
-def _values(weights, v):
-    """(..., q, k), (..., k, d) -> (..., q, d), summed up in float32 at least."""
-    weights = weights.astype(v.dtype)
-    kind = jnp.promote_types(v.dtype, jnp.float32)
-    return jnp.einsum("...qk,...kd->...qd", weights, v, preferred_element_type=kind)
 
 
 class WindowAttention(nn.Module):
@@ -202,7 +169,7 @@ class WindowAttention(nn.Module):
         q = jnp.concatenate(split(normalize(q, scale)), axis=-2)
         (k, tk), (v, tv) = split(normalize(k)), split(v)
         bias = jnp.pad(self.position_bias(regions), ((0, 0), (0, 0), (0, n), (0, 0)))
-        y = attend((_logits(q, k) + bias, v), (_logits(q, tk), tv)).astype(v.dtype)
+        y = attend((logits(q, k) + bias, v), (logits(q, tk), tv)).astype(v.dtype)
         y, t = y[..., :cells, :], y[..., cells:, :]
         # The sum of the windows' projections is k times the projection of their mean,
         # and NOTE(reference): so it counts the projection's bias k times.

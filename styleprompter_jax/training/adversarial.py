@@ -30,6 +30,7 @@ from styleprompter_jax.ops.frechet import (
     gaussian,
     layout_features,
 )
+from styleprompter_jax.training.optimizers import ema_decay
 from styleprompter_jax.training.parallel import AXIS, local_slice
 
 EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
@@ -173,9 +174,10 @@ class Adversarial:
         updates, g_opt = self.g_optimizer.update(grads, state["g_opt"])
         generator = optax.apply_updates(state["generator"], updates)
 
-        # A short memory at first, that the average soon forgets where it came from.
-        half_life = jnp.minimum(self.config.optimizer.ema_images, 0.05 * seen)
-        decay = 0.5 ** (self.config.batch_size / jnp.maximum(half_life, 1e-8))
+        batch_size = self.config.batch_size
+        decay = ema_decay(
+            self.config.optimizer.ema_images, seen + batch_size, batch_size
+        )
         state = state | {
             "generator": generator,
             "discriminator": discriminator,
