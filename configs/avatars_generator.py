@@ -1,12 +1,32 @@
-"""StyleGAN2 for the bundled avatars, 64 px.
+"""StyleGAN2 for the bundled avatars, 64 px; and a second run that sharpens it.
 
-python train.py --config=configs/avatars_generator.py --workdir=runs/generator
+    python train.py --config=configs/avatars_generator.py --workdir=runs/generator
+    python train.py --config=configs/avatars_generator.py:sharpen --workdir=runs/sharp \
+        --config.init_from=runs/generator/model
 """
 
 from ml_collections import ConfigDict
 
+from styleprompter_jax.errors import StylePrompterError
 
-def get_config():
+
+def get_config(run: str = ""):
+    config = _first()
+    if run == "sharpen":
+        # The layout is there: the discriminator may look closely now.
+        config.batch_size = 16
+        config.total_steps = 10_000
+        config.learning_rate = 1.5e-3
+        config.eval_every = 500
+        config.init_from = "runs/generator/model"
+        config.loss.update(r1_gamma=1.5, blur_images=0)
+        config.optimizer.ema_images = 1e4
+    elif run:
+        raise StylePrompterError(f"avatars_generator.py:{run}: there is only :sharpen.")
+    return config
+
+
+def _first():
     config = ConfigDict()
     config.stage = "generator"
     config.seed = 0

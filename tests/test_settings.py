@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import own_images_smart, tiny
+from configs import avatars_generator, own_images_smart, tiny
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.optimizers import make_optimizer
@@ -26,6 +26,11 @@ def test_configs_fit_their_models():
         check_settings(config)
         if config.stage != "generator":
             make_optimizer(config)
+    sharpen = avatars_generator.get_config("sharpen")
+    check_settings(sharpen)
+    assert sharpen.model == avatars_generator.get_config().model
+    with pytest.raises(StylePrompterError, match="only :sharpen"):
+        avatars_generator.get_config("polish")
     config = own_images_smart.get_config()
     config.data.image_size = config.model.generator.image_size = 64
     config.model.encoder.update(variant="base", patch_size=2, window_size=8)

@@ -1,6 +1,7 @@
 """SeFa, PCA and orthogonal directions; labels from a CSV and from TFDS."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,6 +119,8 @@ def test_labels_from_a_csv(tmp_path):
     file.write_text("file,smile\nx/b.png,1\na,0\n")
     with pytest.raises(StylePrompterError, match=r"x/b\.png, and 1 more"):
         encode_csv(None, str(file), None, 4)
+    with pytest.raises(StylePrompterError, match="no attribute 'beard': it has smile"):
+        encode_csv(None, str(file), None, 4, ["beard"])
     # Of codes that are kept: names with an ending or without, in any order.
     codes = RNG.standard_normal((3, 8, 16)).astype(np.float32)
     latents = str(tmp_path / "latents.npz")
@@ -177,6 +180,11 @@ def test_labels_of_any_tfds_data_set(tmp_path, tiny_folder):
     builder = Mini(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
     model = sp.load(tiny_folder)
+    with pytest.raises(StylePrompterError, match=r"'sur': it has .*attributes_sure"):
+        # Which cannot encode: it is said before.
+        encode_tfds(
+            SimpleNamespace(image_size=8), "mini", tmp_path, 9, 4, ["sure", "sur"]
+        )
     codes, attributes, example = encode_tfds(model, "mini", tmp_path, 100, 4)
     expected = sorted(
         [str(k < 2), str(k == 5), str(k == 0), "" if k == 4 else kind, str(k > 2)]

@@ -73,18 +73,21 @@ def run(args):
 def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
     """Directions of attributes, and the latents of a labelled picture."""
     if args.latents:
-        found = stored_codes(args.latents, args.data, args.count)
+        found = stored_codes(args.latents, args.data, args.count, args.attributes)
     elif args.data.lower().endswith(".csv"):
-        found = encode_csv(model, args.data, args.count, args.batch_size)
-    else:
-        count = args.count or IMAGES
-        found = encode_tfds(model, args.data, args.data_dir, count, args.batch_size)
-    codes, attributes, example = found
-    if unknown := [name for name in args.attributes if name not in attributes]:
-        raise StylePrompterError(
-            f"{args.data} has no attribute {unknown[0]!r}: it has "
-            f"{', '.join(attributes)}."
+        found = encode_csv(
+            model, args.data, args.count, args.batch_size, args.attributes
         )
+    else:
+        found = encode_tfds(
+            model,
+            args.data,
+            args.data_dir,
+            args.count or IMAGES,
+            args.batch_size,
+            args.attributes,
+        )
+    codes, attributes, example = found
     if args.attributes:
         attributes = {name: attributes[name] for name in args.attributes}
     origin = f"labels of {len(codes)} images of {args.data}"

@@ -1,7 +1,7 @@
 """Codes of labelled pictures, for `styleprompter directions --method labels`."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,12 @@ from styleprompter_jax.pipeline import StylePrompter
 
 
 def encode_tfds(
-    model: StylePrompter, data: str, data_dir: str | None, count: int, batch_size: int
+    model: StylePrompter,
+    data: str,
+    data_dir: str | None,
+    count: int,
+    batch_size: int,
+    wanted: Sequence[str] = (),
 ) -> tuple[np.ndarray, dict, Latents]:
     """Codes (m, n, w_dim) and labels of a TFDS data set; the latents of the first.
 
@@ -26,13 +31,16 @@ def encode_tfds(
     by their own names; of its split "train".
 
     Raises:
-        StylePrompterError: if there is no such data set, or it has no labels.
+        StylePrompterError: if there is no such data set, or it has no labels or not
+          those wanted; before anything is encoded.
     """
     size = model.image_size
     config = ConfigDict(dict(name=data, path=data_dir, image_size=size))
     labelled = Labelled(make_source(config, "train"), count)
     if not labelled.names:
         raise StylePrompterError(f"{data} has neither class labels nor booleans.")
+    first = {name: np.array([labelled[0][name]]) for name in labelled.names}
+    _check_names(wanted, labelled.attributes(first), data)
     codes, values, example = [], {name: [] for name in labelled.names}, None
     with tqdm(total=len(labelled), unit="image", disable=None) as bar:
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
@@ -49,13 +57,21 @@ def encode_tfds(
 
 
 def encode_csv(
-    model: StylePrompter, file: str, count: int | None, batch_size: int
+    model: StylePrompter,
+    file: str,
+    count: int | None,
+    batch_size: int,
+    wanted: Sequence[str] = (),
 ) -> tuple[np.ndarray, dict, Latents]:
     """Codes (m, n, w_dim) and labels of the pictures that a CSV names; see `read_csv`.
 
     The third result are the latents of the first.
+
+    Raises:
+        StylePrompterError: if a picture or a wanted label is missing.
     """
     names, attributes = read_csv(file, count)
+    _check_names(wanted, attributes, file)
     paths = [Path(file).parent / name for name in names]
     if missing := [path for path in paths if not path.is_file()]:
         raise StylePrompterError(
@@ -73,7 +89,7 @@ def encode_csv(
 
 
 def stored_codes(
-    latents: str, file: str, count: int | None
+    latents: str, file: str, count: int | None, wanted: Sequence[str] = ()
 ) -> tuple[np.ndarray, dict, Latents]:
     """`encode_csv` of images whose latents are in a file already.
 
@@ -82,6 +98,7 @@ def stored_codes(
     stored, known = load_named(latents)
     rows = {name: row for row, name in enumerate(known)}
     names, attributes = read_csv(file, count)
+    _check_names(wanted, attributes, file)
     found = [
         rows.get(name, rows.get(str(Path(name).with_suffix("")))) for name in names
     ]
@@ -91,6 +108,13 @@ def stored_codes(
             f"not hold; it holds those of {known[0]}."
         )
     return stored.w_plus[found], attributes, stored[found[0]]
+
+
+def _check_names(wanted: Sequence[str], attributes: Iterable[str], data: str) -> None:
+    if unknown := [name for name in wanted if name not in attributes]:
+        raise StylePrompterError(
+            f"{data} has no attribute {unknown[0]!r}: it has {', '.join(attributes)}."
+        )
 
 
 def read_csv(

@@ -45,7 +45,7 @@ class Inversion:
         self.config = config
         self.part = config.stage
         self._start = start or read_start(config)
-        self.model_config = self._start.config
+        self.model_config, self._networks = self._start.config, self._start.networks
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
         self.optimizer = make_optimizer(config)
         self._half_life = config.optimizer.get("ema_images", 0)
@@ -53,13 +53,16 @@ class Inversion:
         self._measure = jax.jit(self._outputs)
 
     def init(self, rng):
-        """The state at step 0: trained and frozen parameters, optimiser."""
-        size = self.model_config.encoder.image_size
+        """The state at step 0: trained and frozen parameters, optimiser.
 
+        Once only: it hands over what was read, or memory would hold that twice.
+        """
+        given, self._start = self._start, None
+        size = self.model_config.encoder.image_size
         images = jnp.zeros((1, size, size, 3))
         # The trained part alone, or all the others would be compiled and drawn too.
         fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
-        start = self._start.variables
+        start = given.variables
         goes_on = self.part == "encoder" and self.config.get("init_encoder")
         trained = jax.device_put(start["params"]["encoder"]) if goes_on else fresh(rng)
         state = {
@@ -76,7 +79,7 @@ class Inversion:
             state["ema"] = jax.tree.map(jnp.array, trained)
             state["seen"] = jnp.zeros((), jnp.float32)
         # Parameters of networks are arguments of the step too, not constants in it.
-        networks = self._start.network_variables
+        networks = given.network_variables
         return state | {"networks": networks} if networks else state
 
     def variant(self, step: int) -> None:
@@ -146,7 +149,7 @@ class Inversion:
             "structure": lambda: losses.structure(output, images),
             "align": lambda: losses.align(w_plus - variables["const"]["latent_avg"]),
         }
-        for name, module in self._start.networks.items():
+        for name, module in self._networks.items():
             terms[name] = partial(perceptual, name, module)
         parts = {
             f"loss_{name}": term() for name, term in terms.items() if weights[name]
@@ -183,7 +186,7 @@ class Inversion:
                 "ssim": metrics.ssim(*pair),
                 "ms_ssim": metrics.ms_ssim(*pair, weights),
             }
-            for name, module in self._start.networks.items():
+            for name, module in self._networks.items():
                 # One level in both stages: the similarity of two embeddings.
                 module = module.clone(multi_level=False) if name == "id" else module
                 features = partial(module.apply, state["networks"][name])
