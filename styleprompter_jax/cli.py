@@ -262,7 +262,7 @@ def _directions(parser):
         "--count",
         type=positive,
         help="images to use (default: 2000 of TFDS, all of a .csv), pairs of each "
-        "direction (default: 400 avatars), or codes to sample (default: 20000)",
+        "direction (default: 800 avatars), or codes to sample (default: 20000)",
     )
     parser.add_argument(
         "--seed",

@@ -23,7 +23,7 @@ from styleprompter_jax.pipeline import StylePrompter, load
 
 # What a sheet shows of each direction.
 TITLES = ("from", "-strength", "0", "+strength", "to")
-IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 400, 20_000, 1000
+IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 800, 20_000, 1000
 EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 
 
