@@ -1,7 +1,7 @@
 """The ten recorded steps of the published training, beside ours.
 
-    python tests/published_training.py train_baseline
-    python tests/published_training.py train_full
+    PYTHONPATH=. python tests/published_training.py train_baseline
+    PYTHONPATH=. python tests/published_training.py train_full
 
 For each step: what was recorded, ours, and ours from images that are 1e-7 larger, which
 is what rounding does to them.
