@@ -39,7 +39,8 @@ def encode_tfds(
     labelled = Labelled(make_source(config, "train"), count)
     if not labelled.names:
         raise StylePrompterError(f"{data} has neither class labels nor booleans.")
-    first = {name: np.array([labelled[0][name]]) for name in labelled.names}
+    first = labelled[0]
+    first = {name: np.array([first[name]]) for name in labelled.names}
     _check_names(wanted, labelled.attributes(first), data)
     codes, values, example = [], {name: [] for name in labelled.names}, None
     with tqdm(total=len(labelled), unit="image", disable=None) as bar:

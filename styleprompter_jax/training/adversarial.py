@@ -81,9 +81,8 @@ class Adversarial:
         )
 
     def init(self, rng):
-        """The state at step 0, a pytree.  Once only: it hands over what was read."""
+        """The state at step 0, a pytree."""
         generator, const, discriminator = self._start or self._fresh(rng)
-        self._start = None
         return {
             "generator": generator,
             "discriminator": discriminator,
