@@ -11,6 +11,14 @@ def positive(text: str):
     return value
 
 
+def not_negative(text: str):
+    """A whole number from 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return value
+
+
 def frames(text: str):
     """How many pictures an animation has, from 2."""
     value = int(text)

@@ -24,7 +24,7 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
 
@@ -135,19 +135,17 @@ def save_directions(
     folder: str | os.PathLike, directions: Mapping[str, Direction]
 ) -> None:
     """Writes the named directions of a model folder, in place of those it had."""
-    metadata = {
-        name: {
+    arrays, metadata = {}, {}
+    for name, direction in directions.items():
+        fields = {
             field.name: getattr(direction, field.name)
             for field in dataclasses.fields(direction)
-            if field.name != "vector"
         }
-        for name, direction in directions.items()
-    }
-    save_arrays(
-        Path(folder) / DIRECTIONS,
-        {name: direction.vector for name, direction in directions.items()},
-        {"directions": json.dumps(metadata)},
-    )
+        arrays[name], response = fields.pop("vector"), fields.pop("response")
+        if response is not None:
+            arrays |= {key: getattr(response, k) for k, key in _keys(name).items()}
+        metadata[name] = fields
+    save_arrays(Path(folder) / DIRECTIONS, arrays, {"directions": json.dumps(metadata)})
 
 
 def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
@@ -159,12 +157,23 @@ def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
     try:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = json.loads(file.metadata()["directions"])
-        return {name: Direction(arrays[name], **metadata[name]) for name in metadata}
-    except (KeyError, TypeError, ValueError) as error:
+        directions = {}
+        for name, fields in metadata.items():
+            keys, response = _keys(name), None
+            if not arrays.keys().isdisjoint(keys.values()):
+                response = Response(**{k: arrays[key] for k, key in keys.items()})
+            directions[name] = Direction(arrays[name], response=response, **fields)
+        return directions
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StylePrompterError(
             f"{path} is no file of directions ({error}): delete it or find the "
             "directions again."
         ) from error
+
+
+def _keys(name: str) -> dict[str, str]:
+    """By a response's field, the key of its array in a file."""
+    return {f.name: f"{name}/{f.name}" for f in dataclasses.fields(Response)}
 
 
 def save_arrays(

@@ -20,6 +20,7 @@ from styleprompter_jax.arguments import (
     add_output,
     add_skip_bad,
     frames,
+    not_negative,
     number,
     positive,
 )
@@ -254,6 +255,14 @@ def _directions(parser):
         metavar="NAME",
         help="labels: which of the data's attributes to tell apart (default: all); "
         "pairs: which directions to fit",
+    )
+    parser.add_argument(
+        "--rank",
+        type=not_negative,
+        default=8,
+        metavar="R",
+        help="pairs: of what an edit adds by the codes that it changes (default: 8); 0 "
+        "for the same edit of all images",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"

@@ -9,6 +9,7 @@ edited image itself is compared with the one wanted, and the gradient goes throu
 Axes: m pairs, s side of an image, n codes.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -18,13 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.models import style_prompter
 from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
 from styleprompter_jax.training import losses
+
+COMPONENTS = 64  # of the codes, that a response is regressed on
 
 _ADAM = optax.scale_by_adam()
 
@@ -34,7 +37,6 @@ class _How(NamedTuple):
 
     module: style_prompter.StylePrompter
     refine: tuple[bool, ...]
-    both_ways: bool
     structure: float
 
 
@@ -49,15 +51,16 @@ def fit_direction(
     batch_size: int = 8,
     learning_rate: float = 0.03,
     structure: float = 0.3,
+    rank: int = 8,
     layers: Sequence[int] | None = None,
     seed: int = 0,
     origin: str = "pairs",
 ) -> Direction:
     """A direction along which a step of strength 1 leads from before to after.
 
-    It starts as the mean difference of the codes and is fitted by Adam: the mean square
-    and 1 - SSIM between the edited image and the wanted one, without SMART and, where
-    the model has it, with SMART at ``beta``.
+    It starts as the linear regression of what the codes become on what they are, and is
+    fitted by Adam: the mean square and 1 - SSIM between the edited image and the wanted
+    one, without SMART and, where the model has it, with SMART at ``beta``.
 
     Args:
         model: with an encoder.
@@ -67,12 +70,14 @@ def fit_direction(
         steps: of gradient descent, each on ``batch_size`` pairs.
         learning_rate: of the first step; it falls to zero along a cosine.
         structure: weight of 1 - SSIM over several scales.
+        rank: of the direction's response to the codes; 0 for an edit that is the same
+            for all images.  It is lower for few pairs, and 0 for fewer than ten.
         layers: indices of the codes to change; None means all.
         seed: of the order of the pairs.
         origin: kept with the direction.
 
     Returns:
-        A direction of (n, w_dim), with strength 1.
+        A direction of (n, w_dim), with strength 1, and a response if there is a rank.
 
     Raises:
         StylePrompterError: if there are no pairs, or they are not equally many.
@@ -84,23 +89,70 @@ def fit_direction(
         )
     batch_size = min(batch_size, m)
     start, goal = (_encode(model, images, batch_size) for images in (before, after))
-    refine = (False,) if model.config.smart is None else (False, True)
-    how = _How(style_prompter.StylePrompter(model.config), refine, both_ways, structure)
-    variables = {"params": model.params, "const": model.const}
+    # Each edit: where it starts, what it is to become, and in which direction it goes.
+    edits = [(start, after, 1), (goal, before, -1)][: 1 + both_ways]
+    change = goal.w_plus - start.w_plus
+    vector, response = _regressed(
+        np.concatenate([latents.w_plus for latents, _, _ in edits]),
+        np.concatenate([change] * len(edits)),
+        rank,
+    )
+    read = [np.asarray(response.read(latents.w_plus)) for latents, _, _ in edits]
     n = model.config.generator.num_codes
     mask = np.isin(np.arange(n), range(n) if layers is None else layers)[:, None]
-    direction = jnp.mean(goal.w_plus - start.w_plus, 0) * mask
-    state, rng = _ADAM.init(direction), np.random.default_rng(seed)
+    fitted = {"vector": vector * mask, "writes": response.writes * mask}
+    refine = (False,) if model.config.smart is None else (False, True)
+    how = _How(style_prompter.StylePrompter(model.config), refine, structure)
+    variables = {"params": model.params, "const": model.const}
+    state, rng = _ADAM.init(fitted), np.random.default_rng(seed)
     for k in range(steps):
         rows = rng.choice(m, batch_size, replace=False)
-        edits = [(start, after), (goal, before)] if both_ways else [(start, after)]
-        edits = [(latents[rows], wanted[rows]) for latents, wanted in edits]
+        batch = [
+            (latents[rows], read[rows], wanted[rows], sign)
+            for (latents, wanted, sign), read in zip(edits, read, strict=True)
+        ]
         rate = learning_rate * (1 + np.cos(np.pi * k / steps)) / 2
-        direction, state = _step(
-            how, variables, direction, state, edits, beta, rate * mask
-        )
-    vector = np.asarray(direction)
-    return Direction(vector, layers, range=(-1.5, 1.5), beta=beta, origin=origin)
+        fitted, state = _step(how, variables, fitted, state, batch, beta, rate * mask)
+    response = dataclasses.replace(response, writes=np.asarray(fitted["writes"]))
+    return Direction(
+        np.asarray(fitted["vector"]),
+        layers,
+        range=(-1.5, 1.5),
+        beta=beta,
+        origin=origin,
+        response=response if len(response.offsets) else None,
+    )
+
+
+def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
+    """The mean change of codes, and how it depends on them.
+
+    Reduced-rank regression on the codes' leading principal components.
+
+    Args:
+        codes, change: (m, n, w_dim).
+        rank: of the response, at most.
+    """
+    m, *shape = codes.shape
+    codes, change = (x.reshape(m, -1).astype(np.float64) for x in (codes, change))
+    center, vector = codes.mean(0), change.mean(0)
+    # One for every ten samples at most, or it would learn them by heart.
+    scores, scales, components = np.linalg.svd(codes - center, full_matrices=False)
+    count = min(COMPONENTS, m // 10, np.sum(scales > 1e-6 * scales[0]))
+    scores, scales, components = scores[:, :count], scales[:count], components[:count]
+    left, weights, writes = np.linalg.svd(
+        scores.T @ (change - vector), full_matrices=False
+    )
+    rank = min(rank, count)
+    # What is read has a variance of 1.
+    reads = np.sqrt(m) * left[:, :rank].T @ (components / scales[:, None])
+    writes = writes[:rank] * weights[:rank, None] / np.sqrt(m)
+    response = Response(
+        reads.reshape(-1, *shape).astype(np.float32),
+        (reads @ center).astype(np.float32),
+        writes.reshape(-1, *shape).astype(np.float32),
+    )
+    return vector.reshape(shape).astype(np.float32), response
 
 
 def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
@@ -113,14 +165,15 @@ def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
 
 
 @partial(jax.jit, static_argnums=0)
-def _step(how, variables, direction, state, edits, beta, rate):
-    def loss(direction):
+def _step(how, variables, fitted, state, edits, beta, rate):
+    def loss(fitted):
         total = 0.0
-        for sign, (latents, wanted) in zip((1, -1), edits, strict=False):
+        for latents, read, wanted, sign in edits:
+            step = fitted["vector"] + jnp.einsum("br,rnw->bnw", read, fitted["writes"])
             for refine in how.refine:
                 image = how.module.apply(
                     variables,
-                    latents.w_plus + sign * direction,
+                    latents.w_plus + sign * step,
                     latents.features,
                     beta=beta,
                     refine=refine,
@@ -131,5 +184,5 @@ def _step(how, variables, direction, state, edits, beta, rate):
                 total += losses.l2(*pair) + how.structure * losses.structure(*pair)
         return total
 
-    updates, state = _ADAM.update(jax.grad(loss)(direction), state)
-    return direction - rate * updates, state
+    updates, state = _ADAM.update(jax.grad(loss)(fitted), state)
+    return jax.tree.map(lambda x, u: x - rate * u, fitted, updates), state

@@ -61,9 +61,12 @@ class Latents:
             except ValueError as error:
                 raise StylePrompterError(f"No edit: {error}.") from error
         batch, n, w_dim = self.w_plus.shape
-        if direction.vector.shape not in ((w_dim,), (n, w_dim)):
+        shape, response = direction.vector.shape, direction.response
+        if shape not in ((w_dim,), (n, w_dim)) or (
+            response is not None and response.reads.shape[1:] != (n, w_dim)
+        ):
             raise StylePrompterError(
-                f"The direction is {list(direction.vector.shape)}, but the codes are "
+                f"The direction is {list(shape)}, but the codes are "
                 f"[{n}, {w_dim}]: it belongs to another model."
             )
         strength = direction.strength if strength is None else strength
@@ -74,14 +77,11 @@ class Latents:
                 "number, or one an image."
             )
         layers = direction.layers if layers is None else layers
-        chosen = np.ones(n, np.float32)
-        if layers is not None:
-            if not all(0 <= layer < n for layer in layers):
-                raise StylePrompterError(
-                    f"layers {list(layers)} are not all codes: those are 0 to {n - 1}."
-                )
-            chosen = np.isin(np.arange(n), layers).astype(np.float32)
-        step = strength.reshape(-1, 1, 1) * (direction.vector * chosen[:, None])
+        if layers is not None and not all(0 <= layer < n for layer in layers):
+            raise StylePrompterError(
+                f"layers {list(layers)} are not all codes: those are 0 to {n - 1}."
+            )
+        step = strength.reshape(-1, 1, 1) * direction.step(self.w_plus, layers)
         return dataclasses.replace(self, w_plus=self.w_plus + step)
 
     def save(

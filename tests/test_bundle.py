@@ -10,6 +10,7 @@ import pytest
 from conftest import TINY, random_directions, random_variables
 
 from styleprompter_jax import bundle
+from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -181,6 +182,26 @@ def test_directions_of_before_they_had_a_strength(tmp_path):
     smile = bundle.load_directions(tmp_path)["smile"]
     assert smile.range == (-1.5, 1.5) and smile.origin == "a test"
     assert smile.strength == 1 and smile.beta == (1, 1)
+
+
+def test_directions_keep_what_they_answer_to(tmp_path):
+    rng = np.random.default_rng(0)
+    response = Response(
+        rng.standard_normal((2, 8, 16)), np.ones(2), rng.standard_normal((2, 8, 16))
+    )
+    smile = Direction(np.ones(16), strength=2, response=response)
+    bundle.save_directions(tmp_path, {"smile": smile, "hat": Direction(np.ones(16))})
+    found = bundle.load_directions(tmp_path)
+    assert found["hat"].response is None and found["smile"].strength == 2
+    codes = rng.standard_normal((3, 8, 16))
+    np.testing.assert_array_equal(found["smile"].step(codes), smile.step(codes))
+    bundle.save_arrays(
+        tmp_path / bundle.DIRECTIONS,
+        {"smile": np.ones(16), "smile/reads": response.reads},
+        {"directions": json.dumps({"smile": {}})},
+    )
+    with pytest.raises(StylePrompterError, match="smile/offsets"):
+        bundle.load_directions(tmp_path)
 
 
 def test_arrays_are_nested_by_their_keys(tmp_path):

@@ -1,5 +1,7 @@
 """Directions: reading them from files, and finding them from labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from styleprompter_jax.convert.directions import find_direction, read_direction
 from styleprompter_jax.convert.torch_file import write_torch
 from styleprompter_jax.editing.directions import (
     Direction,
+    Response,
     combine,
     directions_from_labels,
 )
@@ -70,6 +73,30 @@ def test_several_at_once():
     both = combine([(low, 1.0), (each, 1.0)], N, layers=[3])
     assert not both.vector[:3].any()
     np.testing.assert_allclose(both.vector[3], low.vector + each.vector[3])
+
+
+def test_edits_that_depend_on_the_codes():
+    rng = np.random.default_rng(0)
+    codes, r = rng.standard_normal((5, N, W_DIM)), 2
+    reads, writes = rng.standard_normal((2, r, N, W_DIM))
+    response = Response(reads, rng.standard_normal(r), writes)
+    low = Direction(FLAT[:W_DIM], layers=(0, 1), response=response)
+    step = low.step(codes)
+    read = codes.reshape(5, -1) @ reads.reshape(r, -1).T - response.offsets
+    expected = FLAT[:W_DIM] + (read @ writes.reshape(r, -1)).reshape(codes.shape)
+    np.testing.assert_allclose(step[:, :2], expected[:, :2], rtol=1e-4, atol=1e-4)
+    assert not step[:, 2:].any()
+    # Together they do what each does alone.
+    other = Response(writes, response.offsets + 1, reads)
+    twice = dataclasses.replace(low, layers=None, response=other)
+    plain = Direction(FLAT.reshape(N, W_DIM))
+    for layers in (None, [1, 3]):
+        weighted = [(low, 2.0), (twice, -0.5), (plain, 0.1)]
+        both = combine(weighted, N, layers).step(codes)
+        parts = sum(weight * d.step(codes, layers) for d, weight in weighted)
+        np.testing.assert_allclose(both, parts, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"\[2, 4, 6\], \[3\]"):
+        Response(reads, np.zeros(3), writes)
 
 
 def test_confounded_attributes_are_told_apart():

@@ -7,7 +7,7 @@ from styleprompter_jax.bundle import load_directions
 from styleprompter_jax.cli import main
 from styleprompter_jax.data import avatars
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.fitting import fit_direction
+from styleprompter_jax.fitting import _regressed, fit_direction
 from styleprompter_jax.pipeline import load
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -38,6 +38,24 @@ def test_leads_from_before_to_after(tiny_folder):
     assert found.layers == (0, 1, 2, 3) and not found.vector[4:].any()
     with pytest.raises(StylePrompterError, match="6 images before and 5 after"):
         fit_direction(model, before, after[:5])
+
+
+def test_edits_that_depend_on_the_image():
+    """A change that is linear in the codes is found from pairs, whatever its mean."""
+    rng = np.random.default_rng(0)
+    codes = 3 + rng.standard_normal((400, 4, 6))
+    reads, writes = rng.standard_normal((2, 2, 4, 6))
+    read = np.einsum("rnw,bnw->br", reads, codes)
+    change = 1 + np.einsum("br,rnw->bnw", read, writes)
+    vector, response = _regressed(codes, change, 3)
+    found = vector + response(codes)
+    np.testing.assert_allclose(found, change, atol=1e-2)
+    assert np.std(response.read(codes), 0) == pytest.approx(1, abs=1e-3)
+    # Nothing but the mean where there are too few pairs, or none is asked for.
+    for rows, rank in ((slice(9), 3), (slice(None), 0)):
+        vector, response = _regressed(codes[rows], change[rows], rank)
+        assert len(response.offsets) == 0
+        np.testing.assert_allclose(vector, change[rows].mean(0), rtol=1e-5)
 
 
 def test_command(tiny_folder, tmp_path, capsys):

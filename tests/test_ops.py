@@ -1,5 +1,7 @@
 """Filters, modulated convolutions, discriminator and Fréchet distance."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,36 @@ def test_blur_is_scipys_filter():
     x = normal(0, 2, 7, 6, 3)
     full = fir.blur(x, ((3, 3), (3, 3)), gain=4.0)
     np.testing.assert_allclose(full, 4 * upfirdn(x, TAPS), atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [((2, 2), (2, 2)), ((0, 3), (1, 2))])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_blur_of_tpus_is_the_same(padding, stride):
+    x = normal(0, 2, 9, 8, 5)
+    how = dict(padding=padding, taps=[0.25, 0.75, 0.75, 0.25], stride=stride)
+    by_slices = partial(fir.by_slices, **how)
+    by_convolutions = partial(fir.by_convolutions, **how)
+    np.testing.assert_allclose(by_slices(x), by_convolutions(x), atol=1e-6)
+    # Sums of both, weighted alike, have the same gradient.
+    weights = normal(1, *by_slices(x).shape)
+    gradients = (
+        jax.grad(lambda x, f=f: jnp.sum(f(x) * weights))(x)
+        for f in (by_slices, by_convolutions)
+    )
+    np.testing.assert_allclose(*gradients, atol=1e-6)
+
+
+def test_rgb_of_tpus_is_the_same():
+    x, kernel, style = normal(0, 2, 5, 4, 6), normal(1, 6, 3), normal(2, 2, 6)
+    expected = modulated_conv.modulated_conv(
+        x, kernel[None, None], style, demodulate=False
+    )
+    for rgb in (
+        modulated_conv.modulated_rgb,
+        modulated_conv.rgb_by_scaled_weights,
+        modulated_conv.rgb_of_scaled_map,
+    ):
+        np.testing.assert_allclose(rgb(x, kernel, style), expected, atol=1e-5)
 
 
 def test_upsampling_is_scipys():

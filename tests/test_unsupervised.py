@@ -1,5 +1,6 @@
 """SeFa, PCA and orthogonal directions; labels from a CSV and from TFDS."""
 
+import dataclasses
 import io
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from styleprompter_jax.commands.labelled import (
     read_csv,
     stored_codes,
 )
-from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.editing.unsupervised import (
     in_deviations,
     orthogonalize,
@@ -88,6 +89,13 @@ def test_orthogonal_code_by_code():
     np.testing.assert_allclose(found.vector @ plain.vector, 0, atol=1e-5)
     assert abs(found.vector[1] @ some.vector[1]) < 1e-5
     assert abs(found.vector[2] @ some.vector[2]) > 1e-3
+    reads, writes = RNG.standard_normal((2, 1, n, w_dim))
+    response = Response(reads, np.ones(1), writes)
+    found = orthogonalize(
+        dataclasses.replace(direction, response=response), {"plain": plain}, n
+    )
+    step = found.step(RNG.standard_normal((3, n, w_dim)))
+    np.testing.assert_allclose(step @ plain.vector, 0, atol=1e-5)
     with pytest.raises(StylePrompterError, match="nothing but plain"):
         orthogonalize(Direction(-3 * plain.vector), {"plain": plain}, n)
 

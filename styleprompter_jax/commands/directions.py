@@ -118,6 +118,7 @@ def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
             before,
             after,
             both_ways=both_ways,
+            rank=args.rank,
             layers=args.layers,
             seed=args.seed,
             origin=f"{len(before)} pairs of {args.data}, seed {args.seed}",

@@ -1,15 +1,51 @@
 """Directions in W+: what an attribute adds to the codes of an image.
 
-Axes: ``n`` codes, ``w_dim`` channels of a code, ``m`` samples, ``p`` columns of a
-design matrix.
+Axes: ``b`` images, ``n`` codes, ``w_dim`` channels of a code, ``r`` rank of a response,
+``m`` samples, ``p`` columns of a design matrix.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax.errors import StylePrompterError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Response:
+    """How an edit depends on the codes that it changes: a linear map of low rank.
+
+    It adds ``sum_r (<reads_r, codes> - offsets_r) writes_r`` to a direction's vector,
+    so that hair becomes red by another step from black than from blond.
+
+    Attributes:
+        reads: (r, n, w_dim), what of the codes it depends on.
+        offsets: (r,), what is read from codes for which the vector alone is right.
+        writes: (r, n, w_dim), what is added for each.
+    """
+
+    reads: np.ndarray
+    offsets: np.ndarray
+    writes: np.ndarray
+
+    def __post_init__(self):
+        shapes = [np.shape(getattr(self, f.name)) for f in dataclasses.fields(self)]
+        reads, offsets, writes = shapes
+        if len(reads) != 3 or reads != writes or offsets != reads[:1]:
+            raise ValueError(
+                "a response is [r, n, w_dim], [r] and [r, n, w_dim], not "
+                f"{', '.join(str(list(shape)) for shape in shapes)}"
+            )
+
+    def read(self, codes):
+        """(b, r), what is read from codes (b, n, w_dim)."""
+        return jnp.einsum("rnw,bnw->br", self.reads, codes) - self.offsets
+
+    def __call__(self, codes):
+        """(b, n, w_dim), what is added for codes of that shape."""
+        return jnp.einsum("br,rnw->bnw", self.read(codes), self.writes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,6 +59,7 @@ class Direction:
         strength: how far an edit goes where nothing else is said; there and back.
         beta: SMART's weights for such edits, as `StylePrompter.decode` takes them.
         origin: how it was found, for people.
+        response: what an edit adds to ``vector``, by the codes; None adds nothing.
     """
 
     vector: np.ndarray
@@ -31,6 +68,7 @@ class Direction:
     strength: float = 1.0
     beta: tuple[float, float] = (1.0, 1.0)
     origin: str = ""
+    response: Response | None = None
 
     def __post_init__(self):
         vector = np.asarray(self.vector, np.float32)
@@ -50,17 +88,33 @@ class Direction:
             object.__setattr__(self, "layers", tuple(map(int, self.layers)))
 
     def per_code(self, num_codes: int, layers: Sequence[int] | None = None):
-        """float32 (n, w_dim), what an edit of strength 1 adds to each of n codes.
+        """float32 (n, w_dim), its vector for each of n codes; 0 for those it leaves.
 
         Args:
             num_codes: n.
             layers: the codes to change, in place of the direction's own.
         """
-        layers = self.layers if layers is None else layers
         vector = np.broadcast_to(self.vector, (num_codes, self.vector.shape[-1]))
-        if layers is None:
-            return vector
-        return vector * np.isin(np.arange(num_codes), layers)[:, None]
+        return vector * self._chosen(num_codes, layers)
+
+    def step(self, codes, layers: Sequence[int] | None = None):
+        """(b or 1, n, w_dim), what an edit of strength 1 adds to codes (b, n, w_dim).
+
+        Args:
+            codes: of images.
+            layers: the codes to change, in place of the direction's own.
+        """
+        num_codes = codes.shape[1]
+        step = self.per_code(num_codes, layers)[None]
+        if self.response is None:
+            return step
+        return step + self.response(codes) * self._chosen(num_codes, layers)
+
+    def _chosen(self, num_codes, layers):
+        """(n, 1), 1 for the codes to change and 0 for the others."""
+        layers = self.layers if layers is None else layers
+        layers = range(num_codes) if layers is None else layers
+        return np.isin(np.arange(num_codes), layers).astype(np.float32)[:, None]
 
 
 def combine(
@@ -79,6 +133,13 @@ def combine(
         A direction of (n, w_dim), with the range and strength at which each of them is
         within its own, and the least that any of them asks of SMART.
     """
+    responses = [
+        dataclasses.replace(
+            d.response, writes=weight * d._chosen(num_codes, layers) * d.response.writes
+        )
+        for d, weight in weighted
+        if d.response is not None
+    ]
     # A weight of 0 sets no limit, and what is gone backwards ends at its low end.
     moved = [(d, weight) for d, weight in weighted if weight]
     lows, highs = zip(
@@ -89,6 +150,17 @@ def combine(
         range=(max(lows), min(highs)),
         strength=min(d.strength / abs(weight) for d, weight in moved),
         beta=np.min([d.beta for d, _ in moved], axis=0),
+        response=_joined(responses) if responses else None,
+    )
+
+
+def _joined(responses: Sequence[Response]) -> Response:
+    """The sum of responses."""
+    return Response(
+        *(
+            np.concatenate([getattr(response, field.name) for response in responses])
+            for field in dataclasses.fields(Response)
+        )
     )
 
 

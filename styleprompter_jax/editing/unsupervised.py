@@ -63,7 +63,7 @@ def in_deviations(w: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def orthogonalize(
     direction: Direction, others: Mapping[str, Direction], num_codes: int
 ) -> Direction:
-    """A direction without what it shares with others, code by code.
+    """A direction without what it shares with the vectors of others, code by code.
 
     Args:
         direction: what to change.
@@ -82,7 +82,11 @@ def orthogonalize(
     # A basis of the span at each code, without what is no more than rounding.
     u, values, _ = np.linalg.svd(span, full_matrices=False)
     u = u * (values > 1e-6 * values.max(-1, keepdims=True))[:, None]
-    left = vectors - np.einsum("nwk,nvk,nv->nw", u, u, vectors)
+
+    def without(x):
+        return x - np.einsum("nwk,nvk,...nv->...nw", u, u, x)
+
+    left, response = without(vectors), direction.response
     if np.linalg.norm(left) < 1e-3 * np.linalg.norm(vectors):
         raise StylePrompterError(
             f"A direction is nothing but {', '.join(others)}: name others to be "
@@ -91,11 +95,15 @@ def orthogonalize(
     everywhere = all(
         d.vector.ndim == 1 and d.layers is None for d in (direction, *others.values())
     )
+    if response is not None:
+        writes = without(response.writes).astype(np.float32)
+        response = dataclasses.replace(response, writes=writes)
     origin = f"{direction.origin}, orthogonal to {', '.join(others)}"
     return dataclasses.replace(
         direction,
         vector=left[0] if everywhere else left,
         origin=origin.removeprefix(", "),
+        response=response,
     )
 
 

@@ -24,7 +24,7 @@ from flax.linen.dtypes import promote_dtype
 
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.ops.fir import upsample2
-from styleprompter_jax.ops.modulated_conv import modulated_conv
+from styleprompter_jax.ops.modulated_conv import modulated_conv, modulated_rgb
 
 Refine = Mapping[int, Callable[[jax.Array], jax.Array]]
 NOISE_MODES = ("const", "random", "none")
@@ -184,9 +184,7 @@ class ToRGB(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, fan_in, 3))
         bias = self.param("bias", nn.initializers.zeros, (3,))
         x, kernel, style, bias = promote_dtype(x, kernel, style, bias, dtype=self.dtype)
-        # Three outputs a pixel: weights of each sample cost less than a pass over x.
-        weights = style[:, :, None] * (kernel[0, 0] * (1.0 / math.sqrt(fan_in)))
-        x = jnp.einsum("bhwi,bio->bhwo", x, weights) + bias
+        x = modulated_rgb(x, kernel[0, 0] * (1.0 / math.sqrt(fan_in)), style) + bias
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
 
 

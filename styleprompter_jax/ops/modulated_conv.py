@@ -43,6 +43,36 @@ def modulated_conv(x, kernel, style, *, demodulate=True, up=False):
     return x
 
 
+def modulated_rgb(x, kernel, style):
+    """Style-modulated 1x1 convolution to few channels, without demodulation.
+
+    Args:
+      x: (b, h, w, i).
+      kernel: (i, o), already scaled by its equalised learning rate.
+      style: (b, i) factors of the input channels.
+
+    Returns:
+      (b, h, w, o).
+    """
+    return lax.platform_dependent(
+        x, kernel, style, tpu=rgb_of_scaled_map, default=rgb_by_scaled_weights
+    )
+
+
+def rgb_by_scaled_weights(x, kernel, style):
+    """`modulated_rgb` with weights for each image: no pass over the map to scale it."""
+    return jnp.einsum("bhwi,bio->bhwo", x, style[:, :, None] * kernel)
+
+
+def rgb_of_scaled_map(x, kernel, style):
+    """`modulated_rgb` with weights that the batch shares.
+
+    With weights for each image, a TPU's compiler lays the map out with its columns
+    innermost, and copies it there and back around each convolution before.
+    """
+    return (x * style[:, None, None, :]) @ kernel
+
+
 def downsample_conv(x, kernel):
     """The blur, then a 3x3 convolution with stride 2.
 
