@@ -38,7 +38,7 @@ def get_config():
     )
     config.data = avatars_generator.get_config().data
     # No perceptual network knows cartoons: structure stands for LPIPS and ID.
-    config.loss = ConfigDict(dict(l2=1.0, structure=0.3, align=0.01))
+    config.loss = ConfigDict(dict(l2=1.0, hardest=0.2, structure=0.3, align=0.01))
     config.optimizer = ConfigDict(
         dict(
             name="adam",

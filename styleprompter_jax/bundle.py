@@ -79,7 +79,7 @@ def save_model(
             f"{too_large[0]} holds values beyond the range of float16: save the model "
             "as float32."
         )
-    return write_folder(folder, config.to_dict(), arrays, directions)
+    return write_folder(folder, config.to_dict(), arrays, directions, dtype)
 
 
 def load_model(
@@ -132,9 +132,15 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
 
 
 def save_directions(
-    folder: str | os.PathLike, directions: Mapping[str, Direction]
+    folder: str | os.PathLike,
+    directions: Mapping[str, Direction],
+    dtype: str | None = None,
 ) -> None:
-    """Writes the named directions of a model folder, in place of those it had."""
+    """Writes the named directions of a model folder, in place of those it had.
+
+    ``dtype`` is that of their responses, by far the largest arrays: "float16" halves
+    them, None keeps float32.
+    """
     arrays, metadata = {}, {}
     for name, direction in directions.items():
         fields = {
@@ -143,7 +149,10 @@ def save_directions(
         }
         arrays[name], response = fields.pop("vector"), fields.pop("response")
         if response is not None:
-            arrays |= {key: getattr(response, k) for k, key in _keys(name).items()}
+            arrays |= {
+                key: getattr(response, k).astype(dtype or np.float32)
+                for k, key in _keys(name).items()
+            }
         metadata[name] = fields
     save_arrays(Path(folder) / DIRECTIONS, arrays, {"directions": json.dumps(metadata)})
 
@@ -291,8 +300,12 @@ def write_folder(
     fields: Mapping,
     arrays: Mapping[str, np.ndarray],
     directions: Mapping[str, Direction] | None = None,
+    dtype: str | None = None,
 ) -> Path:
-    """Writes config.json with ``fields`` and model.safetensors, whole or not at all."""
+    """Writes config.json with ``fields`` and model.safetensors, whole or not at all.
+
+    ``dtype`` is that of the directions' responses; ``arrays`` are written as they are.
+    """
     if folder.exists() and not (folder / CONFIG).is_file() and _is_occupied(folder):
         raise StylePrompterError(
             f"{folder} exists and is no model folder: choose another name."
@@ -302,7 +315,7 @@ def write_folder(
         partial.mkdir(parents=True)
         save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
         if directions:
-            save_directions(partial, directions)
+            save_directions(partial, directions, dtype)
         text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
         (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
         _replace(folder, partial)

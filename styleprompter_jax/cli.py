@@ -259,10 +259,25 @@ def _directions(parser):
     parser.add_argument(
         "--rank",
         type=not_negative,
-        default=8,
+        default=16,
         metavar="R",
-        help="pairs: of what an edit adds by the codes that it changes (default: 8); 0 "
-        "for the same edit of all images",
+        help="pairs: of how an edit depends on the codes that it changes (default: "
+        "16); 0 for the same edit of all images",
+    )
+    parser.add_argument(
+        "--beta",
+        nargs=2,
+        type=number,
+        default=(0.5, 0.5),
+        metavar=("B1", "B2"),
+        help="pairs: SMART's weights for such edits (default: 0.5 0.5)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=not_negative,
+        default=400,
+        metavar="N",
+        help="pairs: of gradient descent for each direction (default: 400)",
     )
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"

@@ -28,6 +28,7 @@ from styleprompter_jax.pipeline import StylePrompter
 from styleprompter_jax.training import losses
 
 COMPONENTS = 64  # of the codes, that a response is regressed on
+CHANGED = 0.1  # of [-1, 1], the least difference of a pixel that counts as one
 
 _ADAM = optax.scale_by_adam()
 
@@ -38,6 +39,7 @@ class _How(NamedTuple):
     module: style_prompter.StylePrompter
     refine: tuple[bool, ...]
     structure: float
+    keep: float
 
 
 def fit_direction(
@@ -49,9 +51,10 @@ def fit_direction(
     both_ways: bool = True,
     steps: int = 400,
     batch_size: int = 8,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.01,
     structure: float = 0.3,
-    rank: int = 8,
+    keep: float = 0.2,
+    rank: int = 16,
     layers: Sequence[int] | None = None,
     seed: int = 0,
     origin: str = "pairs",
@@ -59,8 +62,9 @@ def fit_direction(
     """A direction along which a step of strength 1 leads from before to after.
 
     It starts as the linear regression of what the codes become on what they are, and is
-    fitted by Adam: the mean square and 1 - SSIM between the edited image and the wanted
-    one, without SMART and, where the model has it, with SMART at ``beta``.
+    fitted by Adam: the mean square and 1 - SSIM between the edited inversion and the
+    wanted image where a pair differs, and the inversion itself elsewhere; without SMART
+    and, where the model has it, with SMART at ``beta``.
 
     Args:
         model: with an encoder.
@@ -70,6 +74,7 @@ def fit_direction(
         steps: of gradient descent, each on ``batch_size`` pairs.
         learning_rate: of the first step; it falls to zero along a cosine.
         structure: weight of 1 - SSIM over several scales.
+        keep: weight of the mean square of the worst pixels among those to be kept.
         rank: of the direction's response to the codes; 0 for an edit that is the same
             for all images.  It is lower for few pairs, and 0 for fewer than ten.
         layers: indices of the codes to change; None means all.
@@ -89,31 +94,31 @@ def fit_direction(
         )
     batch_size = min(batch_size, m)
     start, goal = (_encode(model, images, batch_size) for images in (before, after))
-    # Each edit: where it starts, what it is to become, and in which direction it goes.
-    edits = [(start, after, 1), (goal, before, -1)][: 1 + both_ways]
+    # Of each edit: latents and image before it, the image wanted, and which way it goes.
+    edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
     change = goal.w_plus - start.w_plus
     vector, response = _regressed(
-        np.concatenate([latents.w_plus for latents, _, _ in edits]),
+        np.concatenate([latents.w_plus for latents, *_ in edits]),
         np.concatenate([change] * len(edits)),
         rank,
     )
-    read = [np.asarray(response.read(latents.w_plus)) for latents, _, _ in edits]
+    read = [np.asarray(response.read(latents.w_plus)) for latents, *_ in edits]
     n = model.config.generator.num_codes
     mask = np.isin(np.arange(n), range(n) if layers is None else layers)[:, None]
     fitted = {"vector": vector * mask, "writes": response.writes * mask}
     refine = (False,) if model.config.smart is None else (False, True)
-    how = _How(style_prompter.StylePrompter(model.config), refine, structure)
+    how = _How(style_prompter.StylePrompter(model.config), refine, structure, keep)
     variables = {"params": model.params, "const": model.const}
     state, rng = _ADAM.init(fitted), np.random.default_rng(seed)
     for k in range(steps):
         rows = rng.choice(m, batch_size, replace=False)
         batch = [
-            (latents[rows], read[rows], wanted[rows], sign)
-            for (latents, wanted, sign), read in zip(edits, read, strict=True)
+            (latents[rows], read[rows], image[rows], wanted[rows], sign)
+            for (latents, image, wanted, sign), read in zip(edits, read, strict=True)
         ]
         rate = learning_rate * (1 + np.cos(np.pi * k / steps)) / 2
         fitted, state = _step(how, variables, fitted, state, batch, beta, rate * mask)
-    response = dataclasses.replace(response, writes=np.asarray(fitted["writes"]))
+    response = dataclasses.replace(response, writes=fitted["writes"])
     return Direction(
         np.asarray(fitted["vector"]),
         layers,
@@ -148,9 +153,7 @@ def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
     reads = np.sqrt(m) * left[:, :rank].T @ (components / scales[:, None])
     writes = writes[:rank] * weights[:rank, None] / np.sqrt(m)
     response = Response(
-        reads.reshape(-1, *shape).astype(np.float32),
-        (reads @ center).astype(np.float32),
-        writes.reshape(-1, *shape).astype(np.float32),
+        reads.reshape(-1, *shape), reads @ center, writes.reshape(-1, *shape)
     )
     return vector.reshape(shape).astype(np.float32), response
 
@@ -168,21 +171,39 @@ def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
 def _step(how, variables, fitted, state, edits, beta, rate):
     def loss(fitted):
         total = 0.0
-        for latents, read, wanted, sign in edits:
+        for latents, read, image, wanted, sign in edits:
             step = fitted["vector"] + jnp.einsum("br,rnw->bnw", read, fitted["writes"])
             for refine in how.refine:
-                image = how.module.apply(
+                decode = partial(
+                    how.module.apply,
                     variables,
-                    latents.w_plus + sign * step,
-                    latents.features,
-                    beta=beta,
+                    features=latents.features,
                     refine=refine,
                     method="decode",
                 )
-                size = min(image.shape[1], wanted.shape[1])
-                pair = losses.pool_to(image, size), losses.pool_to(wanted, size)
-                total += losses.l2(*pair) + how.structure * losses.structure(*pair)
+                edited = decode(latents.w_plus + sign * step, beta=beta)
+                size = min(edited.shape[1], wanted.shape[1])
+                edited, inversion, *pair = (
+                    losses.pool_to(x, size)
+                    for x in (edited, decode(latents.w_plus), image, wanted)
+                )
+                changed = _changed(*pair)
+                target = jnp.where(changed, pair[1], inversion)
+                total += losses.l2(edited, target)
+                total += how.structure * losses.structure(edited, target)
+                kept = jnp.where(changed, inversion, edited)
+                total += how.keep * losses.hardest(kept, inversion)
         return total
 
     updates, state = _ADAM.update(jax.grad(loss)(fitted), state)
     return jax.tree.map(lambda x, u: x - rate * u, fitted, updates), state
+
+
+def _changed(image, wanted):
+    """(b, s, s, 1), whether a pixel, or one near it, differs between two images."""
+    changed = jnp.max(jnp.abs(wanted - image), -1, keepdims=True) > CHANGED
+    reach = 2 * (image.shape[1] // 20) + 1
+    window = (1, reach, reach, 1)
+    return jax.lax.reduce_window(
+        changed, False, jax.lax.bitwise_or, window, (1,) * 4, "SAME"
+    )

@@ -195,6 +195,9 @@ def test_directions_keep_what_they_answer_to(tmp_path):
     assert found["hat"].response is None and found["smile"].strength == 2
     codes = rng.standard_normal((3, 8, 16))
     np.testing.assert_array_equal(found["smile"].step(codes), smile.step(codes))
+    bundle.save_directions(tmp_path, {"smile": smile}, "float16")
+    halved = bundle.load_directions(tmp_path)["smile"]
+    np.testing.assert_allclose(halved.step(codes), smile.step(codes), atol=0.1)
     bundle.save_arrays(
         tmp_path / bundle.DIRECTIONS,
         {"smile": np.ones(16), "smile/reads": response.reads},

@@ -7,7 +7,7 @@ from styleprompter_jax.bundle import load_directions
 from styleprompter_jax.cli import main
 from styleprompter_jax.data import avatars
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.fitting import _regressed, fit_direction
+from styleprompter_jax.fitting import _changed, _regressed, fit_direction
 from styleprompter_jax.pipeline import load
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -38,6 +38,19 @@ def test_leads_from_before_to_after(tiny_folder):
     assert found.layers == (0, 1, 2, 3) and not found.vector[4:].any()
     with pytest.raises(StylePrompterError, match="6 images before and 5 after"):
         fit_direction(model, before, after[:5])
+
+
+def test_what_a_pair_shares_is_kept(tiny_folder):
+    """Of two equal images nothing is to change, however poor the inversion."""
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    found = fit_direction(load(tiny_folder), images, images, beta=(1, 1), steps=3)
+    np.testing.assert_allclose(found.vector, 0, atol=1e-6)
+    other = images.copy()
+    other[0, 5, 7, 1] += 0.2
+    other[1, 9, 9] += 0.05
+    changed = np.zeros((4, 32, 32, 1), bool)
+    changed[0, 4:7, 6:9] = True
+    np.testing.assert_array_equal(_changed(images, other), changed)
 
 
 def test_edits_that_depend_on_the_image():

@@ -182,6 +182,15 @@ def test_no_gradient_through_the_target():
     assert np.abs(output).min() > 0 and np.abs(target).max() == 0
 
 
+def test_the_hardest_pixels_alone_count():
+    rng = np.random.default_rng(0)
+    output, target = rng.standard_normal((2, 3, 10, 6, 3)).astype(np.float32)
+    worst = np.sort(((output - target) ** 2).mean(-1).reshape(3, -1))[:, -6:]
+    found, gradient = jax.value_and_grad(losses.hardest)(output, target, 0.1)
+    assert found == pytest.approx(worst.mean(), rel=1e-5)
+    assert np.all((gradient != 0).any(-1).sum((1, 2)) == 6)
+
+
 def test_all_that_is_missing_in_one_message(tiny_folder, lpips_folder, tmp_path):
     config = tiny_config(
         tiny_folder,

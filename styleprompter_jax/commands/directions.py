@@ -119,6 +119,8 @@ def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
             after,
             both_ways=both_ways,
             rank=args.rank,
+            beta=tuple(args.beta),
+            steps=args.steps,
             layers=args.layers,
             seed=args.seed,
             origin=f"{len(before)} pairs of {args.data}, seed {args.seed}",

@@ -21,7 +21,7 @@ class Response:
     so that hair becomes red by another step from black than from blond.
 
     Attributes:
-        reads: (r, n, w_dim), what of the codes it depends on.
+        reads: float32 (r, n, w_dim), what of the codes it depends on.
         offsets: (r,), what is read from codes for which the vector alone is right.
         writes: (r, n, w_dim), what is added for each.
     """
@@ -31,13 +31,20 @@ class Response:
     writes: np.ndarray
 
     def __post_init__(self):
-        shapes = [np.shape(getattr(self, f.name)) for f in dataclasses.fields(self)]
-        reads, offsets, writes = shapes
+        arrays = {
+            field.name: np.asarray(getattr(self, field.name), np.float32)
+            for field in dataclasses.fields(self)
+        }
+        reads, offsets, writes = shapes = [array.shape for array in arrays.values()]
         if len(reads) != 3 or reads != writes or offsets != reads[:1]:
             raise ValueError(
                 "a response is [r, n, w_dim], [r] and [r, n, w_dim], not "
                 f"{', '.join(str(list(shape)) for shape in shapes)}"
             )
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("a response is finite")
+        for name, array in arrays.items():
+            object.__setattr__(self, name, array)
 
     def read(self, codes):
         """(b, r), what is read from codes (b, n, w_dim)."""

@@ -96,8 +96,7 @@ def orthogonalize(
         d.vector.ndim == 1 and d.layers is None for d in (direction, *others.values())
     )
     if response is not None:
-        writes = without(response.writes).astype(np.float32)
-        response = dataclasses.replace(response, writes=writes)
+        response = dataclasses.replace(response, writes=without(response.writes))
     origin = f"{direction.origin}, orthogonal to {', '.join(others)}"
     return dataclasses.replace(
         direction,

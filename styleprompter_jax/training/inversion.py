@@ -35,9 +35,9 @@ class Inversion:
     stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
     generator and encoder for stage "smart".  ``config.model`` holds the fields of the
     trained part's config under its name.  ``config.loss`` holds the weights l2,
-    structure, align, lpips, id and moco; a loss of weight 0 is not computed.  The last
-    three need a fixed network each, whose folder is named beside them: lpips_weights,
-    id_weights, moco_weights.
+    hardest, structure, align, lpips, id and moco; a loss of weight 0, or none, is not
+    computed.  The last three need a fixed network each, whose folder is named beside
+    them: lpips_weights, id_weights, moco_weights.
     """
 
     def __init__(self, config, start: Start | None = None):
@@ -146,13 +146,14 @@ class Inversion:
 
         terms = {
             "l2": lambda: losses.l2(output, images),
+            "hardest": lambda: losses.hardest(output, images),
             "structure": lambda: losses.structure(output, images),
             "align": lambda: losses.align(w_plus - variables["const"]["latent_avg"]),
         }
         for name, module in self._networks.items():
             terms[name] = partial(perceptual, name, module)
         parts = {
-            f"loss_{name}": term() for name, term in terms.items() if weights[name]
+            f"loss_{name}": term() for name, term in terms.items() if weights.get(name)
         }
         total = sum(weights[key.removeprefix("loss_")] * v for key, v in parts.items())
         return total, {"loss": total, **parts}

@@ -32,6 +32,21 @@ def l2(output, target):
     return jnp.mean((output - target) ** 2)
 
 
+def hardest(output, target, share: float = 0.05):
+    """Mean squared difference of the pixels of each image that are farthest off.
+
+    What is small and lies where little else varies, a strip of clothing at the border,
+    hardly shows in a mean over all pixels: the encoder settles for its average colour.
+
+    Args:
+      output, target: (b, h, w, c).
+      share: of an image's pixels, to be counted.
+    """
+    errors = reduce((output - target) ** 2, "b h w c -> b (h w)", "mean")
+    count = max(1, round(share * errors.shape[1]))
+    return jnp.mean(lax.top_k(errors, count)[0])
+
+
 def structure(output, target):
     """1 - SSIM, averaged over scales: full size, half, a quarter, ... down to 16 px.
 
