@@ -261,8 +261,7 @@ def _directions(parser):
         type=not_negative,
         default=16,
         metavar="R",
-        help="pairs: of how an edit depends on the codes that it changes (default: "
-        "16); 0 for the same edit of all images",
+        help="pairs: of how an edit depends on the codes (default: 16); 0: not at all",
     )
     parser.add_argument(
         "--beta",
@@ -276,7 +275,6 @@ def _directions(parser):
         "--steps",
         type=not_negative,
         default=400,
-        metavar="N",
         help="pairs: of gradient descent for each direction (default: 400)",
     )
     parser.add_argument(

@@ -94,7 +94,7 @@ def fit_direction(
         )
     batch_size = min(batch_size, m)
     start, goal = (_encode(model, images, batch_size) for images in (before, after))
-    # Of each edit: latents and image before it, the image wanted, and which way it goes.
+    # Of each edit: latents and image before it, the image wanted, and its sign.
     edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
     change = goal.w_plus - start.w_plus
     vector, response = _regressed(
