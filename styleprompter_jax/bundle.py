@@ -138,8 +138,7 @@ def save_directions(
 ) -> None:
     """Writes the named directions of a model folder, in place of those it had.
 
-    ``dtype`` is that of their responses, by far the largest arrays: "float16" halves
-    them, None keeps float32.
+    ``dtype`` is that of their responses: "float16" halves them, None keeps float32.
     """
     arrays, metadata = {}, {}
     for name, direction in directions.items():
@@ -182,7 +181,7 @@ def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
 
 def _keys(name: str) -> dict[str, str]:
     """By a response's field, the key of its array in a file."""
-    return {f.name: f"{name}/{f.name}" for f in dataclasses.fields(Response)}
+    return {f.name: f"{name}:{f.name}" for f in dataclasses.fields(Response)}
 
 
 def save_arrays(
@@ -213,7 +212,10 @@ def load_arrays(path: str | os.PathLike) -> dict:
     Raises:
         StylePrompterError: if the file is missing or damaged.
     """
-    return unflatten_dict(_load_flat(path), sep="/")
+    try:
+        return unflatten_dict(_load_flat(path), sep="/")
+    except (IndexError, TypeError) as error:
+        raise StylePrompterError(f"{path} has arrays below an array.") from error
 
 
 def _load_flat(path: str | os.PathLike) -> dict[str, np.ndarray]:

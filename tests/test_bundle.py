@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 from conftest import TINY, random_directions, random_variables
 
 from styleprompter_jax import bundle
@@ -200,14 +201,18 @@ def test_directions_keep_what_they_answer_to(tmp_path):
     np.testing.assert_allclose(halved.step(codes), smile.step(codes), atol=0.1)
     bundle.save_arrays(
         tmp_path / bundle.DIRECTIONS,
-        {"smile": np.ones(16), "smile/reads": response.reads},
+        {"smile": np.ones(16), "smile:reads": response.reads},
         {"directions": json.dumps({"smile": {}})},
     )
-    with pytest.raises(StylePrompterError, match="smile/offsets"):
+    with pytest.raises(StylePrompterError, match="smile:offsets"):
         bundle.load_directions(tmp_path)
 
 
 def test_arrays_are_nested_by_their_keys(tmp_path):
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({"a": np.ones(3), "a/b": np.ones(3)}, path)
+    with pytest.raises(StylePrompterError, match=r"x\.safetensors has arrays below"):
+        bundle.load_arrays(path)
     tree = {"a": {"b": np.arange(3.0), "c": np.float32(1)}, "d": np.ones((2, 1))}
     bundle.save_arrays(tmp_path / "x.safetensors", tree)
     assert_equal(bundle.load_arrays(tmp_path / "x.safetensors"), tree)
