@@ -76,7 +76,8 @@ def fit_direction(
         structure: weight of 1 - SSIM over several scales.
         keep: weight of the mean square of the worst pixels among those to be kept.
         rank: of the direction's response to the codes; 0 for an edit that is the same
-            for all images.  It is lower for few pairs, and 0 for fewer than ten.
+            for all images.  It is lower for few pairs: one for every ten images that
+            are edited, at most.
         layers: indices of the codes to change; None means all.
         seed: of the order of the pairs.
         origin: kept with the direction.
@@ -102,7 +103,7 @@ def fit_direction(
         np.concatenate([change] * len(edits)),
         rank,
     )
-    read = [np.asarray(response.read(latents.w_plus)) for latents, *_ in edits]
+    reads = [np.asarray(response.read(latents.w_plus)) for latents, *_ in edits]
     n = model.config.generator.num_codes
     mask = np.isin(np.arange(n), range(n) if layers is None else layers)[:, None]
     fitted = {"vector": vector * mask, "writes": response.writes * mask}
@@ -114,7 +115,7 @@ def fit_direction(
         rows = rng.choice(m, batch_size, replace=False)
         batch = [
             (latents[rows], read[rows], image[rows], wanted[rows], sign)
-            for (latents, image, wanted, sign), read in zip(edits, read, strict=True)
+            for (latents, image, wanted, sign), read in zip(edits, reads, strict=True)
         ]
         rate = learning_rate * (1 + np.cos(np.pi * k / steps)) / 2
         fitted, state = _step(how, variables, fitted, state, batch, beta, rate * mask)
@@ -141,8 +142,8 @@ def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
     m, *shape = codes.shape
     codes, change = (x.reshape(m, -1).astype(np.float64) for x in (codes, change))
     center, vector = codes.mean(0), change.mean(0)
-    # One for every ten samples at most, or it would learn them by heart.
     scores, scales, components = np.linalg.svd(codes - center, full_matrices=False)
+    # One for every ten samples at most, or it would learn them by heart.
     count = min(COMPONENTS, m // 10, np.sum(scales > 1e-6 * scales[0]))
     scores, scales, components = scores[:, :count], scales[:count], components[:count]
     left, weights, writes = np.linalg.svd(
