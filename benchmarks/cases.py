@@ -59,10 +59,10 @@ def inversion(size: int, batch: int) -> Case:
     return Case(lambda: model.invert(images), batch * flop, batch)
 
 
-def training(stage: str, size: int, batch: int) -> Case:
+def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
     """A step of stage "encoder" or "smart" with the published losses."""
     config = _config(f"ffhq_{stage}")
-    config.batch_size = batch
+    config.update(batch_size=batch, dtype=dtype)
     config.model.generator = dict(image_size=size)
     return _inversion_step(config)
 
