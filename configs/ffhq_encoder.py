@@ -17,9 +17,10 @@ Memory: 14.5 GB of each chip of a TPU v5e:2x4 with --config.batch_size=64
 --config.dtype=bfloat16, as --compile_only=v5e:2x4 prints.  On one NVIDIA H200 the step
 takes 10.9 GB and gives 258 images a second with --config.batch_size=16
 --config.dtype=bfloat16, and 5.3 GB and 117 images as it stands (benchmarks/gpu.py,
-without reading pictures).  The run itself was not yet made: its 2.4 million images would
-take 2.6 hours there, or 5.7 as it stands, and 1.5 hours on the slice at the very least
-(433 images a second).
+without reading pictures).
+
+The run itself was not yet made: its 2.4 million images would take 2.6 hours there, or
+5.7 as it stands, and 1.5 hours on the slice at the very least (433 images a second).
 """
 
 from ml_collections import ConfigDict
