@@ -10,23 +10,25 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, Case
 
 SIDE, REPEATS, SECONDS = 2048, 5, 10.0
 
 
-def measure(name: str) -> dict:
+def measure(build: Callable[[], Case], side: int = SIDE, dtype=jnp.float32) -> dict:
+    """Times what `build` makes, in turn with a matmul of `side` and `dtype`."""
     start = time.perf_counter()
-    case = CASES[name]()
+    case = build()
     built = time.perf_counter()
     jax.block_until_ready(case.run())
     first = time.perf_counter() - built
-    a = jax.random.normal(jax.random.key(0), (SIDE, SIDE))
+    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
     matmul = jax.jit(jnp.dot)
     calls, matmuls = [], []
     end = time.perf_counter() + SECONDS
@@ -39,11 +41,11 @@ def measure(name: str) -> dict:
             break
     median, cpu = map(statistics.median, zip(*calls, strict=True))
     matmul_median, matmul_cpu = map(statistics.median, zip(*matmuls, strict=True))
-    rate = 2 * SIDE**3 / matmul_median
+    rate = 2 * side**3 / matmul_median
     return {
         "seconds": median,
         "times_roofline": median * rate / case.flop,
-        "processor_times_roofline": cpu / matmul_cpu * 2 * SIDE**3 / case.flop,
+        "processor_times_roofline": cpu / matmul_cpu * 2 * side**3 / case.flop,
         "images_per_second": case.images / median,
         "gflop": case.flop / 1e9,
         "matmul_gflop_per_second": rate / 1e9,
@@ -71,4 +73,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1])))
+    print(json.dumps(measure(CASES[sys.argv[1]])))
