@@ -22,8 +22,8 @@ def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
     return jnp.einsum(
         "bhwc,yh,xw->byxc",
         images,
-        _windows(h, size),
-        _windows(w, size),
+        _windows(h, size).astype(images.dtype),
+        _windows(w, size).astype(images.dtype),
         precision=jax.lax.Precision.HIGHEST,
     )
 
@@ -32,4 +32,4 @@ def _windows(n: int, size: int) -> np.ndarray:
     """The matrix (size, n) whose row i holds the weights of window i."""
     i, cell = np.arange(size)[:, None], np.arange(n)
     inside = (cell >= i * n // size) & (cell < -(-(i + 1) * n // size))
-    return (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+    return inside / inside.sum(1, keepdims=True)

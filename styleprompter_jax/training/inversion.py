@@ -137,7 +137,9 @@ class Inversion:
         output, w_plus = self.model.apply(
             variables, images, method=run, rngs={"dropout": rng, "drop_path": rng}
         )
-        output = losses.pool_to(output, images.shape[1]).astype(jnp.float32)
+        # Losses are computed in float32 whatever the model computes in, float64 aside.
+        kind = jnp.promote_types(output.dtype, jnp.float32)
+        output = losses.pool_to(output, images.shape[1]).astype(kind)
         weights = self.config.loss
 
         def perceptual(name, module):

@@ -1,0 +1,386 @@
+"""The published training in PyTorch, which is what ours is held to step by step.
+
+Both stages for one image at a time, on the weights that `recipe` draws, written from
+the method alone: windows that each hold a copy of the tokens, modulated weights, keys
+lined up for each query, autograd.  Needs numpy and torch 2.13 and nothing of ours.
+
+    python tests/torch_training.py train_full
+    python tests/torch_training.py train_full --threads=1
+    python tests/torch_training.py --write    # makes tests/data/torch_training.npz
+
+As published, IR-SE50's random weights make training a matter of rounding: the number of
+threads alone decides what comes after the first step.  Hence ``--damped``, which
+``--write`` implies: blocks of IR-SE50 that add a tenth, as `recipe.damped` has it, and
+the published learning rate.
+"""
+
+import argparse
+import math
+
+import numpy as np
+import recipe
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STEPS = 10
+LEARNING_RATE = 1e-4  # as published; the recorded runs took far smaller ones
+CASES = ("train_baseline", "train_full")
+Weights = dict[str, Tensor]
+
+
+def under(weights: Weights, prefix: str) -> Weights:
+    return {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def linear(weights, name, x):
+    return F.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def layer_norm(weights, name, x):
+    scale = weights[f"{name}.weight"]
+    return F.layer_norm(x, scale.shape, scale, weights[f"{name}.bias"], 1e-5)
+
+
+# Encoder: maps (h, w, c), windows (k, p, c), tokens (n, c).
+
+
+def windows(x, side):
+    h, _, c = x.shape
+    x = x.view(h // side, side, h // side, side, c).transpose(1, 2)
+    return x.reshape(-1, side * side, c)
+
+
+def whole(x, side, size):
+    n, c = size // side, x.shape[-1]
+    return x.view(n, n, side, side, c).transpose(1, 2).reshape(size, size, c)
+
+
+def offsets(side, dtype):
+    """Log-spaced offsets (2 side - 1, 2 side - 1, 2), and which one each pair has."""
+    line = torch.arange(1 - side, side, dtype=dtype) * 8 / (side - 1)
+    table = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1)
+    table = torch.sign(table) * torch.log2(table.abs() + 1) / 3
+    y, x = torch.arange(side * side) // side, torch.arange(side * side) % side
+    row, column = (a[:, None] - a + side - 1 for a in (y, x))
+    return table, row * (2 * side - 1) + column
+
+
+def shift_mask(size, side, shift, dtype):
+    """-100 between cells that were no neighbours before the shift, (k, 1, p, p)."""
+    line = torch.zeros(size)
+    line[size - side : size - shift], line[size - shift :] = 1, 2
+    region = windows((3 * line[:, None] + line)[..., None], side)
+    apart = region != region.transpose(1, 2)
+    return (-100.0 * apart.to(dtype))[:, None]
+
+
+def attention(weights, x, side, heads, mask):
+    k, s, c = x.shape
+    cells = side * side
+    q_bias, v_bias = weights["q_bias"], weights["v_bias"]
+    bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+    qkv = F.linear(x, weights["qkv.weight"], bias)
+    q, key, v = qkv.view(k, s, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    logits = F.normalize(q, dim=-1) @ F.normalize(key, dim=-1).transpose(2, 3)
+    logits = logits * weights["logit_scale"].clamp(max=math.log(100)).exp()
+    table, index = offsets(side, x.dtype)
+    table = linear(weights, "cpb_mlp.2", F.relu(linear(weights, "cpb_mlp.0", table)))
+    bias = 16 * torch.sigmoid(table.view(-1, heads)[index].permute(2, 0, 1)) + mask
+    logits = logits + F.pad(bias, (0, s - cells, 0, s - cells))
+    y = logits.softmax(-1) @ v
+    return linear(weights, "proj", y.transpose(1, 2).reshape(k, s, c))
+
+
+def block(weights, x, tokens, heads, side, shift):
+    size, cells = len(x), side * side
+    mask = shift_mask(size, side, shift, x.dtype) if shift else 0.0
+    y = windows(torch.roll(x, (-shift, -shift), (0, 1)), side)
+    y = torch.cat([y, tokens.expand(len(y), -1, -1)], 1)
+    y = attention(under(weights, "attn."), y, side, heads, mask)
+    gathered = y[:, cells:].sum(0)
+    y = torch.roll(whole(y[:, :cells], side, size), (shift, shift), (0, 1))
+    x = x + layer_norm(weights, "norm1", y)
+    tokens = tokens + layer_norm(weights, "norm1", gathered)
+    y = linear(weights, "mlp.fc2", F.gelu(linear(weights, "mlp.fc1", x)))
+    return x + layer_norm(weights, "norm2", y), tokens
+
+
+def encoder(weights, image):
+    """Codes (1, n, 512) and maps, coarse to fine, of an image (1, 3, 256, 256)."""
+    patch = "patch_embed.proj"
+    x = F.conv2d(image, weights[f"{patch}.weight"], weights[f"{patch}.bias"], stride=4)
+    x = layer_norm(weights, "patch_embed.norm", x[0].permute(1, 2, 0))
+    tokens, maps = weights["latent_tok"], []
+    for i, (depth, heads) in enumerate(((2, 3), (2, 6), (6, 12), (2, 24))):
+        side = min(16, len(x))
+        for j in range(depth):
+            shift = side // 2 if j % 2 and len(x) > side else 0
+            params = under(weights, f"layers.{i}.blocks.{j}.")
+            x, tokens = block(params, x, tokens, heads, side, shift)
+        if i < 3:
+            merge, widen = f"layers.{i}.downsample", f"dim_up_layers.{i}"
+            corners = ((0, 0), (1, 0), (0, 1), (1, 1))
+            x = torch.cat([x[y::2, z::2] for y, z in corners], -1)
+            x = layer_norm(
+                weights, f"{merge}.norm", linear(weights, f"{merge}.reduction", x)
+            )
+            tokens = linear(weights, f"{widen}.0", tokens)
+            tokens = layer_norm(weights, f"{widen}.1", tokens)
+        maps.append(x)
+    for k in range(2):
+        tokens = torch.tanh(linear(weights, f"prediction_head.layers.{k}", tokens))
+    return linear(weights, "prediction_head.layers.2", tokens)[None], maps[::-1]
+
+
+# Generator and SMART: maps (1, c, h, w).
+
+
+def resample(x, up, before, after):
+    """Zeros between the pixels, padding, and the filter [1, 3, 3, 1] with gain 4."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype)
+    _, c, h, w = x.shape
+    y = torch.zeros(c, 1, up * h, up * w, dtype=x.dtype)
+    y[:, 0, ::up, ::up] = x[0]
+    y = F.pad(y, (before, after, before, after))
+    return F.conv2d(y, torch.outer(taps, taps)[None, None] / 16).transpose(0, 1)
+
+
+def modulated(weights, x, w, demodulate, up=False):
+    kernel = weights["conv.weight"][0]
+    _, i, side, _ = kernel.shape
+    affine = under(weights, "conv.modulation.")
+    style = F.linear(w, affine["weight"] / math.sqrt(w.shape[1]), affine["bias"])
+    kernel = kernel * style.view(1, i, 1, 1) / math.sqrt(i * side * side)
+    if demodulate:
+        power = kernel.square().sum((1, 2, 3), keepdim=True)
+        kernel = kernel * torch.rsqrt(power + 1e-8)
+    if up:
+        x = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)
+        return resample(x, 1, 1, 1)
+    return F.conv2d(x, kernel, padding=side // 2)
+
+
+def styled(weights, x, w, noise, up=False):
+    x = modulated(weights, x, w, True, up) + weights["noise.weight"] * noise
+    x = F.leaky_relu(x + weights["activate.bias"].view(1, -1, 1, 1), 0.2)
+    return x * math.sqrt(2)
+
+
+def generator(weights, w_plus, refine):
+    noise, w = under(weights, "noises.noise_"), w_plus.unbind(1)
+    x = styled(under(weights, "conv1."), weights["input.input"], w[0], noise["0"])
+    first = under(weights, "to_rgb1.")
+    image = modulated(first, x, w[1], False) + first["bias"]
+    for k in range((len(w) - 2) // 2):
+        conv0, conv1 = (under(weights, f"convs.{2 * k + j}.") for j in (0, 1))
+        rgb = under(weights, f"to_rgbs.{k}.")
+        x = styled(conv0, x, w[2 * k + 1], noise[f"{2 * k + 1}"], up=True)
+        x = styled(conv1, x, w[2 * k + 2], noise[f"{2 * k + 2}"])
+        x = refine(x) if k == 1 else x  # at 16x16
+        y = modulated(rgb, x, w[2 * k + 3], False) + rgb["bias"]
+        image = resample(image, 2, 2, 1) + y
+    return image
+
+
+def smart(weights, x, maps, heads=4):
+    _, c, size, _ = x.shape
+    x = x[0].permute(1, 2, 0)
+    query = linear(weights, "query_proj", x).view(size, size, 1, heads, -1)
+    lined_up = []
+    for i, y in enumerate(maps):
+        y = linear(weights, f"input_proj.{i}.0", y)
+        coarser, finer = max(size // len(y), 1), max(len(y) // size, 1)
+        y = y.repeat_interleave(coarser, 0).repeat_interleave(coarser, 1)
+        y = y.view(size, finer, size, finer, 2 * c).transpose(1, 2)
+        lined_up.append(y.reshape(size, size, finer * finer, 2, heads, -1))
+    keys, values = torch.cat(lined_up, 2).unbind(3)
+    weight = (query * keys).sum(-1, keepdim=True)
+    x = x + linear(weights, "proj", (weight * values).sum(2).reshape(size, size, c))
+    x = x + linear(weights, "linear2", F.relu(linear(weights, "linear1", x)))
+    return x.permute(2, 0, 1)[None]
+
+
+# Losses.
+
+
+def batch_norm(weights, name, x):
+    stored = (weights[f"{name}.running_{k}"] for k in ("mean", "var"))
+    return F.batch_norm(
+        x, *stored, weights[f"{name}.weight"], weights[f"{name}.bias"], eps=1e-5
+    )
+
+
+def unit(x):
+    """Along the channels; the epsilon stands where ours has it, inside the root."""
+    return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10)
+
+
+def bottleneck(weights, x, stride):
+    shortcut = x[:, :, ::stride, ::stride]
+    if "shortcut_layer.0.weight" in weights:
+        shortcut = F.conv2d(x, weights["shortcut_layer.0.weight"], stride=stride)
+        shortcut = batch_norm(weights, "shortcut_layer.1", shortcut)
+    weights = under(weights, "res_layer.")
+    x = F.conv2d(batch_norm(weights, "0", x), weights["1.weight"], padding=1)
+    x = F.prelu(x, weights["2.weight"])
+    x = F.conv2d(x, weights["3.weight"], stride=stride, padding=1)
+    x = batch_norm(weights, "4", x)
+    gate = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), weights["5.fc1.weight"]))
+    return x * torch.sigmoid(F.conv2d(gate, weights["5.fc2.weight"])) + shortcut
+
+
+def face(weights, image, levels):
+    """Unit vectors of the embedding, or of five levels."""
+    x = image if levels else image[:, :, 35:223, 32:220]
+    x = F.adaptive_avg_pool2d(x, 112)
+    x = F.conv2d(x, weights["input_layer.0.weight"], padding=1)
+    x = F.prelu(
+        batch_norm(weights, "input_layer.1", x), weights["input_layer.2.weight"]
+    )
+    found = []
+    for k in range(24):
+        x = bottleneck(under(weights, f"body.{k}."), x, 2 if k in (0, 3, 7, 21) else 1)
+        if levels and k in (2, 6, 20, 23):
+            found.append(x.flatten(1))
+    x = batch_norm(weights, "output_layer.0", x).flatten(1)
+    x = batch_norm(weights, "output_layer.4", linear(weights, "output_layer.3", x))
+    return [unit(x) for x in (*found, x)]
+
+
+def id_loss(weights, output, target, levels):
+    pairs = zip(*(face(weights, x, levels) for x in (output, target)), strict=True)
+    return sum(1 - (a * b.detach()).sum() for a, b in pairs)
+
+
+def alexnet(weights, x):
+    constants = ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
+    shift, scale = (torch.tensor(c).to(x.dtype).view(1, 3, 1, 1) for c in constants)
+    x, found = (x - shift) / scale, []
+    for k, stride, padding in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
+        kernel, bias = (weights[f"features.{k}.{leaf}"] for leaf in ("weight", "bias"))
+        x = F.relu(F.conv2d(x, kernel, bias, stride, padding))
+        found.append(unit(x))
+        x = F.max_pool2d(x, 3, 2) if k < 6 else x
+    return found
+
+
+def lpips(weights, output, target):
+    pairs = zip(*(alexnet(weights, x) for x in (output, target)), strict=True)
+    return sum(
+        F.conv2d((a - b.detach()).square(), weights[f"lin{k}.model.1.weight"]).mean()
+        for k, (a, b) in enumerate(pairs)
+    )
+
+
+# Optimiser and training.
+
+
+class Ranger:
+    """Centralised gradients, RAdam, Lookahead."""
+
+    def __init__(self, params, lr, b1=0.95, b2=0.999, eps=1e-5, period=6, pull=0.5):
+        self.params, self.lr, self.betas, self.eps = params, lr, (b1, b2), eps
+        self.period, self.pull, self.count = period, pull, 0
+        self.mean, self.square = ([torch.zeros_like(p) for p in params] for _ in "12")
+        self.slow = [p.detach().clone() for p in params]
+
+    @torch.no_grad()
+    def step(self):
+        self.count += 1
+        t, (b1, b2) = self.count, self.betas
+        longest = 2 / (1 - b2) - 1
+        length = longest - 2 * t * b2**t / (1 - b2**t)
+        size = self.lr / (1 - b1**t)
+        if length > 5:
+            part = (length - 4) * (length - 2) / length
+            part *= longest / ((longest - 4) * (longest - 2))
+            size *= math.sqrt((1 - b2**t) * part)
+        state = zip(self.params, self.mean, self.square, self.slow, strict=True)
+        for p, mean, square, slow in state:
+            if p.grad is None:  # the last block's MLP, where no loss reads the maps
+                continue
+            grad, p.grad = p.grad, None
+            if grad.ndim > 1:
+                grad = grad - grad.mean(tuple(range(1, grad.ndim)), keepdim=True)
+            mean.lerp_(grad, 1 - b1)
+            square.lerp_(grad.square(), 1 - b2)
+            p -= size * (mean / (square.sqrt() + self.eps) if length > 5 else mean)
+            if t % self.period == 0:
+                slow += self.pull * (p - slow)
+                p.copy_(slow)
+
+
+def load(case, dtype, change=lambda state: state):
+    state = change(recipe.state_dict(case))
+    return {key: torch.from_numpy(np.asarray(x)).to(dtype) for key, x in state.items()}
+
+
+def train(case, dtype=torch.float64, damped=True):
+    """Losses and gradient norm of each of ten steps, as they are made."""
+    recorded = np.load(recipe.DATA / f"{case}.npz")
+    full = case == "train_full"
+    weights = load("styleprompter_256", dtype)
+    swin = under(weights, "encoder.module.")
+    refiner = under(weights, "decoder.module.smart_block.")
+    synthesis = under(weights, "decoder.module.generator.")
+    arcface = load("ir_se50", dtype, *((recipe.damped,) if damped else ()))
+    alex = load("lpips_alex", dtype)
+
+    trained = list((refiner if full else swin).values())
+    for p in trained:
+        p.requires_grad_()
+    optimizer = Ranger(trained, LEARNING_RATE if damped else float(recorded["lr"]))
+    for t in range(STEPS):
+        image = recipe.normal(recorded["image_seed"] + t, 1, 3, 256, 256)
+        image = torch.from_numpy(np.clip(0.5 * image, -1, 1)).to(dtype)
+        codes, maps = encoder(swin, image)
+        output = generator(
+            synthesis,
+            codes + weights["latent_avg"],
+            lambda x, maps=maps: smart(refiner, x, maps) if full else x,
+        )
+        losses = {
+            "l2": F.mse_loss(output, image),
+            "lpips": lpips(alex, output, image),
+            "id": id_loss(arcface, output, image, levels=full),
+        }
+        total = losses["l2"] + 0.6 * losses["lpips"] + 0.1 * losses["id"]
+        if not full:
+            losses["align"] = codes.square().mean()
+            total = total + 0.1 * losses["align"]
+        total.backward()
+        grads = (p.grad for p in trained if p.grad is not None)
+        norm = math.sqrt(sum(g.double().square().sum() for g in grads))
+        parts = {f"loss_{name}": float(loss.detach()) for name, loss in losses.items()}
+        yield {"loss": total.item(), **parts, "grad_norm": norm}
+        optimizer.step()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case", nargs="?", choices=CASES)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--damped", action="store_true")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.write:
+        rows = {case: list(train(case)) for case in CASES}
+        found = {
+            f"{case}_{name}": np.array([row[name] for row in rows[case]])
+            for case in CASES
+            for name in rows[case][0]
+        }
+        np.savez_compressed(recipe.DATA / "torch_training.npz", **found)
+    else:
+        for t, row in enumerate(
+            train(args.case, getattr(torch, args.dtype), args.damped)
+        ):
+            cells = (f"{name} {value:.9g}" for name, value in row.items())
+            print(t, ", ".join(cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
