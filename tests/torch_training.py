@@ -362,9 +362,11 @@ def main():
     parser.add_argument("case", nargs="?", choices=CASES)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--damped", action="store_true")
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    if bool(args.case) == args.write:
+        parser.error("give a case, or --write")
     torch.set_num_threads(args.threads)
     if args.write:
         rows = {case: list(train(case)) for case in CASES}
@@ -375,9 +377,8 @@ def main():
         }
         np.savez_compressed(recipe.DATA / "torch_training.npz", **found)
     else:
-        for t, row in enumerate(
-            train(args.case, getattr(torch, args.dtype), args.damped)
-        ):
+        rows = train(args.case, getattr(torch, args.dtype), args.damped)
+        for t, row in enumerate(rows):
             cells = (f"{name} {value:.9g}" for name, value in row.items())
             print(t, ", ".join(cells), flush=True)
 
