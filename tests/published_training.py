@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python tests/published_training.py train_full
     PYTHONPATH=. python tests/published_training.py train_full --damped
-    PYTHONPATH=. python tests/published_training.py train_full --damped --float64
+    PYTHONPATH=. python tests/published_training.py train_full --damped --dtype=float64
 
 print ten steps, and how far each number is from the record, or with ``--damped`` from
 what `torch_training` makes of the same weights.
@@ -102,20 +102,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--damped", action="store_true")
-    parser.add_argument("--float64", action="store_true")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     args = parser.parse_args()
-    jax.config.update("jax_enable_x64", args.float64)
+    jax.config.update("jax_enable_x64", args.dtype == "float64")
     beside = expected(args.case, args.damped)
     lr = None if args.damped else float(recipe.arrays(args.case)["lr"])
     with tempfile.TemporaryDirectory() as folder:
-        model = write_published(Path(folder))
-        training = PublishedTraining(
-            args.case,
-            model,
-            Path(folder),
-            lr,
-            np.float64 if args.float64 else np.float32,
-        )
+        root = Path(folder)
+        model = write_published(root)
+        training = PublishedTraining(args.case, model, root, lr, np.dtype(args.dtype))
     for t, found in enumerate(training.run(args.damped)):
         cells = (
             f"{name} {value:.9g} ({value / beside[name][t] - 1:+.1e})"
