@@ -280,7 +280,7 @@ def test_the_best_model_is_never_replaced_by_a_worse_one(tmp_path):
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(finished, tmp_path):
     start = start_of("encoder", finished)
     stop_at(2, "encoder", tmp_path, start)
-    with disk_full_after(2_000), pytest.raises(StylePrompterError, match="cannot be"):
+    with disk_full_after(20_000), pytest.raises(StylePrompterError, match="cannot be"):
         train("encoder", tmp_path, start)
     train("encoder", tmp_path, start)
     np.testing.assert_array_equal(losses(tmp_path), losses(finished["encoder"]))
