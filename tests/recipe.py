@@ -52,9 +52,9 @@ def state_dict(case, prefix=""):
 def damped(state):
     """IR-SE50 whose blocks add a tenth of what they would, in place.
 
-    With the recipe's weights each block doubles what it reads; after 24 of them the
-    gates see thousands, and switch like steps.  So it has gradients that training can
-    follow, as trained weights have.
+    With the recipe's weights the gates of the last blocks see thousands where the
+    generator's image goes in, and switch like steps; so they see less than 2, and the
+    gradients are such as training can follow.
     """
     for key in state:
         if key.endswith("res_layer.4.weight"):

@@ -18,12 +18,13 @@ def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
     _, h, w, _ = images.shape
     if h == w == size:
         return images
+    kind = jnp.promote_types(images.dtype, jnp.float32)
     # In full precision also where products of matrices are rounded by default.
     return jnp.einsum(
         "bhwc,yh,xw->byxc",
         images,
-        _windows(h, size).astype(images.dtype),
-        _windows(w, size).astype(images.dtype),
+        _windows(h, size).astype(kind),
+        _windows(w, size).astype(kind),
         precision=jax.lax.Precision.HIGHEST,
     )
 

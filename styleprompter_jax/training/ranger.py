@@ -82,7 +82,7 @@ def scale_by_radam(
       b1, b2: decay of the moments.
       eps: added to the root of the second moment, whose bias is *not* corrected.
     """
-    table = jnp.asarray(_radam_table(b1, b2), float)
+    table = _radam_table(b1, b2)
 
     def init(params):
         # Two sets of zeros: a loop that donates its state may hold no buffer twice.
@@ -93,7 +93,8 @@ def scale_by_radam(
         del params
         mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, b2, 2)
-        size, adaptive = table[jnp.minimum(state.count, len(table) - 1)]
+        row = jnp.minimum(state.count, len(table) - 1)
+        size, adaptive = jnp.asarray(table, float)[row]
 
         def scale(m, v):
             return size * m / jnp.where(adaptive > 0, jnp.sqrt(v) + eps, 1.0)
