@@ -24,6 +24,7 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from styleprompter_jax.core.names import check_names
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
@@ -60,13 +61,15 @@ def save_model(
 
     Raises:
         StylePrompterError: if the variables do not fit the config or are not finite,
-            or the folder exists and is no model; nothing is written then.
+            or the folder exists and is no model, or a direction's name is none that
+            files can carry (`core.names`); nothing is written then.
     """
     folder = Path(os.path.abspath(Path(folder).expanduser()))
     if dtype not in (None, "float32", "float16"):
         raise StylePrompterError(
             f'A model is saved as "float32" or "float16", not {dtype!r}.'
         )
+    check_names(directions or (), f"{folder} was not written")
     arrays = flat_arrays(variables)
     headline = f"{folder} was not written: the arrays do not fit the config"
     fit_variables(arrays, model_shapes(config), headline)
@@ -140,6 +143,8 @@ def save_directions(
 
     ``dtype`` is that of their responses: "float16" halves them, None keeps float32.
     """
+    path = Path(folder) / DIRECTIONS
+    check_names(directions, f"{path} was not written")
     arrays, metadata = {}, {}
     for name, direction in directions.items():
         fields = {
@@ -153,7 +158,7 @@ def save_directions(
                 for k, key in _keys(name).items()
             }
         metadata[name] = fields
-    save_arrays(Path(folder) / DIRECTIONS, arrays, {"directions": json.dumps(metadata)})
+    save_arrays(path, arrays, {"directions": json.dumps(metadata)})
 
 
 def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:

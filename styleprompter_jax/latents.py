@@ -1,8 +1,10 @@
 """What an image becomes: W+ codes, and the feature maps that SMART reads."""
 
 import dataclasses
+import operator
 import os
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -17,7 +19,7 @@ from styleprompter_jax.errors import StylePrompterError
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Latents:
-    """The latents of b images; a pytree.
+    """The latents of b images; a pytree, and a sequence of the latents of one image.
 
     Attributes:
         w_plus: float32 (b, n, w_dim), the mean code added.
@@ -31,11 +33,23 @@ class Latents:
     def __len__(self) -> int:
         return len(self.w_plus)
 
-    def __getitem__(self, index: int | slice) -> "Latents":
-        """The latents of one image (still a batch, of 1) or of several."""
-        if isinstance(index, int):
-            index = slice(index, index + 1 or None)
-        return jax.tree.map(lambda array: array[index], self)
+    def __getitem__(self, index) -> "Latents":
+        """The latents of one image (still a batch, of 1) or of several.
+
+        Args:
+            index: a whole number, from the end if below 0; a slice; or a list or array
+                of whole numbers, or of b booleans.
+
+        Raises:
+            StylePrompterError: for another index; if there is no such image, it is an
+                IndexError too.
+        """
+        rows = _rows(index, len(self))
+        return jax.tree.map(lambda array: array[rows], self)
+
+    def __iter__(self) -> Iterator["Latents"]:
+        """The latents of one image after the other, each a batch of 1."""
+        return (self[k] for k in range(len(self)))
 
     def edit(
         self,
@@ -116,6 +130,41 @@ class Latents:
             StylePrompterError: if the file is missing, damaged or of another kind.
         """
         return load_named(path)[0]
+
+
+class _NoSuchImageError(StylePrompterError, IndexError):
+    """What ends a loop over indices, as for other sequences."""
+
+
+def _rows(index, count: int) -> slice | np.ndarray:
+    """The rows (m,) of `count` images that an index stands for."""
+    try:
+        if isinstance(index, slice):
+            index.indices(count)
+            return index
+        rows = _numbers(index, count)
+    except (TypeError, ValueError) as error:
+        raise StylePrompterError(
+            f"{reprlib.repr(index)} is no index of latents: give a whole number, a "
+            f"slice, or a list of whole numbers or of {count} booleans."
+        ) from error
+    if beyond := [k for k in rows if not -count <= k < count]:
+        raise _NoSuchImageError(f"There is no image {beyond[0]} among {count}.")
+    return np.array(rows, int)
+
+
+def _numbers(index, count: int) -> list[int]:
+    """Whole numbers of an index that is no slice; TypeError, ValueError for others."""
+    if isinstance(index, bool | tuple):  # a tuple would be of several axes
+        raise TypeError
+    if hasattr(index, "__index__") and not np.ndim(index):
+        return [operator.index(index)]
+    rows = np.asarray(index)
+    if rows.shape == (count,) and rows.dtype == bool:
+        return np.flatnonzero(rows).tolist()
+    if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+        raise TypeError
+    return rows.tolist()
 
 
 def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:

@@ -11,6 +11,7 @@ from styleprompter_jax.convert.model import build_model
 from styleprompter_jax.convert.perceptual import read_network
 from styleprompter_jax.convert.recognise import recognise, recognise_network
 from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.core.names import check_names
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -71,7 +72,9 @@ def _add_directions(files, folder):
         )
     config, _, known = bundle.load_model(folder)
     codes = config.generator
+    check_names(known, folder)
     for file, arrays in files.items():
+        check_names(arrays, file)
         for name, array in arrays.items():
             print(f"{file}: direction {name}, {list(array.shape)}.")
             if name in known:

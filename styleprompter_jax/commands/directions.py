@@ -13,6 +13,7 @@ from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.labelled import encode_csv, encode_tfds, stored_codes
 from styleprompter_jax.commands.paired import draw_pairs, read_pairs
+from styleprompter_jax.core.names import check_names
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
@@ -37,6 +38,7 @@ def run(args):
     if args.output and folder.exists():
         raise StylePrompterError(f"{folder} exists: choose another --output.")
     model = load(model_folder)
+    check_names(model.directions, str(model_folder))
     n = model.config.generator.num_codes
     if args.layers and max(args.layers) >= n:
         raise StylePrompterError(

@@ -1,7 +1,7 @@
 """Codes of labelled pictures, for `styleprompter directions --method labels`."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from styleprompter_jax.commands import pictures
 from styleprompter_jax.data.labels import Labelled, as_booleans
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.editing.directions import attribute_directions
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents, load_named
 from styleprompter_jax.pipeline import StylePrompter
@@ -39,9 +40,7 @@ def encode_tfds(
     labelled = Labelled(make_source(config, "train"), count)
     if not labelled.names:
         raise StylePrompterError(f"{data} has neither class labels nor booleans.")
-    first = labelled[0]
-    first = {name: np.array([first[name]]) for name in labelled.names}
-    _check_names(wanted, labelled.attributes(first), data)
+    _check_names(wanted, labelled.every_value(), data)
     codes, values, example = [], {name: [] for name in labelled.names}, None
     with tqdm(total=len(labelled), unit="image", disable=None) as bar:
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
@@ -111,11 +110,15 @@ def stored_codes(
     return stored.w_plus[found], attributes, stored[found[0]]
 
 
-def _check_names(wanted: Sequence[str], attributes: Iterable[str], data: str) -> None:
+def _check_names(
+    wanted: Sequence[str], attributes: Mapping[str, np.ndarray], data: str
+) -> None:
     if unknown := [name for name in wanted if name not in attributes]:
         raise StylePrompterError(
             f"{data} has no attribute {unknown[0]!r}: it has {', '.join(attributes)}."
         )
+    for name in wanted or attributes:
+        attribute_directions(name, attributes[name], data)
 
 
 def read_csv(

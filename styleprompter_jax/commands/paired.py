@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from styleprompter_jax.commands.labelled import read_table
+from styleprompter_jax.core.names import check_names
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import read_images, to_float
 
@@ -47,6 +48,7 @@ def read_pairs(
         raise StylePrompterError(
             f"{file} has no direction {unknown[0]!r}: it has {', '.join(pairs)}."
         )
+    check_names(names or pairs, file)
     for name in names or pairs:
         before, after = zip(*pairs[name][:count], strict=True)
         yield name, read_images(before, size), read_images(after, size), True

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from styleprompter_jax.convert.files import read_file
+from styleprompter_jax.core.names import check_name
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 
@@ -28,14 +29,15 @@ def find_direction(
         num_codes, w_dim: shape of the model's codes.
 
     Raises:
-        StylePrompterError: if it is neither.
+        StylePrompterError: if it is neither, or results cannot be called so.
     """
     name = os.fspath(name_or_path)
     if name in known:
-        return name, known[name]
+        return check_name(name, "The model's directions"), known[name]
     path = Path(name).expanduser()
     if path.suffix.lower() in _SUFFIXES or path.exists():
-        return path.stem, read_direction(path, num_codes, w_dim)
+        name = check_name(path.stem, os.fspath(path))
+        return name, read_direction(path, num_codes, w_dim)
     raise StylePrompterError(
         f"The model knows no direction {name!r}, and there is no such file; it knows "
         f"{', '.join(sorted(known)) or 'none'}."

@@ -42,6 +42,15 @@ class Labelled:
         }
         return labels | {"image": element["image"]}
 
+    def every_value(self) -> dict[str, np.ndarray]:
+        """`attributes` of labels that take each of their values, before any is read."""
+        values = {
+            name: np.arange(len(classes)) if classes else np.array([False, True])
+            for name, classes in zip(self.names, self._classes.values(), strict=True)
+        }
+        most = max(map(len, values.values()))
+        return self.attributes({k: np.resize(v, most) for k, v in values.items()})
+
     def attributes(self, labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Labels by the names of attributes, (m,) of booleans or strings each.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from styleprompter_jax.core.names import check_names
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -171,6 +172,23 @@ def _joined(responses: Sequence[Response]) -> Response:
     )
 
 
+def attribute_directions(name: str, labels: np.ndarray, source: str = "") -> list[str]:
+    """What the directions of an attribute are called; see `directions_from_labels`.
+
+    Raises:
+        StylePrompterError: if one cannot be called so, naming the ``source``.
+    """
+    names = [name]
+    if labels.dtype.kind == "U":
+        names = [f"{name}_{value}" for value in _values(labels)]
+    check_names(names, source)
+    return names
+
+
+def _values(labels: np.ndarray) -> list[str]:
+    return [str(value) for value in np.unique(labels) if value]
+
+
 def directions_from_labels(
     codes: np.ndarray, attributes: Mapping[str, np.ndarray], origin: str = "labels"
 ) -> dict[str, Direction]:
@@ -189,8 +207,8 @@ def directions_from_labels(
         origin: kept with each direction.
 
     Raises:
-        StylePrompterError: if an attribute has one value only, or the labels do not
-            tell two attributes apart.
+        StylePrompterError: if an attribute has one value only, the labels do not tell
+            two attributes apart, or a direction cannot be called as it would be.
     """
     codes = np.asarray(codes)
     m = len(codes)
@@ -203,16 +221,21 @@ def directions_from_labels(
                 f"The labels of {name!r} are {list(labels.shape)}, but there are {m} "
                 "codes: give one label a code."
             )
+        names = attribute_directions(name, labels)
+        if twice := [step for step in names if step in steps]:
+            raise StylePrompterError(
+                f"Two attributes give a direction {twice[0]!r}: leave out one of them."
+            )
         if labels.dtype.kind != "U":
             if len(np.unique(labels)) != 2:
                 raise StylePrompterError(
                     f"{name!r} is not on in some samples and off in others: leave it "
                     "out or give more samples."
                 )
-            steps[name] = {len(columns): 1.0}
+            steps[names[0]] = {len(columns): 1.0}
             columns.append(labels.astype(bool))
             continue
-        values = [str(value) for value in np.unique(labels) if value]
+        values = _values(labels)
         if len(values) < 2:
             raise StylePrompterError(
                 f"{name!r} has fewer than two values: leave it out or give more "
@@ -224,12 +247,12 @@ def directions_from_labels(
         first, k = len(columns), len(values)
         for value in values[:-1]:
             columns.append((labels == value) * 1.0 - (labels == values[-1]))
-        for i, value in enumerate(values):
+        for i, step in enumerate(names):
             # From the mean of the others, -c / (k - 1), to c itself.
             gain = k / (k - 1)
             own = {first + i: gain}
             last = dict.fromkeys(range(first, first + k - 1), -gain)
-            steps[f"{name}_{value}"] = own if i < k - 1 else last
+            steps[step] = own if i < k - 1 else last
 
     design = np.stack(columns, 1).astype(np.float64)
     if np.linalg.matrix_rank(design) < design.shape[1]:
