@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +23,9 @@ import safetensors
 import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
@@ -32,6 +33,7 @@ from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompter
 VERSION = 1
 CONFIG, MODEL = "config.json", "model.safetensors"
 DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
+PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 BUNDLED = Path(__file__).parent / "bundled"
 _SHOWN = 20  # problems of one kind that a report lists by name
 
@@ -47,7 +49,8 @@ def save_model(
     """Writes a model folder, whole or not at all.
 
     A model folder of that name is replaced; files in it that are no part of a model
-    (notes, pictures) stay.
+    (notes, pictures) stay. A link to a folder stays a link, and the model lies where it
+    points to.
 
     Args:
         folder: where to.
@@ -64,7 +67,7 @@ def save_model(
             or the folder exists and is no model, or a direction's name is none that
             files can carry (`core.names`); nothing is written then.
     """
-    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    folder = Path(os.path.abspath(local_path(folder)))
     if dtype not in (None, "float32", "float16"):
         raise StylePrompterError(
             f'A model is saved as "float32" or "float16", not {dtype!r}.'
@@ -116,7 +119,8 @@ def load_model(
 
 def find_model(folder_or_name: str | os.PathLike) -> Path:
     """The model folder that a path or the name of a bundled model stands for."""
-    folder = Path(folder_or_name).expanduser()
+    folder = local_path(folder_or_name)
+    repair_folder(folder)
     if (folder / CONFIG).is_file():
         return folder
     if folder.exists():
@@ -192,23 +196,22 @@ def _keys(name: str) -> dict[str, str]:
 def save_arrays(
     path: str | os.PathLike, tree: Mapping, metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes a nested dict of arrays as safetensors, keys joined by "/"."""
-    path = Path(path)
+    """Writes a nested dict of arrays as safetensors, keys joined by "/".
+
+    The folder must be there: a mistyped name is not to make one.
+    """
     flat = {
         key: np.asarray(value, order="C")
         for key, value in flatten_dict(tree, sep="/").items()
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_path(path, parents=False) as partial:
         partial.touch()
         mode = partial.stat().st_mode
-        safetensors.numpy.save_file(flat, partial, metadata)
+        try:
+            safetensors.numpy.save_file(flat, partial, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
         partial.chmod(mode)  # which it leaves readable by the owner alone
-        partial.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_arrays(path: str | os.PathLike) -> dict:
@@ -317,19 +320,12 @@ def write_folder(
         raise StylePrompterError(
             f"{folder} exists and is no model folder: choose another name."
         )
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
+    with atomic_folder(folder, PARTS) as partial:
         save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
         if directions:
             save_directions(partial, directions, dtype)
         text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
         (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
-        _replace(folder, partial)
-    except OSError as error:
-        raise StylePrompterError(f"{folder} cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -385,21 +381,3 @@ def _is_occupied(folder: Path) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _replace(folder: Path, new: Path) -> None:
-    """Moves `new` to `folder`; other files of the folder there before are kept."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    for entry in old.iterdir():
-        if entry.name not in (CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR):
-            entry.rename(folder / entry.name)
-    shutil.rmtree(old)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from styleprompter_jax.atomic import atomic_path
+from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 

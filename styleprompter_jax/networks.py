@@ -16,6 +16,8 @@ import jax
 import numpy as np
 
 from styleprompter_jax import bundle
+from styleprompter_jax.core.atomic import repair_folder
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.perceptual.arcface import ArcFace
 from styleprompter_jax.perceptual.inception import Inception
@@ -65,7 +67,7 @@ def save_network(folder: str | os.PathLike, name: str, params: Mapping) -> Path:
       StylePrompterError: if the parameters do not fit or are not finite, or the folder
         exists and holds anything but a network; nothing is written then.
     """
-    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    folder = Path(os.path.abspath(local_path(folder)))
     arrays = bundle.flat_arrays({"params": params})
     headline = f"{folder} was not written: the arrays do not fit {name}"
     bundle.fit_variables(arrays, NETWORKS[name].shapes(), headline)
@@ -89,7 +91,8 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     Raises:
       StylePrompterError: if the folder is missing, damaged or of another kind.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
+    repair_folder(folder)
     titles = " or ".join(n.title for n in NETWORKS.values() if n.kind == kind)
     if not (folder / bundle.CONFIG).is_file():
         raise StylePrompterError(
@@ -110,7 +113,8 @@ def network_name(folder: str | os.PathLike) -> str:
     Raises:
       StylePrompterError: if it holds none.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
+    repair_folder(folder)
     name = _name(folder)[0] if (folder / bundle.CONFIG).is_file() else None
     if name not in NETWORKS:
         raise StylePrompterError(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, check_quad, crop_quad

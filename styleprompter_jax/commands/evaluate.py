@@ -10,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax import bundle, networks
-from styleprompter_jax.atomic import atomic_path
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.compared import Compared
 from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol

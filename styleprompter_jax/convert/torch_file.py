@@ -11,7 +11,6 @@ import os
 import struct
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from styleprompter_jax.convert.unpickle import (
     Refusal,
     quoted,
 )
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.errors import StylePrompterError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -199,28 +200,24 @@ def write_torch(path: str | os.PathLike, tree: Any) -> None:
         StylePrompterError: if the tree holds anything else, or the file cannot be
             written.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     pickle = _Pickle()
     try:
         pickle.run(tree)
     except Refusal as error:
         raise StylePrompterError(f"{path} was not written: {error}") from error
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:
-            _store(archive, "archive/data.pkl", pickle.content)
-            _store(archive, "archive/byteorder", b"little")
-            for key, array in enumerate(pickle.storages):
-                # One at a time in the file's byte order.
-                dtype = array.dtype.newbyteorder("<")
-                array = np.ascontiguousarray(array, dtype).reshape(-1)
-                _store(archive, f"archive/data/{key}", array.view(np.uint8).data)
-            _store(archive, "archive/version", b"3\n")
-        partial.replace(path)
-    except OSError as error:
-        raise StylePrompterError(f"{path} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        atomic_path(path, parents=False) as partial,
+        zipfile.ZipFile(partial, "w") as archive,
+    ):
+        _store(archive, "archive/data.pkl", pickle.content)
+        _store(archive, "archive/byteorder", b"little")
+        for key, array in enumerate(pickle.storages):
+            # One at a time in the file's byte order.
+            dtype = array.dtype.newbyteorder("<")
+            array = np.ascontiguousarray(array, dtype).reshape(-1)
+            _store(archive, f"archive/data/{key}", array.view(np.uint8).data)
+        _store(archive, "archive/version", b"3\n")
 
 
 def _store(archive: zipfile.ZipFile, name: str, content) -> None:

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from styleprompter_jax.atomic import atomic_path
+from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import to_uint8
 

@@ -1,0 +1,32 @@
+"""Paths that users name, made ready once, where they come in."""
+
+import os
+import re
+from pathlib import Path
+
+from styleprompter_jax.errors import StylePrompterError
+
+# Two letters at least: "C:/" is a drive.  pathlib makes one slash of two.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def local_path(path: str | os.PathLike) -> Path:
+    """The path on this machine that a user means, "~" and "~name" in full.
+
+    Raises:
+        StylePrompterError: if it is an address such as gs://..., or "~name" names
+            nobody.
+    """
+    text = os.fspath(path)
+    if found := _SCHEME.match(text):
+        raise StylePrompterError(
+            f"{text} is an address, and {found[1]}:// cannot be used here: name a "
+            "folder or file of this machine."
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise StylePrompterError(
+            f"{text} begins with a home folder that is not known: write the path in "
+            "full."
+        ) from error
