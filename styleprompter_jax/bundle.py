@@ -20,12 +20,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import safetensors
-import safetensors.numpy
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
+from styleprompter_jax.core.json_files import parse_json, read_json
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.core.safetensors_files import (
+    read_safetensors,
+    write_safetensors,
+)
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
@@ -35,6 +40,8 @@ CONFIG, MODEL = "config.json", "model.safetensors"
 DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
 PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 BUNDLED = Path(__file__).parent / "bundled"
+_CONFIG_BYTES = 2**20
+_AGAIN = "copy or convert the model again."
 _SHOWN = 20  # problems of one kind that a report lists by name
 
 
@@ -168,20 +175,18 @@ def save_directions(
 def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
     """The named directions of a model folder; {} where it has none."""
     path = Path(folder) / DIRECTIONS
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is damage
         return {}
-    arrays = _load_flat(path)
+    arrays, metadata = read_safetensors(path, keys=["directions"])
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            metadata = json.loads(file.metadata()["directions"])
         directions = {}
-        for name, fields in metadata.items():
+        for name, fields in parse_json(metadata["directions"]).items():
             keys, response = _keys(name), None
             if not arrays.keys().isdisjoint(keys.values()):
                 response = Response(**{k: arrays[key] for k, key in keys.items()})
             directions[name] = Direction(arrays[name], response=response, **fields)
         return directions
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StylePrompterError(
             f"{path} is no file of directions ({error}): delete it or find the "
             "directions again."
@@ -205,13 +210,10 @@ def save_arrays(
         for key, value in flatten_dict(tree, sep="/").items()
     }
     with atomic_path(path, parents=False) as partial:
-        partial.touch()
-        mode = partial.stat().st_mode
         try:
-            safetensors.numpy.save_file(flat, partial, metadata)
+            write_safetensors(partial, flat, metadata or {})
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from error
-        partial.chmod(mode)  # which it leaves readable by the owner alone
 
 
 def load_arrays(path: str | os.PathLike) -> dict:
@@ -221,21 +223,9 @@ def load_arrays(path: str | os.PathLike) -> dict:
         StylePrompterError: if the file is missing or damaged.
     """
     try:
-        return unflatten_dict(_load_flat(path), sep="/")
+        return unflatten_dict(read_safetensors(path).arrays, sep="/")
     except (IndexError, TypeError) as error:
         raise StylePrompterError(f"{path} has arrays below an array.") from error
-
-
-def _load_flat(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {path}.") from error
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise StylePrompterError(
-            f"{path} cannot be read as safetensors ({error}): it is damaged or of "
-            "another kind; copy or convert the model again."
-        ) from error
 
 
 @functools.lru_cache(maxsize=1)
@@ -286,14 +276,16 @@ def fit_variables(
             problems.setdefault("missing", []).append(f"{key} {list(leaf.shape)}")
             continue
         array = arrays[key]
-        variables[collection][key] = array.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            value = array.astype(np.float32, copy=False)
+        variables[collection][key] = value
         if array.shape != leaf.shape:
             problems.setdefault("wrong shape", []).append(
                 f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
             )
         elif not np.issubdtype(array.dtype, np.floating):
             problems.setdefault("not floating point", []).append(key)
-        elif not np.isfinite(array).all():
+        elif not np.isfinite(value).all():  # as float64 it may have been
             problems.setdefault("not finite", []).append(key)
     if unexpected := [key for key in arrays if key not in expected]:
         problems["unexpected"] = unexpected
@@ -336,31 +328,29 @@ def read_config(folder: Path) -> tuple[dict, str | None]:
         StylePrompterError: if it is damaged or of another version.
     """
     path = folder / CONFIG
-    try:
-        fields = json.loads(path.read_text())
-        version = fields.pop("version")
-    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+    fields = read_json(path, limit=_CONFIG_BYTES, hint=_AGAIN)
+    if "version" not in fields:
         raise StylePrompterError(
-            f"{path} is no model configuration ({type(error).__name__}: {error})."
-        ) from error
-    if version != VERSION:
-        raise StylePrompterError(
-            f"{path} has version {version}, and this program reads {VERSION}: update "
-            "styleprompter_jax, or convert the model again."
+            f"{path} is no model configuration, which has a version: name the folder "
+            "of a model."
         )
-    return fields, fields.pop("sha256", None)
+    version, digest = fields.pop("version"), fields.pop("sha256", None)
+    if type(version) is not int or version != VERSION:
+        raise StylePrompterError(
+            f"{path} has version {quoted(version)}, and this program reads "
+            f"{VERSION}: update styleprompter_jax, or convert the model again."
+        )
+    if digest is not None and type(digest) is not str:
+        raise StylePrompterError(
+            f"{path} has no SHA-256 under sha256 but {quoted(digest)}: {_AGAIN}"
+        )
+    return fields, digest
 
 
 def read_variables(folder: Path, shapes: Mapping, digest: str | None) -> dict:
     """The variables in a folder's model.safetensors; see `fit_variables`."""
     path = folder / MODEL
-    arrays = _load_flat(path)
-    # After reading, so that a file that is cut off is called that.
-    if digest is not None and digest != _sha256(path):
-        raise StylePrompterError(
-            f"{path} is not the file that {CONFIG} was written with: it is damaged or "
-            "was exchanged; copy or convert the model again."
-        )
+    arrays = read_safetensors(path, digest=digest).arrays
     return fit_variables(arrays, shapes, f"{path} does not fit {CONFIG} beside it")
 
 

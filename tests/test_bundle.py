@@ -11,6 +11,7 @@ import safetensors.numpy
 from conftest import TINY, random_directions, random_variables
 
 from styleprompter_jax import bundle
+from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 
@@ -65,7 +66,7 @@ def test_a_model_may_lack_parts(tmp_path):
 
 
 def test_every_problem_in_one_report(folder):
-    arrays = bundle._load_flat(folder / bundle.MODEL)
+    arrays = read_safetensors(folder / bundle.MODEL).arrays
     arrays["encoder/extra/kernel"] = arrays.pop("encoder/latent_tok")
     arrays["latent_avg"] = arrays["latent_avg"][:-1]
     kernel = "generator/synthesis/b8/conv0/kernel"

@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 
-from styleprompter_jax.convert.unpickle import DAMAGED, Refusal, is_name, quoted
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
 
 _ENTRIES = 10_000
 _HEADER = struct.Struct("<4s5H3I2H")  # the local header in front of each entry

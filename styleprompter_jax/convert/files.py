@@ -4,15 +4,11 @@ import io
 import math
 import mmap
 import os
-import stat
 import tokenize
 import warnings
-from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401 - makes NumPy know bfloat16
 import numpy as np
-import safetensors
 
 from styleprompter_jax.convert.archive import Archive
 from styleprompter_jax.convert.torch_file import (
@@ -21,15 +17,10 @@ from styleprompter_jax.convert.torch_file import (
     read_torch_archive,
 )
 from styleprompter_jax.convert.torch_objects import is_shape, native
-from styleprompter_jax.convert.unpickle import (
-    DAMAGED,
-    Budget,
-    Object,
-    Refusal,
-    is_name,
-    quoted,
-)
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.convert.unpickle import Budget, Object
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
+from styleprompter_jax.core.safetensors_files import is_safetensors, parse_safetensors
 
 __all__ = ["Object", "read_file"]
 
@@ -57,28 +48,19 @@ def read_file(path: str | os.PathLike) -> Any:
         StylePrompterError: if the file is missing, damaged, of another kind, or holds
             more than data; the message names the file, and the key or byte.
     """
-    path = Path(path).expanduser()
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise StylePrompterError(
-                f"{path} is a folder or device: name the weight file itself."
-            )
-        with open(path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise StylePrompterError(f"{path} is empty: download or copy it again.")
-            # Arrays keep the map alive, which is closed with the last of them.
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            return _read(path, file, data)
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {path}.") from error
-    except OSError as error:
-        raise StylePrompterError(f"{path} cannot be read: {error}.") from error
-    except Refusal as error:
-        raise StylePrompterError(f"{path} cannot be read: {error}") from error
+    with open_file(path) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise Refusal("it is empty: download or copy it again.")
+        # Arrays keep the map alive, which is closed with the last of them.
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return _read(file, data)
 
 
-def _read(path: Path, file: Any, data: memoryview) -> Any:
+def _read(file: Any, data: memoryview) -> Any:
+    """The most specific kind first: sizes may begin with the mark of another."""
     head = bytes(data[:512])
+    if is_safetensors(head):
+        return parse_safetensors(data).arrays
     if head.startswith(b"PK"):
         archive = Archive(file, data)
         if is_torch_archive(archive):
@@ -88,8 +70,6 @@ def _read(path: Path, file: Any, data: memoryview) -> Any:
         return read_pickle(data)
     if head.startswith(b"\x93NUMPY"):
         return _read_npy(data)
-    if head[5:9] == b"\0\0\0{":  # behind the size of the header, which is below 2**40
-        return _read_safetensors(path)
     raise Refusal(_what_it_is(head))
 
 
@@ -173,31 +153,3 @@ def _read_npy(data: memoryview) -> np.ndarray:
         )
     flat = native(content, dtype, Budget(len(data)))
     return flat.reshape(shape, order="F" if fortran else "C")
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    arrays = {}
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            for key in file.keys():  # noqa: SIM118 - it is no dict
-                if not is_name(key):
-                    raise Refusal(f"{quoted(key)} is no name of an array; {DAMAGED}")
-                kind = file.get_slice(key).get_dtype()
-                if kind not in _SAFETENSORS:
-                    raise Refusal(
-                        f"at {quoted(key)}, it holds numbers of type {quoted(kind)}: "
-                        "save them as F32."
-                    )
-                array = file.get_tensor(key)
-                arrays[key] = array.astype(np.float32) if kind == "BF16" else array
-    except safetensors.SafetensorError as error:
-        raise Refusal(
-            f"it is no safetensors ({quoted(str(error))}); {DAMAGED}"
-        ) from error
-    return arrays
-
-
-_SAFETENSORS = (
-    *("F64", "F32", "F16", "BF16"),
-    *("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"),
-)

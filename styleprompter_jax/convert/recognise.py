@@ -15,7 +15,7 @@ from styleprompter_jax.convert import nvidia, perceptual, smart, stylegan2, swin
 from styleprompter_jax.convert.files import Object
 from styleprompter_jax.convert.style_prompter import checkpoint_table
 from styleprompter_jax.convert.table import Kept, Row, Rule, prefixed
-from styleprompter_jax.convert.unpickle import quoted
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig

@@ -2,14 +2,8 @@
 
 from typing import Any
 
-from styleprompter_jax.convert.unpickle import (
-    DAMAGED,
-    Budget,
-    Object,
-    Placeholder,
-    Refusal,
-    quoted,
-)
+from styleprompter_jax.convert.unpickle import Budget, Object, Placeholder
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
 _NODES = 1_000_000  # entries of the tree, shared ones counted wherever they occur
 _DEPTH = 64

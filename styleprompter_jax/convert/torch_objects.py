@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 
 from styleprompter_jax.convert.unpickle import (
-    DAMAGED,
     Budget,
     Function,
     Names,
     Object,
     Placeholder,
-    Refusal,
     dict_key,
-    quoted,
 )
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
 _DIMENSIONS = 32
 _LARGEST = 2**48

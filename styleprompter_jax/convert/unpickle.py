@@ -16,8 +16,9 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
+
 _STEPS = 500_000  # instructions; weight files have some ten thousand
-_KEY = 1024  # characters in the key of a dict
 _BYTES = 16  # of arrays in the tree, for each byte of the file
 _SPARE_BYTES = 2**20
 
@@ -33,10 +34,6 @@ class Object:
 
     type: str
     state: Any
-
-
-class Refusal(Exception):
-    """What is wrong and what to do; whoever knows the place in the file adds it."""
 
 
 class Budget:
@@ -83,14 +80,6 @@ class Function:
 
 
 Names = Mapping[tuple[str, str], Any]
-
-DAMAGED = "the file is damaged: download or copy it again."
-
-
-def quoted(text: str) -> str:
-    """Text from a file as it may be printed: one line of ASCII, not too long."""
-    text = ascii(text)
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 class Machine:
@@ -298,11 +287,6 @@ def dict_key(key: Any) -> str | int | None:
         "a dict has a key that is no short string (of characters that can be printed) "
         f"or number; {DAMAGED}"
     )
-
-
-def is_name(text: str) -> bool:
-    """Whether text from a file may name an array, and so come into messages."""
-    return len(text) <= _KEY and text.isprintable()
 
 
 _STOP = ord(".")

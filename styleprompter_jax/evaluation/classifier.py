@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import safetensors
 from einops import rearrange, reduce
-from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from styleprompter_jax import bundle
 from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.json_files import parse_json
+from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
@@ -100,19 +100,17 @@ def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
     Raises:
         StylePrompterError: if the file is missing, damaged or of another kind.
     """
-    params = jax.tree.map(lambda a: a.astype(np.float32), bundle.load_arrays(path))
+    arrays, metadata = read_safetensors(path, keys=["values"])
     try:
-        with safetensors.safe_open(path, "numpy") as file:
-            values = json.loads(file.metadata()["values"])
+        values = parse_json(metadata["values"])
+        if not values or not all(map(_are_values, values.values())):
+            raise ValueError("an attribute has no list of values")
         outputs = sum(map(len, values.values()))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StylePrompterError(f"{path} is no classifier ({error}).") from error
-    expected = flatten_dict(_shapes(outputs))
-    found = flatten_dict(params)
-    if {k: a.shape for k, a in found.items()} != expected:
-        raise StylePrompterError(
-            f"{path} is no classifier that this version reads: train it again."
-        )
+    params = bundle.fit_variables(
+        arrays, _shapes(outputs), f"{path} is no classifier that this version reads"
+    )["params"]
     return Classifier(values, params)
 
 
@@ -167,6 +165,14 @@ def train(
     return Classifier(values, params)
 
 
+def _are_values(values) -> bool:
+    """Whether these may be the values of an attribute; see `Classifier`."""
+    if type(values) is not list or len(values) < 2:
+        return False
+    booleans = len(values) == 2 and values[0] is False and values[1] is True
+    return booleans or all(type(value) is str for value in values)
+
+
 @jax.jit
 def _logits(params, images):
     b, height, _, _ = images.shape
@@ -179,8 +185,7 @@ def _logits(params, images):
 
 def _shapes(outputs: int) -> dict:
     sample = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.float32)
-    shapes = jax.eval_shape(Network(outputs).init, jax.random.key(0), sample)
-    return jax.tree.map(lambda leaf: leaf.shape, shapes["params"])
+    return jax.eval_shape(Network(outputs).init, jax.random.key(0), sample)
 
 
 def _adam(steps):

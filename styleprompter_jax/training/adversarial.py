@@ -14,11 +14,12 @@ from jax import lax
 from styleprompter_jax.bundle import (
     DISCRIMINATOR,
     find_model,
-    load_arrays,
+    fit_variables,
     load_model,
     save_arrays,
     save_model,
 )
+from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
@@ -111,18 +112,18 @@ class Adversarial:
                 f"describes: set the latter to {model_config.generator}."
             )
         file = find_model(init_from) / DISCRIMINATOR
-        discriminator = jax.tree.map(jnp.float32, load_arrays(file))
         like = jax.eval_shape(
             lambda: self.discriminator.init(
                 jax.random.key(0),
                 jnp.zeros((1, *[model_config.generator.image_size] * 2, 3)),
             )
+        )
+        discriminator = fit_variables(
+            read_safetensors(file).arrays,
+            like,
+            f"{file} does not fit config.model.discriminator, and the config that it "
+            "was trained with does",
         )["params"]
-        if jax.tree.map(jnp.shape, discriminator) != jax.tree.map(jnp.shape, like):
-            raise StylePrompterError(
-                f"{file} does not fit config.model.discriminator: use the config that "
-                "it was trained with."
-            )
         params, const = variables["params"], variables["const"]
         return params["generator"], const["generator"], discriminator
 

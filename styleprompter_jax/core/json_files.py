@@ -1,0 +1,144 @@
+"""JSON of strangers, as data that later code need not doubt.
+
+Numbers are finite, texts can be written, keys occur once and nothing is nested deeply.
+"""
+
+import json
+import math
+import os
+import re
+from typing import Any
+
+from styleprompter_jax.core.files import read_bytes
+from styleprompter_jax.core.refusal import DAMAGED, quoted
+from styleprompter_jax.errors import StylePrompterError
+
+LIMIT = 16 * 2**20  # bytes
+_DEPTH = 32
+_DIGITS = 18  # of an integer that fits 64 bits
+_ESCAPES = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+
+def read_json(
+    path: str | os.PathLike,
+    kind: type | tuple[type, ...] = dict,
+    *,
+    limit: int = LIMIT,
+    hint: str = DAMAGED,
+) -> Any:
+    """The content of a JSON file; see `parse_json`.
+
+    Args:
+        path: of the file.
+        kind: what it must hold: dict, list, or either.
+        limit: bytes that it may have.
+        hint: the end of the message about damage: what to do.
+
+    Raises:
+        StylePrompterError: in one sentence that names the file.
+    """
+    content = read_bytes(path, limit)
+    try:
+        return parse_json(content, kind)
+    except ValueError as error:
+        raise StylePrompterError(f"{path} cannot be read ({error}): {hint}") from error
+
+
+def parse_json(text: str | bytes, kind: type | tuple[type, ...] = dict) -> Any:
+    """The value that a JSON text stands for.
+
+    Args:
+        text: bytes in UTF-8, 16 or 32, with or without a byte-order mark.
+        kind: what it must be: dict, list, or either.
+
+    Returns:
+        Dicts, lists, texts without NUL or lone surrogates, finite numbers, True, False
+        and None; integers of 64 bits, larger numbers as floats.
+
+    Raises:
+        ValueError: if it is no such JSON; the message is a few words.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode(json.detect_encoding(text))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is no text: byte {error.start}") from error
+    try:
+        value = _DECODER.decode(text.removeprefix("\ufeff"))
+    except RecursionError as error:
+        raise ValueError(f"it is nested more than {_DEPTH} deep") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"it is no JSON: {where}") from error
+    if not isinstance(value, kind):
+        kinds = (kind,) if isinstance(kind, type) else kind
+        wanted = " or ".join(_TITLES[each] for each in kinds)
+        raise ValueError(f"it holds {_title(value)} in place of {wanted}")
+    _check(value, texts=_ESCAPES.search(text) is not None)
+    return value
+
+
+def _check(value: Any, texts: bool) -> None:
+    """Refuses deep nesting, and texts that nobody can write or name a file with."""
+    level = [value]
+    for _ in range(_DEPTH):
+        inner = []
+        for item in level:
+            if type(item) is list:
+                inner += item
+            else:
+                inner += item.values()
+                if texts:
+                    inner += item
+        if texts:
+            for item in inner:
+                _check_text(item)
+        level = [item for item in inner if type(item) in (dict, list)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_DEPTH} deep")
+
+
+def _check_text(value: Any) -> None:
+    if type(value) is str and ("\0" in value or _SURROGATES.search(value)):
+        raise ValueError(f"{quoted(value)} holds NUL or half of a character")
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= _DIGITS else _number(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {quoted(text)} is too large")
+    return value
+
+
+def _constant(text: str) -> None:
+    raise ValueError(f"it holds {text}, which is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        seen = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))
+        raise ValueError(f"the key {quoted(twice)} occurs twice")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    parse_int=_integer,
+    parse_float=_number,
+    parse_constant=_constant,
+    object_pairs_hook=_object,
+)
+_TITLES = {dict: "an object", list: "a list", str: "a text"}
+
+
+def _title(value: Any) -> str:
+    return _TITLES.get(type(value), "a single value")

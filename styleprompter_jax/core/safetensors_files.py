@@ -1,0 +1,214 @@
+"""safetensors of strangers: a header in JSON, and the arrays' bytes behind it.
+
+    8 bytes   length of the header, little-endian
+    header    {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...,
+              "__metadata__": {text: text}}
+    data      every byte of which belongs to exactly one array
+
+Files that this program writes hold the SHA-256 of themselves in their metadata, with
+zeros in its place, so that no bit of them can change unseen. Files without one are
+read as well.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_dtypes  # noqa: F401 - makes NumPy know bfloat16
+import numpy as np
+import safetensors.numpy
+
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.json_files import parse_json
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
+from styleprompter_jax.errors import StylePrompterError
+
+SUM = "sha256"
+_HEADER = 16 * 2**20  # bytes; ten thousand arrays take one million
+_NO_SUM = b"0" * 64
+_DIMENSIONS = 32
+_METADATA = "__metadata__"
+_DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("bfloat16"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("bool"),
+}
+
+
+class Content(NamedTuple):
+    """What a safetensors file holds; its arrays are views of one buffer."""
+
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file begins as no file of another kind does: length, then "{".
+
+    The length may begin with the mark of another kind, but is below 2**40.
+    """
+    return head[5:9] == b"\0\0\0{"
+
+
+def read_safetensors(
+    path: str | os.PathLike, *, digest: str | None = None, keys: Iterable[str] = ()
+) -> Content:
+    """Reads a safetensors file whole, into memory of its own.
+
+    Args:
+        path: of the file.
+        digest: the SHA-256 that it must have; by default, the one that it holds.
+        keys: what its metadata may have beside the sum, which another key might be.
+
+    Raises:
+        StylePrompterError: if it is missing, damaged or of another kind.
+    """
+    with open_file(path) as file:
+        buffer = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+        if file.readinto(buffer) != len(buffer):
+            raise Refusal(f"it became shorter while it was read; {DAMAGED}")
+        data = memoryview(buffer)
+        # Before its sum, so that a file that is cut off is called that.
+        content = parse_safetensors(data)
+        if digest is None:
+            if unknown := content.metadata.keys() - {SUM, "format", *keys}:
+                raise Refusal(
+                    f"its metadata has the unknown key {quoted(min(unknown))}; "
+                    f"{DAMAGED}"
+                )
+            same = _has_own_sum(data, content.metadata)
+        else:
+            same = hashlib.sha256(data).hexdigest() == digest
+        if not same:
+            raise StylePrompterError(
+                f"{path} is not the file that was written: it is damaged or was "
+                "exchanged; copy it or make it again."
+            )
+    return content
+
+
+def parse_safetensors(data: memoryview) -> Content:
+    """The content of a safetensors file, as views of its bytes; its sum is not checked.
+
+    bfloat16 becomes float32.
+
+    Raises:
+        Refusal: if the bytes are no such file.
+    """
+    size = len(data)
+    end = 8 + int.from_bytes(data[:8], "little")
+    if size < 10 or end > size:
+        raise Refusal(
+            f"it is no safetensors: the header would end at byte {end:,} of {size:,}; "
+            f"{DAMAGED}"
+        )
+    if end > _HEADER:
+        raise Refusal(f"its header has more than {_HEADER:,} bytes; {DAMAGED}")
+    try:
+        header = parse_json(str(data[8:end], "utf-8"))
+    except ValueError as error:
+        raise Refusal(
+            f"it is no safetensors, of which the header is wrong ({error}); {DAMAGED}"
+        ) from error
+    metadata = header.pop(_METADATA, {})
+    if type(metadata) is not dict or any(
+        type(value) is not str for value in metadata.values()
+    ):
+        raise Refusal(f"its metadata is no dict of texts; {DAMAGED}")
+    entries = {name: _entry(name, entry) for name, entry in header.items()}
+    arrays, position = {}, end
+    for name, (kind, shape, (first, last)) in sorted(
+        entries.items(), key=lambda item: item[1][2]
+    ):
+        dtype = _DTYPES[kind]
+        if (end + first, last - first) != (position, math.prod(shape) * dtype.itemsize):
+            raise Refusal(
+                f"at {quoted(name)}, an array {shape} of {kind} cannot lie in bytes "
+                f"{first} to {last}; {DAMAGED}"
+            )
+        position = end + last
+        if position > size:
+            raise Refusal(f"the file ends within {quoted(name)}; {DAMAGED}")
+        flat = np.frombuffer(data[end + first : position], dtype)
+        if kind == "BOOL" and (flat.view(np.uint8) > 1).any():
+            raise Refusal(f"at {quoted(name)}, it holds no truth values; {DAMAGED}")
+        if kind == "BF16":
+            flat = flat.astype(np.float32)
+        elif not (flat.flags.aligned and dtype.isnative):
+            flat = flat.astype(dtype.newbyteorder("="))
+        arrays[name] = flat.reshape(shape)
+    if position != size:
+        raise Refusal(f"{size - position:,} bytes belong to no array; {DAMAGED}")
+    return Content({name: arrays[name] for name in entries}, metadata)
+
+
+def write_safetensors(
+    path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Writes a file that holds its own SHA-256.
+
+    Raises:
+        OSError, safetensors.SafetensorError: if it cannot be written.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    metadata = {**metadata, SUM: _NO_SUM.decode()}
+    safetensors.numpy.save_file(dict(arrays), path, metadata)
+    path.chmod(mode)  # which it leaves readable by the owner alone
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        place = file.read(length).index(_SUM_KEY + _NO_SUM) + len(_SUM_KEY)
+        file.seek(8 + place)
+        file.write(digest.encode())
+
+
+_SUM_KEY = f'"{SUM}":"'.encode()
+
+
+def _has_own_sum(data: memoryview, metadata: Mapping[str, str]) -> bool:
+    if SUM not in metadata:
+        return True
+    digest = metadata[SUM].encode()
+    end = 8 + int.from_bytes(data[:8], "little")
+    zeroed = bytes(data[:end]).replace(_SUM_KEY + digest, _SUM_KEY + _NO_SUM)
+    found = hashlib.sha256(zeroed)
+    found.update(data[end:])
+    return found.hexdigest().encode() == digest
+
+
+def _entry(name: str, entry) -> tuple[str, list[int], list[int]]:
+    """Type, shape and place of an array, as far as one can tell without the others."""
+    if not is_name(name):
+        raise Refusal(f"{quoted(name)} is no name of an array; {DAMAGED}")
+    if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise Refusal(f"at {quoted(name)}, no array is described; {DAMAGED}")
+    kind, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if type(kind) is not str or kind not in _DTYPES:
+        raise Refusal(
+            f"at {quoted(name)}, it holds numbers of type {quoted(kind)}: save "
+            "them as F32."
+        )
+    if not (
+        type(shape) is type(place) is list
+        and all(type(n) is int and 0 <= n < 2**48 for n in (*shape, *place))
+        and len(shape) <= _DIMENSIONS
+        and math.prod(max(n, 1) for n in shape) < 2**48
+        and len(place) == 2
+    ):
+        raise Refusal(f"at {quoted(name)}, its shape or place is impossible; {DAMAGED}")
+    return kind, shape, place
