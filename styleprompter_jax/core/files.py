@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import Refusal
 from styleprompter_jax.errors import StylePrompterError
 
@@ -38,11 +39,11 @@ def open_file(path: str | os.PathLike, limit: int | None = None) -> Iterator[Bin
             `Refusal` within the block. The message names the file.
     """
     try:
-        file = _open(Path(path).expanduser(), limit)
+        file = _open(local_path(path), limit)
     except FileNotFoundError as error:
         raise StylePrompterError(f"There is no file {path}.") from error
-    # ValueError: NUL, or what the system's encoding has not; RuntimeError: no home.
-    except (OSError, ValueError, RuntimeError) as error:
+    # ValueError: NUL, or what the system's encoding has not.
+    except (OSError, ValueError) as error:
         raise StylePrompterError(f"{path} cannot be read: {error}.") from error
     with file:
         try:

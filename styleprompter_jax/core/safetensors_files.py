@@ -152,7 +152,7 @@ def parse_safetensors(data: memoryview) -> Content:
         arrays[name] = flat.reshape(shape)
     if position != size:
         raise Refusal(f"{size - position:,} bytes belong to no array; {DAMAGED}")
-    return Content({name: arrays[name] for name in entries}, metadata)
+    return Content({name: arrays[name] for name in sorted(arrays)}, metadata)
 
 
 def write_safetensors(
