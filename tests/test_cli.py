@@ -13,6 +13,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.cli import main
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.data.avatars import prepare
+from styleprompter_jax.images import files as pictures_in_files
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.latents import load_named
 
@@ -45,10 +46,18 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
 
 
-def test_invert(tmp_path, capsys, tiny_folder, faces):
+def test_invert(tmp_path, capsys, tiny_folder, faces, monkeypatch):
+    decoded, decode = [], pictures_in_files.decode_image
+
+    def counted(file, name, *rest):
+        decoded.append(name)
+        return decode(file, name, *rest)
+
+    monkeypatch.setattr(pictures_in_files, "decode_image", counted)
     call = ("invert", "--model", tiny_folder, "--input", faces, "--output")
     # The second batch of four holds one picture.
     code, out, err = run(capsys, *call, tmp_path / "4", "--batch-size", 4)
+    assert sorted(decoded) == [str(faces / name) for name in NAMES]  # each once
     assert code == 0 and "5 pictures" in out
     assert "Warning: 3 of 4 pictures" in err  # not square
     assert files(tmp_path / "4") == sorted([*RESULTS, "latents.npz", "sheet.png"])

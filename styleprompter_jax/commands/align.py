@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import detect
@@ -18,58 +17,56 @@ from styleprompter_jax.images.files import read_image, write_image
 
 
 def run(args):
-    paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad
-    )
-    given = None
+    given, quads = None, {}
     if args.landmarks:
+        paths = pictures.list_inputs(args.input, args.output)
         given = _landmarks_by_path(Path(args.landmarks), paths)
     else:
         detect.network()  # says so at once if it is not there
-    quads, problems = {}, []
-    for path in tqdm(paths, desc="faces", unit="image", disable=None, leave=False):
+
+    def crop(path):
         photo = read_image(path)
-        try:
-            quad = _quad(path, photo, given, args.landmarks)
-            height, width, _ = photo.shape
-            check_quad(quad, width, height)
-            quads[path] = quad
-        except StylePrompterError as error:
-            problems.append(f"{path}: {error}")
-    if problems and not args.skip_bad:
-        hint = "--skip-bad leaves out such pictures."
-        raise StylePrompterError("\n".join([*problems, hint]))
-    for problem in problems:
-        print(f"Skipped: {problem}", file=sys.stderr)
-    if not quads:
-        raise StylePrompterError("There is no face in any picture.")
+        if path not in quads:  # else it is read once more, as it did not fit
+            quads[path] = _quad(path, photo, given, args.landmarks)
+        return align(photo, quads[path], args.size), photo.shape[1::-1]
+
+    read = ReadOnce(crop)
+    paths, results, skipped = pictures.find_pictures(
+        args.input, args.output, args.skip_bad, read
+    )
     records = {result.with_suffix(".json").resolve() for result in results}
     if args.landmarks and Path(args.landmarks).resolve() in records:
         raise StylePrompterError(
             f"{args.landmarks} would be overwritten: choose another --output."
         )
-    jobs = [job for job in zip(paths, results, strict=True) if job[0] in quads]
 
-    def cut(path, result):
-        photo = read_image(path)
-        write_image(align(photo, quads[path], args.size), result)
-        _write_record(result, path, photo, quads[path])
+    def write(path, result):
+        pixels, size = read(path)
+        write_image(pixels, result)
+        _write_record(result, path, size, quads[path])
 
-    pictures.each(cut, jobs)
-    skipped += len(problems)
+    pictures.each(write, list(zip(paths, results, strict=True)))
     left_out = f", {skipped} skipped" if skipped else ""
-    print(f"{pictures.plural(len(jobs), 'crop')} in {args.output}{left_out}.")
+    print(f"{pictures.plural(len(paths), 'crop')} in {args.output}{left_out}.")
 
 
 def _quad(path: Path, photo: np.ndarray, given: dict | None, file: str | None):
     """The crop of a photograph, from the landmarks in a file or of its largest face."""
-    if given is not None:
-        if path not in given:
+    try:
+        if given is None:
+            quad = detect.find_quad(photo)
+            if quad is None:
+                raise StylePrompterError(
+                    "No face was found in it: give its --landmarks."
+                )
+        elif path in given:
+            quad = crop_quad(given[path])
+        else:
             raise StylePrompterError(f"{file} has no landmarks of it.")
-        return crop_quad(given[path])
-    quad = detect.find_quad(photo)
-    if quad is None:
-        raise StylePrompterError("No face was found in it: give its --landmarks.")
+        height, width, _ = photo.shape
+        check_quad(quad, width, height)
+    except StylePrompterError as error:
+        raise StylePrompterError(f"{path}: {error}") from error
     return quad
 
 
@@ -110,14 +107,15 @@ def _landmarks_by_path(file: Path, paths: Sequence[Path]) -> dict[Path, list]:
     return found
 
 
-def _write_record(crop: Path, path: Path, photo: np.ndarray, quad: np.ndarray) -> None:
+def _write_record(
+    crop: Path, path: Path, size: tuple[int, int], quad: np.ndarray
+) -> None:
     """Beside a crop, what `unalign` needs to know of it."""
     record = crop.with_suffix(".json")
-    height, width, _ = photo.shape
     text = json.dumps(
         {
             "photograph": Path(os.path.relpath(path, record.parent)).as_posix(),
-            "size": [width, height],
+            "size": list(size),
             "quad": quad.tolist(),
         }
     )

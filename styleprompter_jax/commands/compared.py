@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.images.files import read_image, resize, to_float
@@ -23,9 +24,10 @@ class Compared:
 
     def __init__(self, args, image_size: int, size: int):
         self._sides = {"image": image_size, "target": size}
+        self._pixels = ReadOnce(lambda path: self._sized(read_image(path)))
         if args.input:
             paths, _, skipped = pictures.find_pictures(
-                args.input, args.output, args.skip_bad
+                args.input, args.output, args.skip_bad, self._pixels
             )
             self._source = [{"image": path} for path in paths[: args.count]]
             self.names, self.labels = [str(path) for path in paths[: args.count]], []
@@ -43,12 +45,15 @@ class Compared:
     def read(self, index: int) -> dict:
         """{"image": (s, s, 3), "target": (t, t, 3)}, uint8, and the labels."""
         element = self._source[index]
-        pixels = element["image"]
-        if not isinstance(pixels, np.ndarray):
-            pixels = read_image(pixels)
+        image = element["image"]
+        if isinstance(image, np.ndarray):
+            return element | self._sized(image)
+        return element | self._pixels(image)
+
+    def _sized(self, pixels: np.ndarray) -> dict:
         enlarged = min(pixels.shape[:2]) < self._sides["target"]
         sides = {name: resize(pixels, side) for name, side in self._sides.items()}
-        return element | {"enlarged": enlarged} | sides
+        return {"enlarged": enlarged} | sides
 
     def batches(self, batch_size: int, count: int | None = None) -> Iterator[dict]:
         """Batches of what `read` gives, images in [-1, 1]; the next are read meanwhile.

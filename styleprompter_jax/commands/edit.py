@@ -22,9 +22,11 @@ def run(args):
     folder = Path(args.output)
     if args.animate == "mp4":
         animation.check_mp4()
+    model = load(args.model)
+    read = pictures.at_size(model.image_size)
     if args.input:
         paths, results, skipped = pictures.find_pictures(
-            args.input, folder, args.skip_bad, f".{args.format}"
+            args.input, folder, args.skip_bad, read, f".{args.format}"
         )
     else:
         paths, skipped = None, 0
@@ -37,7 +39,6 @@ def run(args):
                 "--optimize fits codes to pictures: give them as --input, or name it "
                 "to `invert`, whose latents are fitted then."
             )
-    model = load(args.model)
     directions = _directions(args, model)
     make, plan = _animate, directions
     if not args.animate:
@@ -55,12 +56,12 @@ def run(args):
     batch_size = min(args.batch_size, len(results))
     rows, written, titles = [], [], []
     if paths:
-        read = pictures.read_batches(paths, model.image_size, batch_size)
+        batches = pictures.read_batches(paths, read, batch_size)
     else:
-        read = ((part, None) for part in pictures.batches(len(results), batch_size))
+        batches = ((part, None) for part in pictures.batches(len(results), batch_size))
     bar = tqdm(total=len(results), unit="image", disable=None)
     with bar, pictures.writing() as write:
-        for index, (part, images) in enumerate(read):
+        for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
             columns = {}

@@ -12,16 +12,17 @@ from styleprompter_jax.pipeline import load
 
 
 def run(args):
-    paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad, f".{args.format}"
-    )
     model = load(args.model)
+    read = pictures.at_size(model.image_size)
+    paths, results, skipped = pictures.find_pictures(
+        args.input, args.output, args.skip_bad, read, f".{args.format}"
+    )
     batch_size = min(args.batch_size, len(paths))
     kept, rows = [], []
-    read = pictures.read_batches(paths, model.image_size, batch_size)
+    batches = pictures.read_batches(paths, read, batch_size)
     bar = tqdm(total=len(paths), unit="image", disable=None)
     with bar, pictures.writing() as write:
-        for index, (part, images) in enumerate(read):
+        for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
             latents = pictures.fit(args, model, images, model.encode(images))

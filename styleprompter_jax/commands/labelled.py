@@ -79,8 +79,9 @@ def encode_csv(
             "there: names are relative to the file's folder."
         )
     codes, example = [], None
+    read = pictures.at_size(model.image_size)
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for part, images in pictures.read_batches(paths, model.image_size, batch_size):
+        for part, images in pictures.read_batches(paths, read, batch_size):
             latents = pictures.take(model.encode(images), part.stop - part.start)
             codes.append(latents.w_plus)
             example = example or latents[0]

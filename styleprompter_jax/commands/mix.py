@@ -15,11 +15,13 @@ from styleprompter_jax.pipeline import load
 
 def run(args):
     folder = Path(args.output)
+    model = load(args.model)
+    read, read_other = (pictures.at_size(model.image_size) for _ in range(2))
     sources, results, skipped = pictures.find_pictures(
-        args.source, folder, args.skip_bad, f".{args.format}"
+        args.source, folder, args.skip_bad, read, f".{args.format}"
     )
     references, names, more = pictures.find_pictures(
-        args.reference, folder, args.skip_bad
+        args.reference, folder, args.skip_bad, read_other
     )
     skipped += more
     if args.pairs and skipped:
@@ -32,7 +34,6 @@ def run(args):
             f"--pairs: {pictures.plural(len(sources), 'source')} and "
             f"{pictures.plural(len(references), 'reference')} make no pairs."
         )
-    model = load(args.model)
     shares = mixes(args.mode, model.config.generator.num_codes, args.layers, args.alpha)
     names = ["-".join(name.relative_to(folder).with_suffix("").parts) for name in names]
     every = range(len(references))
@@ -54,12 +55,12 @@ def run(args):
         raise StylePrompterError(f"Two mixes would both become {twice}: rename one.")
 
     batch_size = min(args.batch_size, max(len(sources), len(references)))
-    shown, codes = _encode(model, references, batch_size)
+    shown, codes = _encode(model, references, read_other, batch_size)
     rows = []
-    read = pictures.read_batches(sources, model.image_size, batch_size)
+    batches = pictures.read_batches(sources, read, batch_size)
     bar = tqdm(total=len(made), unit="image", disable=None)
     with bar, pictures.writing() as write:
-        for index, (part, images) in enumerate(read):
+        for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
             latents = model.encode(images)
@@ -90,10 +91,10 @@ def run(args):
     )
 
 
-def _encode(model, paths, batch_size) -> tuple[np.ndarray, np.ndarray]:
+def _encode(model, paths, read, batch_size) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (m, s, s, 3) and their codes (m, n, w_dim)."""
     parts = []
-    for part, images in pictures.read_batches(paths, model.image_size, batch_size):
+    for part, images in pictures.read_batches(paths, read, batch_size):
         both = images, model.encode(images).w_plus
         parts.append(pictures.take(both, part.stop - part.start))
     images, codes = map(np.concatenate, zip(*parts, strict=True))

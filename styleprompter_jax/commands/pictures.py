@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import (
     list_images,
@@ -32,8 +34,17 @@ SHOWN = 8  # pictures on a sheet
 BETA = 1.0, 1.0  # without --beta
 
 
+def at_size(size: int) -> ReadOnce:
+    """Reads pictures as uint8 (size, size, 3); see `find_pictures`."""
+    return ReadOnce(lambda path: read_image(path, size))
+
+
 def find_pictures(
-    inputs: Sequence[str], output: str, skip_bad: bool, suffix: str = ".png"
+    inputs: Sequence[str],
+    output: str,
+    skip_bad: bool,
+    read: ReadOnce,
+    suffix: str = ".png",
 ) -> tuple[list[Path], list[Path], int]:
     """The pictures to work on, and where each one's result goes.
 
@@ -44,6 +55,7 @@ def find_pictures(
         inputs: files, folders and globs.
         output: the folder of the results.
         skip_bad: report pictures that cannot be read on stderr, and go on.
+        read: how they are to be read, which also keeps what it read.
         suffix: how the results' names end.
 
     Returns:
@@ -53,20 +65,21 @@ def find_pictures(
         StylePrompterError: if there are none, one cannot be read, or a result would
             overwrite a picture or another result.
     """
-    paths = [path for entry in inputs for path in _listed(Path(entry), Path(output))]
-    paths = list(dict.fromkeys(paths))
+    paths = list_inputs(inputs, output)
     bar = dict(desc="checking", unit="image", total=len(paths), disable=None)
     with ThreadPoolExecutor(THREADS) as pool:
-        problems = list(tqdm(pool.map(_problem, paths), **bar, leave=False))
+        problems = list(
+            tqdm(pool.map(partial(_problem, read), paths), **bar, leave=False)
+        )
     bad = [problem for problem in problems if problem]
     if bad and not skip_bad:
-        hint = "--skip-bad leaves out what cannot be read."
+        hint = "--skip-bad leaves out such pictures."
         raise StylePrompterError("\n".join([*bad, hint]))
     for problem in bad:
         print(f"Skipped: {problem}", file=sys.stderr)
     paths = [path for path, bad in zip(paths, problems, strict=True) if not bad]
     if not paths:
-        raise StylePrompterError(f"{', '.join(inputs)}: no picture that can be read.")
+        raise StylePrompterError(f"{', '.join(inputs)}: no picture that can be used.")
     check_output(output)
     results = output_paths(paths, output, suffix)
     if len(set(results)) < len(results):
@@ -84,6 +97,12 @@ def find_pictures(
     return paths, results, len(bad)
 
 
+def list_inputs(inputs: Sequence[str], output: str) -> list[Path]:
+    """The pictures that files, folders and globs stand for, each once."""
+    found = [path for entry in inputs for path in _listed(Path(entry), Path(output))]
+    return list(dict.fromkeys(found))
+
+
 def _listed(entry: Path, output: Path) -> list[Path]:
     """The pictures an argument stands for, without results of an earlier call."""
     output = output.resolve()
@@ -93,9 +112,9 @@ def _listed(entry: Path, output: Path) -> list[Path]:
     return paths
 
 
-def _problem(path: Path) -> str | None:
+def _problem(read: ReadOnce, path: Path) -> str | None:
     try:
-        read_image(path)
+        read.check(path)
     except StylePrompterError as error:
         return str(error)
     return None
@@ -117,17 +136,15 @@ def batches(count: int, batch_size: int) -> Iterator[slice]:
 
 
 def read_batches(
-    paths: Sequence[Path], size: int, batch_size: int
+    paths: Sequence[Path], read: ReadOnce, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Slices of the paths, and their pictures, padded to the one shape compiled.
 
     The next batches are read meanwhile.
     """
-
-    def read(index):
-        return read_image(paths[index], size)
-
-    for part, images in read_ahead(read, len(paths), batch_size):
+    for part, images in read_ahead(
+        lambda index: read(paths[index]), len(paths), batch_size
+    ):
         yield part, pad(to_float(np.stack(images)), batch_size)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.align import unalign
 from styleprompter_jax.images.files import read_image, write_image
@@ -23,8 +24,9 @@ class Crop(NamedTuple):
 
 
 def run(args):
+    read = ReadOnce(read_image)
     paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad, f".{args.format}"
+        args.input, args.output, args.skip_bad, read, f".{args.format}"
     )
     crops = _read_crops(Path(args.crops))
     jobs = []
@@ -48,12 +50,12 @@ def run(args):
                 "another --output."
             )
     photographs = {crop.photograph: crop for _, _, crop in jobs}
-    for photograph, crop in photographs.items():
-        _read_photograph(photograph, crop)
+    read_photo = ReadOnce(lambda path: _read_photograph(photographs[path]))
+    for photograph in photographs:
+        read_photo.check(photograph)
 
     def paste(path, result, crop):
-        photo = _read_photograph(crop.photograph, crop)
-        edited = read_image(path)
+        photo, edited = read_photo(crop.photograph), read(path)
         write_image(unalign(photo, edited, crop.quad, detail=args.detail), result)
 
     pictures.each(paste, jobs)
@@ -124,7 +126,8 @@ def _read_record(path: Path) -> Crop | None:
     return Crop(path, photograph, (width, height), quad)
 
 
-def _read_photograph(path: Path, crop: Crop) -> np.ndarray:
+def _read_photograph(crop: Crop) -> np.ndarray:
+    path = crop.photograph
     try:
         photo = read_image(path)
     except StylePrompterError as error:

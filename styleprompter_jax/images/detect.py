@@ -8,6 +8,7 @@ with its weights, both under the MIT licence; nothing is downloaded.
 
 import contextlib
 import functools
+import threading
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from styleprompter_jax.images.files import FILTER
 # and time grows with the area.
 SMALLEST, LARGEST = 256, 1024
 SURE = 0.5  # score from which something is a face
+_ONE = threading.Lock()  # the network serves one thread at a time
 
 
 def is_there() -> bool:
@@ -48,7 +50,8 @@ def find_faces(photo: np.ndarray) -> np.ndarray:
     scale = min(max(longest, SMALLEST), LARGEST) / longest
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     seen = np.asarray(Image.fromarray(photo).resize(shape, FILTER))
-    boxes, points = network()(seen, threshold=SURE)
+    with _ONE:
+        boxes, points = network()(seen, threshold=SURE)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.argsort(-area)
     points = points.reshape(-1, 5, 2)[order].astype(np.float64)
