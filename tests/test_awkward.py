@@ -12,7 +12,8 @@ from PIL import Image, ImageCms
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import list_images, read_image
+from styleprompter_jax.images.files import read_image
+from styleprompter_jax.images.find import find_images
 from styleprompter_jax.latents import load_named
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)
@@ -208,9 +209,9 @@ def test_refused(folder, made, match):
 
 def test_found(folder):
     names = sorted(made[0] for made, *_ in [*RIGHT, *BAD])
-    assert [path.name for path in list_images(folder)] == names
+    assert [path.name for path in find_images(folder).images] == names
     # A pattern follows the link to the folder, and comes by the same files again.
-    found = list_images(folder / "**" / "*.tiff")
+    found = find_images(folder / "**" / "*.tiff").images
     assert [path.name for path in found] == ["cmyk.tiff", "float.tiff", "rgb_16.tiff"]
 
 

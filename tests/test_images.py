@@ -70,20 +70,6 @@ def test_the_centre_of_an_oblong_picture_without_aliasing(save):
     np.testing.assert_array_equal(files.to_uint8(batch[1]), pixels)
 
 
-def test_lists(tmp_path, save):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "notes.txt").write_text("")
-    expected = [save(Image.new("RGB", (2, 2)), name) for name in ("b.JPG", "sub/a.png")]
-    save(Image.new("RGB", (2, 2)), ".hidden.png")
-    assert files.list_images(tmp_path) == expected
-    assert files.list_images(tmp_path / "b.JPG") == expected[:1]
-    assert files.list_images(tmp_path / "**" / "*.png") == expected[1:]
-    for missing in ("gone", "*.gif", "empty"):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(StylePrompterError, match=missing.replace("*", r"\*")):
-            files.list_images(tmp_path / missing)
-
-
 def test_pixels_are_rounded_and_files_appear_whole(tmp_path):
     every = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(files.to_uint8(files.to_float(every)), every)

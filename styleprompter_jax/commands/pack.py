@@ -10,11 +10,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tqdm import tqdm
 
-from styleprompter_jax.commands.pictures import plural
+from styleprompter_jax.commands.pictures import list_pictures, plural
 from styleprompter_jax.data.sources import ARRAY_RECORD
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import (
-    list_images,
     read_image,
     resize,
     resize_to_cover,
@@ -29,7 +28,7 @@ def run(args):
         raise StylePrompterError(f"{dest} must end in {ARRAY_RECORD}.")
     if dest.exists():
         raise StylePrompterError(f"{dest} exists: remove it or choose another name.")
-    paths = list_images(args.folder)
+    paths = list_pictures(args.folder)
     partial = dest.with_name(f".{dest.name}.{os.getpid()}.partial")
 
     def encode(path):

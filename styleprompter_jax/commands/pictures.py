@@ -14,15 +14,16 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.commands.read_once import ReadOnce
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import (
-    list_images,
     output_paths,
     read_image,
     to_float,
     to_uint8,
     write_image,
 )
+from styleprompter_jax.images.find import find_images, shown
 from styleprompter_jax.padding import pad as pad
 from styleprompter_jax.padding import take as take
 
@@ -65,7 +66,7 @@ def find_pictures(
         StylePrompterError: if there are none, one cannot be read, or a result would
             overwrite a picture or another result.
     """
-    paths = list_inputs(inputs, output)
+    paths = list_inputs(inputs, output, warn=True)
     bar = dict(desc="checking", unit="image", total=len(paths), disable=None)
     with ThreadPoolExecutor(THREADS) as pool:
         problems = list(
@@ -97,19 +98,31 @@ def find_pictures(
     return paths, results, len(bad)
 
 
-def list_inputs(inputs: Sequence[str], output: str) -> list[Path]:
-    """The pictures that files, folders and globs stand for, each once."""
-    found = [path for entry in inputs for path in _listed(Path(entry), Path(output))]
-    return list(dict.fromkeys(found))
+def list_inputs(inputs: Sequence[str], output: str, warn: bool = False) -> list[Path]:
+    """The pictures that files, folders and globs stand for, each once.
+
+    Results of an earlier call are not among them.
+
+    Args:
+        inputs: files, folders and globs.
+        output: the folder of the results.
+        warn: say on stderr which pictures are of kinds that are not read.
+    """
+    output, paths = Path(output).resolve(), []
+    for entry in inputs:
+        found = list_pictures(entry, warn)
+        if local_path(entry).resolve() in output.parents:
+            found = [path for path in found if output not in path.resolve().parents]
+        paths += found
+    return list(dict.fromkeys(paths))
 
 
-def _listed(entry: Path, output: Path) -> list[Path]:
-    """The pictures an argument stands for, without results of an earlier call."""
-    output = output.resolve()
-    paths = list_images(entry)
-    if entry.is_dir() and entry.resolve() in output.parents:
-        paths = [path for path in paths if output not in path.resolve().parents]
-    return paths
+def list_pictures(entry: str, warn: bool = True) -> list[Path]:
+    """The pictures of `find_images`; may say on stderr which are left out."""
+    found = find_images(entry)
+    if warn and found.warning:
+        print(f"{shown(entry)}: {found.warning}", file=sys.stderr)
+    return found.images
 
 
 def _problem(read: ReadOnce, path: Path) -> str | None:

@@ -12,7 +12,8 @@ import grain
 from absl import logging
 
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import decode_image, list_images, read_image
+from styleprompter_jax.images.files import decode_image, read_image
+from styleprompter_jax.images.find import find_images, shown
 
 ARRAY_RECORD = ".array_record"
 # Bad pictures in a row that are passed over: more are no accident.
@@ -132,7 +133,10 @@ class FolderSource:
     """The pictures below a folder, sorted by path."""
 
     def __init__(self, folder: Path):
-        self.paths = list_images(folder)
+        found = find_images(folder)
+        if found.warning:
+            logging.warning("%s: %s", shown(folder), found.warning)
+        self.paths = found.images
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -8,7 +8,6 @@ dealt with here and nowhere else.
 import collections
 import contextlib
 import functools
-import glob
 import io
 import math
 import os
@@ -21,8 +20,8 @@ from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedIma
 
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.find import shown
 
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 # What PIL may open, whatever a file is called: other formats of its run programs
 # (EPS) or are libraries of their own. APNG is PNG, and MPO is JPEG.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -32,62 +31,10 @@ WRITTEN = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".webp": {"format": "WEBP", "lossless": True},
 }
-# Pictures as well, and found as such, so that who has them is told.
-UNREAD = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".dng"}
 
 # The one filter for every change of size. PIL widens it when it makes a picture
 # smaller, so it does not alias.
 FILTER = Image.Resampling.BILINEAR
-
-
-def list_images(path: str | os.PathLike) -> list[Path]:
-    """The pictures that a file name, a folder (recursively) or a glob stands for.
-
-    What cannot be read is among them, for `read_image` to refuse: broken links, folders
-    without permission, formats such as HEIC.
-
-    Raises:
-        StylePrompterError: if there is no such path, or no picture in it.
-    """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        images = _walk(path)
-    elif os.path.lexists(path):
-        return [path]
-    elif glob.has_magic(str(path)):
-        found = map(Path, glob.iglob(str(path), recursive=True))
-        images = sorted(e for e in found if _is_named_picture(e) and not e.is_dir())
-        # "**" follows links to folders, round in a circle too: the first name counts.
-        places = {(e.parent.resolve(), e.name): e for e in reversed(images)}
-        images = [*reversed(places.values())]
-    else:
-        raise StylePrompterError(f"There is no file or folder {path}.")
-    if not images:
-        raise StylePrompterError(
-            f"{path} holds no pictures: expected files named "
-            f"*{', *'.join(sorted(EXTENSIONS))}."
-        )
-    return images
-
-
-def _walk(folder: Path) -> list[Path]:
-    """What is named like a picture below a folder, and folders that cannot be read.
-
-    Links to folders are not followed: they may lead round in a circle.
-    """
-    found = []
-
-    def keep(error):
-        found.append(Path(error.filename))
-
-    for root, _, names in os.walk(folder, onerror=keep):
-        paths = (Path(root, name) for name in names if not name.startswith("."))
-        found += filter(_is_named_picture, paths)
-    return sorted(found)
-
-
-def _is_named_picture(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS | UNREAD
 
 
 def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
@@ -107,9 +54,7 @@ def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
         StylePrompterError: if the file is missing, damaged, no picture, or larger
             than PIL's limit for a picture that can be trusted.
     """
-    name = str(path)
-    # It may hold anything, and a message is one line.
-    name = name if name.isprintable() else repr(name)
+    name = shown(path)
     if not os.path.lexists(path):
         raise StylePrompterError(f"There is no file {name}.")
     try:
