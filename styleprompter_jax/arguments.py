@@ -88,6 +88,16 @@ def add_output(parser):
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for the results"
     )
+    add_overwrite(parser)
+
+
+def add_overwrite(parser, what="files"):
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"replace {what} there that this program did not write, or that were "
+        "changed since",
+    )
 
 
 def add_format(parser):

@@ -18,6 +18,7 @@ from styleprompter_jax.arguments import (
     add_model,
     add_optimize,
     add_output,
+    add_overwrite,
     add_skip_bad,
     frames,
     not_negative,
@@ -320,6 +321,7 @@ def _evaluate(parser):
         metavar="DIR",
         help="folder for metrics.json, images.csv and sheet.png (default: evaluation)",
     )
+    add_overwrite(parser)
     parser.add_argument(
         "--size",
         type=positive,
@@ -359,6 +361,7 @@ def _pack(parser):
         default="center",
         help="keep the central square (default), or all, for random crops in training",
     )
+    add_overwrite(parser)
     add_skip_bad(parser)
 
 

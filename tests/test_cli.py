@@ -12,6 +12,7 @@ from PIL import Image
 import styleprompter_jax as sp
 from styleprompter_jax.cli import main
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.core.results import ACCOUNT, Results
 from styleprompter_jax.data.avatars import prepare
 from styleprompter_jax.images import files as pictures_in_files
 from styleprompter_jax.images.files import read_image
@@ -42,7 +43,7 @@ def run(capsys, *args):
 
 
 def files(folder):
-    found = folder.rglob("*")
+    found = (path for path in folder.rglob("*") if path.name != ACCOUNT)
     return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
 
 
@@ -346,10 +347,12 @@ def test_a_picture_called_sheet(tmp_path):
 
 
 def test_what_cannot_be_written_is_told(tmp_path):
-    (tmp_path / "file").write_text("")
-    path = tmp_path / "file" / "a.png"
+    path = tmp_path / "out" / "x" / "a.png"
+    place = Results(tmp_path / "out", [path])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").write_text("")
     told = pytest.raises(sp.StylePrompterError, match=r"a\.png cannot be written")
-    with told, pictures.writing() as write:
+    with told, pictures.writing(place) as write:
         write(np.zeros((1, 4, 4, 3), np.uint8), [path])
 
 

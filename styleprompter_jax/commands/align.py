@@ -10,6 +10,7 @@ import numpy as np
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, check_quad, crop_quad
@@ -34,16 +35,19 @@ def run(args):
     paths, results, skipped = pictures.find_pictures(
         args.input, args.output, args.skip_bad, read
     )
-    records = {result.with_suffix(".json").resolve() for result in results}
-    if args.landmarks and Path(args.landmarks).resolve() in records:
-        raise StylePrompterError(
-            f"{args.landmarks} would be overwritten: choose another --output."
-        )
+    place = Results(
+        args.output,
+        [*results, *map(_record, results)],
+        inputs=[*paths, *filter(None, [args.landmarks])],
+        overwrite=args.overwrite,
+    )
 
     def write(path, result):
         pixels, size = read(path)
-        write_image(pixels, result)
-        _write_record(result, path, size, quads[path])
+        with place.writing(result):
+            write_image(pixels, result)
+        with place.writing(_record(result)):
+            _write_record(result, path, size, quads[path])
 
     pictures.each(write, list(zip(paths, results, strict=True)))
     left_out = f", {skipped} skipped" if skipped else ""
@@ -107,11 +111,15 @@ def _landmarks_by_path(file: Path, paths: Sequence[Path]) -> dict[Path, list]:
     return found
 
 
+def _record(crop: Path) -> Path:
+    return crop.with_suffix(".json")
+
+
 def _write_record(
     crop: Path, path: Path, size: tuple[int, int], quad: np.ndarray
 ) -> None:
     """Beside a crop, what `unalign` needs to know of it."""
-    record = crop.with_suffix(".json")
+    record = _record(crop)
     text = json.dumps(
         {
             "photograph": Path(os.path.relpath(path, record.parent)).as_posix(),

@@ -17,6 +17,7 @@ class Compared:
     """Pictures at the side s that the encoder reads and the side t that is compared.
 
     Attributes:
+        paths: of the pictures; [] where they are a data set's.
         names: of the pictures, for people.
         labels: of the pictures, see `attributes`.
         description: what they are, for metrics.json.
@@ -29,13 +30,14 @@ class Compared:
             paths, _, skipped = pictures.find_pictures(
                 args.input, args.output, args.skip_bad, self._pixels
             )
-            self._source = [{"image": path} for path in paths[: args.count]]
-            self.names, self.labels = [str(path) for path in paths[: args.count]], []
+            self.paths = paths[: args.count]
+            self._source = [{"image": path} for path in self.paths]
+            self.names, self.labels = [str(path) for path in self.paths], []
             self.description = {"input": args.input, "skipped": skipped}
         else:
             name = "avatars/64" if args.data == "avatars" else args.data
             source = TfdsSource(name, args.split, args.data_dir)
-            self._source = Labelled(source, args.count)
+            self.paths, self._source = [], Labelled(source, args.count)
             self.names, self.labels = range(len(self._source)), self._source.names
             self.description = {"data": name, "split": args.split}
 

@@ -1,6 +1,5 @@
 """`styleprompter edit`: images moved along directions, as pictures or animations."""
 
-import collections
 import contextlib
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from styleprompter_jax.commands import alignment, pictures
 from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.directions import Direction, combine
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import animation
@@ -33,7 +33,6 @@ def run(args):
         stored, names = load_named(args.latents)
         names = [_checked(name, args.latents) for name in names]
         results = [folder / f"{name}.{args.format}" for name in names]
-        pictures.check_output(folder)
         if args.optimize:
             raise StylePrompterError(
                 "--optimize fits codes to pictures: give them as --input, or name it "
@@ -48,19 +47,18 @@ def run(args):
             for name, direction in directions.items()
             for strength in _strengths(args, direction)
         }
-    targets = collections.Counter(_named(r, label) for r in results for label in plan)
-    if twice := [path for path, count in targets.items() if count > 1]:
-        raise StylePrompterError(
-            f"Two results would both become {twice[0]}: rename a picture."
-        )
+    files = [file for r in results for label in plan for file in _files(args, r, label)]
+    table = pictures.sheet_path(folder, files)
+    inputs = [*(paths or [args.latents]), *args.direction]
+    place = Results(folder, [*files, table], inputs=inputs, overwrite=args.overwrite)
     batch_size = min(args.batch_size, len(results))
-    rows, written, titles = [], [], []
+    rows, titles = [], []
     if paths:
         batches = pictures.read_batches(paths, read, batch_size)
     else:
         batches = ((part, None) for part in pictures.batches(len(results), batch_size))
     bar = tqdm(total=len(results), unit="image", disable=None)
-    with bar, pictures.writing() as write:
+    with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
@@ -73,10 +71,9 @@ def run(args):
             if len(rows) < pictures.SHOWN:
                 columns["inversion"] = model.decode(latents, **options)
             columns = pictures.take(columns, count)
-            made, shown = make(
-                args, model, plan, latents, results[part], options, write
+            shown = make(
+                args, model, plan, latents, results[part], options, place, write
             )
-            written += made
             if paths and index == 0:
                 alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
@@ -84,24 +81,24 @@ def run(args):
                 titles = [title.replace("_", " ") for title in columns]
                 rows += zip(*columns.values(), strict=True)
             bar.update(count)
-    table = sheet(rows[: pictures.SHOWN], titles)
-    write_image(table, pictures.sheet_path(folder, written))
+    with place.writing(table):
+        write_image(sheet(rows[: pictures.SHOWN], titles), table)
     left_out = f", {skipped} skipped" if skipped else ""
     noun = "animation" if args.animate else "edit"
     print(
-        f"{pictures.plural(len(written), noun)} of "
+        f"{pictures.plural(len(results) * len(plan), noun)} of "
         f"{pictures.plural(len(results), 'picture')} in {folder}{left_out}."
     )
 
 
-def _edit(args, model, plan, latents, results, options, write):
+def _edit(args, model, plan, latents, results, options, place, write):
     """A picture of each image in a batch for each direction and strength.
 
     Args:
         plan: direction and strength by label.
 
     Returns:
-        What was written, and the pictures by their labels.
+        The pictures by their labels.
     """
     # All edits before any is written: a bad shape leaves nothing behind.
     edited = {
@@ -112,17 +109,14 @@ def _edit(args, model, plan, latents, results, options, write):
         for label, (direction, strength) in plan.items()
     }
     edited = pictures.take(edited, len(results))
-    written = []
     for label, images in edited.items():
-        names = [_named(path, label) for path in results]
-        write(images, names)
-        written += names
-    return written, edited
+        write(images, [_named(path, label) for path in results])
+    return edited
 
 
-def _animate(args, model, directions, latents, results, options, write):
+def _animate(args, model, directions, latents, results, options, place, write):
     """A sweep of each image in a batch for each direction; returns as `_edit` does."""
-    written, shown = [], {}
+    shown = {}
     batch_size = min(args.batch_size, args.frames)
     for name, direction in directions.items():
         options = options | {"beta": args.beta or direction.beta}
@@ -141,24 +135,32 @@ def _animate(args, model, directions, latents, results, options, write):
                 )
                 frames.append(to_uint8(pictures.take(images, part.stop - part.start)))
             frames = np.concatenate(frames)
-            target = _named(path, name)
-            written.append(_write_frames(frames, target, args.animate, write))
+            files = _files(args, path, name)
+            if args.animate == "frames":
+                write(frames, files)
+            else:
+                with place.writing(files[0]):
+                    _write_sweep(frames, files[0])
             for at in (0, args.frames // 2, args.frames - 1):
                 label = f"{name}_{strengths[at]:+.3g}"
                 shown.setdefault(label, []).append(frames[at])
-    return written, shown
+    return shown
 
 
-def _write_frames(frames, target: Path, kind: str, write) -> Path:
-    """An animation that goes there and back, or a folder of its frames."""
-    if kind == "frames":
-        folder, suffix = target.with_suffix(""), target.suffix
-        write(frames, [folder / f"{k:04d}{suffix}" for k in range(len(frames))])
-        return folder
+def _files(args, path: Path, label: str) -> list[Path]:
+    """What is written of an image and a label: a picture, an animation or frames."""
+    named = _named(path, label)
+    if args.animate == "frames":
+        folder, suffix = named.with_suffix(""), named.suffix
+        return [folder / f"{k:04d}{suffix}" for k in range(args.frames)]
+    return [named.with_suffix(f".{args.animate}") if args.animate else named]
+
+
+def _write_sweep(frames, path: Path) -> None:
+    """An animation that goes there and back."""
     there_and_back = np.concatenate([frames, frames[-2:0:-1]])
-    path = target.with_suffix(f".{kind}")
-    {"gif": animation.write_gif, "mp4": animation.write_mp4}[kind](there_and_back, path)
-    return path
+    write = {".gif": animation.write_gif, ".mp4": animation.write_mp4}[path.suffix]
+    write(there_and_back, path)
 
 
 def _named(path: Path, label: str) -> Path:

@@ -14,6 +14,7 @@ from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.compared import Compared
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
@@ -28,6 +29,7 @@ from styleprompter_jax.evaluation.evaluate import (
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
 from styleprompter_jax.pipeline import StylePrompter, load
 
+FILES = "metrics.json", "images.csv", "sheet.png"
 EDITED = 200  # images that edits are judged on
 PAIRS = 128  # of images that the path length is measured on
 TIMED = 20  # images
@@ -43,7 +45,6 @@ NEEDED = {
 
 def run(args):
     folder = Path(args.output)
-    pictures.check_output(folder)
     found = _networks(args.networks)
     model_folder = bundle.find_model(args.model)
     model = load(model_folder)
@@ -52,6 +53,9 @@ def run(args):
     classifier_file = _classifier_file(args)
     classifier = classifier_file and classifiers.load_classifier(classifier_file)
     images = Compared(args, model.image_size, size)
+    numbers, values, table = files = [folder / name for name in FILES]
+    inputs = [*images.paths, *(args.direction or ()), *filter(None, [classifier_file])]
+    place = Results(folder, files, inputs=inputs, overwrite=args.overwrite)
     decoding = pictures.decoding(args, 0)
 
     bar = dict(desc="inversion", unit="batch", disable=None)
@@ -64,7 +68,7 @@ def run(args):
     if classifier and directions:
         results["edits"] = _edits(args, model, classifier, images, directions)
     results["skipped"] = _skipped(results, found, directions)
-    table = _sheet(model, images, measured, args.batch_size, decoding)
+    shown = _sheet(model, images, measured, args.batch_size, decoding)
     settings = {
         "model": {"name": args.model, "sha256": _hashes(model_folder)},
         "images": images.description,
@@ -80,14 +84,14 @@ def run(args):
         "device": protocol.device(),
     }
 
-    with atomic_path(folder / "metrics.json") as partial:
-        partial.write_text(
-            json.dumps({"protocol": settings} | results, indent=2, allow_nan=False)
-            + "\n"
-        )
-    _write_values(folder / "images.csv", images.names, measured)
-    write_image(table, folder / "sheet.png")
-    print(f"{_summary(results)}\n\n{folder / 'metrics.json'} says the rest.")
+    text = json.dumps({"protocol": settings} | results, indent=2, allow_nan=False)
+    with place.writing(numbers), atomic_path(numbers) as partial:
+        partial.write_text(text + "\n")
+    with place.writing(values):
+        _write_values(values, images.names, measured)
+    with place.writing(table):
+        write_image(shown, table)
+    print(f"{_summary(results)}\n\n{numbers} says the rest.")
 
 
 def _networks(places: list[str]) -> dict:
@@ -239,7 +243,9 @@ def _write_values(path: Path, names: list[str], measured: Measured) -> None:
         for part, metrics in measured.values["unquantised"].items()
         for name, values in metrics.items()
     }
-    with atomic_path(path) as partial, partial.open("w", newline="") as file:
+    # A name that is no text becomes one.
+    how = dict(newline="", encoding="utf-8", errors="backslashreplace")
+    with atomic_path(path) as partial, partial.open("w", **how) as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
         for name, *row in zip(names, *columns.values(), strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.commands import alignment, pictures
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import load
@@ -17,11 +18,16 @@ def run(args):
     paths, results, skipped = pictures.find_pictures(
         args.input, args.output, args.skip_bad, read, f".{args.format}"
     )
+    folder = Path(args.output)
+    codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)
+    place = Results(
+        folder, [*results, codes, table], inputs=paths, overwrite=args.overwrite
+    )
     batch_size = min(args.batch_size, len(paths))
     kept, rows = [], []
     batches = pictures.read_batches(paths, read, batch_size)
     bar = tqdm(total=len(paths), unit="image", disable=None)
-    with bar, pictures.writing() as write:
+    with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
@@ -40,18 +46,17 @@ def run(args):
                 latents = Latents(latents.w_plus)
             kept.append(pictures.take(latents, count))
             bar.update(count)
-    folder = Path(args.output)
     features = zip(*(latents.features for latents in kept), strict=True)
-    Latents(
+    latents = Latents(
         np.concatenate([latents.w_plus for latents in kept]),
         tuple(np.concatenate(maps) for maps in features),
-    ).save(
-        folder / "latents.npz",
-        features=args.features,
-        names=[str(path.relative_to(folder).with_suffix("")) for path in results],
     )
+    names = [str(path.relative_to(folder).with_suffix("")) for path in results]
+    with place.writing(codes):
+        latents.save(codes, features=args.features, names=names)
     rows = rows[: pictures.SHOWN]
     titles = ["input", "W+", "refined"][: len(rows[0])]
-    write_image(sheet(rows, titles), pictures.sheet_path(folder, results))
+    with place.writing(table):
+        write_image(sheet(rows, titles), table)
     left_out = f", {skipped} skipped" if skipped else ""
     print(f"{pictures.plural(len(paths), 'picture')} inverted to {folder}{left_out}.")

@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.mixing import mix, mixes
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import sheet, write_image
@@ -50,16 +51,16 @@ def run(args):
         for reference in ([source] if args.pairs else every)
         for label in shares
     ]
-    if len(set(made)) < len(made):
-        twice = next(path for path in made if made.count(path) > 1)
-        raise StylePrompterError(f"Two mixes would both become {twice}: rename one.")
+    table = pictures.sheet_path(folder, made)
+    inputs = [*sources, *references]
+    place = Results(folder, [*made, table], inputs=inputs, overwrite=args.overwrite)
 
     batch_size = min(args.batch_size, max(len(sources), len(references)))
     shown, codes = _encode(model, references, read_other, batch_size)
     rows = []
     batches = pictures.read_batches(sources, read, batch_size)
     bar = tqdm(total=len(made), unit="image", disable=None)
-    with bar, pictures.writing() as write:
+    with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = pictures.decoding(args, index)
@@ -81,8 +82,8 @@ def run(args):
                 if len(rows) < pictures.SHOWN:
                     rows += zip(*pictures.take(columns, count), strict=True)
     titles = ["source", "reference", *(label.replace("_", " ") for label in shares)]
-    table = sheet(rows[: pictures.SHOWN], titles)
-    write_image(table, pictures.sheet_path(folder, made))
+    with place.writing(table):
+        write_image(sheet(rows[: pictures.SHOWN], titles), table)
     left_out = f", {skipped} skipped" if skipped else ""
     print(
         f"{len(made)} mixes of "

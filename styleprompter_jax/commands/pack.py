@@ -1,8 +1,10 @@
 """`styleprompter pack`: a folder of pictures as one file that is quick to read."""
 
+import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from styleprompter_jax.commands.pictures import list_pictures, plural
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.results import check_files
 from styleprompter_jax.data.sources import ARRAY_RECORD
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import (
@@ -26,10 +30,9 @@ def run(args):
     dest = Path(args.dest)
     if dest.suffix != ARRAY_RECORD:
         raise StylePrompterError(f"{dest} must end in {ARRAY_RECORD}.")
-    if dest.exists():
-        raise StylePrompterError(f"{dest} exists: remove it or choose another name.")
+    check_files([dest], [], overwrite=args.overwrite)
     paths = list_pictures(args.folder)
-    partial = dest.with_name(f".{dest.name}.{os.getpid()}.partial")
+    check_files([dest], paths, overwrite=True)
 
     def encode(path):
         try:
@@ -40,9 +43,7 @@ def run(args):
             return error
 
     skipped = 0
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        writer = ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+    with atomic_path(dest) as partial, _writer(partial) as writer:
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
             tqdm(total=len(paths), unit="image", disable=None) as bar,
@@ -57,18 +58,25 @@ def run(args):
                     bar.update()
         if skipped == len(paths):
             raise StylePrompterError(f"{args.folder}: no picture that can be read.")
-        writer.close()
-        partial.replace(dest)
-    except (OSError, RuntimeError) as error:
-        raise StylePrompterError(f"{dest} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     left_out = f", {skipped} skipped" if skipped else ""
     print(
         f"{plural(len(paths) - skipped, 'picture')} packed into {dest}{left_out}. "
         "Train on it with --config.data.name=array_record "
         f"--config.data.path={dest.parent} --config.data.train_split={dest.stem}"
     )
+
+
+@contextlib.contextmanager
+def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
+    """A writer, whose errors are those of the system."""
+    try:
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+        try:
+            yield writer
+        finally:
+            writer.close()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def _png(path: Path, size: int, crop: str) -> bytes:

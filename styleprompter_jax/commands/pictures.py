@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import (
     output_paths,
@@ -63,12 +64,11 @@ def find_pictures(
         The pictures, the result's path for each, and how many were left out.
 
     Raises:
-        StylePrompterError: if there are none, one cannot be read, or a result would
-            overwrite a picture or another result.
+        StylePrompterError: if there are none, or one cannot be read.
     """
     paths = list_inputs(inputs, output, warn=True)
     bar = dict(desc="checking", unit="image", total=len(paths), disable=None)
-    with ThreadPoolExecutor(THREADS) as pool:
+    with _threads() as pool:
         problems = list(
             tqdm(pool.map(partial(_problem, read), paths), **bar, leave=False)
         )
@@ -81,21 +81,7 @@ def find_pictures(
     paths = [path for path, bad in zip(paths, problems, strict=True) if not bad]
     if not paths:
         raise StylePrompterError(f"{', '.join(inputs)}: no picture that can be used.")
-    check_output(output)
-    results = output_paths(paths, output, suffix)
-    if len(set(results)) < len(results):
-        twice = next(path for path in results if results.count(path) > 1)
-        raise StylePrompterError(
-            f"Two pictures would both become {twice}: rename one of them."
-        )
-    sources = {path.resolve() for path in paths}
-    for result in results:
-        if result.resolve() in sources:
-            raise StylePrompterError(
-                f"{result} is one of the pictures and would be overwritten: choose "
-                "another --output."
-            )
-    return paths, results, len(bad)
+    return paths, output_paths(paths, output, suffix), len(bad)
 
 
 def list_inputs(inputs: Sequence[str], output: str, warn: bool = False) -> list[Path]:
@@ -133,15 +119,6 @@ def _problem(read: ReadOnce, path: Path) -> str | None:
     return None
 
 
-def check_output(folder: str | os.PathLike) -> None:
-    """Refuses an output folder that is a file."""
-    for place in (Path(folder), *Path(folder).parents):
-        if place.exists():
-            if not place.is_dir():
-                raise StylePrompterError(f"{place} is a file: choose another --output.")
-            return
-
-
 def batches(count: int, batch_size: int) -> Iterator[slice]:
     """Slices of at most batch_size that cover 0 ... count - 1."""
     for start in range(0, count, batch_size):
@@ -169,7 +146,7 @@ def read_ahead(
     The next batches are read meanwhile.
     """
     parts = list(batches(count, batch_size))
-    with ThreadPoolExecutor(THREADS) as pool:
+    with _threads() as pool:
 
         def start(part):
             return [pool.submit(read, k) for k in range(part.start, part.stop)]
@@ -182,20 +159,35 @@ def read_ahead(
 
 
 @contextlib.contextmanager
-def writing() -> Iterator[Callable]:
+def writing(place: Results) -> Iterator[Callable]:
     """`write_images` that does not wait; at the end of the block all are written."""
-    with ThreadPoolExecutor(THREADS) as pool:
+
+    def write_one(image, path):
+        with place.writing(path):
+            write_image(image, path)
+
+    with _threads() as pool:
         waiting = collections.deque()
 
         def write(images, paths):
             for image, path in zip(to_uint8(images), paths, strict=True):
-                waiting.append(pool.submit(write_image, image, path))
+                waiting.append(pool.submit(write_one, image, path))
             while len(waiting) > WAITING:
                 waiting.popleft().result()
 
         yield write
         for future in waiting:
             future.result()
+
+
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A pool that, when the block is left by an error, begins nothing more."""
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def decoding(args, index: int) -> dict:
@@ -229,7 +221,7 @@ def fit(args, model, images, latents):
 
 def each(work: Callable, jobs: Sequence[tuple]) -> None:
     """Calls work(*job) for each job, several at a time, behind a progress bar."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    with _threads() as pool:
         done = pool.map(work, *zip(*jobs, strict=True))
         for _ in tqdm(done, total=len(jobs), unit="image", disable=None):
             pass

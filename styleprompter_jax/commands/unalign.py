@@ -9,6 +9,7 @@ import numpy as np
 
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.read_once import ReadOnce
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.align import unalign
 from styleprompter_jax.images.files import read_image, write_image
@@ -42,13 +43,12 @@ def run(args):
             f"No picture is named like a crop in {args.crops}: keep the names that "
             "`invert` and `edit` gave."
         )
-    taken = {crop.photograph.resolve() for _, _, crop in jobs}
-    for _, result, _ in jobs:
-        if result.resolve() in taken:
-            raise StylePrompterError(
-                f"{result} is one of the photographs and would be overwritten: choose "
-                "another --output."
-            )
+    place = Results(
+        args.output,
+        [result for _, result, _ in jobs],
+        inputs=[*paths, *(p for _, _, c in jobs for p in (c.photograph, c.record))],
+        overwrite=args.overwrite,
+    )
     photographs = {crop.photograph: crop for _, _, crop in jobs}
     read_photo = ReadOnce(lambda path: _read_photograph(photographs[path]))
     for photograph in photographs:
@@ -56,7 +56,8 @@ def run(args):
 
     def paste(path, result, crop):
         photo, edited = read_photo(crop.photograph), read(path)
-        write_image(unalign(photo, edited, crop.quad, detail=args.detail), result)
+        with place.writing(result):
+            write_image(unalign(photo, edited, crop.quad, detail=args.detail), result)
 
     pictures.each(paste, jobs)
     left_out = f", {skipped} skipped" if skipped else ""

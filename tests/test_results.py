@@ -1,0 +1,242 @@
+"""What a command writes: never over inputs, and over nothing of others unless told."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from styleprompter_jax.cli import main
+from styleprompter_jax.core import results
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.results import ACCOUNT, Results, check_files
+from styleprompter_jax.errors import StylePrompterError
+
+ROOT = Path(results.__file__).parents[2]
+
+
+def write(folder, names, text="made", **options):
+    files = [folder / name for name in names]
+    place = Results(folder, files, **options)
+    for file in files:
+        with place.writing(file), atomic_path(file) as partial:
+            partial.write_text(text)
+
+
+def test_the_same_call_again_replaces_what_it_wrote(tmp_path):
+    for text in ("first", "second"):
+        write(tmp_path / "out", ["a.png", "x/b.png"], text)
+    write(tmp_path / "out", ["a.png", "c.png"], "third")
+    assert (tmp_path / "out" / "x" / "b.png").read_text() == "second"
+    (tmp_path / "out").rename(tmp_path / "moved")  # and a copy knows as much
+    write(tmp_path / "moved", ["a.png"], "fourth")
+
+
+@pytest.mark.parametrize("how", ["of others", "changed", "a link", "of version 0.1"])
+def test_what_others_wrote_stays(tmp_path, how):
+    write(tmp_path, ["a.png"])
+    if how == "a link":
+        (tmp_path / "a.png").rename(tmp_path / "mine")
+        (tmp_path / "a.png").symlink_to("mine")
+    elif how == "of version 0.1":
+        (tmp_path / ACCOUNT).unlink()
+    elif how == "changed":
+        (tmp_path / "a.png").write_text("mine")
+    else:
+        (tmp_path / "b.png").write_text("mine")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    names = ["b.png" if how == "of others" else "a.png", "c.png"]
+    with pytest.raises(
+        StylePrompterError, match=r"\.png is there already.*--overwrite"
+    ):
+        write(tmp_path, names)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    write(tmp_path, names, "told to", overwrite=True)
+    assert (tmp_path / names[0]).read_text() == "told to"
+    if how == "a link":
+        (tmp_path / "a.png").unlink()
+        assert (tmp_path / "mine").read_text() == "made"
+
+
+def test_after_a_kill_the_same_call_goes_on(tmp_path):
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, "tests")
+from pathlib import Path
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.results import Results
+folder = Path({str(tmp_path)!r})
+place = Results(folder, [folder / "a", folder / "b", folder / "c"])
+for name in "ab":
+    with place.writing(folder / name):
+        (folder / name).write_text("made")
+        if name == "b":
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    (tmp_path / "c").write_text("mine")  # put there before it was begun
+    with pytest.raises(StylePrompterError, match="/c is there already"):
+        write(tmp_path, ["a", "b", "c"])
+    write(tmp_path, ["a", "b"])
+
+
+def test_what_fails_leaves_the_account_as_it_was(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    place = Results(tmp_path, [tmp_path / "a"], overwrite=True)
+    with pytest.raises(ZeroDivisionError), place.writing(tmp_path / "a"):
+        raise ZeroDivisionError
+    with pytest.raises(StylePrompterError, match="there already"):
+        write(tmp_path, ["a"])
+
+
+def test_damaged_accounts_tell_nothing(tmp_path):
+    write(tmp_path, ["a", "b"])
+    whole = (tmp_path / ACCOUNT).read_bytes()
+    with (tmp_path / ACCOUNT).open("ab") as file:
+        file.write(b'\n{"file": "a", "sha256": 3}\n[]\n{"begin": "c"')  # a full disk
+    write(tmp_path, ["a", "b"])
+    for content in (b"\xff\0\n", b"{" * 100_000, whole.replace(b'"file"', b'"fill"')):
+        (tmp_path / ACCOUNT).write_bytes(content)
+        if b"begin" in content:  # what was begun and never ended is ours
+            write(tmp_path, ["a", "b"])
+            continue
+        with pytest.raises(StylePrompterError, match="there already"):
+            write(tmp_path, ["a", "b"])
+
+
+def test_an_account_does_not_grow_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_LINES", 10)
+    for _ in range(20):
+        write(tmp_path, ["a", "b"])
+    assert (tmp_path / ACCOUNT).read_bytes().count(b"\n") < 25
+    rows = [json.loads(row) for row in (tmp_path / ACCOUNT).read_text().split("\n")[1:]]
+    assert {row.get("file") or row["begin"] for row in rows} == {"a", "b"}
+
+
+@pytest.mark.parametrize("link", ["same", "symlink", "hardlink", "folder"])
+def test_inputs_are_never_overwritten(tmp_path, link):
+    file = tmp_path / "out" / "a.png"
+    file.parent.mkdir()
+    source = {"same": file, "folder": tmp_path / "in" / "a.png"}.get(
+        link, tmp_path / "s"
+    )
+    if link == "folder":
+        (tmp_path / "in").symlink_to("out")
+    source.write_text("mine")
+    if link == "symlink":
+        file.symlink_to(source)
+    if link == "hardlink":
+        file.hardlink_to(source)
+    told = pytest.raises(StylePrompterError, match="one of the inputs")
+    for overwrite in (False, True):
+        with told:
+            write(tmp_path / "out", ["a.png"], inputs=[source], overwrite=overwrite)
+    assert source.read_text() == "mine"
+
+
+def test_two_results_are_never_one(tmp_path, monkeypatch):
+    with pytest.raises(StylePrompterError, match="both become"):
+        write(tmp_path, ["a", "b", "a"])
+    with pytest.raises(StylePrompterError, match="and the folder of"):
+        write(tmp_path, ["a.png", "a.png/b.png"])
+    # This disk tells them apart; others, asked in the same way, do not.
+    alike = ["x/A.png", "x/a.png"], ["é.png", "e\u0301.png"]
+    for names in alike:
+        write(tmp_path / "apart", names)
+    monkeypatch.setattr(results, "_are_one", lambda *_: True)
+    for names in alike:
+        with pytest.raises(StylePrompterError, match="become one file") as error:
+            write(tmp_path / "new", names)
+        assert names[0].isascii() or r"e\u0301" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("a" * 252 + ".png", "longer than"),
+        ("/".join(["d" * 200] * 21), "longer than"),
+        ("a\0.png", "NUL"),
+        ("\ud800.png", "surrogates"),
+        ("d/\ud800/a.png", "surrogates"),
+        ("file/a.png", "is a file"),
+        ("folder", "no file"),
+        ("pipe", "no file"),
+    ],
+)
+def test_names_that_cannot_be_written(tmp_path, name, match):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StylePrompterError, match=match) as error:
+        write(tmp_path, ["first", name], overwrite=True)
+    assert "\n" not in str(error.value) and not (tmp_path / "first").exists()
+
+
+def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "x"):
+        with pytest.raises(StylePrompterError, match="is a file"):
+            write(folder, ["a"])
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(StylePrompterError, match="nothing may be made in"):
+        write(tmp_path / "x", ["a"])
+
+
+def test_one_file(tmp_path):
+    path = tmp_path / "model.pt"
+    check_files([path], [], overwrite=False)
+    path.write_text("mine")
+    with pytest.raises(StylePrompterError, match=r"exists.*--overwrite"):
+        check_files([path], [], overwrite=False)
+    check_files([path], [], overwrite=True)
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_commands_keep_what_is_not_theirs(tmp_path, capsys, tiny_folder):
+    """Each command, in a folder that holds a file of each name it would write."""
+    s = tmp_path / "s"
+    s.mkdir()
+    for name in ("a.png", "sheet.png"):
+        Image.fromarray(np.full((32, 32, 3), 99, np.uint8)).save(s / name)
+    points = [[10, 12], [20, 12], [15, 18], [11, 22], [19, 22]]
+    (s / "a.json").write_text(json.dumps({"a.png": points}))
+    model = ["--model", tiny_folder, "--batch-size", 2]
+    calls = [
+        (["invert", *model, "--input", s / "a.png", s / "sheet.png", "--format", "jpg"],
+         ["sheet.png", "a.jpg", "latents.npz"]),
+        (["edit", *model, "--input", s / "a.png", "--direction", "smile",
+          "--strength", 1], ["sheet.png", "a_smile_+1.png"]),
+        (["edit", *model, "--input", s / "a.png", "--direction", "smile",
+          "--animate", "frames", "--frames", 2], ["sheet.png", "a_smile/0001.png"]),
+        (["edit", *model, "--input", s / "a.png", "--direction", "smile",
+          "--animate", "gif", "--frames", 2], ["a_smile.gif"]),
+        (["mix", *model, "--source", s / "a.png", "--reference", s / "a.png",
+          "--mode", "replace"], ["sheet.png", "a_a_replace_3.png"]),
+        (["evaluate", *model, "--input", s / "a.png"],
+         ["sheet.png", "metrics.json", "images.csv"]),
+        (["align", "--input", s / "a.png", "--landmarks", s / "a.json", "--size", 16],
+         ["a.png", "a.json"]),
+    ]  # fmt: skip
+    for call, names in calls:
+        for name in names:
+            out = tmp_path / "out"
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text("mine")
+            code = main([*map(str, call), "--output", str(out)])
+            err = capsys.readouterr().err
+            assert code == 1 and f"{out / name} is there already" in err, (call, name)
+            assert (out / name).read_text() == "mine"
+            found = [path for path in out.rglob("*") if path.is_file()]
+            assert found == [out / name]
+            (out / name).unlink()
+    before = {path: path.read_bytes() for path in s.iterdir()}
+    for call in (calls[0][0], calls[-1][0], [*calls[-1][0], "--overwrite"]):
+        code = main([*map(str, call), "--output", str(s)])
+        assert code == 1 and "one of the inputs" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in s.iterdir()} == before
