@@ -24,6 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
 from styleprompter_jax.core.json_files import parse_json, read_json
+from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
@@ -52,12 +53,13 @@ def save_model(
     *,
     dtype: str | None = None,
     directions: Mapping[str, Direction] | None = None,
+    replace: bool = True,
 ) -> Path:
     """Writes a model folder, whole or not at all.
 
     A model folder of that name is replaced; files in it that are no part of a model
     (notes, pictures) stay. A link to a folder stays a link, and the model lies where it
-    points to.
+    points to. While another program writes it, this one waits.
 
     Args:
         folder: where to.
@@ -65,6 +67,7 @@ def save_model(
         variables: {"params": ..., "const": ...} as the module's init gives them.
         dtype: "float16" halves the file; None keeps float32.
         directions: named directions to keep with the model.
+        replace: False refuses a folder that holds anything.
 
     Returns:
         The folder's path.
@@ -92,7 +95,7 @@ def save_model(
             f"{too_large[0]} holds values beyond the range of float16: save the model "
             "as float32."
         )
-    return write_folder(folder, config.to_dict(), arrays, directions, dtype)
+    return write_folder(folder, config.to_dict(), arrays, directions, dtype, replace)
 
 
 def load_model(
@@ -303,22 +306,35 @@ def write_folder(
     arrays: Mapping[str, np.ndarray],
     directions: Mapping[str, Direction] | None = None,
     dtype: str | None = None,
+    replace: bool = True,
 ) -> Path:
     """Writes config.json with ``fields`` and model.safetensors, whole or not at all.
 
     ``dtype`` is that of the directions' responses; ``arrays`` are written as they are.
     """
-    if folder.exists() and not (folder / CONFIG).is_file() and _is_occupied(folder):
-        raise StylePrompterError(
-            f"{folder} exists and is no model folder: choose another name."
-        )
-    with atomic_folder(folder, PARTS) as partial:
-        save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
-        if directions:
-            save_directions(partial, directions, dtype)
-        text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
-        (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
+    with folder_lock(folder):
+        check_place(folder, replace)
+        with atomic_folder(folder, PARTS) as partial:
+            save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
+            if directions:
+                save_directions(partial, directions, dtype)
+            text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
+            (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
     return folder
+
+
+def check_place(folder: Path, replace: bool) -> None:
+    """Refuses to write a folder where there is anything; a model may be replaced if
+    ``replace`` says so."""
+    if os.path.lexists(folder) and _is_occupied(folder):
+        if not replace:
+            raise StylePrompterError(
+                f"{folder} exists: choose another name, or remove it first."
+            )
+        if not (folder / CONFIG).is_file():
+            raise StylePrompterError(
+                f"{folder} exists and is no model folder: choose another name."
+            )
 
 
 def read_config(folder: Path) -> tuple[dict, str | None]:

@@ -55,13 +55,16 @@ NETWORKS = {
 }
 
 
-def save_network(folder: str | os.PathLike, name: str, params: Mapping) -> Path:
+def save_network(
+    folder: str | os.PathLike, name: str, params: Mapping, *, replace: bool = True
+) -> Path:
     """Writes the folder of a network, whole or not at all.
 
     Args:
       folder: where to; the folder of a network there is replaced.
       name: one of `NETWORKS`.
       params: its parameters.
+      replace: False refuses a folder that holds anything.
 
     Raises:
       StylePrompterError: if the parameters do not fit or are not finite, or the folder
@@ -75,7 +78,7 @@ def save_network(folder: str | os.PathLike, name: str, params: Mapping) -> Path:
         raise StylePrompterError(
             f"{folder} holds a model, not a perceptual network: choose another name."
         )
-    return bundle.write_folder(folder, {"network": name}, arrays)
+    return bundle.write_folder(folder, {"network": name}, arrays, replace=replace)
 
 
 def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]:

@@ -217,8 +217,8 @@ def test_speed_is_logged(tmp_path):
 
 def test_one_training_at_a_time(finished, tmp_path):
     workdir = finished["generator"]
-    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
     with folders.lock(workdir):
+        before = {p: p.stat().st_mtime_ns for p in workdir.rglob("*")}
         with pytest.raises(StylePrompterError, match="Another training"):
             train("generator", workdir)
         assert {p: p.stat().st_mtime_ns for p in workdir.rglob("*")} == before

@@ -11,6 +11,7 @@ from styleprompter_jax.convert.model import build_model
 from styleprompter_jax.convert.perceptual import read_network
 from styleprompter_jax.convert.recognise import recognise, recognise_network
 from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.errors import StylePrompterError
 
@@ -28,10 +29,7 @@ def run(args):
     if all(arrays.values()):
         _add_directions(arrays, folder)
         return
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise StylePrompterError(
-            f"{folder} exists: choose another name, or remove it first."
-        )
+    bundle.check_place(folder, replace=False)  # before the work; and once more after
     if network := recognise_network(trees):
         _convert_network(*network, trees, folder)
     else:
@@ -43,7 +41,8 @@ def _convert_model(trees, folder):
     trees.clear()  # safetensors before 0.8 copies a model in their place
     for note in notes:
         print(note)
-    print(f"Model written to {bundle.save_model(folder, config, variables)}.")
+    written = bundle.save_model(folder, config, variables, replace=False)
+    print(f"Model written to {written}.")
 
 
 def _recognise(trees):
@@ -60,7 +59,8 @@ def _convert_network(network, state, trees, folder):
     files = " and ".join(trees)
     print(f"{files}: {networks.NETWORKS[network].title}.")
     params = read_network(network, state, files)
-    print(f"Network written to {networks.save_network(folder, network, params)}.")
+    written = networks.save_network(folder, network, params, replace=False)
+    print(f"Network written to {written}.")
 
 
 def _add_directions(files, folder):
@@ -70,6 +70,11 @@ def _add_directions(files, folder):
             f"{', '.join(files)}: a direction belongs to a model, and {folder} is no "
             "model folder: name the one to keep it with."
         )
+    with folder_lock(folder):
+        _add_to(folder, files)
+
+
+def _add_to(folder, files):
     config, _, known = bundle.load_model(folder)
     codes = config.generator
     check_names(known, folder)

@@ -13,6 +13,7 @@ from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.labelled import encode_csv, encode_tfds, stored_codes
 from styleprompter_jax.commands.paired import draw_pairs, read_pairs
+from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
@@ -62,13 +63,15 @@ def run(args):
             for name, direction in found.items()
             if name not in others
         }
-    directions = model.directions | found
-    table = _sheet(model, directions, example)
-    if args.output:
-        _copy_with(model_folder, folder, directions)
-    else:
-        bundle.save_directions(folder, directions)
-    write_image(table, folder / "directions.png")
+    with folder_lock(folder):
+        # Read again: another program may have added some while this one worked.
+        directions = bundle.load_directions(model_folder) | found
+        table = _sheet(model, directions, example)
+        if args.output:
+            _copy_with(model_folder, folder, directions)
+        else:
+            bundle.save_directions(folder, directions)
+        write_image(table, folder / "directions.png")
     print(f"{len(found)} directions in {folder}: {', '.join(found)}.")
 
 

@@ -1,7 +1,6 @@
 """The folder of a run: whose it is, which config it belongs to, its best model."""
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -9,8 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import logging
-
+from styleprompter_jax.core import lock as locks
 from styleprompter_jax.errors import StylePrompterError
 
 # What may differ between a run and its continuation.
@@ -105,28 +103,11 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 
 @contextlib.contextmanager
 def lock(workdir: Path):
-    """Makes the folder, and holds it against a second training.
-
-    The lock is the kernel's (flock): it ends with the process, however that ends.
-    """
-    file = workdir / ".lock"
+    """Makes the folder, and holds it against a second training."""
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        handle = file.open("a")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StylePrompterError(
-                f"Another training runs in {workdir}: stop it, or use another "
-                "--workdir."
-            ) from error
-        except OSError as error:  # some network file systems have no locks
-            logging.warning(
-                "%s cannot be locked (%s): see that only one training runs in it.",
-                workdir,
-                error,
-            )
+    busy = f"Another training runs in {workdir}: stop it, or use another --workdir."
+    with locks.lock(workdir / ".lock", busy):
         yield
 
 
