@@ -119,11 +119,12 @@ def load_model(
     fields, digest = read_config(folder)
     try:
         config = StylePrompterConfig.from_dict(fields)
-    except (ValueError, KeyError, AttributeError, TypeError, StylePrompterError) as err:
+        shapes = model_shapes(config)
+    except StylePrompterError as error:
         raise StylePrompterError(
-            f"{folder / CONFIG} does not describe a model: {err}"
-        ) from err
-    variables = read_variables(folder, model_shapes(config), digest)
+            f"{folder / CONFIG} does not describe a model: {error}"
+        ) from error
+    variables = read_variables(folder, shapes, digest)
     return config, variables, load_directions(folder)
 
 

@@ -206,7 +206,7 @@ def test_parameter_count():
 
 def test_wrong_calls(small):
     config, params, x, features = small
-    with pytest.raises(StylePrompterError, match="attention 'cubic'"):
+    with pytest.raises(StylePrompterError, match="attention is 'cubic'"):
         SmartConfig(attention="cubic")
     with pytest.raises(StylePrompterError, match="multiple of the other"):
         retrieve(x, [np.zeros((2, 6, 6, 16))], 2)

@@ -7,16 +7,19 @@ everywhere, as in the generator.
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax.linen.dtypes import promote_dtype
 
+from styleprompter_jax.core.fields import Between, Fields
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.stylegan2 import (
+    Channels,
     EqualizedDense,
+    ImageSize,
     default_channels,
     leaky_relu,
 )
@@ -25,19 +28,20 @@ from styleprompter_jax.ops.modulated_conv import conv2d, downsample_conv
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(Fields):
     """Architecture: ``channels`` at 4, 8, ..., image_size px, () for config F.
 
     ``mbstd_group`` is the size of a minibatch-stddev group: it is lowered to the
     batch where that is smaller, and must divide it otherwise.
     """
 
-    image_size: int = 1024
-    channels: tuple[int, ...] = ()
-    mbstd_group: int = 4
+    image_size: ImageSize = 1024
+    channels: Channels = ()
+    mbstd_group: Annotated[int, Between(1, 2**16)] = 4
 
     def __post_init__(self):
-        channels = tuple(self.channels) or default_channels(self.image_size)
+        super().__post_init__()
+        channels = self.channels or default_channels(self.image_size)
         object.__setattr__(self, "channels", channels)
         if self.image_size != 2 ** (len(channels) + 1):
             raise StylePrompterError(

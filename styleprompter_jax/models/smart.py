@@ -9,22 +9,22 @@ and j keys inside one of those, e heads, d channels of one head.
 
 import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from styleprompter_jax.core.fields import Between, Fields, Length
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.ops.windows import window_partition, window_reverse
 
-ATTENTIONS = ("linear", "softmax")
 _kernel_init = nn.initializers.xavier_uniform()
 
 
 @dataclasses.dataclass(frozen=True)
-class SmartConfig:
+class SmartConfig(Fields):
     """Architecture of SMART.
 
     Attributes:
@@ -37,17 +37,20 @@ class SmartConfig:
         softmax of q.k / sqrt(d) over all keys of a query.
     """
 
-    refined_layers: tuple[int, ...] = (4,)
-    num_heads: int = 4
-    ffn_dim: int = 1024
-    dropout: float = 0.1
-    attention: str = "linear"
+    refined_layers: Annotated[
+        tuple[Annotated[int, Between(1, 63)], ...], Length(1, 32)
+    ] = (4,)
+    num_heads: Annotated[int, Between(1, 1024)] = 4
+    ffn_dim: Annotated[int, Between(1, 2**16)] = 1024
+    dropout: Annotated[float, Between(0, 1)] = 0.1
+    attention: Literal["linear", "softmax"] = "linear"
 
     def __post_init__(self):
-        object.__setattr__(self, "refined_layers", tuple(self.refined_layers))
-        if self.attention not in ATTENTIONS:
+        super().__post_init__()
+        if len(set(self.refined_layers)) < len(self.refined_layers):
             raise StylePrompterError(
-                f"SmartConfig: attention {self.attention!r} is none of {ATTENTIONS}."
+                f"SmartConfig: refined_layers {list(self.refined_layers)} names a "
+                "layer twice."
             )
 
 

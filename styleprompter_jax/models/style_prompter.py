@@ -4,13 +4,13 @@ Axes: ``b`` batch, ``h w`` space, ``c`` channels, ``n`` W+ codes, NHWC.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from styleprompter_jax.core.fields import Fields
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.smart import Smart, SmartConfig
 from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
@@ -18,7 +18,7 @@ from styleprompter_jax.models.swin import SwinConfig, SwinEncoder
 
 
 @dataclasses.dataclass(frozen=True)
-class StylePrompterConfig:
+class StylePrompterConfig(Fields):
     """Architecture of the parts; a model may lack the encoder, or SMART, or both."""
 
     encoder: SwinConfig | None
@@ -26,6 +26,7 @@ class StylePrompterConfig:
     generator: GeneratorConfig
 
     def __post_init__(self):
+        super().__post_init__()
         layers = self.smart.refined_layers if self.smart is not None else ()
         if wrong := [n for n in layers if not 1 <= n < self.generator.num_codes]:
             raise StylePrompterError(
@@ -40,35 +41,6 @@ class StylePrompterConfig:
                 f"The encoder makes codes (num_tokens, w_dim) = {codes}, the generator "
                 f"reads {(self.generator.num_codes, self.generator.w_dim)}."
             )
-
-    def to_dict(self) -> dict:
-        """As plain JSON types; a part that is not there is None."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping) -> "StylePrompterConfig":
-        """The inverse of `to_dict`; an unknown key is a StylePrompterError."""
-        types = dict(encoder=SwinConfig, smart=SmartConfig, generator=GeneratorConfig)
-        parts = {}
-        for part, kind in types.items():
-            fields = values.get(part)
-            known = {field.name for field in dataclasses.fields(kind)}
-            if unknown := set(fields or {}) - known:
-                raise StylePrompterError(
-                    f"The config of the {part} has the unknown key "
-                    f"{sorted(unknown)[0]!r}; it knows {', '.join(sorted(known))}."
-                )
-            parts[part] = None if fields is None else kind(**_tuples(fields))
-        if unknown := values.keys() - types.keys():
-            raise StylePrompterError(
-                f"The config has the unknown key {sorted(unknown)[0]!r}; it knows "
-                f"{', '.join(types)}."
-            )
-        return cls(**parts)
-
-
-def _tuples(fields: Mapping) -> dict:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
 class StylePrompter(nn.Module):

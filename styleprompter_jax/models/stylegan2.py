@@ -15,13 +15,14 @@ with i = 1, 3, 5, ...
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from styleprompter_jax.core.fields import Between, Fields, Length
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.ops.fir import upsample2
 from styleprompter_jax.ops.modulated_conv import modulated_conv, modulated_rgb
@@ -36,8 +37,13 @@ def default_channels(image_size: int, multiplier: int = 2) -> tuple[int, ...]:
     return tuple(min(512, 16384 * multiplier >> k) for k in range(2, log_size + 1))
 
 
+Size = Annotated[int, Between(1, 2**16)]
+ImageSize = Annotated[int, Between(8, 2**13)]
+Channels = Annotated[tuple[Size, ...], Length(0, 12)]
+
+
 @dataclasses.dataclass(frozen=True)
-class GeneratorConfig:
+class GeneratorConfig(Fields):
     """Architecture of a generator.
 
     Attributes:
@@ -49,22 +55,23 @@ class GeneratorConfig:
       conv_clamp: clamp activations to +-conv_clamp (NVIDIA's half-precision nets).
     """
 
-    image_size: int = 1024
-    channels: tuple[int, ...] = ()
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    mapping_lr_multiplier: float = 0.01
-    conv_clamp: float | None = None
+    image_size: ImageSize = 1024
+    channels: Channels = ()
+    z_dim: Size = 512
+    w_dim: Size = 512
+    mapping_layers: Annotated[int, Between(1, 64)] = 8
+    mapping_lr_multiplier: Annotated[float, Between(1e-6, 1e6)] = 0.01
+    conv_clamp: Annotated[float, Between(1e-6, 1e9)] | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         log_size = int(math.log2(self.image_size))
-        if self.image_size < 8 or 2**log_size != self.image_size:
+        if 2**log_size != self.image_size:
             raise StylePrompterError(
                 f"GeneratorConfig: image_size {self.image_size} is not 8 or a larger "
                 "power of two."
             )
-        channels = tuple(self.channels) or default_channels(self.image_size)
+        channels = self.channels or default_channels(self.image_size)
         object.__setattr__(self, "channels", channels)
         if len(channels) != log_size - 1:
             raise StylePrompterError(

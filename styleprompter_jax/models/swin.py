@@ -12,7 +12,7 @@ window, n (and m) latent tokens, e heads, d channels of one head.
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
 
+from styleprompter_jax.core.fields import Between, Fields, Length
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.ops import windows
 from styleprompter_jax.ops.attention import attend, logits, normalize
@@ -29,8 +30,13 @@ LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5)
 _SHIFT_MASK = -100.0  # added between cells that were no neighbours before the shift
 
 
+Size = Annotated[int, Between(1, 2**16)]
+_BLOCKS = 128  # of all stages; SwinV2-G has 50
+_MASK = 2**14  # cells a side of a map times those of a window; their square is a mask
+
+
 @dataclasses.dataclass(frozen=True)
-class SwinConfig:
+class SwinConfig(Fields):
     """Architecture of an encoder; the defaults are SwinV2-T at 256 px.
 
     Attributes:
@@ -48,26 +54,34 @@ class SwinConfig:
       remat: recompute each block in the backward pass, to save memory.
     """
 
-    image_size: int = 256
-    patch_size: int = 4
-    embed_dim: int = 96
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    window_size: int = 16
-    num_tokens: int = 18
-    head_dim: int = 1024
-    w_dim: int = 512
-    mlp_ratio: int = 4
-    drop_path: float = 0.1
+    image_size: Annotated[int, Between(1, 2**13)] = 256
+    patch_size: Annotated[int, Between(1, 256)] = 4
+    embed_dim: Annotated[int, Between(1, 2**13)] = 96
+    depths: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(1, 8)] = (
+        *(2, 2, 6, 2),
+    )
+    num_heads: Annotated[tuple[Annotated[int, Between(1, 1024)], ...], Length(1, 8)] = (
+        *(3, 6, 12, 24),
+    )
+    window_size: Annotated[int, Between(1, 64)] = 16
+    num_tokens: Annotated[int, Between(1, 64)] = 18
+    head_dim: Size = 1024
+    w_dim: Size = 512
+    mlp_ratio: Annotated[int, Between(1, 64)] = 4
+    drop_path: Annotated[float, Between(0, 1)] = 0.1
     remat: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "depths", tuple(self.depths))
-        object.__setattr__(self, "num_heads", tuple(self.num_heads))
+        super().__post_init__()
         if len(self.depths) != len(self.num_heads):
             raise StylePrompterError(
                 f"SwinConfig: {len(self.depths)} depths but {len(self.num_heads)} "
                 "num_heads; give one of each a stage."
+            )
+        if sum(self.depths) > _BLOCKS:
+            raise StylePrompterError(
+                f"SwinConfig: depths {list(self.depths)} are {sum(self.depths)} "
+                f"blocks, more than {_BLOCKS}."
             )
         coarsest = self.patch_size * 2 ** (len(self.depths) - 1)
         if self.image_size % coarsest:
@@ -78,6 +92,11 @@ class SwinConfig:
         for stage, (size, heads) in enumerate(
             zip(self.map_sizes, self.num_heads, strict=True)
         ):
+            if size > self.window_size and size * self.window_size > _MASK:
+                raise StylePrompterError(
+                    f"SwinConfig: the {size}x{size} map of stage {stage} is too large "
+                    f"for windows of {self.window_size}: enlarge patch_size."
+                )
             if size > self.window_size and size % self.window_size:
                 raise StylePrompterError(
                     f"SwinConfig: the {size}x{size} map of stage {stage} does not "

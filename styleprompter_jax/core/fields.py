@@ -1,0 +1,182 @@
+"""Fields of configs, checked by what their annotations say of types and ranges.
+
+    @dataclasses.dataclass(frozen=True)
+    class Config(Fields):
+        depths: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(1, 8)]
+        clamp: Annotated[float, Between(0, 1e6)] | None = None
+
+Whoever makes one, from Python or a file, has plain values within the ranges, or a
+StylePrompterError that names the field.
+"""
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.errors import StylePrompterError
+
+
+class Between(NamedTuple):
+    """The least and the greatest value of a number."""
+
+    low: float
+    high: float
+
+
+class Length(NamedTuple):
+    """How many entries a list has, at least and at most."""
+
+    low: int
+    high: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """Base of dataclasses whose fields are int, float, bool, str, Literal, tuples of
+    one of these, another such dataclass, or None beside it.
+
+    Lists become tuples and NumPy's numbers Python's; whole numbers serve as floats.
+    """
+
+    def __post_init__(self):
+        for name, hint in _hints(type(self)).items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, _fit(value, hint))
+            except _Misfit as error:
+                raise StylePrompterError(
+                    f"{type(self).__name__}: {name} is {quoted(value)}, and must be "
+                    f"{error}."
+                ) from None
+
+    def to_dict(self) -> dict:
+        """As plain JSON types; a part that is not there is None."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping) -> Self:
+        """The inverse of `to_dict`; a part that is not named is None.
+
+        Raises:
+            StylePrompterError: if a key is not known, or a value of no use.
+        """
+        return _from_dict(cls, values, "")
+
+
+def _from_dict(kind: type, values: Any, part: str) -> Any:
+    place = f"The config of the {part}" if part else "The config"
+    if not isinstance(values, Mapping):
+        raise StylePrompterError(f"{place} is {quoted(values)}, and must be an object.")
+    hints = _hints(kind)
+    if unknown := values.keys() - hints.keys():
+        raise StylePrompterError(
+            f"{place} has the unknown key {quoted(min(unknown))}; it knows "
+            f"{', '.join(hints)}."
+        )
+    fields = {
+        name: _from_dict(inner, values.get(name), name)
+        if (inner := _part(hint)) and values.get(name) is not None
+        else values.get(name)
+        for name, hint in hints.items()
+        if name in values or _part(hint)
+    }
+    return kind(**fields)
+
+
+class _Misfit(Exception):
+    """What a value must be."""
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _part(hint: Any) -> type | None:
+    """The dataclass that a field holds, if it does."""
+    for choice in (hint, *typing.get_args(hint)):
+        if isinstance(choice, type) and issubclass(choice, Fields):
+            return choice
+    return None
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """A value as its annotation has it; `_Misfit` if it is none of these."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        kind, mark = arguments
+        value = _fit_or(value, kind, hint)
+        size = len(value) if isinstance(mark, Length) else value
+        if not mark.low <= size <= mark.high:
+            raise _Misfit(_wanted(hint))
+        return value
+    if origin in (types.UnionType, typing.Union):
+        (kind,) = (choice for choice in arguments if choice is not types.NoneType)
+        return None if value is None else _fit_or(value, kind, hint)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise _Misfit(_wanted(hint))
+        return tuple(_fit_or(entry, arguments[0], hint) for entry in value)
+    if origin is typing.Literal:
+        fits = isinstance(value, str) and value in arguments
+    elif hint is bool:
+        fits = isinstance(value, bool | np.bool_)
+    elif hint is int:
+        fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    elif hint is float:
+        number = isinstance(value, int | float | np.integer | np.floating)
+        fits = number and not isinstance(value, bool) and _is_finite(value)
+    else:
+        fits = isinstance(value, hint)
+    if not fits:
+        raise _Misfit(_wanted(hint))
+    return hint(value) if hint in (bool, int, float) else value
+
+
+def _fit_or(value: Any, kind: Any, hint: Any) -> Any:
+    """`_fit` to a part of an annotation, whose misfit names the whole."""
+    try:
+        return _fit(value, kind)
+    except _Misfit:
+        raise _Misfit(_wanted(hint)) from None
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can be
+        return False
+
+
+def _wanted(hint: Any, many: bool = False) -> str:
+    """What an annotation asks for, in words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        kind, mark = arguments
+        what = _wanted(kind, many)
+        if isinstance(mark, Length):
+            return f"{what}, {mark.low} to {mark.high} of them"
+        return f"{what} from {mark.low:g} to {mark.high:g}"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(
+            "None" if a is types.NoneType else _wanted(a) for a in arguments
+        )
+    if origin is tuple:
+        return f"a list of {_wanted(arguments[0], many=True)}"
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    one, several = {
+        bool: ("True or False", "True or False"),
+        int: ("a whole number", "whole numbers"),
+        float: ("a number", "numbers"),
+        str: ("a text", "texts"),
+    }.get(hint, (f"a {hint.__name__}",) * 2)
+    return several if many else one
