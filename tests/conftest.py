@@ -1,5 +1,8 @@
 """A tiny model with random weights, which drives the real pipeline in every test."""
 
+import contextlib
+import resource
+
 import jax
 import numpy as np
 import pytest
@@ -144,6 +147,17 @@ def published(published_folder):
     config, variables, _ = bundle.load_model(published_folder)
     assert config == PUBLISHED
     return StylePrompter(config), variables
+
+
+@contextlib.contextmanager
+def disk_full_after(count):
+    """No file grows beyond this many bytes: the nearest to a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import disk_full_after
 from PIL import Image
 
 from styleprompter_jax.errors import StylePrompterError
@@ -35,3 +36,27 @@ def test_mp4(tmp_path):
     frames = [np.frombuffer(frame, np.uint8) for frame in reader]
     assert len(frames) == 3 and abs(int(frames[2].mean()) - 200) < 6
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("kind", ["gif", "mp4"])
+def test_a_full_disk_leaves_no_broken_file(tmp_path, kind):
+    if kind == "mp4":
+        pytest.importorskip("imageio_ffmpeg", reason="an extra")
+    write = {"gif": animation.write_gif, "mp4": animation.write_mp4}[kind]
+    frames = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    write(FRAMES, tmp_path / f"a.{kind}")
+    before = (tmp_path / f"a.{kind}").read_bytes()
+    told = pytest.raises(StylePrompterError, match=rf"a\.{kind} cannot be written")
+    with told as error, disk_full_after(2000):
+        write(frames, tmp_path / f"a.{kind}")
+    assert "\n" not in str(error.value)
+    assert (tmp_path / f"a.{kind}").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.{kind}"]
+
+
+def test_an_mp4_that_lacks_pictures_is_none(tmp_path, monkeypatch):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="an extra")
+    monkeypatch.setattr(ffmpeg, "count_frames_and_secs", lambda path: (2, 0.1))
+    with pytest.raises(StylePrompterError, match="2 of 3 pictures"):
+        animation.write_mp4(FRAMES, tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())

@@ -1,8 +1,6 @@
 """Saved steps: found damaged, never restored as wrong numbers, never half."""
 
-import contextlib
 import logging
-import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import disk_full_after
 
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import checkpoint, parallel
@@ -143,17 +142,6 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
     ):
         checkpoints.save(2, state, {})
     assert_is_step(restore(tmp_path / "c"), 1)
-
-
-@contextlib.contextmanager
-def disk_full_after(count):
-    """No file grows beyond this many bytes: the nearest to a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_one_sentence_and_keeps_the_step_before(tmp_path):

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_checkpoint import ORBAX_GIVES_UP, disk_full_after
+from conftest import disk_full_after
+from test_checkpoint import ORBAX_GIVES_UP
 
 from configs import tiny
 from styleprompter_jax.errors import StylePrompterError

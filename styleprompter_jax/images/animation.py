@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 
 import numpy as np
 from PIL import Image
@@ -9,6 +10,8 @@ from PIL import Image
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import to_uint8
+
+_QUALITY = 25  # of H.264, from 0, without loss, to 51
 
 
 def check_mp4() -> None:
@@ -44,7 +47,7 @@ def write_gif(images, path: str | os.PathLike, frames_per_second: float = 20) ->
 def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) -> None:
     """Writes (t, h, w, 3), in [-1, 1] or uint8, as H.264; h and w must be even.
 
-    The file appears under its name when it is whole.
+    The file appears under its name when it is whole, with every picture in it.
 
     Raises:
         StylePrompterError: if imageio-ffmpeg is missing, or it cannot be written.
@@ -53,13 +56,22 @@ def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) ->
     import imageio_ffmpeg
 
     frames = np.ascontiguousarray(to_uint8(images))
-    _, height, width, _ = frames.shape
-
+    count, height, width, _ = frames.shape
+    # Its own writer tells nothing of how the program ended.
+    pixels = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+    codec = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(_QUALITY)]
     with atomic_path(path) as partial:
-        writer = imageio_ffmpeg.write_frames(
-            str(partial), (width, height), fps=frames_per_second, macro_block_size=2
-        )
-        writer.send(None)
-        for frame in frames:
-            writer.send(frame)
-        writer.close()
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *pixels]
+        command += ["-r", str(frames_per_second), "-i", "-", *codec, str(partial)]
+        done = subprocess.run(command, input=frames.data, capture_output=True)
+        try:
+            found, _ = imageio_ffmpeg.count_frames_and_secs(str(partial))
+        except RuntimeError:  # it cannot be read at all
+            found = 0
+        if done.returncode or found != count:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise StylePrompterError(
+                f"{path} cannot be written: {found} of {count} pictures are in what "
+                f"ffmpeg wrote ({said[-1] if said else 'it does not say why'}); is the "
+                "disk full?"
+            )
