@@ -70,7 +70,8 @@ def add_model(parser):
         "--model",
         required=True,
         metavar="M",
-        help="a model folder, or the name of a bundled model",
+        help="a model folder, the name of a bundled model, or "
+        "hf://USER/MODEL[@REVISION][/FOLDER] on the Hugging Face Hub",
     )
 
 

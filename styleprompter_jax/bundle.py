@@ -35,13 +35,19 @@ from styleprompter_jax.core.safetensors_files import (
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.store.places import (
+    CONFIG,
+    CONFIG_BYTES,
+    DIRECTIONS,
+    DISCRIMINATOR,  # noqa: F401 - for those who use a folder
+    MODEL,
+    PARTS,
+    local_folder,
+    reading,
+)
 
 VERSION = 1
-CONFIG, MODEL = "config.json", "model.safetensors"
-DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
-PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 BUNDLED = Path(__file__).parent / "bundled"
-_CONFIG_BYTES = 2**20
 _AGAIN = "copy or convert the model again."
 _SHOWN = 20  # problems of one kind that a report lists by name
 
@@ -104,8 +110,9 @@ def load_model(
     """Reads a model folder.
 
     Args:
-        folder_or_name: a folder, or the name of a bundled model ("avatars64"). A
-            folder that exists wins over a bundled model of the same name.
+        folder_or_name: a folder, the name of a bundled model ("avatars64"), or
+            hf://USER/MODEL[@REVISION][/FOLDER] on the Hugging Face Hub. A folder that
+            exists wins over a bundled model of the same name.
 
     Returns:
         The config; {"params": ..., "const": ...} as float32 NumPy arrays; and the
@@ -116,21 +123,27 @@ def load_model(
             unexpected, misshapen and not finite entry is named at once.
     """
     folder = find_model(folder_or_name)
+    with reading(folder_or_name, folder):
+        config, shapes, digest = _read_architecture(folder)
+        variables = read_variables(folder, shapes, digest)
+        return config, variables, load_directions(folder)
+
+
+def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, str | None]:
+    """The config in a folder, its shapes, and the SHA-256 of its model.safetensors."""
     fields, digest = read_config(folder)
     try:
         config = StylePrompterConfig.from_dict(fields)
-        shapes = model_shapes(config)
+        return config, model_shapes(config), digest
     except StylePrompterError as error:
         raise StylePrompterError(
             f"{folder / CONFIG} does not describe a model: {error}"
         ) from error
-    variables = read_variables(folder, shapes, digest)
-    return config, variables, load_directions(folder)
 
 
 def find_model(folder_or_name: str | os.PathLike) -> Path:
-    """The model folder that a path or the name of a bundled model stands for."""
-    folder = local_path(folder_or_name)
+    """The model folder that a name stands for: see `load_model`."""
+    folder = local_folder(folder_or_name)
     repair_folder(folder)
     if (folder / CONFIG).is_file():
         return folder
@@ -345,7 +358,7 @@ def read_config(folder: Path) -> tuple[dict, str | None]:
         StylePrompterError: if it is damaged or of another version.
     """
     path = folder / CONFIG
-    fields = read_json(path, limit=_CONFIG_BYTES, hint=_AGAIN)
+    fields = read_json(path, limit=CONFIG_BYTES, hint=_AGAIN)
     if "version" not in fields:
         raise StylePrompterError(
             f"{path} is no model configuration, which has a version: name the folder "

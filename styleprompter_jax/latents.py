@@ -104,8 +104,12 @@ class Latents:
         *,
         features: bool = False,
         names: Sequence[str] | None = None,
+        source: str = "",
     ) -> None:
         """Writes an .npz with w_plus and, if asked for, the features and b names.
+
+        ``source`` is kept with them: the model that they are of, as
+        `StylePrompter.source` names it.
 
         Raises:
             StylePrompterError: if the name does not end in .npz or cannot be written.
@@ -119,6 +123,8 @@ class Latents:
                 arrays[f"features_{k}"] = np.asarray(array)
         if names is not None:
             arrays["names"] = np.asarray(list(names), str)
+        if source:
+            arrays["source"] = np.asarray(source)
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
 

@@ -23,6 +23,7 @@ from styleprompter_jax.perceptual.arcface import ArcFace
 from styleprompter_jax.perceptual.inception import Inception
 from styleprompter_jax.perceptual.lpips import Lpips
 from styleprompter_jax.perceptual.moco import MoCo
+from styleprompter_jax.store.places import local_folder, reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     """Reads the folder of a network.
 
     Args:
-      folder: as `save_network` or `styleprompter convert` wrote it.
+      folder: as `save_network` or `styleprompter convert` wrote it; or where it is on
+        the Hugging Face Hub, hf://USER/MODEL[@REVISION][/FOLDER].
       kind: "lpips", "arcface", "moco" or "inception".
 
     Returns:
@@ -94,7 +96,7 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     Raises:
       StylePrompterError: if the folder is missing, damaged or of another kind.
     """
-    folder = local_path(folder)
+    place, folder = folder, local_folder(folder)
     repair_folder(folder)
     titles = " or ".join(n.title for n in NETWORKS.values() if n.kind == kind)
     if not (folder / bundle.CONFIG).is_file():
@@ -102,12 +104,15 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
             f"There is no folder {folder} with {titles}: make it from the published "
             f"file with `styleprompter convert FILE {folder}`."
         )
-    name, digest = _name(folder)
-    if name not in NETWORKS or NETWORKS[name].kind != kind:
-        found = NETWORKS[name].title if name in NETWORKS else "another model"
-        raise StylePrompterError(f"{folder} holds {found}, where {titles} is needed.")
-    network = NETWORKS[name]
-    return network.module, bundle.read_variables(folder, network.shapes(), digest)
+    with reading(place, folder):
+        name, digest = _name(folder)
+        if name not in NETWORKS or NETWORKS[name].kind != kind:
+            found = NETWORKS[name].title if name in NETWORKS else "another model"
+            raise StylePrompterError(
+                f"{folder} holds {found}, where {titles} is needed."
+            )
+        network = NETWORKS[name]
+        return network.module, bundle.read_variables(folder, network.shapes(), digest)
 
 
 def network_name(folder: str | os.PathLike) -> str:
@@ -116,7 +121,7 @@ def network_name(folder: str | os.PathLike) -> str:
     Raises:
       StylePrompterError: if it holds none.
     """
-    folder = local_path(folder)
+    folder = local_folder(folder)
     repair_folder(folder)
     name = _name(folder)[0] if (folder / bundle.CONFIG).is_file() else None
     if name not in NETWORKS:

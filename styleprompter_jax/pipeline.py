@@ -26,18 +26,23 @@ from styleprompter_jax.models import style_prompter
 from styleprompter_jax.models.smart import Smart
 from styleprompter_jax.models.stylegan2 import NOISE_MODES, Generator
 from styleprompter_jax.models.swin import SwinEncoder
+from styleprompter_jax.store.places import pin
 from styleprompter_jax.training import losses
 
 
 def load(name_or_path: str | os.PathLike) -> "StylePrompter":
     """Loads a model folder, or a bundled model by its name ("avatars64").
 
-    A folder that exists wins over a bundled model of the same name.
+    Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]", with the
+    extra `hub`: it is fetched once, and then loads without a network. A folder that
+    exists wins over a bundled model of the same name.
 
     Raises:
-        StylePrompterError: if there is no such model, or it is damaged.
+        StylePrompterError: if there is no such model, it cannot be fetched, or it is
+            damaged.
     """
-    return StylePrompter(*load_model(name_or_path))
+    source = pin(name_or_path)
+    return StylePrompter(*load_model(source), source=source)
 
 
 class StylePrompter:
@@ -53,6 +58,8 @@ class StylePrompter:
         const: what is no parameter: "latent_avg" (w_dim,), the generator's mean code,
             and the generator's stored noise.
         directions: the named directions that came with the model.
+        source: the name that `load` finds the same model by: the one it was given,
+            with the commit if it is on the Hub; "" for a model that was not loaded.
     """
 
     def __init__(
@@ -60,9 +67,11 @@ class StylePrompter:
         config: style_prompter.StylePrompterConfig,
         variables: Mapping,
         directions: Mapping[str, Direction] | None = None,
+        source: str = "",
     ):
         self.config = config
         self.directions = dict(directions or {})
+        self.source = source
         self._variables = jax.device_put(dict(variables))
         self._module = style_prompter.StylePrompter(config)
 

@@ -15,6 +15,7 @@ from styleprompter_jax.commands.labelled import encode_csv, encode_tfds, stored_
 from styleprompter_jax.commands.paired import draw_pairs, read_pairs
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.paths import scheme
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
@@ -22,6 +23,7 @@ from styleprompter_jax.fitting import fit_direction
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import StylePrompter, load
+from styleprompter_jax.store.places import pin
 
 # What a sheet shows of each direction.
 TITLES = ("from", "-strength", "0", "+strength", "to")
@@ -30,15 +32,17 @@ EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 
 
 def run(args):
-    model_folder = bundle.find_model(args.model)
+    source = pin(args.model)
+    model_folder = bundle.find_model(source)
     folder = Path(args.output) if args.output else model_folder
-    if not args.output and model_folder.parent == bundle.BUNDLED:
+    if not args.output and (scheme(source) or model_folder.parent == bundle.BUNDLED):
+        where = "on the Hub" if scheme(source) else "a bundled model"
         raise StylePrompterError(
-            f"{args.model} is a bundled model: name a folder for a copy with --output."
+            f"{args.model} is {where}: name a folder for a copy with --output."
         )
     if args.output and folder.exists():
         raise StylePrompterError(f"{folder} exists: choose another --output.")
-    model = load(model_folder)
+    model = load(source)
     check_names(model.directions, str(model_folder))
     n = model.config.generator.num_codes
     if args.layers and max(args.layers) >= n:
@@ -68,7 +72,8 @@ def run(args):
         directions = bundle.load_directions(model_folder) | found
         table = _sheet(model, directions, example)
         if args.output:
-            _copy_with(model_folder, folder, directions)
+            only = bundle.PARTS if scheme(source) else None
+            _copy_with(model_folder, folder, directions, only)
         else:
             bundle.save_directions(folder, directions)
         write_image(table, folder / "directions.png")
@@ -216,11 +221,18 @@ def _sheet(
     return sheet(rows, TITLES, row_titles)
 
 
-def _copy_with(model_folder: Path, folder: Path, directions) -> None:
-    """A copy of a model folder with these directions, whole or not at all."""
+def _copy_with(model_folder: Path, folder: Path, directions, only) -> None:
+    """A copy of a model folder with these directions, whole or not at all.
+
+    ``only`` names the files to copy, where they lie among those of other models.
+    """
+
+    def left_out(_, names):
+        return set(names).difference(only or names)
+
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        shutil.copytree(model_folder, partial)
+        shutil.copytree(model_folder, partial, ignore=left_out)
         bundle.save_directions(partial, directions)
         partial.rename(folder)
     except OSError as error:

@@ -28,6 +28,7 @@ from styleprompter_jax.evaluation.evaluate import (
 )
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
 from styleprompter_jax.pipeline import StylePrompter, load
+from styleprompter_jax.store.places import local_folder, pin
 
 FILES = "metrics.json", "images.csv", "sheet.png"
 EDITED = 200  # images that edits are judged on
@@ -45,9 +46,10 @@ NEEDED = {
 
 def run(args):
     folder = Path(args.output)
-    found = _networks(args.networks)
-    model_folder = bundle.find_model(args.model)
-    model = load(model_folder)
+    places = [pin(place) for place in args.networks]
+    found = _networks(places)
+    model = load(args.model)
+    model_folder = bundle.find_model(model.source)
     size = comparison_size(model, args.size)
     directions = _directions(args.direction, model)
     classifier_file = _classifier_file(args)
@@ -70,13 +72,20 @@ def run(args):
     results["skipped"] = _skipped(results, found, directions)
     shown = _sheet(model, images, measured, args.batch_size, decoding)
     settings = {
-        "model": {"name": args.model, "sha256": _hashes(model_folder)},
+        "model": {
+            "name": args.model,
+            "source": model.source,
+            "sha256": _hashes(model_folder),
+        },
         "images": images.description,
         "size": size,
         "resizing": f"PIL {FILTER.name.lower()}, antialiased",
         "mse": "on the scale of [-1, 1]",
         "ms_ssim_scales": len(ms_ssim_weights(size)),
-        "networks": {networks.network_name(at): _hashes(at) for at in args.networks},
+        "networks": {
+            networks.network_name(at): _hashes(local_folder(at)) | {"source": at}
+            for at in places
+        },
         "classifier": classifier_file and protocol.sha256(classifier_file),
         "decoding": decoding | {"rng": args.seed},
         "batch_size": args.batch_size,
@@ -122,10 +131,8 @@ def _classifier_file(args) -> Path | None:
     return classifiers.BUNDLED if avatars else None
 
 
-def _hashes(folder: str | Path) -> dict[str, str]:
-    files = (
-        Path(folder).expanduser() / name for name in (bundle.MODEL, bundle.DIRECTIONS)
-    )
+def _hashes(folder: Path) -> dict[str, str]:
+    files = (folder / name for name in (bundle.MODEL, bundle.DIRECTIONS))
     return {file.name: protocol.sha256(file) for file in files if file.is_file()}
 
 

@@ -18,9 +18,9 @@ def local_path(path: str | os.PathLike) -> Path:
             nobody.
     """
     text = os.fspath(path)
-    if found := _SCHEME.match(text):
+    if found := scheme(path):
         raise StylePrompterError(
-            f"{text} is an address, and {found[1]}:// cannot be used here: name a "
+            f"{text} is an address, and {found}:// cannot be used here: name a "
             "folder or file of this machine."
         )
     try:
@@ -30,3 +30,9 @@ def local_path(path: str | os.PathLike) -> Path:
             f"{text} begins with a home folder that is not known: write the path in "
             "full."
         ) from error
+
+
+def scheme(path: str | os.PathLike) -> str:
+    """ "hf" of an address such as hf://..., in small letters; "" of a path."""
+    found = _SCHEME.match(os.fspath(path))
+    return found[1].lower() if found else ""

@@ -30,6 +30,7 @@ from styleprompter_jax.training import workdir as folders
 from styleprompter_jax.training.checkpoint import Checkpoints
 from styleprompter_jax.training.hardware import peak_flops
 from styleprompter_jax.training.health import Health, guard
+from styleprompter_jax.training.pinning import SOURCES, known_sources, pin_models
 from styleprompter_jax.training.report import Report, Silence
 from styleprompter_jax.training.settings import (
     check_groups,
@@ -91,6 +92,9 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     check_groups(config, config.batch_size // mesh.size)
     settings = folders.plain(config)
     folders.check_config(workdir, settings)
+    config, sources = pin_models(config, known_sources(workdir, folders.CONFIG))
+    if sources:
+        settings[SOURCES] = sources
     objective, iterator = _prepare(config)
     init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
     with Stop() as stop:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from styleprompter_jax.core import lock as locks
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.training.pinning import SOURCES
 
 # What may differ between a run and its continuation.
 FREE_KEYS = (
@@ -71,7 +72,9 @@ def check_same(workdir: Path, there: dict, config: dict) -> None:
     differences = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key not in FREE_KEYS
+        if old.get(key) != new.get(key)
+        and key not in FREE_KEYS
+        and not key.startswith(f"{SOURCES}.")
     ]
     if differences:
         raise StylePrompterError(

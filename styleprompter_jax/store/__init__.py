@@ -1,0 +1,1 @@
+"""Where models are kept: folders, the Hugging Face Hub, and what a name stands for."""

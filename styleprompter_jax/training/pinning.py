@@ -1,0 +1,43 @@
+"""Which models a config names, and which those are that a run used."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.store.places import pin
+from styleprompter_jax.training import losses
+
+SOURCES = "sources"  # the key of a run's record
+
+
+def pin_models(config, known: Mapping[str, str]):
+    """A config in which every model on the Hub is named with its commit.
+
+    Args:
+      config: an ml_collections ConfigDict; stays as it is.
+      known: by name, what an earlier call of the run used, and this one uses too.
+
+    Returns:
+      The config, and the pinned names by those in ``config``.
+
+    Raises:
+      StylePrompterError: if there is no such model, or the Hub cannot be asked.
+    """
+    pinned, sources = config.copy_and_resolve_references(), {}
+    loss = pinned.get("loss") or {}
+    keys = [(pinned, "init_from")]
+    keys += [(loss, f"{name}_weights") for name in losses.PERCEPTUAL]
+    for part, key in keys:
+        name = part.get(key)
+        if name and scheme(name):
+            sources[name] = part[key] = known.get(name) or pin(name)
+    return pinned, sources
+
+
+def known_sources(workdir: Path, file: str) -> dict[str, str]:
+    """What `pin_models` gave for the run in a workdir, from its record."""
+    try:
+        return dict(json.loads((workdir / file).read_bytes()).get(SOURCES, {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # there is no run, or `check_config` says what is wrong
