@@ -1,6 +1,7 @@
 """What an image becomes: W+ codes, and the feature maps that SMART reads."""
 
 import dataclasses
+import mmap
 import operator
 import os
 import reprlib
@@ -11,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 
@@ -130,12 +135,14 @@ class Latents:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Latents":
-        """Reads what `save` wrote, or any .npz with w_plus (b, n, w_dim).
+        """Reads what `save` wrote: w_plus (b, n, w_dim), or (n, w_dim) of one image.
+
+        Also an .npz or .npy with one array (b, n, w_dim) under any name.
 
         Raises:
             StylePrompterError: if the file is missing, damaged or of another kind.
         """
-        return load_named(path)[0]
+        return _read(path)[0]
 
 
 class _NoSuchImageError(StylePrompterError, IndexError):
@@ -177,29 +184,105 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
     """`Latents.load`, and the names that the images were saved with.
 
     Where there are none, the names are "0000", "0001", ...
+
+    Raises:
+        StylePrompterError: as `Latents.load`, or if a name is none of a file below a
+            folder, or that of two images.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            w_plus = file["w_plus"].astype(np.float32)
-            batch, _, _ = w_plus.shape
-            count = sum(key.startswith("features_") for key in file.files)
-            features = tuple(
-                file[f"features_{k}"].astype(np.float32) for k in range(count)
+    latents, names = _read(path)
+    seen = set()
+    for name in names:
+        if not _is_below(name):
+            raise StylePrompterError(
+                f"{path} names an image {quoted(name)}, which is no name below a "
+                "folder: save the codes with other names."
             )
-            if "names" in file:
-                names = [str(name) for name in file["names"]]
-            else:
-                names = [f"{k:04d}" for k in range(batch)]
-        if {len(names), *map(len, features)} != {batch}:
-            raise ValueError("its arrays are of different lengths")
-        if not all(np.isfinite(array).all() for array in (w_plus, *features)):
-            raise ValueError("it holds NaN or infinity")
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {path}.") from error
-    except Exception as error:  # a damaged archive raises nearly anything
+        if name in seen:
+            raise StylePrompterError(
+                f"{path} names two images {quoted(name)}: save the codes with "
+                "different names."
+            )
+        seen.add(name)
+    return latents, names
+
+
+def _is_below(name: str) -> bool:
+    """Whether a file of that name lies below the folder that it is written to."""
+    path = Path(name)
+    parts = path.parts
+    return (
+        bool(parts)
+        and not path.is_absolute()
+        and ".." not in parts
+        and (name.isprintable())
+    )
+
+
+def _read(path: str | os.PathLike) -> tuple[Latents, list[str]]:
+    """Latents of a file, and what the images are called there."""
+    with open_file(path) as file:
+        try:
+            arrays = _arrays(file)
+            w_plus = _codes(arrays)
+            count = sum(key.startswith("features_") for key in arrays)
+            features = [_floats(arrays, f"features_{k}") for k in range(count)]
+            batch = len(w_plus)
+            names = arrays.get("names", np.array([f"{k:04d}" for k in range(batch)]))
+            if names.dtype.kind == "S":
+                names = np.char.decode(names, "latin-1")
+            names = [str(name) for name in np.atleast_1d(names).ravel()]
+        except Refusal as error:
+            raise Refusal(
+                f"{error} Latents are an .npz with w_plus of [b, n, w_dim], as "
+                "`styleprompter invert` writes."
+            ) from error
+    if {len(names), *map(len, features)} != {batch}:
         raise StylePrompterError(
-            f"{path} cannot be read as latents ({error}): expected an .npz with w_plus "
-            "of [b, n, w_dim], as `styleprompter invert` writes."
-        ) from error
-    return Latents(w_plus, features), names
+            f"{path} cannot be read as latents: its arrays are of different lengths, "
+            "and each is of one image after the other."
+        )
+    return Latents(w_plus, tuple(features)), names
+
+
+def _arrays(file) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name; that of an .npy is w_plus."""
+    size = os.fstat(file.fileno()).st_size
+    if not size:
+        raise Refusal(f"it is empty; {DAMAGED}")
+    # A view of the file, of which every array is copied into floats.
+    data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    head = bytes(data[:6])
+    if head == NPY:
+        return {"w_plus": parse_npy(data)}
+    if not head.startswith(ZIP):
+        raise Refusal("it is no .npz.")
+    return parse_npz(Archive(file, data))
+
+
+def _codes(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """w_plus, or whatever the codes of a file are called that has nothing else.
+
+    NVIDIA's projector writes "w", others "dlatents".
+    """
+    others = [key for key in arrays if key != "names" and key != "w_plus"]
+    key = "w_plus" if "w_plus" in arrays or len(others) != 1 else others[0]
+    codes = _floats(arrays, key)
+    if codes.ndim == 2 and key == "w_plus":  # of one image
+        codes = codes[None]
+    if codes.ndim != 3 or 0 in codes.shape:
+        raise Refusal(f"{quoted(key)} is {list(codes.shape)}.")
+    return codes
+
+
+def _floats(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
+    """An array of a file as finite float32, in memory of its own."""
+    if key not in arrays:
+        raise Refusal(f"it has no {key}.")
+    array = arrays[key]
+    if array.dtype.kind not in "fiu" or not array.ndim:
+        raise Refusal(f"{quoted(key)} holds no numbers.")
+    with np.errstate(over="ignore"):  # of float64
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise Refusal(f"{quoted(key)} holds NaN or infinity.")
+    return array

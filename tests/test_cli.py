@@ -289,7 +289,7 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         ),
         (
             ("edit", *model, "--latents", tmp_path / "two.npz", "--direction", "hat"),
-            "both become",
+            "two images 'a'",
         ),
         (
             ("edit", *model, "--latents", tmp_path / "codes.npz", "--direction", "hat"),

@@ -1,36 +1,24 @@
 """Reads weight files of any supported kind; which kind it is, the content says."""
 
-import io
-import math
 import mmap
 import os
-import tokenize
-import warnings
 from typing import Any
 
 import numpy as np
 
-from styleprompter_jax.convert.archive import Archive
 from styleprompter_jax.convert.torch_file import (
     is_torch_archive,
     read_pickle,
     read_torch_archive,
 )
-from styleprompter_jax.convert.torch_objects import is_shape, native
-from styleprompter_jax.convert.unpickle import Budget, Object
+from styleprompter_jax.convert.unpickle import Object
+from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.files import open_file
-from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
+from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
+from styleprompter_jax.core.refusal import Refusal
 from styleprompter_jax.core.safetensors_files import is_safetensors, parse_safetensors
 
 __all__ = ["Object", "read_file"]
-
-# Characters; 32 dimensions need fewer.  NumPy would take 10,000, and a while for each.
-_NPY_HEADER = 512
-# NumPy's own, then those of Python's parser, which it lets through.
-_HEADER_ERRORS = (
-    *(ValueError, KeyError, TypeError),
-    *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),
-)
 
 
 def read_file(path: str | os.PathLike) -> Any:
@@ -61,16 +49,28 @@ def _read(file: Any, data: memoryview) -> Any:
     head = bytes(data[:512])
     if is_safetensors(head):
         return parse_safetensors(data).arrays
-    if head.startswith(b"PK"):
+    if head.startswith(ZIP):
         archive = Archive(file, data)
         if is_torch_archive(archive):
             return read_torch_archive(archive)
-        return _read_npz(archive)
+        if not archive.names or any(not n.endswith(".npy") for n in archive.names):
+            raise Refusal(
+                "it is a zip archive that is neither a file of PyTorch (no data.pkl) "
+                "nor an .npz: unpack it and name the file inside."
+            )
+        return {name: _texts(array) for name, array in parse_npz(archive).items()}
     if head.startswith(b"\x80"):
         return read_pickle(data)
-    if head.startswith(b"\x93NUMPY"):
-        return _read_npy(data)
+    if head.startswith(NPY):
+        return parse_npy(data)
     raise Refusal(_what_it_is(head))
+
+
+def _texts(array: np.ndarray) -> np.ndarray | list:
+    """An array of numbers as it is, one of texts as a list of them."""
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "latin-1")
+    return array.tolist() if array.dtype.kind == "U" else array
 
 
 def _what_it_is(head: bytes) -> str:
@@ -109,47 +109,3 @@ _PACKED = {
     b"Rar!": "RAR",
     b"\x28\xb5\x2f\xfd": "Zstandard",
 }
-
-
-def _read_npz(archive: Archive) -> dict[str, np.ndarray]:
-    if not archive.names or any(not name.endswith(".npy") for name in archive.names):
-        raise Refusal(
-            "it is a zip archive that is neither a file of PyTorch (no data.pkl) nor "
-            "an .npz: unpack it and name the file inside."
-        )
-    arrays = {}
-    for name in sorted(archive.names):
-        try:
-            arrays[name.removesuffix(".npy")] = _read_npy(archive.read(name))
-        except Refusal as error:
-            raise Refusal(f"in {quoted(name)}, {error}") from error
-    return arrays
-
-
-def _read_npy(data: memoryview) -> np.ndarray:
-    file = io.BytesIO(data[: 16 + _NPY_HEADER])
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    try:
-        with warnings.catch_warnings():
-            # About headers that Python 2 wrote, and about odd literals.
-            warnings.simplefilter("ignore")
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = read_header[version](file, _NPY_HEADER)
-    except _HEADER_ERRORS as error:
-        raise Refusal(f"the header of the array is damaged; {DAMAGED}") from error
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise Refusal(
-            f"the array is not of numbers (dtype {quoted(str(dtype))}), and objects "
-            "in it would be run to be read: save it as float32."
-        )
-    content = data[file.tell() :]
-    if not is_shape(shape) or math.prod(shape) * dtype.itemsize != len(content):
-        raise Refusal(
-            f"at byte {file.tell()}, an array of shape {quoted(str(shape))} and dtype "
-            f"{dtype} cannot lie in the {len(content):,} bytes that follow; {DAMAGED}"
-        )
-    flat = native(content, dtype, Budget(len(data)))
-    return flat.reshape(shape, order="F" if fortran else "C")

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from styleprompter_jax.convert.archive import Archive
 from styleprompter_jax.convert.resolve import resolve
 from styleprompter_jax.convert.torch_objects import STORAGES, Storage, names
 from styleprompter_jax.convert.unpickle import Budget, Machine, Object
+from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted

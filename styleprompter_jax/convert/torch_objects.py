@@ -20,9 +20,9 @@ from styleprompter_jax.convert.unpickle import (
     Placeholder,
     dict_key,
 )
+from styleprompter_jax.core.numpy_files import is_shape, native
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
-_DIMENSIONS = 32
 _LARGEST = 2**48
 STORAGES = {
     "FloatStorage": "float32",
@@ -36,16 +36,6 @@ STORAGES = {
     "LongStorage": "int64",
     "BoolStorage": "bool",
 }
-
-
-def is_shape(sizes: tuple) -> bool:
-    """Whether an array can have these sizes or strides, before any arithmetic."""
-    return (
-        len(sizes) <= _DIMENSIONS
-        and all(type(n) is int and 0 <= n < _LARGEST for n in sizes)
-        # Also where another dimension is zero, as NumPy has it.
-        and math.prod(max(n, 1) for n in sizes) < _LARGEST
-    )
 
 
 class StorageType:
@@ -82,7 +72,7 @@ class Storage(Placeholder):
         if self._array is None:
             if self.data is None or len(self.data) != self.nbytes:
                 raise Refusal(f"its numbers are not in the file; {DAMAGED}")
-            array = native(self.data, self.kind.stored, budget)
+            array = _native(self.data, self.kind.stored, budget)
             if self.kind.dtype == "bfloat16":
                 budget.spend_bytes(2 * array.nbytes)
                 array = (array.astype(np.uint32) << 16).view(np.float32)
@@ -179,7 +169,7 @@ class Array(Placeholder):
     def resolve(self, resolver) -> np.ndarray:
         if self.data is None:
             raise Refusal(f"an array has no content; {DAMAGED}")
-        flat = native(self.data, self.dtype, resolver.budget)
+        flat = _native(self.data, self.dtype, resolver.budget)
         return flat.reshape(self.shape, order=self.order)
 
 
@@ -198,24 +188,19 @@ class Namespace(Placeholder):
         return Object("argparse.Namespace", resolver.entry("state", self.state))
 
 
-def native(
+def _native(
     data: memoryview | bytes | str, dtype: np.dtype, budget: Budget
 ) -> np.ndarray:
-    """Flat, in the machine's byte order, aligned; a view of ``data`` if it is so."""
+    """`native`, which draws on a budget, and takes strings of Python 2."""
     budget.spend_bytes(len(data))
-    array = np.frombuffer(data.encode("latin-1") if type(data) is str else data, dtype)
-    if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        raise Refusal(f"it holds bytes that are no truth values; {DAMAGED}")
-    if not (array.flags.aligned and dtype.isnative):
-        array = array.astype(dtype.newbyteorder("="))
-    return array
+    return native(data.encode("latin-1") if type(data) is str else data, dtype)
 
 
 def scalar(dtype: Any, data: Any) -> bool | int | float:
     """numpy.core.multiarray.scalar: one number."""
     array = Array()
     array.set(data, dtype, (), "C")
-    return native(array.data, array.dtype, Budget(0))[0].item()
+    return _native(array.data, array.dtype, Budget(0))[0].item()
 
 
 def parameter(tensor: Any, _requires_grad: Any, _hooks: Any) -> Tensor:

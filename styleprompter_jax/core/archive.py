@@ -50,6 +50,7 @@ class Archive:
         ) as error:
             raise Refusal(f"the zip archive is broken; {DAMAGED}") from error
         self._data = data
+        root = _root([entry.orig_filename for entry in entries])
         self.size = len(data)
         self._entries: dict[str, tuple[zipfile.ZipInfo, memoryview]] = {}
         seen = set()
@@ -59,7 +60,7 @@ class Archive:
             if name.casefold() in seen:
                 raise Refusal(f"{quoted(name)} occurs twice in it; {DAMAGED}")
             seen.add(name.casefold())
-            self._entries[name] = entry, self._locate(entry, end)
+            self._entries[name] = entry, self._locate(entry, end, root)
             end = entry.header_offset
         unpacked = sum(entry.file_size for entry in entries)
         if unpacked > _RATIO * len(data) + _SPARE_BYTES:
@@ -92,14 +93,13 @@ class Archive:
             )
         return content
 
-    def _locate(self, entry: zipfile.ZipInfo, end: int) -> memoryview:
+    def _locate(self, entry: zipfile.ZipInfo, end: int, root: str) -> memoryview:
         name = entry.orig_filename
-        parts = name.split("/")
         if (
             not is_name(name)
             or name.startswith("/")
-            or ".." in parts
-            or re.search(r"[\\:]", name)
+            or ".." in re.split(r"[\\/]", name)
+            or re.search(r"[\\:]", name.removeprefix(root))
         ):
             raise Refusal(f"{quoted(name)} is no name inside an archive; {DAMAGED}")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -135,3 +135,13 @@ class Archive:
         if first + entry.compress_size > end:
             raise contradiction
         return self._data[first : first + entry.compress_size]
+
+
+def _root(names: list[str]) -> str:
+    """The folder that holds all entries, which may be called what a file may be.
+
+    torch.save calls it as its file, "run_12:30" or "C:\\run".
+    """
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    whole = len(folders) == 1 and all("/" in name for name in names)
+    return f"{folders.pop()}/" if whole else ""
