@@ -53,9 +53,7 @@ def run(args):
     )
     names = [str(path.relative_to(folder).with_suffix("")) for path in results]
     with place.writing(codes):
-        latents.save(
-            codes, features=args.features, names=names, source=model.source
-        )
+        latents.save(codes, features=args.features, names=names, source=model.source)
     rows = rows[: pictures.SHOWN]
     titles = ["input", "W+", "refined"][: len(rows[0])]
     with place.writing(table):

@@ -76,7 +76,10 @@ def _open(path: Path, limit: int | None) -> BinaryIO:
 
 def _check(path: Path, status: os.stat_result, limit: int | None) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise StylePrompterError(f"{path} is a folder or device: name the file itself.")
+        raise StylePrompterError(
+            f"{path} is a folder or device, and no file: name another, or put a file "
+            "there."
+        )
     if limit is not None and status.st_size > limit:
         raise StylePrompterError(
             f"{path} has {status.st_size:,} bytes, and more than {limit:,} are not "

@@ -13,8 +13,13 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tqdm import tqdm
 
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.images.files import image_grid, to_uint8, write_image
 from styleprompter_jax.training.workdir import writing
+
+_LINE = 2**16  # bytes; lines have some hundred
 
 
 class Report:
@@ -135,17 +140,26 @@ class Silence:
 
 
 def _keep_lines(file: Path, step: int, evaluate: bool):
-    if not file.exists():
+    """Drops the lines of later steps, and what is no line of metrics."""
+    if not os.path.lexists(file):
         return
-    kept = []
-    for line in file.read_text().splitlines():
-        try:
-            row = json.loads(line)
-            again = evaluate and row["step"] == step and row["split"] == "validation"
-            if row["step"] <= step and not again:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            pass  # the half line of a run that was killed while it wrote
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, file)
+    with (
+        open_file(file) as lines,
+        atomic_path(file) as partial,
+        partial.open("wb") as kept,
+    ):
+        for line in iter(lambda: lines.readline(_LINE), b""):
+            if _is_before(line, step, evaluate):
+                kept.write(line)
+
+
+def _is_before(line: bytes, step: int, evaluate: bool) -> bool:
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return False  # half of it, of a run that was killed; or a bad byte
+    own = row.get("step")
+    if not line.endswith(b"\n") or type(own) is not int:
+        return False
+    again = evaluate and own == step and row.get("split") == "validation"
+    return own <= step and not again

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from styleprompter_jax.core import lock as locks
+from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training.pinning import SOURCES
 
@@ -45,20 +46,11 @@ def plain(config) -> dict:
 def check_config(workdir: Path, config: dict) -> None:
     """Refuses a workdir that holds a run of another config; writes nothing."""
     file = workdir / CONFIG
-    try:
-        there = json.loads(file.read_text())
-    except FileNotFoundError:
-        return
-    except NotADirectoryError as error:
-        raise StylePrompterError(
-            f"{workdir} is no folder: use another --workdir."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise StylePrompterError(
-            f"{file} cannot be read ({error}): remove it, since every saved step holds "
-            "the config too."
-        ) from error
-    check_same(workdir, there, config)
+    if os.path.lexists(workdir) and not workdir.is_dir():
+        raise StylePrompterError(f"{workdir} is no folder: use another --workdir.")
+    if os.path.lexists(file):
+        hint = "remove it, since every saved step holds the config too."
+        check_same(workdir, read_json(file, hint=hint), config)
 
 
 def check_same(workdir: Path, there: dict, config: dict) -> None:
@@ -131,9 +123,10 @@ class BestModel:
     def score(self) -> float:
         """The best one so far; infinity where there is none."""
         try:
-            return float(json.loads((self._folder / SCORE).read_text())["score"])
-        except (OSError, ValueError, KeyError, TypeError):
+            score = read_json(self._folder / SCORE).get("score")
+        except StylePrompterError:
             return math.inf
+        return float(score) if isinstance(score, int | float) else math.inf
 
     def offer(self, step: int, name: str, score: float, export: Callable) -> None:
         """Keeps the model that ``export(folder)`` writes if its score is lower."""
