@@ -16,6 +16,7 @@ from styleprompter_jax.commands.paired import draw_pairs, read_pairs
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
@@ -84,7 +85,7 @@ def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
     """Directions of attributes, and the latents of a labelled picture."""
     if args.latents:
         found = stored_codes(args.latents, args.data, args.count, args.attributes)
-    elif args.data.lower().endswith(".csv"):
+    elif is_table(args.data):
         found = encode_csv(
             model, args.data, args.count, args.batch_size, args.attributes
         )
@@ -112,7 +113,7 @@ def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
 
 def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
     """Directions of edits that are given as pairs, and the latents of a first image."""
-    if args.data.lower().endswith(".csv"):
+    if is_table(args.data):
         pairs = read_pairs(args.data, args.attributes, args.count, model.image_size)
     elif args.data == "avatars":
         pairs = draw_pairs(args.attributes, args.count or PAIRS, model.image_size)

@@ -1,17 +1,17 @@
 """Codes of labelled pictures, for `styleprompter directions --method labels`."""
 
-import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
-from styleprompter_jax.data.labels import Labelled, as_booleans
+from styleprompter_jax.data.labels import Labelled, as_attribute, fraction_among
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.editing.directions import attribute_directions
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents, load_named
@@ -72,7 +72,7 @@ def encode_csv(
     """
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
-    paths = [Path(file).parent / name for name in names]
+    paths = [find_picture(Path(file).parent, name) for name in names]
     if missing := [path for path in paths if not path.is_file()]:
         raise StylePrompterError(
             f"{file} names {missing[0]}, and {len(missing) - 1} more, which are not "
@@ -100,15 +100,19 @@ def stored_codes(
     rows = {name: row for row, name in enumerate(known)}
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
-    found = [
-        rows.get(name, rows.get(str(Path(name).with_suffix("")))) for name in names
-    ]
+    found = [rows.get(name, rows.get(_without_ending(name))) for name in names]
     if None in found:
         raise StylePrompterError(
             f"{file} names {names[found.index(None)]}, whose latents {latents} does "
             f"not hold; it holds those of {known[0]}."
         )
     return stored.w_plus[found], attributes, stored[found[0]]
+
+
+def _without_ending(name: str) -> str:
+    """A name in a table as files of latents have it: "x/a" of "x\\a.png"."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.with_suffix("")) if path.name else name
 
 
 def _check_names(
@@ -120,6 +124,11 @@ def _check_names(
         )
     for name in wanted or attributes:
         attribute_directions(name, attributes[name], data)
+        if fraction := fraction_among(attributes[name]):
+            raise StylePrompterError(
+                f"{data}: {name!r} holds {fraction}, which is no class: write 1 for on "
+                "and 0 for off, or name other columns with --attributes."
+            )
 
 
 def read_csv(
@@ -128,15 +137,16 @@ def read_csv(
     """Names and attributes of pictures from a CSV with a header.
 
     The first column names pictures, each other is an attribute: 0 and 1, -1 and 1,
-    false and true, or no and yes for one that is on or off; other texts are classes, an
-    empty one means that the attribute does not apply.
+    false and true, no and yes, f and t or the like for one that is on or off; other
+    texts are classes. An empty one, or NA, means that it does not apply, or is not
+    known.
 
     Args:
-        file: the CSV.
+        file: the table; see `tables.read_table`.
         count: reads no more rows than this.
 
     Returns:
-        The names, and for each attribute (m,) of bool or str.
+        The names, and for each attribute (m,); see `labels.as_attribute`.
 
     Raises:
         StylePrompterError: if it cannot be read so.
@@ -144,35 +154,6 @@ def read_csv(
     header, content = read_table(file)
     names, *columns = zip(*content[:count], strict=True)
     return names, {
-        name: as_booleans(column)
+        name: as_attribute(column)
         for name, column in zip(header[1:], columns, strict=True)
     }
-
-
-def read_table(file: str) -> tuple[list[str], list[list[str]]]:
-    """The header of a CSV, and its rows, all of one length.
-
-    Raises:
-        StylePrompterError: if it cannot be read so.
-    """
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = csv.reader(stream, strict=True)
-            header = next(rows, [])
-            content = [row for row in rows if row]
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {file}.") from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise StylePrompterError(f"{file} cannot be read as CSV: {error}.") from error
-    if len(header) < 2 or len(set(header)) < len(header) or not content:
-        raise StylePrompterError(
-            f"{file} holds no labels: its first row names the columns, the pictures' "
-            "and then one for each attribute, and a row for each picture follows."
-        )
-    for row in content:
-        if len(row) != len(header):
-            raise StylePrompterError(
-                f"{file}: the row of {row[0]!r} has {len(row)} columns, and the first "
-                f"row {len(header)}."
-            )
-    return header, content

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from styleprompter_jax.commands.labelled import read_table
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import read_images, to_float
 
@@ -43,7 +43,9 @@ def read_pairs(
         )
     pairs = {}
     for name, *pair in rows:
-        pairs.setdefault(name, []).append([Path(file).parent / p for p in pair])
+        pairs.setdefault(name, []).append(
+            [find_picture(Path(file).parent, p) for p in pair]
+        )
     if unknown := [name for name in names if name not in pairs]:
         raise StylePrompterError(
             f"{file} has no direction {unknown[0]!r}: it has {', '.join(pairs)}."

@@ -5,14 +5,22 @@ Axes: m images.
 
 import functools
 import operator
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from styleprompter_jax.data.sources import TfdsSource
 
 # The two values of a column that make it one of booleans: off, on.
-OFF_ON = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
+OFF_ON = (
+    *(("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t")),
+    *(("no", "yes"), ("n", "y"), ("off", "on")),
+)
+# What stands for a value that is not known.
+UNKNOWN = ("", "na", "n/a", "nan", "<na>", "null")
+_WHOLE = re.compile(r"\+?(-?[0-9]+)\.?0*")
+_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?|[0-9]*[.,][0-9]+)(e[+-]?[0-9]+)?", re.I)
 
 
 class Labelled:
@@ -77,14 +85,35 @@ class Labelled:
         return attributes
 
 
+def as_attribute(column: Iterable[str]) -> np.ndarray:
+    """The strings of a table's column (m,), as the labels of an attribute.
+
+    Returns:
+        Booleans where they are of `OFF_ON`; 1, 0 and NaN where some are not known; else
+        strings, "" where they are not known.
+    """
+    values = np.asarray([value.strip() for value in column], str)
+    plain = np.asarray([_WHOLE.sub(r"\1", value.lower()) for value in values])
+    known = ~np.isin(plain, UNKNOWN)
+    for off, on in OFF_ON if known.any() else ():
+        if np.isin(plain[known], (off, on)).all():
+            return plain == on if known.all() else np.where(known, plain == on, np.nan)
+    return np.where(known, values, "")
+
+
+def fraction_among(labels: np.ndarray) -> str | None:
+    """A label that is no name of a class, where all are numbers and some not whole."""
+    if labels.dtype.kind != "U" or not all(
+        map(_NUMBER.fullmatch, filter(None, labels))
+    ):
+        return None
+    return next((x for x in labels if x and not _WHOLE.fullmatch(x)), None)
+
+
 def as_booleans(column) -> np.ndarray:
     """Strings (m,), as booleans where they are 0 and 1, no and yes, or the like."""
-    values = np.asarray([value.strip() for value in column], str)
-    lower = np.char.lower(values)
-    for off, on in OFF_ON:
-        if np.isin(lower, (off, on)).all():
-            return lower == on
-    return values
+    labels = as_attribute(column)
+    return labels if labels.dtype == bool else np.asarray(column, str)
 
 
 def _labels_among(features, path=()) -> Iterator[tuple[tuple[str, ...], list | None]]:

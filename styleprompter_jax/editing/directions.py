@@ -200,10 +200,10 @@ def directions_from_labels(
 
     Args:
         codes: (m, n, w_dim).
-        attributes: for each name (m,) of booleans, which give a direction NAME; or of
-            strings, which give a direction NAME_VALUE for each value, the step to it
-            from the average of the other values. "" means that the attribute does not
-            apply to a sample.
+        attributes: for each name (m,) of booleans, or of 1, 0 and NaN where it is not
+            known, which give a direction NAME; or of strings, which give a direction
+            NAME_VALUE for each value, the step to it from the average of the other
+            values. "" means that the attribute does not apply to a sample.
         origin: kept with each direction.
 
     Raises:
@@ -227,13 +227,16 @@ def directions_from_labels(
                 f"Two attributes give a direction {twice[0]!r}: leave out one of them."
             )
         if labels.dtype.kind != "U":
-            if len(np.unique(labels)) != 2:
+            known = ~np.isnan(labels.astype(np.float32))
+            if len(np.unique(labels[known])) != 2:
                 raise StylePrompterError(
                     f"{name!r} is not on in some samples and off in others: leave it "
                     "out or give more samples."
                 )
+            if not known.all():
+                columns.append(~known)
             steps[names[0]] = {len(columns): 1.0}
-            columns.append(labels.astype(bool))
+            columns.append(known & (labels == 1))
             continue
         values = _values(labels)
         if len(values) < 2:

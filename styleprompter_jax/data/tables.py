@@ -1,0 +1,112 @@
+"""Tables of labels as people keep them: CSV of any kind, and CelebA's lists."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+from styleprompter_jax.core.files import TEXT, read_bytes
+from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.errors import StylePrompterError
+
+ENDINGS = (".csv", ".tsv", ".txt")
+_DELIMITERS = ",;\t"
+
+
+def is_table(name: str) -> bool:
+    """Whether what a user names is a table, by its ending, and no data set."""
+    return name.lower().endswith(ENDINGS)
+
+
+def read_table(file: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
+    """The header of a table, and its rows, all of one length, without blanks around.
+
+    Columns are parted by commas, semicolons or tabs, whichever make rows as long as the
+    header. CelebA's lists begin with a number and the names of the columns but the
+    first, and part them by blanks.
+
+    Args:
+        file: text in UTF-8, or in UTF-16 or 32 with a mark.
+
+    Raises:
+        StylePrompterError: if it cannot be read so.
+    """
+    content = read_bytes(file, TEXT)
+    encoding = json.detect_encoding(content)
+    try:
+        text = content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise StylePrompterError(
+            f"{file} cannot be read as CSV: byte {error.start} is not of {encoding}; "
+            "save it as UTF-8."
+        ) from error
+    header, rows = _celeba(text) or _csv(file, text)
+    if twice := [name for k, name in enumerate(header) if name in header[:k]]:
+        raise StylePrompterError(
+            f"{file} has two columns {quoted(twice[0])}: rename or remove one."
+        )
+    if len(header) < 2 or not rows:
+        raise StylePrompterError(
+            f"{file} holds no labels: its first row names the columns, the pictures' "
+            "and then one for each attribute, and a row for each picture follows."
+        )
+    for row in rows:
+        if len(row) != len(header):
+            raise StylePrompterError(
+                f"{file}: the row of {quoted(row[0])} has {len(row)} columns, and the "
+                f"first row {len(header)}."
+            )
+    return header, rows
+
+
+def find_picture(folder: Path, name: str) -> Path:
+    """The picture of a name in a table, whose folders Windows may have written."""
+    path = folder / name
+    if "\\" in name and not path.is_file():
+        return folder / name.replace("\\", "/")
+    return path
+
+
+def _celeba(text: str) -> tuple[list[str], list[list[str]]] | None:
+    """A list as CelebA's list_attr_celeba.txt; None if it is none."""
+    lines = [line.split() for line in text.splitlines()[:3]]
+    if len(lines) < 3 or len(lines[0]) != 1 or not lines[0][0].isdecimal():
+        return None
+    if len(lines[2]) != len(lines[1]) + 1:
+        return None
+    rows = [row for line in text.splitlines()[2:] if (row := line.split())]
+    return ["", *lines[1]], rows
+
+
+def _csv(file, text: str) -> tuple[list[str], list[list[str]]]:
+    """The header and rows by the delimiter that fits best."""
+    first, _, rest = text.partition("\n")
+    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
+        return _parsed(file, rest, first.strip()[4])  # as Excel has it
+    found = [_parsed(file, text, d) for d in _DELIMITERS if d in first] or [
+        _parsed(file, text, ",")
+    ]
+
+    def fit(table):
+        header, rows = table
+        return len(header) > 1 and all(len(row) == len(header) for row in rows)
+
+    return next(filter(fit, found), found[0])
+
+
+def _parsed(file, text: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
+    reader = csv.reader(
+        text.splitlines(keepends=True), strict=True, delimiter=delimiter
+    )
+    try:
+        rows = [[cell.strip() for cell in row] for row in reader]
+    except csv.Error as error:
+        raise StylePrompterError(
+            f"{file} cannot be read as CSV: {error} in line {reader.line_num}; mend or "
+            "remove it."
+        ) from error
+    header, *rows = [row for row in rows if any(row)] or [[]]
+    # A delimiter behind each row, as spreadsheets leave them.
+    while header and not any(row[-1] for row in (header, *rows) if row):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return header, rows
