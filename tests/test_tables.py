@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from styleprompter_jax.commands.labelled import encode_csv, read_csv, stored_codes
-from styleprompter_jax.data.labels import as_attribute, fraction_among
+from styleprompter_jax.data.labels import ambiguity, as_attribute
 from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.editing.directions import directions_from_labels
 from styleprompter_jax.errors import StylePrompterError
@@ -104,11 +104,19 @@ def test_what_is_a_class():
         assert as_attribute(column.split()).tolist() == column.split()
     assert as_attribute(["red", "NA", "", "blue"]).tolist() == ["red", "", "", "blue"]
     assert as_attribute(["", "na"]).tolist() == ["", ""]
-    assert fraction_among(as_attribute(["0.9", "1", "", "-.5"])) == "0.9"
-    assert fraction_among(as_attribute(["0,9", "1"])) == "0,9"
-    assert fraction_among(as_attribute(["1e-3", "1"])) == "1e-3"
+
+
+def test_what_is_not_clear():
+    for column, words in (
+        (["0.9", "1", "", "0.5"], "holds 0.5"),
+        (["0,9", "1"], "holds 0,9"),
+        (["1e-3", "1"], "holds 1e-3"),
+        (["1", "0", "-1", ""], "holds -1, 0 and 1"),
+        (["1.0", "0.0", "-1.0"], "holds -1, 0 and 1"),
+    ):
+        assert ambiguity(as_attribute(column)).startswith(words)
     for column in (["1.0", "2"], ["0.9", "red"], ["1", "0"], ["", ""], ["v1.5"]):
-        assert fraction_among(as_attribute(column)) is None
+        assert ambiguity(as_attribute(column)) is None
 
 
 def test_a_direction_of_what_is_known_for_some():

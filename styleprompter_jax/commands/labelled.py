@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
-from styleprompter_jax.data.labels import Labelled, as_attribute, fraction_among
+from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.data.tables import find_picture, read_table
@@ -124,10 +124,9 @@ def _check_names(
         )
     for name in wanted or attributes:
         attribute_directions(name, attributes[name], data)
-        if fraction := fraction_among(attributes[name]):
+        if problem := ambiguity(attributes[name]):
             raise StylePrompterError(
-                f"{data}: {name!r} holds {fraction}, which is no class: write 1 for on "
-                "and 0 for off, or name other columns with --attributes."
+                f"{data}: {name!r} {problem}, or name other columns with --attributes."
             )
 
 

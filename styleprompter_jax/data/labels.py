@@ -101,13 +101,24 @@ def as_attribute(column: Iterable[str]) -> np.ndarray:
     return np.where(known, values, "")
 
 
-def fraction_among(labels: np.ndarray) -> str | None:
-    """A label that is no name of a class, where all are numbers and some not whole."""
-    if labels.dtype.kind != "U" or not all(
-        map(_NUMBER.fullmatch, filter(None, labels))
-    ):
-        return None
-    return next((x for x in labels if x and not _WHOLE.fullmatch(x)), None)
+def ambiguity(labels: np.ndarray) -> str | None:
+    """What is not clear about the labels of a column, and what to do; None if nothing.
+
+    Numbers that are not whole are names of no classes; of -1, 0 and 1, some files have
+    -1 and some 0 for what is not known.
+    """
+    known = {label for label in labels if label} if labels.dtype.kind == "U" else set()
+    if {_WHOLE.sub(r"\1", label) for label in known} == {"-1", "0", "1"}:
+        return (
+            "holds -1, 0 and 1, of which -1 or 0 may mean that it is not known: leave "
+            "that one empty"
+        )
+    fractions = [label for label in known if not _WHOLE.fullmatch(label)]
+    if fractions and all(map(_NUMBER.fullmatch, known)):
+        return (
+            f"holds {min(fractions)}, which is no class: write 1 for on and 0 for off"
+        )
+    return None
 
 
 def as_booleans(column) -> np.ndarray:
