@@ -149,5 +149,5 @@ def test_pictures_of_a_table_of_windows(tmp_path):
     with pytest.raises(StylePrompterError, match="whose latents"):
         stored_codes(str(tmp_path / "a.npz"), str(file), None)
     file.write_text("image,smile\n0.png,0.9\n1.png,0.1\n")
-    with pytest.raises(StylePrompterError, match=r"'smile' holds 0\.9, which is no cl"):
+    with pytest.raises(StylePrompterError, match=r"'smile' holds 0\.1, which is no cl"):
         encode_csv(None, str(file), None, 4)
