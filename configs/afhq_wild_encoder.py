@@ -14,7 +14,7 @@ AFHQ is the folder of the data set, which holds train/wild and val/wild.
 Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
-from configs import ffhq_encoder
+from styleprompter_jax.configs import ffhq_encoder
 
 
 def get_config():

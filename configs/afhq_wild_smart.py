@@ -6,8 +6,8 @@
 Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
-from configs import afhq_wild_encoder
-from configs.ffhq_smart import smart_after
+from styleprompter_jax.configs import afhq_wild_encoder
+from styleprompter_jax.configs.ffhq_smart import smart_after
 
 
 def get_config():

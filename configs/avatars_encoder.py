@@ -5,7 +5,7 @@ python train.py --config=configs/avatars_encoder.py --workdir=runs/encoder
 
 from ml_collections import ConfigDict
 
-from configs import avatars_generator
+from styleprompter_jax.configs import avatars_generator
 
 
 def get_config():

@@ -6,7 +6,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import avatars_encoder
+from styleprompter_jax.configs import avatars_encoder
 
 
 def get_config():

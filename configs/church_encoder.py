@@ -15,7 +15,7 @@ FOLDER holds the pictures of LSUN's church_outdoor in "train" and "validation"; 
 Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
-from configs import afhq_wild_encoder
+from styleprompter_jax.configs import afhq_wild_encoder
 
 
 def get_config():

@@ -12,7 +12,7 @@ pictures).  The run itself was not yet made.
 
 from ml_collections import ConfigDict
 
-from configs import ffhq_encoder
+from styleprompter_jax.configs import ffhq_encoder
 
 
 def get_config():

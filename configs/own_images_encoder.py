@@ -19,7 +19,7 @@ domain. Where LPIPS was converted, it does better: --config.loss.structure=0
 Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
-from configs import ffhq_encoder
+from styleprompter_jax.configs import ffhq_encoder
 
 
 def get_config():

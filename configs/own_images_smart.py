@@ -8,8 +8,8 @@ with data.image_size as it was there.
 Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
 """
 
-from configs import own_images_encoder
-from configs.ffhq_smart import smart_after
+from styleprompter_jax.configs import own_images_encoder
+from styleprompter_jax.configs.ffhq_smart import smart_after
 
 
 def get_config():

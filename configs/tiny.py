@@ -7,7 +7,7 @@
         --config.init_from=runs/tiny/encoder/model
 """
 
-from configs import avatars_encoder, avatars_generator, avatars_smart
+from styleprompter_jax.configs import avatars_encoder, avatars_generator, avatars_smart
 from styleprompter_jax.errors import StylePrompterError
 
 

@@ -22,6 +22,7 @@ _LAZY = {
     "write_images": "images.files",
     "sheet": "images.files",
     "train": "training.loop",
+    "get_config": "training.config",
 }
 
 __all__ = ["StylePrompterError", "__version__", *_LAZY]

@@ -28,6 +28,7 @@ from styleprompter_jax.arguments import (
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.large_pages import use_large_pages
+from styleprompter_jax.training_arguments import add_training, wrong_training
 from styleprompter_jax.version import __version__
 
 
@@ -38,16 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         0; or 1 after a StylePrompterError, printed on stderr. A wrong call raises
         SystemExit with 2, as argparse does.
     """
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    if args.command == "convert" and (wrong := _wrong_convert(args)):
-        parser.error(wrong)
+    args = parse(argv)
     # What Pillow puts up with in a picture, it warns of in terms of its own.
     warnings.filterwarnings("ignore", module="PIL")
     if argv is None:  # a program, and no function of another one
         use_large_pages()
     try:
-        use_compilation_cache()
+        if args.command != "train":  # which looks at its config first
+            use_compilation_cache()
         importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
     except StylePrompterError as error:
         if args.traceback:
@@ -59,6 +58,21 @@ def main(argv: list[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     return 0
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The arguments of a call; SystemExit with 2 for a wrong one."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if args.command == "train":
+        # What remains is for the config, which alone knows its keys.
+        args.overrides, rest = rest, []
+    wrong = {"convert": _wrong_convert, "train": wrong_training}.get(args.command)
+    if rest:
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if wrong and (message := wrong(args)):
+        args.parser.error(message)
+    return args
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -76,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--traceback", action="store_true", help="show where an error arose"
         )
+        command.set_defaults(parser=command)
 
     add("convert", _convert, "Makes a model folder of published weights, and back.")
     add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
@@ -83,6 +98,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("mix", _mix, "Puts codes of one image among those of another.")
     add("evaluate", _evaluate, "Measures inversions, codes and edits of a model.")
     add("directions", _directions, "Finds directions, and keeps them with a model.")
+    add(
+        "train",
+        add_training,
+        "Trains a generator, an encoder or SMART, as a config says.",
+    )
     add("pack", _pack, "Packs a folder of pictures into one file to train on.")
     add("align", _align, "Cuts faces out of photographs as FFHQ does.")
     add("unalign", _unalign, "Puts edited crops back into the photographs of `align`.")

@@ -7,7 +7,6 @@ encoder and SMART invert the test split, and runs/quickstart/ gets a sheet of pi
 and a table of numbers. A run before this one is replaced.
 """
 
-import importlib
 import json
 import shutil
 import sys
@@ -25,6 +24,7 @@ from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation.evaluate import evaluate
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.pipeline import load
+from styleprompter_jax.training.config import get_config
 from styleprompter_jax.training.loop import train
 
 FOLDER = Path("runs/quickstart")
@@ -57,12 +57,7 @@ def main() -> int:
 
 def quickstart_config(stage: str):
     """configs/avatars_STAGE.py, cut down to minutes."""
-    try:
-        config = importlib.import_module(f"configs.avatars_{stage}").get_config()
-    except ImportError as error:
-        raise StylePrompterError(
-            "The configs are not here: run `make quickstart` in a clone of the project."
-        ) from error
+    config = get_config(f"avatars_{stage}")
     config.total_steps = STEPS[stage]
     config.eval_every = config.checkpoint_every = config.total_steps
     config.optimizer.warmup_steps = min(50, config.total_steps // 10)

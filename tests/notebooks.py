@@ -9,11 +9,7 @@ import ast
 import json
 import re
 import shlex
-import warnings
 from pathlib import Path
-
-from absl import flags
-from ml_collections import config_flags
 
 from styleprompter_jax.cli import main
 
@@ -87,21 +83,3 @@ def execute(source: str, name: str, namespace: dict) -> None:
 def command(line: str, refused: bool) -> None:
     """A call of the command line in this process; fails unless it ends as it should."""
     assert bool(main(shlex.split(line))) == refused, line
-
-
-def train_flags(argv: list[str]) -> flags.FlagValues:
-    """What train.py would make of its arguments, the first of which is its name."""
-    import train as program
-
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", None, "", values, lock_config=True, sys_argv=argv
-    )
-    for flag in program.FLAGS.get_key_flags_for_module(program):
-        if flag.name != "config":
-            flags.DEFINE_string(flag.name, None, "", flag_values=values)
-    # ml_collections loads a config's file as later Pythons will not.
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        rest = values(argv)
-    assert rest == argv[:1], f"train.py takes no {rest[1:]}"
-    return values

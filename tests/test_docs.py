@@ -9,16 +9,16 @@ import runpy
 import shlex
 from pathlib import Path
 
-import notebooks
 import pytest
 
 import styleprompter_jax as sp
-from styleprompter_jax.cli import make_parser
+from styleprompter_jax.cli import make_parser, parse
 from styleprompter_jax.latents import Latents
+from styleprompter_jax.training.config import get_config, override
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
-CONFIGS = sorted(ROOT.glob("configs/*.py"))
+CONFIGS = sorted(ROOT.glob("configs/[a-z]*.py"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
@@ -52,16 +52,11 @@ def known_options() -> set[str]:
     found = {
         option for p in subparsers().values() for option in p._option_string_actions
     }
-    sources = [
-        *ROOT.glob("tests/*.py"),
-        *ROOT.glob("benchmarks/*.py"),
-        ROOT / "train.py",
-    ]
+    sources = [*ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")]
     sources += ROOT.glob("styleprompter_jax/evaluation/*.py")
     for source in sources:
         found |= set(re.findall(r'"(--[a-z][a-z_-]*)"', source.read_text()))
-    flags = re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / "train.py").read_text())
-    return found | {f"--{name}" for name in flags}
+    return found
 
 
 @functools.cache
@@ -89,14 +84,18 @@ def check(command: str) -> None:
     head, *words = shlex.split(command, comments=True)
     if head == "styleprompter":
         try:
-            make_parser().parse_args(words)
+            args = parse(words)
         except SystemExit as error:
             assert not error.code, command
+            return
+        if args.command == "train":
+            override(get_config(args.config), args.overrides)
     elif head == "python" and words[0] == "train.py":
-        keys = {m[1] for m in re.finditer(r"--config\.([\w.]+)=", command)}
-        assert keys <= config_keys(), command
-        if "..." not in words:
-            notebooks.train_flags(words)
+        if "..." in words:
+            keys = {m[1] for m in re.finditer(r"--config\.([\w.]+)=", command)}
+            assert keys <= config_keys(), command
+        else:
+            check(f"styleprompter train {shlex.join(words[1:])}")
     elif head == "python" and words[0] == "-c":
         check_python(words[1])
     elif head == "python":

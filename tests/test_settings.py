@@ -11,8 +11,10 @@ import jax
 import pytest
 
 from configs import avatars_generator, own_images_smart, tiny
+from styleprompter_jax.cli import main, parse
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import loop
+from styleprompter_jax.training.config import get_config, override
 from styleprompter_jax.training.optimizers import make_optimizer
 from styleprompter_jax.training.settings import check_settings, check_sizes
 from styleprompter_jax.training.start import describe_start
@@ -21,7 +23,7 @@ ROOT = Path(loop.__file__).parents[2]
 
 
 def test_configs_fit_their_models():
-    for file in sorted((ROOT / "configs").glob("*_*.py")):
+    for file in sorted((ROOT / "configs").glob("[a-z]*_*.py")):
         config = importlib.import_module(f"configs.{file.stem}").get_config()
         check_settings(config)
         if config.stage != "generator":
@@ -96,23 +98,108 @@ def test_wrong_configs_make_nothing(stage, changes, message, tiny_folder, tmp_pa
         (["--config=configs/none.py"], "configs/none.py"),
     ],
 )
-def test_wrong_calls_are_answered_in_one_line(arguments, message, tmp_path):
-    assert_refused(arguments, message, tmp_path, os.environ)
+def test_wrong_calls_are_answered_in_one_line(
+    arguments, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    assert main(["train", f"--workdir={tmp_path / 'run'}", *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: ") and message in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_device_that_is_not_there(tmp_path):
     environment = os.environ | {"JAX_PLATFORMS": "tpu_of_the_future"}
-    assert_refused(
-        ["--config=configs/tiny.py"], "tpu_of_the_future", tmp_path, environment
-    )
-
-
-def assert_refused(arguments, message, tmp_path, environment):
-    command = [sys.executable, "train.py", f"--workdir={tmp_path / 'run'}", *arguments]
+    command = [sys.executable, "train.py", f"--workdir={tmp_path / 'run'}"]
+    command.append("--config=configs/tiny.py")
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ") and message in line
+    assert line.startswith("Error: ") and "tpu_of_the_future" in line
     assert not (tmp_path / "run").exists()
+
+
+MINE = """
+from configs import avatars_encoder
+from configs.ffhq_smart import smart_after
+
+
+def get_config():
+    config = avatars_encoder.get_config()
+    config.seed = 7
+    return config
+"""
+
+
+def test_a_config_by_name_by_file_and_of_ones_own(tmp_path):
+    for name in ("tiny:smart", "avatars_generator:sharpen", "own_images_encoder"):
+        file = "configs/{}.py{}{}".format(*name.partition(":"))
+        assert get_config(name) == get_config(ROOT / file)
+    (tmp_path / "mine.py").write_text(MINE)
+    config = get_config(tmp_path / "mine.py")
+    assert config.seed == 7 and config.data == get_config("avatars_encoder").data
+    config.seed = 8
+    with pytest.raises(AttributeError, match="seed"):
+        config.sead = 9
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tinny", None, "There is no config tinny: there are afhq_wild_encoder, "),
+        ("tiny:decoder", None, "tiny.py:decoder: choose one of generator, encoder"),
+        ("avatars_smart:large", None, "avatars_smart:large does not fit"),
+        ("no/such.py", None, "no/such.py names no config file that can be read"),
+        ("~nobody-here/a.py", None, "~nobody-here/a.py begins with a home folder"),
+        ("gs://bucket/a.py", None, "gs://bucket/a.py is an address"),
+        ("a.py", "x = 1", "a.py has no function get_config"),
+        ("a.py", "def get_config(:", "a.py fails with SyntaxError"),
+        ("a.py", "import no_such_module", "a.py fails with ModuleNotFoundError"),
+        ("a.py", "def get_config():\n    return 1 / 0", "fails with ZeroDivision"),
+        ("a.py", "def get_config():\n    return {}", "returns dict: it must"),
+        ("a.py", "def get_config(a):\n    pass", "a.py does not fit get_config"),
+    ],
+)
+def test_what_is_no_config_is_one_sentence(
+    name, content, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(StylePrompterError) as error:
+        get_config(name)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} <= {"a.py"}  # nor a cache
+
+
+def test_keys_on_the_command_line():
+    call = ["train", "--config=tiny:smart", "--workdir=w", "--config.batch_size", "4"]
+    call += ["--config.model.smart.refined_layers=(4, 6)", "-config.data.flip"]
+    call += ["--config.learning_rate=3e-4", "--noconfig.frozen_deterministic"]
+    args = parse(call[:-1])
+    config = override(get_config(args.config), args.overrides)
+    assert (config.batch_size, config.data.flip) == (4, True)
+    assert config.model.smart.refined_layers == (4, 6)
+    assert config.learning_rate == 3e-4
+    with pytest.raises(StylePrompterError, match="frozen_deterministic"):
+        override(get_config("tiny:smart"), parse(call).overrides)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("--workdir=w",),
+        ("--config=tiny",),
+        ("--config=tiny", "--workdir=w", "more"),
+        ("--config=tiny", "--workdir=w", "--config.batch_size=4", "5"),
+        ("--config=tiny", "--workdir=w", "--batch-size=4"),
+        ("--config=tiny", "--workdir=w", "--process_id=-1"),
+    ],
+)
+def test_a_wrong_call_of_train_exits_with_2(call, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["train", *call])
+    assert error.value.code == 2
+    assert "styleprompter train" in capsys.readouterr().err

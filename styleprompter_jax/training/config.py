@@ -1,0 +1,145 @@
+"""Configs by name or from files, and what a command line sets in them.
+
+The configs of configs/ are the package `styleprompter_jax.configs` too. This module
+needs no JAX: a wrong call is answered at once.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator, Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from styleprompter_jax.core.config_files import PACKAGE, config_names
+from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.errors import StylePrompterError
+
+
+def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
+    """A config of what to train.
+
+    Args:
+        name_or_file: the name of a file of configs/, "avatars_encoder"; or a Python
+            file with a function get_config().  A name after a colon chooses one of
+            several runs that a file has: "avatars_generator:sharpen".
+
+    Returns:
+        The config, locked: its keys can be set, and no others.
+
+    Raises:
+        StylePrompterError: if there is no such config, or its file fails.
+    """
+    text = os.fspath(name_or_file)
+    local_path(text)  # an address is told as such, before the colon is looked at
+    drive, rest = os.path.splitdrive(text)
+    source, colon, variant = rest.partition(":")
+    source = drive + source
+    try:
+        function = _load(source).get_config
+        call = inspect.signature(function).bind(*[variant] if colon else [])
+    except TypeError as error:
+        raise StylePrompterError(
+            f"{text} does not fit get_config() of its file ({error}): name a run of "
+            "it after a colon, or none."
+        ) from error
+    except AttributeError as error:
+        raise StylePrompterError(f"{source} has no function get_config().") from error
+    with _one_sentence(source):
+        config = function(*call.args)
+    if not isinstance(config, ConfigDict):
+        raise StylePrompterError(
+            f"get_config() of {source} returns {type(config).__name__}: it must return "
+            "an ml_collections.ConfigDict."
+        )
+    return config.lock()
+
+
+def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
+    """The config with what arguments such as --config.batch_size=8 set in it.
+
+    Raises:
+        StylePrompterError: for a key that it does not have, or a value of another kind.
+    """
+    argv, values = ["", *arguments], flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=argv
+        )
+        rest = values(argv)[1:]
+    except flags.Error as error:
+        raise StylePrompterError(str(error)) from error
+    except AttributeError as error:
+        # What ml_collections says is 'KEY', and maybe 'Did you mean "..."'.
+        key = re.search(r"\w+", str(error))[0]
+        near = re.search(r'Did you mean "(\w+)"', str(error))
+        given = [a for a in arguments if a.split("=")[0].split(".")[-1] == key]
+        hint = f"did you mean {near[1]}?" if near else "see the keys in its file."
+        raise StylePrompterError(
+            f"{given[0] if given else key} sets a key that the config does not have: "
+            f"{hint}"
+        ) from error
+    if rest:
+        raise StylePrompterError(f"{rest[0]} is no argument: see --help.")
+    return values.config
+
+
+def _load(source: str) -> types.ModuleType:
+    """The module of a config that a name or a file stands for."""
+    if re.fullmatch(r"\w+", source):
+        if source not in config_names():
+            raise StylePrompterError(
+                f"There is no config {source}: there are {', '.join(config_names())}; "
+                "of a file, name the path, as in ./my_config.py."
+            )
+        with _one_sentence(source):
+            return importlib.import_module(f"{PACKAGE}.{source}")
+    path = local_path(source)
+    try:
+        code = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise StylePrompterError(
+            f"{source} names no config file that can be read ({error}): name one, or "
+            f"one of {', '.join(config_names())}."
+        ) from error
+    module = types.ModuleType("config_file")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
+    with _one_sentence(source), _ours_for_configs():
+        exec(compile(code, path, "exec"), module.__dict__)
+    return module
+
+
+@contextlib.contextmanager
+def _ours_for_configs() -> Iterator[None]:
+    """`from configs import ...` means ours, unless there is another that it finds.
+
+    Users' own files say so, since configs/ lies at the top of a checkout.
+    """
+    if "configs" in sys.modules or importlib.util.find_spec("configs"):
+        yield
+        return
+    sys.modules["configs"] = importlib.import_module(PACKAGE)
+    try:
+        yield
+    finally:
+        del sys.modules["configs"]
+
+
+@contextlib.contextmanager
+def _one_sentence(source: str) -> Iterator[None]:
+    """Turns whatever the code of a config raises into one sentence."""
+    try:
+        yield
+    except StylePrompterError:
+        raise
+    except Exception as error:
+        raise StylePrompterError(
+            f"{source} fails with {type(error).__name__}: {error}."
+        ) from error
