@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
 from styleprompter_jax.data import avatars
 from styleprompter_jax.data.avatars import Face, render
+from styleprompter_jax.data.tfds import tfds
 from styleprompter_jax.errors import StylePrompterError
 
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 
 import styleprompter_jax as sp
@@ -17,6 +16,7 @@ from styleprompter_jax.commands.labelled import (
     read_csv,
     stored_codes,
 )
+from styleprompter_jax.data.tfds import tfds
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.editing.unsupervised import (
     in_deviations,

@@ -19,9 +19,9 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 from PIL import Image
 
+from styleprompter_jax.data.tfds import tfds
 from styleprompter_jax.errors import StylePrompterError
 
 HAIR = {

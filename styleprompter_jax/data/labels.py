@@ -129,7 +129,7 @@ def as_booleans(column) -> np.ndarray:
 
 def _labels_among(features, path=()) -> Iterator[tuple[tuple[str, ...], list | None]]:
     """Where labels are among TFDS's features, and the names of their classes."""
-    import tensorflow_datasets as tfds  # slow to import
+    from styleprompter_jax.data.tfds import tfds  # slow to import
 
     for key, feature in features.items():
         here = (*path, key)

@@ -179,9 +179,8 @@ class TfdsSource:
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
         # Slow to import, and not needed by who trains on a folder.
-        import tensorflow_datasets as tfds
-
         from styleprompter_jax.data import avatars
+        from styleprompter_jax.data.tfds import tfds
 
         if name.startswith("avatars/"):
             builder = avatars.prepare(name.removeprefix("avatars/"), data_dir)
