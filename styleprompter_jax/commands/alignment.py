@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from styleprompter_jax.images import detect
-from styleprompter_jax.images.files import resize, to_uint8
+from styleprompter_jax.images.files import read_size, resize, to_uint8
 
 CHECKED = 4  # pictures, which stand for the others
 SIZE = 256  # at which faces are looked for
@@ -52,5 +51,5 @@ def _find_quad(image) -> np.ndarray | None:
 
 
 def _is_square(path: Path) -> bool:
-    with Image.open(path) as image:
-        return abs(image.width - image.height) <= 0.02 * max(image.size)
+    width, height = read_size(path)
+    return abs(width - height) <= 0.02 * max(width, height)

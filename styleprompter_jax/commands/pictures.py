@@ -28,7 +28,7 @@ from styleprompter_jax.images.find import find_images, shown
 from styleprompter_jax.padding import pad as pad
 from styleprompter_jax.padding import take as take
 
-# Of the largest picture that is read, a thread holds some hundred megabytes.
+# Together they hold no more than the largest picture takes: see `images/decode.py`.
 THREADS = min(os.cpu_count() or 1, 8)
 AHEAD = 2  # batches that are read before their turn
 WAITING = 64  # pictures at most that wait to be written

@@ -12,7 +12,8 @@ import grain
 from absl import logging
 
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import decode_image, read_image
+from styleprompter_jax.images.decode import decode_image
+from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images, shown
 
 ARRAY_RECORD = ".array_record"

@@ -1,30 +1,25 @@
 """Pictures in and out of files, and sheets of them.
 
 Everywhere else an image is a float32 array in [-1, 1], or uint8 where a docstring
-says so. What a file may hold (rotation tags, transparency, 16 bits, CMYK, damage) is
-dealt with here and nowhere else.
+says so. What a file may hold is dealt with in `decode.py`.
 """
 
 import collections
 import contextlib
-import functools
-import io
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.decode import decoded, image_size
 from styleprompter_jax.images.find import shown
 
-# What PIL may open, whatever a file is called: other formats of its run programs
-# (EPS) or are libraries of their own. APNG is PNG, and MPO is JPEG.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 # How pictures are written, by the ending of the name.
 WRITTEN = {
     ".png": {"format": "PNG"},
@@ -54,75 +49,47 @@ def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
         StylePrompterError: if the file is missing, damaged, no picture, or larger
             than PIL's limit for a picture that can be trusted.
     """
+    with open_image(path) as pixels:
+        return pixels if size is None else resize(pixels, size)
+
+
+@contextlib.contextmanager
+def open_image(path: str | os.PathLike) -> Iterator[np.ndarray]:
+    """`read_image` for a block that works on a whole picture.
+
+    Threads in such blocks wait for each other: together they hold no more pixels at
+    once than the largest picture has.
+    """
+    with _opened(path) as (file, name), decoded(file, name) as pixels:
+        yield pixels
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height of a picture as it is stored, which may be turned.
+
+    Raises:
+        StylePrompterError: as `read_image` does, as far as it is known so early.
+    """
+    with _opened(path) as (file, name):
+        return image_size(file, name)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
+    """A picture's file, and what messages call it."""
     name = shown(path)
     if not os.path.lexists(path):
         raise StylePrompterError(f"There is no file {name}.")
-    try:
-        if not os.path.isfile(path):  # a pipe would be waited for
-            raise OSError("it is nothing that can be opened")
-        with open(path, "rb") as file:
-            pixels = decode_image(file, name)
-    except OSError as error:
-        raise StylePrompterError(
-            f"{name} cannot be read as a picture ({error}): replace or remove it."
-        ) from error
-    return pixels if size is None else resize(pixels, size)
-
-
-def decode_image(file: BinaryIO, name: str) -> np.ndarray:
-    """`read_image` for an open file; `name` is what its errors call it."""
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels, too many for a photograph"
-                )
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except UnidentifiedImageError as error:
-        raise StylePrompterError(
-            f"{name} cannot be read as a picture (it is none of {', '.join(FORMATS)}): "
-            "convert or remove it."
-        ) from error
-    except Exception as error:  # PIL's decoders raise nearly anything
-        raise StylePrompterError(
-            f"{name} cannot be read as a picture ({error}): replace or remove it."
-        ) from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """A picture without rotation tag in sRGB, over white, as mode RGB."""
-    if image.mode.startswith("I"):
-        # 16-bit grey: PIL's own conversion would clip it to white.
-        values = np.asarray(image, dtype=np.float64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("grey values beyond 16 bits")
-        return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating point pixels, whose range is not known")
-    mode = {"L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
-    opaque = _to_srgb(image.convert(mode), image.info.get("icc_profile"))
-    if not image.has_transparency_data:
-        return opaque
-    white = Image.new("RGB", image.size, "white")
-    return Image.composite(opaque, white, image.convert("RGBA").getchannel("A"))
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Mode L, RGB or CMYK with its colour profile to RGB."""
-    if profile:
-        # One that is damaged or for other channels is left aside, as browsers do.
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "sRGB" not in ImageCms.getProfileDescription(source):
-                return ImageCms.profileToProfile(
-                    image, source, _srgb(), outputMode="RGB"
-                )
-    return image.convert("RGB")
-
-
-@functools.cache
-def _srgb():
-    return ImageCms.createProfile("sRGB")
+    with contextlib.ExitStack() as stack:
+        try:
+            if not os.path.isfile(path):  # a pipe would be waited for
+                raise OSError("it is nothing that can be opened")
+            file = stack.enter_context(open(path, "rb"))
+        except OSError as error:
+            raise StylePrompterError(
+                f"{name} cannot be read as a picture ({error}): replace or remove it."
+            ) from error
+        yield file, name
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
