@@ -113,12 +113,12 @@ def zipped(entries, method=zipfile.ZIP_STORED):
     return out.getvalue()
 
 
-def torch_zip(tree, storages=(), **more):
+def torch_zip(tree, storages=(), root="archive", **more):
     """A file of PyTorch since 1.6; ``more``: entries beside the usual ones."""
-    entries = {"archive/data.pkl": pickled(tree), "archive/byteorder": b"little"}
+    entries = {f"{root}/data.pkl": pickled(tree), f"{root}/byteorder": b"little"}
     for i, array in enumerate(storages):
-        entries[f"archive/data/{i}"] = array.tobytes()
-    entries |= {f"archive/{name}": content for name, content in more.items()}
+        entries[f"{root}/data/{i}"] = array.tobytes()
+    entries |= {f"{root}/{name}": content for name, content in more.items()}
     return zipped(entries)
 
 

@@ -57,10 +57,21 @@ def build_model(
                 "The encoder is a start for training: what the classifier lacks has "
                 "its initial values."
             )
+    _draw_noise(tree["generator"])
     if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
         tree["latent_avg"] = mean_code(config.generator, tree["generator"]["mapping"])
         notes.append(f"The file lacks latent_avg: it is the mean of {SAMPLES:,} codes.")
     return config, split_collections(tree, shapes), notes
+
+
+def _draw_noise(generator: dict) -> None:
+    """Gives a generator's layers without noise normal numbers, in place."""
+    rng = np.random.default_rng(0)
+    for block in generator["synthesis"].values():
+        for layer in block.values() if isinstance(block, Mapping) else ():
+            noise = layer.get("noise_const") if isinstance(layer, Mapping) else None
+            if isinstance(noise, jax.ShapeDtypeStruct):
+                layer["noise_const"] = rng.standard_normal(noise.shape, np.float32)
 
 
 def mean_code(config: GeneratorConfig, params: Mapping) -> np.ndarray:

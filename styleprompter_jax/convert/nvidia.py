@@ -14,7 +14,31 @@ import numpy as np
 
 from styleprompter_jax.convert.stylegan2 import FILTER, image_size
 from styleprompter_jax.convert.table import Buffer, Row, Rule, count, size
+from styleprompter_jax.convert.unpickle import Object
 from styleprompter_jax.models.stylegan2 import GeneratorConfig
+
+
+def module_arrays(module: Object) -> tuple[dict, dict]:
+    """Arrays of a stored tree of modules by dotted key, and its plain attributes."""
+    arrays, attributes = {}, {}
+    _collect(module, "", arrays, attributes)
+    return arrays, attributes
+
+
+def _collect(module, place, arrays, attributes):
+    groups = {key: {} for key in ("_parameters", "_buffers", "_modules")}
+    state = module.state if isinstance(module.state, Mapping) else {}
+    for key, value in state.items():
+        if key in groups and isinstance(value, Mapping):
+            groups[key] = value
+        elif value is None or isinstance(value, int | float | str):
+            attributes[f"{place}{key}"] = value
+    for key, value in (groups["_parameters"] | groups["_buffers"]).items():
+        if value is not None:
+            arrays[f"{place}{key}"] = value
+    for key, child in groups["_modules"].items():
+        if isinstance(child, Object):
+            _collect(child, f"{place}{key}.", arrays, attributes)
 
 
 def generator_config(

@@ -13,6 +13,7 @@ import numpy as np
 
 from styleprompter_jax.convert import nvidia, perceptual, smart, stylegan2, swin
 from styleprompter_jax.convert.files import Object
+from styleprompter_jax.convert.states import find_state, options, prefix
 from styleprompter_jax.convert.style_prompter import checkpoint_table
 from styleprompter_jax.convert.table import Kept, Row, Rule, prefixed
 from styleprompter_jax.core.refusal import quoted
@@ -67,11 +68,10 @@ def recognise(tree: Any, name: str) -> Found:
       StylePrompterError: if it is of no kind that this program knows, or of one that
         it knows to have no use for.
     """
-    for kind in (_nvidia, _style_prompter, _generator, _swin):
+    for kind in (_nvidia, _nvidia_state, _style_prompter, _generator, _swin):
         try:
             if found := kind(tree):
-                notes = (*found.notes, *_left_out(tree))
-                return dataclasses.replace(found, notes=notes)
+                return found
         except StylePrompterError as error:
             raise StylePrompterError(f"{name}: {error}") from error
     raise StylePrompterError(
@@ -94,7 +94,7 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
     """
     state = {}
     for tree in trees.values():
-        state |= _state(tree)
+        state |= _network_state(tree)
     network = perceptual.recognise(state)
     has_heads = "lin0.model.1.weight" in state
     files = " and ".join(trees)
@@ -113,14 +113,13 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
 
 def _style_prompter(tree):
     """A checkpoint of the published code, baseline or full."""
-    state = _state(tree)
-    encoder = _prefix(state, "latent_tok")
-    generator = _prefix(state, "input.input")
-    if encoder is None or generator is None:
+    found = find_state(tree, "latent_tok", "input.input")
+    if found is None:
         return None
-    opts = _options(tree)
+    state, opts = found.arrays, options(tree)
+    encoder, generator = prefix(state, "latent_tok"), prefix(state, "input.input")
     images = stylegan2.generator_config(state, generator)
-    block = _prefix(state, "smart_block.query_proj.weight")
+    block = prefix(state, "smart_block.query_proj.weight")
     if block is None:
         kind, decoder, refiner, last = "baseline", generator, None, ""
     else:
@@ -137,8 +136,12 @@ def _style_prompter(tree):
     )
     what = f"official StylePrompter, {kind}, {_codes(images)}{last}"
     _agree(opts, config, kind)
+    noises, note = _noises(state, generator)
     state, table = _with_mean(
-        tree, state, checkpoint_table(config, encoder, decoder), config.generator
+        found,
+        state,
+        checkpoint_table(config, encoder, decoder, noises),
+        config.generator,
     )
     return Found(
         what,
@@ -147,7 +150,11 @@ def _style_prompter(tree):
         encoder=config.encoder,
         smart=config.smart,
         generator=config.generator,
-        notes=_assumed(config.encoder, state, encoder),
+        notes=(
+            *_assumed(config.encoder, state, encoder),
+            *note,
+            *_unused(found.left_out()),
+        ),
     )
 
 
@@ -170,40 +177,83 @@ def _agree(opts, config, kind):
 
 def _generator(tree):
     """A generator of rosinality's layout: its own file, or pSp's or e4e's decoder."""
-    state = _state(tree)
-    prefix = _prefix(state, "input.input")
-    if prefix is None:
+    found = find_state(tree, "input.input")
+    if found is None:
         return None
-    config = stylegan2.generator_config(state, prefix)
-    arrays = {key: value for key, value in state.items() if key.startswith(prefix)}
-    table = prefixed(stylegan2.generator_table(config), "generator/", prefix)
-    arrays, table = _with_mean(tree, arrays, table, config)
+    state, start = found.arrays, prefix(found.arrays, "input.input")
+    config = stylegan2.generator_config(state, start)
+    arrays = {key: value for key, value in state.items() if key.startswith(start)}
+    noises, notes = _noises(arrays, start)
+    table = stylegan2.generator_table(config, noises)
+    arrays, table = _with_mean(
+        found, arrays, prefixed(table, "generator/", start), config
+    )
     what = f"StyleGAN2 generator in rosinality's layout, {_codes(config)}"
-    notes = ()
-    others = {key.partition(".")[0] for key in state if not key.startswith(prefix)}
-    others -= {"latent_avg"}
+    others = _others(state, start)
     if "encoder" in others:
         what = f"pSp or e4e, its {what}"
         notes += (
             "The encoder is left out: it is another architecture than StylePrompter's.",
         )
         others -= {"encoder"}
-    notes += _unused(others)
+    notes += _unused(others | found.left_out())
     return Found(what, arrays, table, generator=config, notes=notes)
+
+
+def _noises(state, start: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether a generator of rosinality's layout has its noise, and what to say."""
+    if any(key.startswith(f"{start}noises.") for key in state):
+        return True, ()
+    return False, ("The file has no noise: it is drawn, from a fixed seed.",)
+
+
+def _others(state, start: str) -> set[str]:
+    """What a state dict holds beside the arrays whose keys start so."""
+    others = {key.partition(".")[0] for key in state if not key.startswith(start)}
+    return others - {"latent_avg"}
 
 
 def _nvidia(tree):
     """A generator from NVIDIA's pickles, which store modules as objects."""
-    module = tree.get("G_ema") if _is_dict(tree) else tree
+    module = tree.get("G_ema") if isinstance(tree, Mapping) else tree
     if not isinstance(module, Object) or module.type.rpartition(".")[2] != "Generator":
         return None
-    arrays, attributes = {}, {}
-    _flatten(module, "", arrays, attributes)
+    arrays, attributes = nvidia.module_arrays(module)
     if attributes.get("c_dim"):
         raise StylePrompterError(
             f"the generator is conditional (c_dim = {attributes['c_dim']}), and "
             "inversion here knows no classes: take an unconditional one."
         )
+    others = {} if module is tree else tree
+    unused = {str(k) for k, v in others.items() if v is not None and k != "G_ema"}
+    return _nvidia_generator(arrays, attributes, _unused(unused))
+
+
+def _nvidia_state(tree):
+    """A generator with NVIDIA's keys, whose layers a state dict alone does not tell."""
+    found = find_state(tree, "synthesis.b4.const", "mapping.fc0.weight")
+    if found is None:
+        return None
+    start = prefix(found.arrays, "synthesis.b4.const")
+    arrays = {
+        key.removeprefix(start): value
+        for key, value in found.arrays.items()
+        if key.startswith(start)
+    }
+    if "mapping.embed.weight" in arrays:
+        raise StylePrompterError(
+            "the generator is conditional (it has mapping.embed), and inversion here "
+            "knows no classes: take an unconditional one."
+        )
+    others = _others(found.arrays, start) if start else set()
+    notes = (
+        "The file does not tell whether activations are clamped: they are not.",
+        *_unused(others | found.left_out()),
+    )
+    return _nvidia_generator(arrays, {}, notes)
+
+
+def _nvidia_generator(arrays, attributes, notes):
     if not any(key.startswith("synthesis.b4.") for key in arrays):
         raise StylePrompterError(
             "the generator is no StyleGAN2 (of StyleGAN3's architecture, perhaps): of "
@@ -231,7 +281,7 @@ def _nvidia(tree):
     )
     if config.conv_clamp is not None:
         what += f", activations clamped at {config.conv_clamp:g}"
-    return Found(what, arrays, (*rows, mean), generator=config)
+    return Found(what, arrays, (*rows, mean), generator=config, notes=notes)
 
 
 def _check_layers(attributes, clamp):
@@ -249,22 +299,6 @@ def _check_layers(attributes, clamp):
             )
 
 
-def _flatten(module, prefix, arrays, attributes):
-    """Arrays of a stored module tree by dotted key, and its plain attributes."""
-    groups = {key: {} for key in ("_parameters", "_buffers", "_modules")}
-    for key, value in module.state.items() if _is_dict(module.state) else ():
-        if key in groups and _is_dict(value):
-            groups[key] = value
-        elif value is None or isinstance(value, int | float | str):
-            attributes[f"{prefix}{key}"] = value
-    for key, value in (groups["_parameters"] | groups["_buffers"]).items():
-        if value is not None:
-            arrays[f"{prefix}{key}"] = value
-    for key, child in groups["_modules"].items():
-        if isinstance(child, Object):
-            _flatten(child, f"{prefix}{key}.", arrays, attributes)
-
-
 def _number(attributes, key, default):
     value = attributes.get(key, default)
     if isinstance(value, str) or not np.isfinite(0 if value is None else value):
@@ -276,22 +310,25 @@ def _number(attributes, key, default):
 
 def _swin(tree):
     """A SwinV2 classifier, with which an encoder starts."""
-    state = tree.get("model", tree) if _is_dict(tree) else {}
-    if not _is_dict(state) or "patch_embed.proj.weight" not in state:
+    found = find_state(tree, "patch_embed.proj.weight")
+    if found is None:
         return None
-    if "layers.0.blocks.0.attn.logit_scale" not in state:
+    state, start = found.arrays, prefix(found.arrays, "patch_embed.proj.weight")
+    if f"{start}layers.0.blocks.0.attn.logit_scale" not in state:
         raise StylePrompterError(
             "this transformer is no SwinV2, from which an encoder here starts: take "
             "a file whose name begins with swinv2."
         )
-    config = swin.encoder_config(state)
-    table = prefixed(swin.imagenet_table(config), "encoder/")
+    config = swin.encoder_config(state, start)
+    arrays = {key: value for key, value in state.items() if key.startswith(start)}
+    table = prefixed(swin.imagenet_table(config), "encoder/", start)
     what = (
         f"SwinV2 of ImageNet to start an encoder from, {config.image_size} px, window "
         f"{config.window_size}, depths {'-'.join(map(str, config.depths))}"
     )
-    notes = _assumed(config, state, "")
-    return Found(what, state, table, encoder=config, is_start=True, notes=notes)
+    notes = _assumed(config, arrays, start)
+    notes += _unused(_others(state, start) | found.left_out())
+    return Found(what, arrays, table, encoder=config, is_start=True, notes=notes)
 
 
 def _assumed(config: SwinConfig, state, prefix: str) -> tuple[str, ...]:
@@ -305,41 +342,13 @@ def _assumed(config: SwinConfig, state, prefix: str) -> tuple[str, ...]:
     )
 
 
-def _state(tree) -> Mapping:
-    """The state dict of a file of PyTorch's."""
-    if not _is_dict(tree):
+def _network_state(tree) -> Mapping:
+    """The state dict of a file of a perceptual network."""
+    if not isinstance(tree, Mapping):
         return {}
-    for key in ("state_dict", "g_ema"):
-        tree = tree[key] if _is_dict(tree.get(key)) else tree
+    inner = tree.get("state_dict")
+    tree = inner if isinstance(inner, Mapping) else tree
     return tree if all(isinstance(key, str) for key in tree) else {}
-
-
-def _is_dict(value) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _prefix(state, anchor: str) -> str | None:
-    """What comes before a key that a network of that kind always has."""
-    keys = [key for key in state if key == anchor or key.endswith(f".{anchor}")]
-    return min(keys, key=len).removesuffix(anchor) if keys else None
-
-
-def _options(tree) -> Mapping:
-    """The options that a checkpoint was trained with."""
-    opts = tree.get("opts", {})
-    opts = opts.state if isinstance(opts, Object) else opts
-    return opts if _is_dict(opts) else {}
-
-
-def _left_out(tree) -> tuple[str, ...]:
-    """A sentence about what lies beside the weights of a file."""
-    weights = {"state_dict", "g_ema", "G_ema", "model"}
-    if not _is_dict(tree) or not any(
-        isinstance(tree.get(key), Mapping | Object) for key in weights
-    ):
-        return ()
-    used = weights | {"latent_avg", "opts"}
-    return _unused({str(k) for k in tree if k not in used and tree[k] is not None})
 
 
 def _unused(names) -> tuple[str, ...]:
@@ -347,9 +356,9 @@ def _unused(names) -> tuple[str, ...]:
     return (f"Left out: {names}, which no image needs.",) if names else ()
 
 
-def _with_mean(tree, state, table, config):
+def _with_mean(found, state, table, config):
     """Arrays and table with the mean code, wherever the file has it."""
-    mean = tree.get("latent_avg", state.get("latent_avg"))
+    mean = found.beside("latent_avg")
     if mean is None:
         return state, (*table, _NO_MEAN)
     shape = getattr(mean, "shape", ())
@@ -373,7 +382,7 @@ def _codes(config: GeneratorConfig) -> str:
 
 def _summary(tree) -> str:
     """A few words about a tree that is not known."""
-    if _is_dict(tree):
+    if isinstance(tree, Mapping):
         keys = [str(key) for key in tree]
         more = ", ..." if len(keys) > 5 else ""
         return f"a dict of {', '.join(keys[:5]) or 'nothing'}{more}"

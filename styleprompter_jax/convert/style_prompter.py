@@ -17,15 +17,18 @@ def checkpoint_table(
     config: StylePrompterConfig,
     encoder: str = "encoder.module.",
     decoder: str = "decoder.module.",
+    noises: bool = True,
 ) -> tuple[Row, ...]:
     """The rows for the parts that ``config`` has; the mean code lies beside them.
 
     Args:
       config: the architecture; a checkpoint holds SMART for one layer at most.
       encoder, decoder: what the keys of these parts begin with.
+      noises: whether the checkpoint has the generator's noise.
     """
     generator = f"{decoder}generator." if config.smart else decoder
-    rows = [*prefixed(generator_table(config.generator), "generator/", generator)]
+    table = generator_table(config.generator, noises)
+    rows = [*prefixed(table, "generator/", generator)]
     if config.encoder is not None:
         rows += prefixed(encoder_table(config.encoder), "encoder/", encoder)
     if config.smart is not None:

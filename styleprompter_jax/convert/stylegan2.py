@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from styleprompter_jax.convert.table import Buffer, Row, Rule, count, size
+from styleprompter_jax.convert.table import Buffer, Kept, Row, Rule, count, size
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.stylegan2 import GeneratorConfig
 from styleprompter_jax.ops.fir import TAPS
@@ -59,8 +59,11 @@ def image_size(blocks: int) -> int:
     return 2 << blocks
 
 
-def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
-    """The rows for a generator of that size.
+NOISE = "synthesis/b{side}/{layer}/noise_const"
+
+
+def generator_table(config: GeneratorConfig, noises: bool = True) -> tuple[Row, ...]:
+    """The rows for a generator of that size; older files lack its ``noises``.
 
     Keys count convolutions through all resolutions, parameters are sorted by
     resolution; so the rows are spelt out one by one.
@@ -80,7 +83,10 @@ def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
         rows += _rgb(f"{block}/torgb", f"to_rgbs.{k}")
         rows.append(Buffer(f"convs.{up}.conv.blur.kernel", _UPSAMPLING))
         rows.append(Buffer(f"to_rgbs.{k}.upsample.kernel", _UPSAMPLING))
-    return tuple(rows)
+    if noises:
+        return tuple(rows)
+    kept = Kept(NOISE, "the file has none: it is drawn")
+    return (*(row for row in rows if "noises." not in row.source), kept)
 
 
 def _linear(target, source):

@@ -1,0 +1,91 @@
+"""Where in the tree of a file the arrays of a network are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from styleprompter_jax.convert.unpickle import Object
+from styleprompter_jax.errors import StylePrompterError
+
+_DEPTH = 3  # of dicts in dicts
+# What files keep beside the arrays that is used, or of no interest.
+_BESIDE = {"latent_avg", "opts"}
+
+
+class State(NamedTuple):
+    """A state dict in a file.
+
+    Attributes:
+      arrays: by key, with whatever else lies beside.
+      path: keys that lead to it.
+      around: the dicts on the way, the nearest last.
+    """
+
+    arrays: Mapping[str, Any]
+    path: tuple[str, ...]
+    around: tuple[Mapping, ...]
+
+    def beside(self, key: str) -> Any:
+        """What lies under a key in the dict or in the nearest around it that has it."""
+        for tree in (self.arrays, *reversed(self.around)):
+            if tree.get(key) is not None:
+                return tree[key]
+        return None
+
+    def left_out(self) -> set[str]:
+        """What lies around the dict."""
+        return {
+            str(key)
+            for tree, used in zip(self.around, self.path, strict=True)
+            for key, value in tree.items()
+            if key != used and key not in _BESIDE and value is not None
+        }
+
+
+def find_state(tree: Any, *anchors: str) -> State | None:
+    """The state dict that has these keys, each behind a prefix of its own or none.
+
+    It may be the tree or lie in it under any key; of several, it is the moving average
+    ("g_ema", "params_ema").
+
+    Raises:
+      StylePrompterError: if there are several, and none or many are moving averages.
+    """
+    found = [
+        state
+        for state in _states(tree)
+        if all(prefix(state.arrays, anchor) is not None for anchor in anchors)
+    ]
+    averages = [state for state in found if "ema" in "_".join(state.path).lower()]
+    chosen = averages if len(found) > 1 and averages else found
+    if len(chosen) > 1:
+        names = " and ".join(".".join(state.path) or "itself" for state in chosen)
+        raise StylePrompterError(
+            f"it holds several networks of one kind, as {names}: save the one that is "
+            "meant alone."
+        )
+    return chosen[0] if chosen else None
+
+
+def prefix(state: Mapping[str, Any], anchor: str) -> str | None:
+    """What comes before a key that a network of that kind always has."""
+    keys = [key for key in state if key == anchor or key.endswith(f".{anchor}")]
+    return min(keys, key=len).removesuffix(anchor) if keys else None
+
+
+def options(tree: Any) -> Mapping:
+    """The options that a checkpoint was trained with."""
+    opts = tree.get("opts", {})
+    opts = opts.state if isinstance(opts, Object) else opts
+    return opts if isinstance(opts, Mapping) else {}
+
+
+def _states(
+    tree: Any, path: tuple[str, ...] = (), around: tuple[Mapping, ...] = ()
+) -> Iterator[State]:
+    if not isinstance(tree, Mapping):
+        return
+    if all(isinstance(key, str) for key in tree):
+        yield State(tree, path, around)
+    if len(path) < _DEPTH:
+        for key, value in tree.items():
+            yield from _states(value, (*path, str(key)), (*around, tree))
