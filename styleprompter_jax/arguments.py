@@ -1,6 +1,7 @@
 """Arguments on the command line: their kinds, and those that several commands take."""
 
 import argparse
+import re
 
 
 def positive(text: str):
@@ -44,6 +45,13 @@ def number(text: str):
     if not abs(value) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a finite number")
     return value
+
+
+def sha256(text: str):
+    """64 hexadecimal digits, in small letters."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text} is not 64 hexadecimal digits")
+    return text.lower()
 
 
 class Spans(argparse.Action):

@@ -24,8 +24,10 @@ from styleprompter_jax.arguments import (
     not_negative,
     number,
     positive,
+    sha256,
 )
 from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.paths import is_link
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.large_pages import use_large_pages
 from styleprompter_jax.training_arguments import add_training, wrong_training
@@ -115,7 +117,16 @@ def _convert(parser):
         nargs="+",
         metavar="PATH",
         help="files of weights, then the folder to write; or files of directions, then "
-        "the model folder to keep them with; or, with --export, the model folder",
+        "the model folder to keep them with; or, with --export, the model folder. A "
+        "file may also be an https link, of Google Drive too: up to 8 GiB, kept in the "
+        "cache, gone on with after a break",
+    )
+    parser.add_argument(
+        "--sha256",
+        action="append",
+        type=sha256,
+        metavar="SUM",
+        help="what the file behind a link must have; one for each link, in their order",
     )
     parser.add_argument(
         "--export",
@@ -130,6 +141,11 @@ def _wrong_convert(args) -> str:
         return "convert --export FILE takes one model folder"
     if not args.export and len(args.paths) < 2:
         return "convert takes one file or more, and then the folder to write"
+    if is_link(args.export or args.paths[-1]):
+        return "convert writes to this machine: the folder to write is no link"
+    links = sum(map(is_link, args.paths))
+    if args.sha256 and len(args.sha256) != links:
+        return f"--sha256 is given {len(args.sha256)} times for {links} links"
     return ""
 
 

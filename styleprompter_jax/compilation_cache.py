@@ -1,7 +1,6 @@
 """Where programs keep what XLA compiled for their next call."""
 
-import os
-from pathlib import Path
+from styleprompter_jax.core.paths import cache_folder
 
 
 def use_compilation_cache() -> None:
@@ -13,8 +12,7 @@ def use_compilation_cache() -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(root) / "styleprompter_jax" / "xla"
+        folder = cache_folder("xla")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

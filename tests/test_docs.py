@@ -55,7 +55,7 @@ def known_options() -> set[str]:
     sources = [*ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")]
     sources += ROOT.glob("styleprompter_jax/evaluation/*.py")
     for source in sources:
-        found |= set(re.findall(r'"(--[a-z][a-z_-]*)"', source.read_text()))
+        found |= set(re.findall(r'"(--[a-z][a-z0-9_-]*)"', source.read_text()))
     return found
 
 
@@ -157,7 +157,7 @@ def test_commands(page):
     for code in inline:
         if match := re.match(r"styleprompter ([a-z]+)\b", code):
             assert match[1] in subparsers(), code
-        options = re.findall(r"(?<![\w-])--[a-z][a-z_-]*", code)
+        options = re.findall(r"(?<![\w-])--[a-z][a-z0-9_-]*", code)
         keys = re.findall(r"--config\.([\w.]+)=", code)
         unknown = set(options) - known_options() - _FOREIGN - {"--config", "--help"}
         assert not unknown and set(keys) <= config_keys(), code

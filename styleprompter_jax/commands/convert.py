@@ -13,6 +13,7 @@ from styleprompter_jax.convert.recognise import recognise, recognise_network
 from styleprompter_jax.convert.torch_file import write_torch
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.paths import is_link, local_path
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -21,11 +22,16 @@ def run(args):
         _export(args.paths[0], args.export)
         return
     *files, folder = args.paths
-    folder = Path(folder).expanduser()
-    trees = {name: read_file(name) for name in files}
-    if len(trees) < len(files):
+    folder = local_path(folder)
+    if len(set(files)) < len(files):
         raise StylePrompterError("The same file is named twice: name it once.")
-    arrays = {f: direction_arrays(tree, Path(f).stem) for f, tree in trees.items()}
+    if any(map(is_link, files)) and not (folder / bundle.CONFIG).is_file():
+        bundle.check_place(folder, replace=False)  # before minutes of fetching
+    places = _fetched(files, args.sha256)
+    trees = {name: read_file(place) for name, place in places.items()}
+    arrays = {
+        name: direction_arrays(tree, places[name].stem) for name, tree in trees.items()
+    }
     if all(arrays.values()):
         _add_directions(arrays, folder)
         return
@@ -34,6 +40,21 @@ def run(args):
         _convert_network(*network, trees, folder)
     else:
         _convert_model(trees, folder)
+
+
+def _fetched(files, sums) -> dict[str, Path]:
+    """Where the files are, by what to call them; links are fetched."""
+    places, sums = {}, iter(sums or ())
+    for k, file in enumerate(files):
+        if is_link(file):
+            from styleprompter_jax.convert.download import fetch, shown
+
+            name = shown(file)
+            name = f"{name} (file {k + 1})" if name in places else name
+            places[name] = fetch(file, next(sums, None))
+        else:
+            places[file] = Path(file)
+    return places
 
 
 def _convert_model(trees, folder):

@@ -73,15 +73,20 @@ def _texts(array: np.ndarray) -> np.ndarray | list:
     return array.tolist() if array.dtype.kind == "U" else array
 
 
+def is_web_page(head: bytes) -> bool:
+    """Whether a file that begins so is a page of the web, or another text of marks."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--"))
+
+
 def _what_it_is(head: bytes) -> str:
     """What a file is that holds no weights, and what to do."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+    if is_web_page(head):
         return (
             "it is a web page, perhaps the one that asks for consent or says that a "
             "quota is used up, saved in place of the file: download it again."
         )
-    if text.startswith(b"version https://git-lfs"):
+    if head.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer to the file: fetch it with `git lfs pull`."
     if head[257:262] == b"ustar":
         return (

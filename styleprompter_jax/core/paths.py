@@ -36,3 +36,14 @@ def scheme(path: str | os.PathLike) -> str:
     """ "hf" of an address such as hf://..., in small letters; "" of a path."""
     found = _SCHEME.match(os.fspath(path))
     return found[1].lower() if found else ""
+
+
+def cache_folder(name: str) -> Path:
+    """A folder in the user's cache, XDG_CACHE_HOME or ~/.cache; it may not be there."""
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "styleprompter_jax" / name
+
+
+def is_link(text: str | os.PathLike) -> bool:
+    """Whether it is an address of the web, or of any other place with two slashes."""
+    return bool(scheme(text)) and "://" in os.fspath(text)

@@ -1,0 +1,116 @@
+"""What a server says of a file: its name, its length, whether it is the same still."""
+
+import dataclasses
+import os
+import re
+import unicodedata
+from email.message import Message
+from urllib.parse import unquote, urlsplit
+
+from styleprompter_jax.core.refusal import quoted
+
+PAGE = 2**20  # bytes of a web page that are looked at
+RECORD, PARTIAL_RECORD, PARTIAL = "record.json", "partial.json", "file.partial"
+_NAME = 120  # bytes of a file's name
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a server said of a file, and its SHA-256 once it is whole."""
+
+    name: str
+    length: int | None = None
+    etag: str = ""
+    modified: str = ""
+    sha256: str = ""
+
+    @property
+    def validator(self) -> str:
+        """By what "the same bytes as before" is asked; "" where nothing tells it."""
+        return self.etag if self.etag[:1] == '"' else self.modified
+
+    def unless_changed(self) -> dict[str, str]:
+        """Headers that ask for the file only if it is another one now."""
+        if self.etag:
+            return {"If-None-Match": self.etag}
+        return {"If-Modified-Since": self.modified} if self.modified else {}
+
+    def is_same(self, other: "Record") -> bool:
+        """Whether both are the same file, as far as can be told without its bytes."""
+        mine, theirs = self.etag or self.modified, other.etag or other.modified
+        known = mine or self.length is not None
+        return bool(known) and (mine, self.length) == (theirs, other.length)
+
+
+def describe(response, link: str) -> Record:
+    """What the headers of a whole answer say."""
+    length = response.headers.get("Content-Length", "")
+
+    def mark(header):
+        text = response.headers.get(header, "")
+        return text if text.isascii() and text.isprintable() and len(text) < 500 else ""
+
+    return Record(
+        name=file_name(response.headers.get("Content-Disposition", ""), link),
+        length=int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None,
+        etag=mark("ETag"),
+        modified=mark("Last-Modified"),
+    )
+
+
+def goes_on(response, start: int, record: Record) -> int | None:
+    """The length of the whole file, if an answer has what is behind ``start``.
+
+    None where it is anything else than the rest of what the record is of.
+    """
+    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status_code != 206 or not found:
+        return None
+    first, last, length = map(int, found.groups())
+    same = response.headers.get("ETag", record.etag) == record.etag
+    whole = first == start and last == length - 1 and record.length in (None, length)
+    return length if same and whole else None
+
+
+def file_name(disposition: str, link: str) -> str:
+    """A name for the file that is no path and can be printed.
+
+    Args:
+        disposition: the header Content-Disposition, or "".
+        link: its address, whose end is the name where the header has none.
+    """
+    message = Message()
+    message["Content-Disposition"] = disposition or "inline"
+    name = message.get_filename() or unquote(urlsplit(link).path)
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", name.rstrip("/"))[-1])
+    kept = "".join(c for c in name if c.isprintable() and c not in '<>:"|?*')
+    kept = kept.strip(" .")
+    stem, suffix = os.path.splitext(kept)
+    suffix = suffix if len(suffix.encode()) <= 16 else ""
+    short = stem.encode()[: _NAME - len(suffix.encode())].decode(errors="ignore")
+    name = short + suffix or "download"
+    return f"_{name}" if name in (RECORD, PARTIAL_RECORD, PARTIAL) else name
+
+
+def is_page(response) -> bool:
+    """Whether the answer says that it is a web page."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml")
+
+
+def read_page(response) -> str:
+    """The beginning of a web page."""
+    content = b""
+    for chunk in response.iter_bytes(2**16):
+        content += chunk
+        if len(content) >= PAGE:
+            break
+    return content[:PAGE].decode(errors="replace")
+
+
+def title(page: str) -> str:
+    """ " ('its title')" of a web page; "" where it has none."""
+    found = re.search(r"<title[^>]*>([^<]*)", page, re.IGNORECASE)
+    text = " ".join(found[1].split())[:80] if found else ""
+    return f" ({quoted(text)})" if text else ""

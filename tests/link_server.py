@@ -1,0 +1,118 @@
+"""A server on the loopback that gives files, and does what servers do to downloads."""
+
+import contextlib
+import dataclasses
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclasses.dataclass
+class File:
+    """A file and how it is given.
+
+    Attributes:
+        data: its content.
+        etag, modified: its validators; "" leaves them out.
+        status: in place of 200.
+        headers: more headers, or others; None leaves one out.
+        cut: bytes after which the connection ends.
+        wait: seconds before each 8 bytes.
+        endless: never stops.
+        ranges: whether parts can be asked for.
+        part: more headers of a part.
+        careless: gives the part that is asked for even if the file has changed.
+    """
+
+    data: bytes = b""
+    etag: str = '"1"'
+    modified: str = ""
+    status: int = 200
+    headers: dict = dataclasses.field(default_factory=dict)
+    part: dict = dataclasses.field(default_factory=dict)
+    cut: int | None = None
+    wait: float = 0
+    endless: bool = False
+    ranges: bool = True
+    careless: bool = False
+
+
+class Links:
+    """The server; a context manager.
+
+    Attributes:
+        url: its address.
+        files: by path.
+        calls: (path with query, status, bytes sent) of each request.
+    """
+
+    def __init__(self):
+        self.files, self.calls = {}, []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.01,)).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(links):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                self.close_connection = True
+                file = links.files.get(self.path)
+                file = file or links.files.get(self.path.partition("?")[0])
+                file = file or File(b"none", status=404)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self._give(file)
+
+            def _give(self, file):
+                status, data, headers = file.status, file.data, {}
+                if (
+                    status == 200
+                    and file.etag
+                    and file.etag == self.headers.get("If-None-Match")
+                ):
+                    status, data = 304, b""
+                asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                known = self.headers.get("If-Range") in (file.etag, file.modified)
+                if asked and file.ranges and (known or file.careless):
+                    start, size = int(asked[1]), len(data)
+                    status, data = (206, data[start:]) if start < size else (416, b"")
+                    headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+                headers |= {"Content-Length": str(len(data)), "ETag": file.etag}
+                headers |= {"Last-Modified": file.modified} | file.headers
+                if status == 206:
+                    headers |= file.part
+                if file.endless:
+                    headers["Content-Length"] = None
+                if file.wait > 1:  # silent from the first
+                    time.sleep(file.wait)
+                links.calls.append(entry := [self.path, status, 0])
+                self.send_response(status)
+                for name, value in headers.items():
+                    if value:
+                        self.send_header(name, value)
+                self.end_headers()
+                sent = 0
+                pieces = [data[: file.cut]]
+                if file.wait:
+                    pieces = [data[k : k + 8] for k in range(0, len(data), 8)]
+                while pieces or file.endless:
+                    piece = pieces.pop(0) if pieces else bytes(2**16)
+                    time.sleep(file.wait)
+                    self.wfile.write(piece)
+                    sent += len(piece)
+                    entry[2] = sent
+
+        return Handler

@@ -1,0 +1,381 @@
+"""Links in place of files, against a server that does what servers do to downloads."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from link_server import File, Links
+
+from styleprompter_jax.bundle import load_directions
+from styleprompter_jax.cli import main
+from styleprompter_jax.convert import answers, download, drive
+from styleprompter_jax.convert.download import fetch
+from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.errors import StylePrompterError
+
+ROOT = Path(__file__).parents[1]
+DATA = bytes(range(256)) * 1000
+SUM = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def links(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with Links() as server:
+        yield server
+
+
+def left() -> list[str]:
+    """What is in the cache."""
+    root = cache_folder("downloads")
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def refused(link, text, sha256=None):
+    with pytest.raises(StylePrompterError, match=text) as caught:
+        fetch(link, sha256)
+    message = str(caught.value)
+    assert message.isprintable() and message.endswith(".") and len(message) < 500
+    return message
+
+
+def test_a_file_is_fetched_once(links):
+    links.files["/a/good.pt"] = File(DATA)
+    path = fetch(f"{links.url}/a/good.pt", SUM)
+    assert path.read_bytes() == DATA and path.name == "good.pt"
+    assert left() == ["good.pt", "record.json"]
+    assert fetch(f"{links.url}/a/good.pt", SUM) == path
+    assert len(links.calls) == 1  # the sum says it all
+    assert fetch(f"{links.url}/a/good.pt") == path
+    assert links.calls[1][1:] == [304, 0]
+    links.__exit__()
+    assert fetch(f"{links.url}/a/good.pt") == path  # without a network
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        File(DATA, etag='W/"weak"'),
+        File(DATA, etag="", modified="Thu, 01 Jan 2026 00:00:00 GMT"),
+        File(DATA, etag=""),
+    ],
+    ids=["weak", "date", "length"],
+)
+def test_what_says_that_a_file_is_the_same(links, file):
+    links.files["/x.pt"] = file
+    path = fetch(f"{links.url}/x.pt")
+    path.touch()
+    before = path.stat().st_mtime_ns
+    assert fetch(f"{links.url}/x.pt").stat().st_mtime_ns == before
+    file.data, file.etag = DATA + b"more", file.etag and 'W/"other"'
+    file.modified = file.modified.replace("01 Jan", "02 Jan")
+    assert fetch(f"{links.url}/x.pt").read_bytes() == file.data
+
+
+def test_a_damaged_copy_is_fetched_anew(links):
+    links.files["/x.pt"] = File(DATA)
+    path = fetch(f"{links.url}/x.pt")
+    path.write_bytes(DATA[:-1] + b"x")
+    assert fetch(f"{links.url}/x.pt").read_bytes() == DATA
+    (path.parent / "record.json").write_text('{"name": "../../x", "sha256": ""}')
+    assert fetch(f"{links.url}/x.pt").read_bytes() == DATA
+
+
+def test_an_interrupted_download_goes_on(links):
+    file = links.files["/x.pt"] = File(DATA, cut=100_000)
+    refused(f"{links.url}/x.pt", "broke off .*try again")
+    assert left() == ["file.partial", "partial.json"]
+    file.cut = 50_000
+    refused(f"{links.url}/x.pt", "broke off")
+    file.cut = None
+    assert fetch(f"{links.url}/x.pt", SUM).read_bytes() == DATA
+    assert [call[1:] for call in links.calls] == [
+        [200, 100_000],
+        [206, 50_000],
+        [206, len(DATA) - 150_000],
+    ]
+    assert left() == ["record.json", "x.pt"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(etag='"2"'),
+        dict(etag='"2"', careless=True),
+        dict(ranges=False),
+        dict(data=DATA[:10], careless=True),
+        dict(part={"Content-Range": "bytes 0-9/10"}),
+        dict(part={"Content-Range": "bytes 100000-200000/300000"}),
+        dict(part={"Content-Range": None}),
+    ],
+    ids=["changed", "careless", "whole", "shorter", "other", "longer", "silent"],
+)
+def test_what_cannot_go_on_begins_anew(links, change):
+    file = links.files["/x.pt"] = File(DATA, cut=100_000)
+    refused(f"{links.url}/x.pt", "broke off")
+    file.cut, file.data = None, bytes(reversed(DATA))
+    for name, value in change.items():
+        setattr(file, name, value)
+    assert fetch(f"{links.url}/x.pt").read_bytes() == file.data
+    assert left() == ["record.json", "x.pt"]
+
+
+def test_without_a_validator_nothing_is_gone_on_with(links):
+    links.files["/x.pt"] = File(DATA, etag="", cut=1000)
+    refused(f"{links.url}/x.pt", "broke off")
+    assert not left()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    {
+        "page": (
+            File(
+                b"<p>Sorry<title>Quota\n exceeded</title>",
+                headers={"Content-Type": "text/html; charset=utf-8"},
+            ),
+            r"a web page \('Quota exceeded'\) in place of a file",
+        ),
+        "hidden page": (File(b"\n <!DOCTYPE html><html>"), "a web page in place"),
+        "empty": (File(b""), "is empty"),
+        "login": (File(status=401), "asks for a login.*401"),
+        "forbidden": (File(status=403), "want of a login.*403"),
+        "missing": (File(status=404), "has no such file.*404"),
+        "gone": (File(status=410), "any more.*410"),
+        "too many": (File(status=429), "too many requests.*429"),
+        "broken": (File(status=500), "fails: try again later.*500"),
+        "no redirect": (File(status=302), "fails.*302"),
+        "part": (File(b"x", status=206), "fails.*206"),
+        "too large": (
+            File(b"x", headers={"Content-Length": "9000000000"}),
+            "has 9,000,000,000 bytes, and more than 8 GiB",
+        ),
+        "compressed": (
+            File(b"x", headers={"Content-Encoding": "gzip"}),
+            "is sent compressed",
+        ),
+        "short": (
+            File(b"x" * 10, etag="", headers={"Content-Length": "20"}),
+            "broke off",
+        ),
+        "chunked and cut": (
+            File(
+                b"ff\r\nabc",
+                etag="",
+                headers={"Transfer-Encoding": "chunked", "Content-Length": None},
+            ),
+            "broke off",
+        ),
+    }.values(),
+)
+def test_what_is_no_file_leaves_nothing(links, file, text):
+    links.files["/x.pt"] = file
+    refused(f"{links.url}/x.pt", text)
+    assert not left()
+
+
+def test_a_wrong_sum_leaves_nothing(links):
+    links.files["/x.pt"] = File(DATA)
+    message = refused(f"{links.url}/x.pt", "has the SHA-256", "0" * 64)
+    assert SUM in message and "0" * 64 in message
+    assert not left()
+    fetch(f"{links.url}/x.pt")
+    refused(f"{links.url}/x.pt", "has the SHA-256", "0" * 64)
+
+
+def test_without_an_end(links, monkeypatch):
+    monkeypatch.setattr(download, "MAX_SIZE", 2**20)
+    links.files["/x.pt"] = File(endless=True)
+    refused(f"{links.url}/x.pt", "does not end, and more than .* GiB")
+    assert not left()
+
+
+def test_slow_servers(links, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    links.files["/silent.pt"] = File(DATA, wait=2)
+    refused(f"{links.url}/silent.pt", r"was silent for 0.3 seconds")
+    assert not left()
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    links.files["/slow.pt"] = File(DATA, wait=0.05)
+    refused(f"{links.url}/slow.pt", "less than 1000 bytes a second")
+    assert left() == ["file.partial", "partial.json"]
+
+
+def test_no_network(links):
+    links.__exit__()
+    refused(f"{links.url}/x.pt", "cannot be reached .*refused")
+    assert not left()
+
+
+def test_redirects(links):
+    links.files["/x.pt"] = File(DATA)
+    links.files["/here"] = File(status=302, headers={"Location": "/x.pt"})
+    assert fetch(f"{links.url}/here").read_bytes() == DATA
+    links.files["/loop"] = File(status=301, headers={"Location": "/loop"})
+    refused(f"{links.url}/loop", "leads on more than 10 times")
+    for target in (
+        "https://example.com/x",
+        "http://example.com/x",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "//evil@example.com/x",
+        "http://169.254.169.254/meta",
+        "http://127.0.0.1.example.com/x",
+    ):
+        links.files["/away"] = File(status=307, headers={"Location": target})
+        refused(f"{links.url}/away", "leads from http to .*, which is not followed")
+    links.files["/bad"] = File(status=308, headers={"Location": "http://[::x/"})
+    refused(f"{links.url}/bad", "leads nowhere|broke off")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        *("http://example.com/x.pt", "ftp://h/x", "file:///etc/passwd", "hf://u/m"),
+        *("gs://b/x.pt", "https://", "https:///x", "https://[::x/y", "https://a:b/"),
+        *("http://10.0.0.1/x", "http://localhost.example.com/x", "https://\x1b[2J/"),
+        *("https://a b/\n", "https://" + "a" * 70 + ".com:99999/"),
+    ],
+)
+def test_links_that_are_none(links, link):
+    refused(link, "is no https:// link|is no link|leads nowhere")
+    assert not left()
+
+
+def test_passwords_are_not_told(links):
+    link = links.url.replace("//", "//user:secret@") + "/x.pt?key=secret"
+    assert "secret" not in refused(link, "has no such file")
+    links.files["/x.pt"] = File(DATA)
+    kept = fetch(link).with_name("record.json").read_text()
+    assert "secret" not in kept and json.loads(kept)["name"] == "x.pt"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "link", "name"),
+    [
+        ("", "https://h/a/b.pt?x=1", "b.pt"),
+        ("", "https://h/a%2Fb%5Cc%00.pt", "c.pt"),
+        ("", "https://h/", "download"),
+        ("", "https://h/..", "download"),
+        ("", "https://h/.%2E/record.json", "_record.json"),
+        ('attachment; filename="../../etc/passwd"', "https://h/x", "passwd"),
+        (r'attachment; filename="C:\\x\\y.pt"', "https://h/x", "y.pt"),
+        ("attachment; filename*=UTF-8''%e2%82%ac%0a.pt", "https://h/x", "€.pt"),
+        ("attachment; filename=.bashrc", "https://h/x", "bashrc"),
+        ("attachment; filename=''", "https://h/x.pt", "''"),
+        (f"attachment; filename={'ä' * 200}.pt", "https://h/x", "ä" * 58 + ".pt"),
+        ("nonsense; ;;=\x80", "https://h/x.pt", "x.pt"),
+    ],
+)
+def test_names_are_no_paths(disposition, link, name):
+    assert answers.file_name(disposition, link) == name
+
+
+def test_google_drive(links, monkeypatch):
+    name = "1AbcDEFghijKLM-_x"
+    page = f'''<html><title>Google Drive - Virus scan warning</title>
+        <form action="/search"><input type="hidden" name="q" value="x"></form>
+        <form id="download-form" action="/download" method="get">
+        <input type="submit" value="Download anyway"/>
+        <input type="hidden" name="id" value="{name}">
+        <input type="hidden" name="confirm" value="t">
+        <input type="hidden" name="uuid" value="a&amp;b"></form>'''
+    monkeypatch.setattr(drive, "DOWNLOAD", f"{links.url}/uc")
+    html = {"Content-Type": "text/html"}
+    links.files[f"/uc?export=download&id={name}"] = File(page.encode(), headers=html)
+    named = {"Content-Disposition": 'attachment; filename="ffhq.pt"'}
+    file = File(DATA, headers=named, cut=1000)
+    links.files[f"/download?id={name}&confirm=t&uuid=a%26b"] = file
+    link = f"https://drive.google.com/file/d/{name}/view?usp=sharing"
+    refused(link, r"file/d/.* broke off")
+    file.cut = None
+    assert fetch(link, SUM).name == "ffhq.pt"
+    assert links.calls[-1][1:] == [206, len(DATA) - 1000]
+
+    links.files[f"/download?id={name}&confirm=t&uuid=a%26b"] = File(
+        b"<html><title>Google Drive - Quota exceeded</title>", headers=html
+    )
+    other = f"https://drive.google.com/uc?id={name}"
+    refused(other, "a web page .*Quota exceeded.* in place of a file")
+    links.files["/page"] = File(page.encode(), headers=html)  # of no Drive
+    refused(f"{links.url}/page", "a web page .*in place of a file")
+
+
+def test_links_of_google_drive():
+    name, there = "1AbcDEFghijKLM-_x", "https://drive.google.com"
+    wanted = f"{drive.DOWNLOAD}?export=download&id={name}"
+    for link in (
+        f"{there}/file/d/{name}/view?usp=sharing",
+        f"{there}/file/u/0/d/{name}/edit",
+        f"{there}/open?id={name}",
+        f"{there}/uc?id={name}&export=download&confirm=t",
+        f"https://drive.usercontent.google.com/download?id={name}",
+    ):
+        assert drive.file_address(link) == wanted
+    assert drive.file_address(f"{there}.example.com/open?id={name}") is None
+    for link in ("drive/folders/1AbcDEFghijKLM", "open", "file/d/x/view", "uc?id=a/b"):
+        with pytest.raises(StylePrompterError, match="Google Drive"):
+            drive.file_address(f"{there}/{link}")
+
+
+def test_a_full_disk_leaves_nothing(links, monkeypatch):
+    links.files["/x.pt"] = File(DATA)
+
+    def full(self, response, file, start, found):
+        file.write(b"x" * 1000)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(download._Download, "_copy", full)
+    refused(f"{links.url}/x.pt", "cannot be written .No space left.*XDG_CACHE_HOME")
+    assert not left()
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    refused("https://example.com/x", "needs the extra `download`")
+
+
+def test_two_fetch_one_file(links):
+    """The second waits for the first one, and takes its file."""
+    file = links.files["/x.pt"] = File(DATA[:800], wait=0.01)
+    code = "import sys; from styleprompter_jax.convert.download import fetch; "
+    code += "print(fetch(sys.argv[1]))"
+    command = [sys.executable, "-c", code, f"{links.url}/x.pt"]
+    options = dict(cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    both = [subprocess.Popen(command, **options) for _ in range(2)]
+    found = {process.communicate(timeout=60)[0] for process in both}
+    assert len(found) == 1 and Path(found.pop().strip()).read_bytes() == file.data
+    assert sorted(call[1] for call in links.calls) == [200, 304]
+
+
+def test_convert_takes_links(links, tiny_folder, tmp_path, capsys):
+    arrays = tmp_path / "age.npy"
+    np.save(arrays, np.ones(16, np.float32))
+    links.files["/a/age.npy"] = File(arrays.read_bytes())
+    digest = hashlib.sha256(arrays.read_bytes()).hexdigest()
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    call = ["convert", f"{links.url}/a/age.npy?key=secret", str(model)]
+    assert main([*call, "--sha256", digest.upper()]) == 0
+    assert "age" in load_directions(model)
+    assert "secret" not in "".join(capsys.readouterr())
+
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "notes.txt").touch()
+    asked = len(links.calls)
+    assert main(["convert", f"{links.url}/a/age.npy", str(taken)]) == 1
+    assert "exists" in capsys.readouterr().err and len(links.calls) == asked
+    for wrong in (
+        ["convert", "x.pt", f"{links.url}/out"],
+        ["convert", "--sha256", digest, "x.pt", "out"],
+        ["convert", "--sha256", "abc", f"{links.url}/x", "out"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(wrong)
+        assert caught.value.code == 2
