@@ -266,7 +266,7 @@ def test_a_run_keeps_the_commit_that_it_began_with(hub, files, tmp_path):
     folders.write_config(tmp_path, record)
 
     repo.commit(files | {"README.md": b"a later one"})
-    known = pinning.known_sources(tmp_path, folders.CONFIG)
+    known = pinning.known_sources(folders.check_config(tmp_path, record))
     assert pinning.pin_models(config, known)[0].init_from == first
     assert pinning.pin_models(config, {})[0].init_from != first
     folders.check_config(tmp_path, folders.plain(config))

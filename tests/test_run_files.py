@@ -6,7 +6,7 @@ import os
 import pytest
 
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import pinning, workdir
+from styleprompter_jax.training import workdir
 from styleprompter_jax.training.report import Report
 
 
@@ -55,7 +55,6 @@ def test_a_config_that_is_none(text, tmp_path):
     (tmp_path / "model_best" / "validation.json").write_text(text, encoding="latin-1")
     with pytest.raises(StylePrompterError, match=r"config\.json.*: remove it"):
         workdir.check_config(tmp_path, {"stage": "encoder"})
-    assert pinning.known_sources(tmp_path, "config.json") == {}
     assert workdir.BestModel(tmp_path).score() == float("inf")
 
 
@@ -63,6 +62,5 @@ def test_a_config_that_is_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(StylePrompterError, match=r"config\.json is a folder or device"):
         workdir.check_config(tmp_path, {"stage": "encoder"})
-    assert pinning.known_sources(tmp_path, "config.json") == {}
     with pytest.raises(StylePrompterError, match="is no folder"):
         workdir.check_config(tmp_path / "config.json", {"stage": "encoder"})

@@ -19,6 +19,7 @@ from test_checkpoint import ORBAX_GIVES_UP
 
 from configs import tiny
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import write_image
 from styleprompter_jax.training import adversarial, inversion, loop, parallel
 from styleprompter_jax.training import workdir as folders
 from styleprompter_jax.training.hardware import peak_flops
@@ -285,6 +286,29 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(finished, tmp_pat
         train("encoder", tmp_path, start)
     train("encoder", tmp_path, start)
     np.testing.assert_array_equal(losses(tmp_path), losses(finished["encoder"]))
+
+
+@pytest.mark.slow
+def test_pictures_may_move_and_must_be_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for k in range(16):
+        pixels = np.full((32, 32, 3), k, np.uint8)
+        write_image(pixels, tmp_path / "a" / f"{k % 2}" / f"{k}.png")
+    data = tiny.get_config("generator").data
+
+    def go(path):
+        data.update(name="folder", path=path, train_split="0", eval_split="1")
+        return train("generator", "~/run", total_steps=1, data=data)
+
+    assert go("~/a") == tmp_path / "run" / "model"
+    (tmp_path / "a").rename(tmp_path / "b")
+    go(str(tmp_path / "b"))
+    assert newest_step(tmp_path / "run") == 1
+    (tmp_path / "b" / "0" / "2.png").rename(tmp_path / "b" / "0" / "3.png")
+    with pytest.raises(StylePrompterError, match="as many, with other names"):
+        go("b")
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])

@@ -4,11 +4,13 @@ import os
 
 from absl import logging
 
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training.config import get_config, override
 
 
 def run(args):
+    workdir = args.workdir and local_path(args.workdir)
     config = override(get_config(args.config), args.overrides)
     if args.compile_only:
         # The slice's compiler is asked, and no device of this machine's.
@@ -28,6 +30,6 @@ def run(args):
     try:
         if args.coordinator:
             join_hosts(args.coordinator, args.num_processes, args.process_id)
-        print(f"The model is in {train(config, args.workdir)}")
+        print(f"The model is in {train(config, workdir)}")
     except KeyboardInterrupt as error:  # before the run began; later, it saves
         raise StylePrompterError("Interrupted before the first step.") from error

@@ -2,15 +2,26 @@
 
 A source has a length and is indexed; the order is fixed. Shuffling, resizing and
 batching are the loader's.
+
+`fingerprint(part)` tells whether the elements of a part, a range, are those of another
+time or place, without reading all of them: {"count": of them, "names": a sum of what
+they are called, in order, "contents": a sum of their sizes and of a few beginnings}.
+Where a source lies is no part of it.
 """
 
+import hashlib
 import io
+import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import grain
 from absl import logging
 
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decode_image
 from styleprompter_jax.images.files import read_image
@@ -19,6 +30,8 @@ from styleprompter_jax.images.find import find_images, shown
 ARRAY_RECORD = ".array_record"
 # Bad pictures in a row that are passed over: more are no accident.
 MOST_SKIPPED = 100
+# Files that a fingerprint looks into, spread over all; and bytes of each.
+LOOKED_INTO, BEGINNING = 16, 4096
 
 
 def make_source(data_config, split: str):
@@ -54,7 +67,7 @@ def _make_source(data_config, split: str):
                 "config.data.path is empty: name the folder of pictures there."
             )
         split, _, part = split.partition("[")
-        place = Path(path).expanduser() / split
+        place = local_path(path) / split
         if name == "folder":
             source = FolderSource(place)
         else:
@@ -62,7 +75,7 @@ def _make_source(data_config, split: str):
         return Part(source, part) if part else source
     if name == "avatars":
         name = "avatars/64" if data_config.image_size <= 64 else "avatars/128"
-    return TfdsSource(name, split, path)
+    return TfdsSource(name, split, path and str(local_path(path)))
 
 
 class Part:
@@ -93,6 +106,9 @@ class Part:
 
     def __getitem__(self, index: int) -> dict:
         return self._source[self._range[index]]
+
+    def fingerprint(self) -> dict:
+        return self._source.fingerprint(self._range)
 
 
 class Skipping:
@@ -134,7 +150,7 @@ class FolderSource:
     """The pictures below a folder, sorted by path."""
 
     def __init__(self, folder: Path):
-        found = find_images(folder)
+        self._folder, found = folder, find_images(folder)
         if found.warning:
             logging.warning("%s: %s", shown(folder), found.warning)
         self.paths = found.images
@@ -144,6 +160,12 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> dict:
         return {"image": read_image(self.paths[index])}
+
+    def fingerprint(self, part: range | None = None) -> dict:
+        paths = self.paths[part.start : part.stop] if part else self.paths
+        root = self._folder.as_posix()
+        names = [path.as_posix().removeprefix(root) for path in paths]
+        return _fingerprint(len(paths), names, paths)
 
 
 class ArrayRecordSource:
@@ -170,6 +192,11 @@ class ArrayRecordSource:
         record = _read_record(self._records, index, str(self._file))
         name = f"Image {index} of {self._file}"
         return {"image": decode_image(io.BytesIO(record), name)}
+
+    def fingerprint(self, part: range | None = None) -> dict:
+        part = part or range(len(self))
+        names = [self._file.name, part.start, part.stop]
+        return _fingerprint(len(part), names, [self._file])
 
 
 class TfdsSource:
@@ -200,6 +227,8 @@ class TfdsSource:
                 f"{name} has no split {split!r}: it has {splits}."
             ) from error
         self.name, self._name = name, f"{name} ({split})"
+        # With its version, which changes with the pictures.
+        self._identity = [builder.info.full_name, split]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -208,6 +237,33 @@ class TfdsSource:
         record = _read_record(self._records, index, self._name)
         name = f"Image {index} of {self._name}"
         return record | {"image": decode_image(io.BytesIO(record["image"]), name)}
+
+    def fingerprint(self) -> dict:
+        return _fingerprint(len(self), self._identity, [])
+
+
+def _fingerprint(count: int, names: list, files: Sequence[Path]) -> dict:
+    def digest(values):
+        return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+    spread = files[:: max(1, len(files) // LOOKED_INTO)]
+    contents = [[_size(file) for file in files], [_beginning(file) for file in spread]]
+    return {"count": count, "names": digest(names), "contents": digest(contents)}
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return None  # reading it says what is wrong
+
+
+def _beginning(file: Path) -> str | None:
+    try:
+        with open_file(file) as opened:
+            return opened.read(BEGINNING).hex()
+    except StylePrompterError:
+        return None
 
 
 def _read_record(records, index: int, name: str):

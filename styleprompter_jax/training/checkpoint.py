@@ -204,10 +204,33 @@ class Checkpoints:
         """Which step the same command would go on from; waits for the last save."""
         with contextlib.suppress(Exception):  # `save` and `wait` report it
             self._manager.wait_until_finished()
-        steps = [int(p.name) for p in self._folder.glob("*") if p.name.isdigit()]
+        steps = saved_steps(self._folder)
         if not steps:
             return "No step was saved before."
-        return f"Step {max(steps)} is saved, and the same command goes on from there."
+        return f"Step {steps[-1]} is saved, and the same command goes on from there."
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The numbers of the steps in a folder of checkpoints, whole or not."""
+    return sorted(int(p.name) for p in Path(folder).glob("*") if p.name.isdigit())
+
+
+def saved_config(folder: Path) -> dict | None:
+    """The config of the newest step whose record is whole; None where there is none.
+
+    Writes nothing, and needs no state to compare with.
+    """
+    if not (steps := saved_steps(folder)):
+        return None
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    with ocp.CheckpointManager(Path(folder).absolute(), options=options) as manager:
+        for step in reversed(steps):
+            items = ocp.args.Composite(record=ocp.args.JsonRestore())
+            with contextlib.suppress(Exception):  # damage shows as nearly any
+                record = manager.restore(step, args=items).record
+                if record.pop("sha256") == _record_sum(record):
+                    return record["config"]
+    return None
 
 
 def revision() -> str:

@@ -22,6 +22,7 @@ import jax
 from absl import logging
 
 from styleprompter_jax.core import xnnpack
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
@@ -84,35 +85,37 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
         anything is written; for a disk that is full, pictures that cannot be read and
         losses that are not finite, with what was saved before as it was.
     """
-    workdir, start = Path(workdir), time.perf_counter()
+    workdir, start = local_path(workdir), time.perf_counter()
     check_settings(config)
     mesh = parallel.make_mesh(devices)
     xnnpack.check_off(mesh.devices.flat[0].platform)
     parallel.check_batch_size(config.batch_size, mesh)
     check_groups(config, config.batch_size // mesh.size)
     settings = folders.plain(config)
-    folders.check_config(workdir, settings)
-    config, sources = pin_models(config, known_sources(workdir, folders.CONFIG))
+    there = folders.check_config(workdir, settings)
+    config, sources = pin_models(config, known_sources(there))
     if sources:
         settings[SOURCES] = sources
-    objective, iterator = _prepare(config)
+    objective, (iterator, data) = _prepare(config)
+    folders.check_data(workdir, data, there, settings)
     init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
     with Stop() as stop:
         run = _Run(config, workdir, objective, mesh)
         run.state = parallel.replicate(objective.init(init_rng), mesh)
         with (
             folders.lock(workdir) if parallel.is_first() else nullcontext(),
-            Checkpoints(workdir / "checkpoints", settings) as checkpoints,
+            Checkpoints(workdir / folders.CHECKPOINTS, settings) as checkpoints,
             iterator,
         ):
-            if parallel.is_first():
-                folders.write_config(workdir, settings)
             if (saved := checkpoints.restore(run.state)) is not None:
                 run.step, state, record = saved
                 run.state = parallel.replicate(state, mesh)
                 folders.check_same(workdir, record["config"], settings)
                 iterator.set_state(record["position"])
                 logging.info("Resumed %s at step %d.", workdir, run.step)
+            if parallel.is_first():  # only now: a refused call leaves nothing
+                folders.write_config(workdir, settings)
+                folders.write_data(workdir, data)
             deadline = start + time_limit if time_limit is not None else math.inf
             run.loop(iterator, run_rng, checkpoints, stop, deadline)
             if parallel.is_first():
@@ -122,9 +125,9 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
 
 
 def _prepare(config):
-    """Objective and iterator; what is missing for either comes in one message."""
+    """Objective, and data; what is missing for either comes in one message."""
     made, problems = [], []
-    for make in (make_objective, _make_iterator):
+    for make in (make_objective, _make_data):
         try:
             made.append(make(config))
         except StylePrompterError as error:
@@ -134,11 +137,14 @@ def _prepare(config):
     return made
 
 
-def _make_iterator(config):
+def _make_data(config):
+    """The batches to train on, and the fingerprint of each split."""
     data = config.data
-    make_source(data, data.eval_split)  # is there, too
-    return train_iterator(
-        make_source(data, data.train_split),
+    source = make_source(data, data.train_split)
+    held_out = make_source(data, data.eval_split)
+    prints = {"training": source.fingerprint(), "validation": held_out.fingerprint()}
+    iterator = train_iterator(
+        source,
         batch_size=config.batch_size // jax.process_count(),
         image_size=data.image_size,
         flip=data.flip,
@@ -147,6 +153,7 @@ def _make_iterator(config):
         workers=data.get("workers", 0),
         shard=(jax.process_index(), jax.process_count()),
     )
+    return iterator, prints
 
 
 class _Run:

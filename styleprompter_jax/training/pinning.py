@@ -1,11 +1,8 @@
 """Which models a config names, and which those are that a run used."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.paths import scheme
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.store.places import pin
 from styleprompter_jax.training import losses
 
@@ -36,12 +33,9 @@ def pin_models(config, known: Mapping[str, str]):
     return pinned, sources
 
 
-def known_sources(workdir: Path, file: str) -> dict[str, str]:
-    """What `pin_models` gave for the run in a workdir, from its record."""
-    try:
-        sources = read_json(workdir / file).get(SOURCES)
-    except StylePrompterError:
-        return {}  # there is no run, or `check_config` says what is wrong
+def known_sources(record: Mapping) -> dict[str, str]:
+    """What `pin_models` gave for a run, from its record."""
+    sources = record.get(SOURCES)
     if not isinstance(sources, dict):
         return {}
     return {key: name for key, name in sources.items() if isinstance(name, str)}

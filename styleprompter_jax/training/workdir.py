@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, which config it belongs to, its best model."""
+"""The folder of a run: whose it is, its config and pictures, its best model."""
 
 import contextlib
 import json
@@ -8,9 +8,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from absl import logging
+
 from styleprompter_jax.core import lock as locks
+from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.training.checkpoint import saved_config, saved_steps
 from styleprompter_jax.training.pinning import SOURCES
 
 # What may differ between a run and its continuation.
@@ -22,8 +26,10 @@ FREE_KEYS = (
     "on_nan",
     "data.workers",
     "data.on_bad",
+    "data.path",  # the pictures may move, and are compared by themselves
 )
-CONFIG, BEST, SCORE = "config.json", "model_best", "validation.json"
+CONFIG, DATA, CHECKPOINTS = "config.json", "data.json", "checkpoints"
+BEST, SCORE = "model_best", "validation.json"
 
 
 @contextlib.contextmanager
@@ -43,14 +49,22 @@ def plain(config) -> dict:
     return json.loads(config.to_json_best_effort())
 
 
-def check_config(workdir: Path, config: dict) -> None:
-    """Refuses a workdir that holds a run of another config; writes nothing."""
+def check_config(workdir: Path, config: dict) -> dict:
+    """Refuses a workdir that holds a run of another config; writes nothing.
+
+    Returns:
+      The config of the run that is there: that of its newest step, or where none was
+      saved yet, that of config.json; {} where there is neither.
+    """
     file = workdir / CONFIG
     if os.path.lexists(workdir) and not workdir.is_dir():
         raise StylePrompterError(f"{workdir} is no folder: use another --workdir.")
-    if os.path.lexists(file):
-        hint = "remove it, since every saved step holds the config too."
-        check_same(workdir, read_json(file, hint=hint), config)
+    there = saved_config(workdir / CHECKPOINTS)
+    if there is None and os.path.lexists(file):
+        there = read_json(file, hint="remove it, since no step was saved yet.")
+    if there is not None:
+        check_same(workdir, there, config)
+    return there or {}
 
 
 def check_same(workdir: Path, there: dict, config: dict) -> None:
@@ -60,15 +74,7 @@ def check_same(workdir: Path, there: dict, config: dict) -> None:
             f"{workdir} holds a run of stage {there.get('stage')!r}, and the config's "
             f"stage is {config['stage']!r}: use another --workdir."
         )
-    old, new = _flat(there), _flat(config)
-    differences = [
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-        and key not in FREE_KEYS
-        and not key.startswith(f"{SOURCES}.")
-    ]
-    if differences:
+    if differences := _differences(there, config):
         raise StylePrompterError(
             f"{workdir} holds a run with another config ({'; '.join(differences)}): "
             "use its values or another --workdir."
@@ -76,14 +82,84 @@ def check_same(workdir: Path, there: dict, config: dict) -> None:
 
 
 def write_config(workdir: Path, config: dict) -> None:
-    """Writes config.json where there is none."""
+    """Writes config.json, unless it is there; call once the config is checked."""
     file = workdir / CONFIG
-    if file.exists():
+    with contextlib.suppress(StylePrompterError):
+        if not _differences(read_json(file), config):
+            return
+    _write_json(file, config)
+
+
+def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
+    """Refuses to go on with other pictures than the run began with; writes nothing.
+
+    Args:
+      workdir: of the run.
+      data: what `Source.fingerprint` says of each split.
+      there: the config that the run has.
+      config: the one to go on with.
+    """
+    file = workdir / DATA
+    if not saved_steps(workdir / CHECKPOINTS):
+        return  # nothing depends on them yet
+    if not os.path.lexists(file):
+        old, new = (str(c.get("data", {}).get("path") or "") for c in (there, config))
+        if old != new:
+            logging.warning(
+                "%s does not say which pictures the run began with: see that %s holds "
+                "those of %s.",
+                workdir,
+                new or "TFDS's own folder",
+                old or "TFDS's own folder",
+            )
         return
-    with writing(file):
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(config, indent=2) + "\n")
-        temporary.replace(file)
+    began = read_json(file, hint="remove it to go on with the pictures as they are.")
+    for split, now in data.items():
+        if changed := _change(began.get(split), now):
+            raise StylePrompterError(
+                f"The {split} pictures are not those that the run in {workdir} began "
+                f"with: {changed}. Bring those back, use another --workdir, or remove "
+                f"{file} to go on with these."
+            )
+
+
+def write_data(workdir: Path, data: dict) -> None:
+    """Writes which pictures the run has, unless that is there."""
+    file = workdir / DATA
+    with contextlib.suppress(StylePrompterError):
+        if read_json(file) == data:
+            return
+    _write_json(file, data)
+
+
+def _change(began, now: dict) -> str:
+    """What is not as in the beginning, in words; "" where all is."""
+    if not isinstance(began, dict):
+        return "it does not say which those were"
+    if began.get("count") != now["count"]:
+        return f"there are {now['count']}, and were {began.get('count')}"
+    if began.get("names") != now["names"]:
+        return "there are as many, with other names"
+    if began.get("contents") != now["contents"]:
+        return "they have the same names, and other contents"
+    return ""
+
+
+def _write_json(file: Path, content: dict) -> None:
+    with writing(file), atomic_path(file) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _differences(there: dict, config: dict) -> list[str]:
+    """What differs beyond FREE_KEYS, a text for each key."""
+    old, new = _flat(there), _flat(config)
+    return [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+        and key not in FREE_KEYS
+        and not key.startswith(f"{SOURCES}.")
+    ]
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
