@@ -1,10 +1,13 @@
 """Directions: reading them from files, and finding them from labels."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
+from styleprompter_jax import bundle
+from styleprompter_jax.cli import main
 from styleprompter_jax.convert.directions import find_direction, read_direction
 from styleprompter_jax.convert.torch_file import write_torch
 from styleprompter_jax.editing.directions import (
@@ -44,12 +47,106 @@ def test_bad_files_are_named(tmp_path):
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
     check("pickle.npy", "cannot be read")
     np.savez(tmp_path / "two.npz", a=FLAT, b=FLAT)
-    check("two.npz", "one array")
+    check("two.npz", r"holds 2 directions, a, b")
+    np.save(tmp_path / "large.npy", np.full(W_DIM, 1e300))
+    check("large.npy", "infinity")
     np.save(tmp_path / "flags.npy", np.ones(W_DIM, bool))
     check("flags.npy", "bool")
     (tmp_path / "text.npy").write_text("hello")
     check("text.npy", "")
     check("gone.npy", "")
+
+
+def convert(folder, *files, capsys):
+    """What `convert` says of these files, and the directions of the model then."""
+    code = main(["convert", *map(str, files), str(folder)])
+    out, err = capsys.readouterr()
+    return code, out + err, bundle.load_directions(folder)
+
+
+def test_several_directions_of_a_file(tmp_path, tiny_folder, capsys):
+    """As others keep them: SeFa's factors, GANSpace's components, names beside."""
+    rng = np.random.default_rng(0)
+    n, w_dim, model = 8, 16, shutil.copytree(tiny_folder, tmp_path / "model")
+    vectors = rng.standard_normal((16, w_dim)).astype(np.float32)
+    lengths = np.arange(1, 17, dtype=np.float32)
+    write_torch(tmp_path / "factor.pt", {"ckpt": "550000.pt", "eigvec": vectors.T})
+    components = {"comp": vectors[:, None], "mean": vectors[:1], "std": lengths}
+    write_torch(tmp_path / "pca.pt", components)
+    np.savez(
+        tmp_path / "space.npz",
+        act_comp=vectors[:, None] * 9,
+        act_mean=vectors[:1],
+        act_stdev=lengths * 9,
+        lat_comp=vectors[:, None],
+        lat_mean=vectors[:1],
+        lat_stdev=lengths,
+        var_ratio=lengths,
+        random_stdevs=lengths,
+    )
+    scaled = vectors * lengths[:, None]
+    for file, rows in (
+        ("factor.pt", vectors),
+        ("pca.pt", scaled),
+        ("space.npz", scaled),
+    ):
+        code, said, found = convert(model, tmp_path / file, capsys=capsys)
+        assert code == 0 and "The first 10 of its 16 components are taken." in said
+        stem = file.partition(".")[0]
+        assert [k for k in found if k.startswith(stem)] == [
+            f"{stem}_{k}" for k in range(10)
+        ]
+        for k in range(10):
+            np.testing.assert_allclose(found[f"{stem}_{k}"].vector, rows[k], rtol=1e-6)
+        with pytest.raises(StylePrompterError, match=rf"{file} holds 10 .*convert "):
+            read_direction(tmp_path / file, n, w_dim)
+    codes = rng.standard_normal((3, n, w_dim)).astype(np.float32)
+    np.save(tmp_path / "batched.npy", codes)
+    np.savez(tmp_path / "named.npz", direction=codes, names=["a", "b", "c"])
+    np.savez(tmp_path / "one.npz", direction=vectors[0], names=["smile2"])
+    files = [tmp_path / f"{name}" for name in ("batched.npy", "named.npz", "one.npz")]
+    code, said, found = convert(model, *files, capsys=capsys)
+    assert code == 0, said
+    for k, name in enumerate("abc"):
+        np.testing.assert_array_equal(found[name].vector, codes[k])
+        np.testing.assert_array_equal(found[f"batched_{k}"].vector, codes[k])
+    np.testing.assert_array_equal(found["smile2"].vector, vectors[0])
+    # What is none, or of another model, is named, and the model stays.
+    before = bundle.load_directions(model).keys()
+    write_torch(tmp_path / "other.pt", {"ckpt": "x.pt", "eigvec": np.eye(5)})
+    write_torch(tmp_path / "unknown.pt", {"ckpt": "x.pt", "loss": [1.0]})
+    np.save(tmp_path / "codes.npy", np.zeros((14, w_dim)))
+    np.save(tmp_path / "many.npy", np.zeros((101, n, w_dim)))
+    np.savez(tmp_path / "slash.npz", **{"x/age": vectors[0], "x/pose": vectors[1]})
+    for name, words in (
+        ("other.pt", "other.pt holds [5, 1, 5]"),
+        ("unknown.pt", "unknown.pt holds no weights that are known"),
+        ("codes.npy", "codes.npy holds [14, 16]"),
+        ("many.npy", "many.npy holds 101 directions"),
+        ("slash.npz", "slash.npz: 'x/age' cannot be the name"),
+    ):
+        code, said, found = convert(model, tmp_path / name, capsys=capsys)
+        assert code == 1 and words in said and "remove" not in said, said
+        assert found.keys() == before
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        FLAT[:W_DIM].reshape(W_DIM, 1),
+        FLAT[:W_DIM].astype(">f4"),
+        np.asfortranarray(FLAT.reshape(N, W_DIM)),
+        FLAT.reshape(1, N, W_DIM),
+        FLAT[:W_DIM].reshape(1, 1, W_DIM),
+        FLAT.astype(np.float16),
+        FLAT.astype(np.int64),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_arrays_as_others_save_them(array, tmp_path):
+    np.save(tmp_path / "smile.npy", array)
+    found = read_direction(tmp_path / "smile.npy", N, W_DIM).vector
+    np.testing.assert_array_equal(found.ravel(), array.ravel())
 
 
 def test_names_of_the_model():

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from styleprompter_jax import bundle, networks
-from styleprompter_jax.convert.directions import direction_arrays, make_direction
+from styleprompter_jax.convert.directions import direction_arrays, make_directions
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.convert.files import read_file
 from styleprompter_jax.convert.model import build_model
@@ -29,14 +29,12 @@ def run(args):
         bundle.check_place(folder, replace=False)  # before minutes of fetching
     places = _fetched(files, args.sha256)
     trees = {name: read_file(place) for name, place in places.items()}
-    arrays = {
+    found = {
         name: direction_arrays(tree, places[name].stem) for name, tree in trees.items()
     }
-    if all(arrays.values()):
-        _add_directions(arrays, folder)
-        return
-    bundle.check_place(folder, replace=False)  # before the work; and once more after
-    if network := recognise_network(trees):
+    if all(file.arrays for file in found.values()):
+        _add_directions(found, folder)
+    elif network := recognise_network(trees):
         _convert_network(*network, trees, folder)
     else:
         _convert_model(trees, folder)
@@ -58,7 +56,11 @@ def _fetched(files, sums) -> dict[str, Path]:
 
 
 def _convert_model(trees, folder):
-    config, variables, notes = build_model(_recognise(trees))
+    # What is wrong with a file comes first: for it, nobody has to remove a folder.
+    found = {name: recognise(tree, name) for name, tree in trees.items()}
+    bundle.check_place(folder, replace=False)  # before the work; and once more after
+    _tell(found)
+    config, variables, notes = build_model(found)
     trees.clear()  # safetensors before 0.8 copies a model in their place
     for note in notes:
         print(note)
@@ -66,18 +68,17 @@ def _convert_model(trees, folder):
     print(f"Model written to {written}.")
 
 
-def _recognise(trees):
-    """What each file holds, which is also said."""
-    found = {name: recognise(tree, name) for name, tree in trees.items()}
+def _tell(found):
+    """Says what each file holds."""
     for name, file in found.items():
         print(f"{name}: {file.what}.")
         for note in file.notes:
             print(f"  {note}")
-    return found
 
 
 def _convert_network(network, state, trees, folder):
     files = " and ".join(trees)
+    bundle.check_place(folder, replace=False)
     print(f"{files}: {networks.NETWORKS[network].title}.")
     params = read_network(network, state, files)
     written = networks.save_network(folder, network, params, replace=False)
@@ -99,16 +100,18 @@ def _add_to(folder, files):
     config, _, known = bundle.load_model(folder)
     codes = config.generator
     check_names(known, folder)
-    for file, arrays in files.items():
-        check_names(arrays, file)
-        for name, array in arrays.items():
-            print(f"{file}: direction {name}, {list(array.shape)}.")
+    for file, found in files.items():
+        for note in found.notes:
+            print(f"{file}: {note}")
+        made = make_directions(found, codes.num_codes, codes.w_dim, file)
+        check_names(made, file)
+        for name, direction in made.items():
+            print(f"{file}: direction {name}, {list(direction.vector.shape)}.")
             if name in known:
                 raise StylePrompterError(
                     f"{folder} has a direction {name!r} already: rename that of {file}."
                 )
-            label = file if len(arrays) == 1 else f"{file}, {name},"
-            known[name] = make_direction(array, codes.num_codes, codes.w_dim, label)
+            known[name] = direction
     bundle.save_directions(folder, known)
     print(f"{folder} knows {', '.join(known)}.")
 

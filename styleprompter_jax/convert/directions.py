@@ -1,17 +1,24 @@
-"""Directions from files: what others publish, as one array."""
+"""Directions from files, as others publish them.
+
+One array is a direction, or several behind each other. SeFa's factors (rosinality) and
+the components of GANSpace (its own, and as e4e keeps them) come by order of their
+weight: the first of them are taken.
+"""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from styleprompter_jax.convert.files import read_file
+from styleprompter_jax.convert.files import Object, read_file
 from styleprompter_jax.core.names import check_name
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 
+FIRST = 10  # of components
+_MANY = 100
 _SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 
 
@@ -45,76 +52,150 @@ def find_direction(
 
 
 def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direction:
-    """Reads a direction from an .npy, or a file that holds one array.
+    """Reads the one direction of a file.
 
     Args:
         path: the file, with [w_dim], [1, w_dim], [n, w_dim] or [1, n * w_dim].
         num_codes, w_dim: shape of the model's codes.
 
     Raises:
-        StylePrompterError: if it cannot be read or does not fit the model.
+        StylePrompterError: if it cannot be read, does not fit the model, or holds
+            several.
     """
-    array = only_array(read_file(path))
-    if array is None:
+    path = Path(path)
+    found = direction_arrays(read_file(path), path.stem)
+    if not found.arrays:
         raise StylePrompterError(
             f"{path} cannot be read as a direction: give a file with one array."
         )
-    return make_direction(array, num_codes, w_dim, os.fspath(path))
+    made = make_directions(found, num_codes, w_dim, os.fspath(path))
+    if len(made) > 1:
+        names = ", ".join(list(made)[:3]) + ", ..." * (len(made) > 3)
+        raise StylePrompterError(
+            f"{path} holds {len(made)} directions, {names}: keep them with a model "
+            f"(styleprompter convert {path} MODEL), and name one."
+        )
+    (direction,) = made.values()
+    return direction
 
 
-def direction_arrays(tree: Any, stem: str) -> dict[str, np.ndarray]:
-    """The arrays of a file that may hold directions, by name; {} if it is another file.
+class Arrays(NamedTuple):
+    """What a file may hold of directions.
+
+    Attributes:
+        arrays: by name, each a direction or several.
+        notes: what else people should know, a sentence each.
+    """
+
+    arrays: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+
+
+def direction_arrays(tree: Any, stem: str) -> Arrays:
+    """The arrays of a file that may hold directions; none if it is another file.
 
     Args:
         tree: see `read_file`.
         stem: the name of the file, which is that of the only array of one.
     """
-    array = only_array(tree)
-    if array is not None:
-        return {stem: array}
-    if isinstance(tree, Mapping) and all(
-        isinstance(array, np.ndarray) and array.ndim <= 3 for array in tree.values()
-    ):
-        return {str(key): array for key, array in tree.items()}
-    return {}
-
-
-def only_array(tree: Any) -> np.ndarray | None:
-    """The array that is all a file holds, in a dict or list or not; else None."""
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
     if isinstance(tree, list | tuple) and len(tree) == 1:
         (tree,) = tree
-    return tree if isinstance(tree, np.ndarray) else None
+    if isinstance(tree, np.ndarray):
+        return Arrays({stem: tree})
+    if not isinstance(tree, Mapping):
+        return Arrays({})
+    arrays = {str(k): v for k, v in tree.items() if isinstance(v, np.ndarray)}
+    others = [v for v in tree.values() if not isinstance(v, np.ndarray)]
+    if (components := _components(arrays)) is not None:
+        count = len(components)
+        note = f"The first {FIRST} of its {count} components are taken."
+        return Arrays({stem: components[:FIRST]}, (note,) * (count > FIRST))
+    if not arrays or any(array.ndim > 3 for array in arrays.values()):
+        return Arrays({})
+    names = tree.get("names")
+    if len(arrays) == 1 and _are_texts(names) and len(others) == 1:
+        (array,) = arrays.values()
+        rows = array if len(names) > 1 else array[None]
+        if len(rows) == len(names):
+            return Arrays(dict(zip(names, rows, strict=True)))
+    if any(isinstance(value, Mapping | list | tuple | Object) for value in others):
+        return Arrays({})
+    if len(arrays) == 1:
+        arrays = dict(zip([stem], arrays.values(), strict=True))
+    return Arrays(arrays)
 
 
-def make_direction(
-    array: np.ndarray, num_codes: int, w_dim: int, name: str
-) -> Direction:
-    """A direction of a model, whichever of the usual shapes it was published in.
+def _components(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The components (k, 1, w_dim) that a method found, scaled as it scales them."""
+    eigenvectors = arrays.get("eigvec")
+    if eigenvectors is not None and eigenvectors.ndim == 2:
+        return eigenvectors.T[:, None]
+    for vectors, deviations in (("lat_comp", "lat_stdev"), ("comp", "std")):
+        vectors, deviations = arrays.get(vectors), arrays.get(deviations)
+        if vectors is None or deviations is None or vectors.ndim not in (2, 3):
+            continue
+        if deviations.shape == vectors.shape[:1] and len(vectors):
+            rows = vectors.reshape(len(vectors), 1, -1)
+            return rows.astype(np.float64) * deviations[:, None, None]
+    return None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def make_directions(
+    found: Arrays, num_codes: int, w_dim: int, file: str
+) -> dict[str, Direction]:
+    """Directions of a model by name; several of one array are numbered.
 
     Args:
-        array: see `read_direction`.
+        found: see `direction_arrays`.
         num_codes, w_dim: shape of the model's codes.
-        name: what to call the file in a message.
+        file: what to call it in a message.
 
     Raises:
-        StylePrompterError: if it does not fit the model.
+        StylePrompterError: if one does not fit the model.
     """
-    array = np.asarray(array)
-    shape = list(array.shape)
-    if array.shape in ((1, num_codes * w_dim), (num_codes * w_dim,)):
-        array = array.reshape(num_codes, w_dim)
-    elif array.shape in ((1, w_dim), (1, num_codes, w_dim)):
-        array = array[0]
-    if array.shape not in ((w_dim,), (num_codes, w_dim)):
+    made = {}
+    for name, array in found.arrays.items():
+        label = file if len(found.arrays) == 1 else f"{file}, {name},"
+        rows = _split(np.asarray(array), num_codes, w_dim, label)
+        for k, row in enumerate(rows):
+            key = name if len(rows) == 1 else f"{name}_{k}"
+            made[key] = _direction(row, label)
+    return made
+
+
+def _split(
+    array: np.ndarray, num_codes: int, w_dim: int, label: str
+) -> list[np.ndarray]:
+    """The directions in an array: each (w_dim,) or (n, w_dim)."""
+    shape, both = array.shape, num_codes * w_dim
+    if shape in ((w_dim,), (1, w_dim), (w_dim, 1)):
+        return [array.reshape(w_dim)]
+    if shape in ((num_codes, w_dim), (both,), (1, both)):
+        return [array.reshape(num_codes, w_dim)]
+    # [k, w_dim] is no list of directions: it may be one of a model with k codes.
+    if len(shape) != 3 or shape[1:] not in ((1, w_dim), (num_codes, w_dim)):
         raise StylePrompterError(
-            f"{name} holds {shape}, but a direction of this model is [{w_dim}], "
-            f"[{num_codes}, {w_dim}] or [1, {num_codes * w_dim}]."
+            f"{label} holds {list(shape)}, but a direction of this model is [{w_dim}], "
+            f"[{num_codes}, {w_dim}] or [1, {both}]."
         )
+    if not 1 <= len(array) <= _MANY:
+        raise StylePrompterError(
+            f"{label} holds {len(array)} directions: save those that are meant, "
+            f"{_MANY} at most."
+        )
+    return [row[0] if len(row) == 1 else row for row in array]
+
+
+def _direction(array: np.ndarray, label: str) -> Direction:
     if array.dtype.kind not in "fiu":
-        raise StylePrompterError(f"{name} holds {array.dtype}, which is no direction.")
-    if not np.isfinite(array).all():
-        raise StylePrompterError(f"{name} holds NaN or infinity.")
+        raise StylePrompterError(f"{label} holds {array.dtype}, which is no direction.")
+    with np.errstate(over="ignore"):  # of float64
+        vector = array.astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise StylePrompterError(f"{label} holds NaN or infinity.")
     # Published directions have length 1, or nearly so: one step would hardly show.
-    return Direction(array, strength=3.0, origin=name)
+    return Direction(vector, strength=3.0, origin=label)

@@ -21,7 +21,11 @@ _NO_LOCKS = {
 
 
 @contextlib.contextmanager
-def lock(file: str | os.PathLike, busy: str | None = None) -> Iterator[None]:
+def lock(
+    file: str | os.PathLike,
+    busy: str | None = None,
+    guarded: str | os.PathLike | None = None,
+) -> Iterator[None]:
     """Holds ``file`` against every other process and thread that locks it.
 
     The lock is the operating system's: it ends with the process, however that ends.
@@ -31,6 +35,7 @@ def lock(file: str | os.PathLike, busy: str | None = None) -> Iterator[None]:
     Args:
         file: made where missing, together with its folder.
         busy: what to tell where another one holds the lock; None waits for it.
+        guarded: what the lock is for, and a message names; None names ``file``.
 
     Raises:
         StylePrompterError: ``busy``; or the file cannot be made.
@@ -51,7 +56,9 @@ def lock(file: str | os.PathLike, busy: str | None = None) -> Iterator[None]:
             held.acquire()
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise StylePrompterError(f"{file} cannot be written: {error}.") from error
+            raise StylePrompterError(
+                f"{guarded or file} cannot be written: {error}."
+            ) from error
         logging.warning(
             "%s cannot be locked (%s): see that only one program writes there.",
             file.parent,
@@ -75,6 +82,6 @@ def folder_lock(folder: str | os.PathLike) -> contextlib.AbstractContextManager:
     """
     folder = Path(os.path.realpath(folder))
     if folder.is_dir() and not os.access(folder.parent, os.W_OK):
-        return lock(folder / ".lock")
+        return lock(folder / ".lock", guarded=folder)
     # Short, since a folder's name may be as long as the file system permits.
-    return lock(folder.with_name(f".{folder.name[:50]}.lock"))
+    return lock(folder.with_name(f".{folder.name[:50]}.lock"), guarded=folder)
