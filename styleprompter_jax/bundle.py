@@ -91,7 +91,7 @@ def save_model(
     check_names(directions or (), f"{folder} was not written")
     arrays = flat_arrays(variables)
     headline = f"{folder} was not written: the arrays do not fit the config"
-    fit_variables(arrays, model_shapes(config), headline)
+    fit_variables(arrays, model_shapes(config), headline, mean_shapes(config))
     with np.errstate(over="ignore"):
         arrays = {
             k: a.astype(dtype or np.float32, copy=False) for k, a in arrays.items()
@@ -125,7 +125,7 @@ def load_model(
     folder = find_model(folder_or_name)
     with reading(folder_or_name, folder):
         config, shapes, digest = _read_architecture(folder)
-        variables = read_variables(folder, shapes, digest)
+        variables = read_variables(folder, shapes, digest, mean_shapes(config))
         return config, variables, load_directions(folder)
 
 
@@ -267,8 +267,16 @@ def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in arrays.items()}
 
 
+def mean_shapes(config: StylePrompterConfig) -> dict[str, tuple[int, int]]:
+    """The other shape of the mean code: one for each of n codes, (n, w_dim)."""
+    return {"latent_avg": (config.generator.num_codes, config.generator.w_dim)}
+
+
 def fit_variables(
-    arrays: Mapping[str, np.ndarray], shapes: Mapping, headline: str
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping,
+    headline: str,
+    others: Mapping[str, tuple] | None = None,
 ) -> dict:
     """Float32 variables from flat arrays, which must be exactly those of ``shapes``.
 
@@ -276,6 +284,7 @@ def fit_variables(
         arrays: by key.
         shapes: what `jax.eval_shape` of a module's init gives.
         headline: what the message begins with if they do not fit.
+        others: by key, a shape that an array may have instead.
 
     Raises:
         StylePrompterError: naming every missing, unexpected, misshapen and not finite
@@ -296,7 +305,7 @@ def fit_variables(
         with np.errstate(over="ignore"):
             value = array.astype(np.float32, copy=False)
         variables[collection][key] = value
-        if array.shape != leaf.shape:
+        if array.shape not in (leaf.shape, (others or {}).get(key)):
             problems.setdefault("wrong shape", []).append(
                 f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
             )
@@ -377,11 +386,14 @@ def read_config(folder: Path) -> tuple[dict, str | None]:
     return fields, digest
 
 
-def read_variables(folder: Path, shapes: Mapping, digest: str | None) -> dict:
+def read_variables(
+    folder: Path, shapes: Mapping, digest: str | None, others: Mapping | None = None
+) -> dict:
     """The variables in a folder's model.safetensors; see `fit_variables`."""
     path = folder / MODEL
     arrays = read_safetensors(path, digest=digest).arrays
-    return fit_variables(arrays, shapes, f"{path} does not fit {CONFIG} beside it")
+    headline = f"{path} does not fit {CONFIG} beside it"
+    return fit_variables(arrays, shapes, headline, others)
 
 
 def _report(headline: str, problems: Mapping[str, list[str]]) -> str:

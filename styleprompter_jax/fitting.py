@@ -19,12 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from styleprompter_jax.editing.directions import Direction, Response
+from styleprompter_jax import calls
+from styleprompter_jax.core.arrays import as_numbers
+from styleprompter_jax.core.values import real, whole
+from styleprompter_jax.editing.directions import Direction, Response, check_layers
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.models import style_prompter
 from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
+from styleprompter_jax.programs import by_size
 from styleprompter_jax.training import losses
 
 COMPONENTS = 64  # of the codes, that a response is regressed on
@@ -86,14 +90,22 @@ def fit_direction(
         A direction of (n, w_dim), with strength 1, and a response if there is a rank.
 
     Raises:
-        StylePrompterError: if there are no pairs, or they are not equally many.
+        StylePrompterError: if the model has no encoder; if there are no pairs, they are
+            not equally many, not of the model's size or not finite; or if a number is
+            out of its range.
     """
-    m = len(before)
-    if not m or m != len(after):
+    before, after = (_images(model, images) for images in (before, after))
+    m, n = len(before), model.config.generator.num_codes
+    if m != len(after):
         raise StylePrompterError(
             f"There are {m} images before and {len(after)} after an edit: give pairs."
         )
-    batch_size = min(batch_size, m)
+    batch_size = min(whole(batch_size, "batch_size", 1), m)
+    steps, rank = whole(steps, "steps"), whole(rank, "rank")
+    seed, layers = whole(seed, "seed"), check_layers(layers, n)
+    learning_rate = real(learning_rate, "learning_rate", 0)
+    structure, keep = real(structure, "structure", 0), real(keep, "keep", 0)
+    beta = tuple(float(b) for b in calls.check_beta(beta, 0))
     start, goal = (_encode(model, images, batch_size) for images in (before, after))
     # Of each edit: latents and image before it, the image wanted, and its sign.
     edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
@@ -104,7 +116,6 @@ def fit_direction(
         rank,
     )
     reads = [np.asarray(response.read(latents.w_plus)) for latents, *_ in edits]
-    n = model.config.generator.num_codes
     mask = np.isin(np.arange(n), range(n) if layers is None else layers)[:, None]
     fitted = {"vector": vector * mask, "writes": response.writes * mask}
     refine = (False,) if model.config.smart is None else (False, True)
@@ -118,7 +129,9 @@ def fit_direction(
             for (latents, image, wanted, sign), read in zip(edits, reads, strict=True)
         ]
         rate = learning_rate * (1 + np.cos(np.pi * k / steps)) / 2
-        fitted, state = _step(how, variables, fitted, state, batch, beta, rate * mask)
+        fitted, state = _step(
+            batch_size, how, variables, fitted, state, batch, beta, rate * mask
+        )
     response = dataclasses.replace(response, writes=fitted["writes"])
     return Direction(
         np.asarray(fitted["vector"]),
@@ -128,6 +141,13 @@ def fit_direction(
         origin=origin,
         response=response if len(response.offsets) else None,
     )
+
+
+def _images(model: StylePrompter, images) -> np.ndarray:
+    """Images (m, s, s, 3) that an encoder reads, found finite."""
+    calls.require(model.config, "encoder")
+    checked = calls.check_images(model.config, images)
+    return as_numbers(np.asarray(checked), "The images")
 
 
 def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
@@ -168,7 +188,7 @@ def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-@partial(jax.jit, static_argnums=0)
+@by_size(static_argnums=0)
 def _step(how, variables, fitted, state, edits, beta, rate):
     def loss(fitted):
         total = 0.0

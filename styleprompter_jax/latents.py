@@ -4,8 +4,7 @@ import dataclasses
 import mmap
 import operator
 import os
-import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -13,11 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax.core.archive import Archive
+from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
-from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.core.values import shown
+from styleprompter_jax.editing.directions import Direction, check_layers
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -74,12 +76,20 @@ class Latents:
         Raises:
             StylePrompterError: if a shape or an index does not fit the codes.
         """
+        codes = as_numbers(self.w_plus, "The codes")
+        if codes.ndim != 3:
+            raise StylePrompterError(
+                f"The codes are {codes.shape}, but those of latents are (b, n, w_dim)."
+            )
+        batch, n, w_dim = codes.shape
         if not isinstance(direction, Direction):
-            try:
-                direction = Direction(direction)
-            except ValueError as error:
-                raise StylePrompterError(f"No edit: {error}.") from error
-        batch, n, w_dim = self.w_plus.shape
+            direction = as_numbers(direction, "The direction's numbers")
+            if direction.ndim not in (1, 2):
+                raise StylePrompterError(
+                    f"The direction is {direction.shape}, but one of these codes is "
+                    f"({w_dim},) or ({n}, {w_dim})."
+                )
+            direction = Direction(direction)
         shape, response = direction.vector.shape, direction.response
         if shape not in ((w_dim,), (n, w_dim)) or (
             response is not None and response.reads.shape[1:] != (n, w_dim)
@@ -89,19 +99,15 @@ class Latents:
                 f"[{n}, {w_dim}]: it belongs to another model."
             )
         strength = direction.strength if strength is None else strength
-        strength = jnp.asarray(strength, jnp.float32)
+        strength = jnp.asarray(as_numbers(strength, "The strengths"))
         if strength.shape not in ((), (batch,)):
             raise StylePrompterError(
                 f"The strength is {list(strength.shape)} for {batch} images: give one "
                 "number, or one an image."
             )
-        layers = direction.layers if layers is None else layers
-        if layers is not None and not all(0 <= layer < n for layer in layers):
-            raise StylePrompterError(
-                f"layers {list(layers)} are not all codes: those are 0 to {n - 1}."
-            )
-        step = strength.reshape(-1, 1, 1) * direction.step(self.w_plus, layers)
-        return dataclasses.replace(self, w_plus=self.w_plus + step)
+        layers = check_layers(direction.layers if layers is None else layers, n)
+        step = strength.reshape(-1, 1, 1) * direction.step(codes, layers)
+        return dataclasses.replace(self, w_plus=codes + step)
 
     def save(
         self,
@@ -117,17 +123,26 @@ class Latents:
         `StylePrompter.source` names it.
 
         Raises:
-            StylePrompterError: if the name does not end in .npz or cannot be written.
+            StylePrompterError: if the name does not end in .npz or cannot be written,
+                or names, codes and features are not of b images.
         """
-        path = Path(path)
+        path = local_path(path)
         if path.suffix.lower() != ".npz":
             raise StylePrompterError(f"{path} must end in .npz: latents are saved so.")
-        arrays = {"w_plus": np.asarray(self.w_plus)}
+        arrays = {"w_plus": np.asarray(as_numbers(self.w_plus, "The codes"))}
         if features:
             for k, array in enumerate(self.features):
-                arrays[f"features_{k}"] = np.asarray(array)
+                maps = as_numbers(array, "The features")
+                arrays[f"features_{k}"] = np.asarray(maps)
         if names is not None:
-            arrays["names"] = np.asarray(list(names), str)
+            arrays["names"] = np.asarray(_names(names))
+        shapes = {key: array.shape for key, array in arrays.items()}
+        batch = shapes["w_plus"][:1]
+        if len(shapes["w_plus"]) != 3 or any(s[:1] != batch for s in shapes.values()):
+            raise StylePrompterError(
+                f"{path} was not written: its arrays would be {shapes}, but w_plus is "
+                "(b, n, w_dim), and there are b of all others."
+            )
         if source:
             arrays["source"] = np.asarray(source)
         with atomic_path(path) as partial, partial.open("wb") as file:
@@ -145,6 +160,15 @@ class Latents:
         return _read(path)[0]
 
 
+def _names(names: Sequence[str]) -> list[str]:
+    found = list(names) if isinstance(names, Iterable) else [names]
+    if isinstance(names, str) or not all(isinstance(name, str) for name in found):
+        raise StylePrompterError(
+            f"The names are {shown(names)}: give a list of text, one for each image."
+        )
+    return found
+
+
 class _NoSuchImageError(StylePrompterError, IndexError):
     """What ends a loop over indices, as for other sequences."""
 
@@ -158,7 +182,7 @@ def _rows(index, count: int) -> slice | np.ndarray:
         rows = _numbers(index, count)
     except (TypeError, ValueError) as error:
         raise StylePrompterError(
-            f"{reprlib.repr(index)} is no index of latents: give a whole number, a "
+            f"{shown(index)} is no index of latents: give a whole number, a "
             f"slice, or a list of whole numbers or of {count} booleans."
         ) from error
     if beyond := [k for k in rows if not -count <= k < count]:

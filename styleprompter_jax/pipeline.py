@@ -10,22 +10,24 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
+from styleprompter_jax import calls
 from styleprompter_jax.bundle import load_model, save_model
+from styleprompter_jax.core.arrays import as_numbers
+from styleprompter_jax.core.values import real, shown, whole
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents
 from styleprompter_jax.models import style_prompter
 from styleprompter_jax.models.smart import Smart
-from styleprompter_jax.models.stylegan2 import NOISE_MODES, Generator
+from styleprompter_jax.models.stylegan2 import Generator
 from styleprompter_jax.models.swin import SwinEncoder
+from styleprompter_jax.programs import by_size
 from styleprompter_jax.store.places import pin
 from styleprompter_jax.training import losses
 
@@ -56,7 +58,7 @@ class StylePrompter:
             `config.smart` are None where the model lacks them.
         params: parameters by part: "encoder", "smart", "generator".
         const: what is no parameter: "latent_avg" (w_dim,), the generator's mean code,
-            and the generator's stored noise.
+            or (n, w_dim), one for each code; and the generator's stored noise.
         directions: the named directions that came with the model.
         source: the name that `load` finds the same model by: the one it was given,
             with the commit if it is on the Hub; "" for a model that was not loaded.
@@ -69,6 +71,7 @@ class StylePrompter:
         directions: Mapping[str, Direction] | None = None,
         source: str = "",
     ):
+        calls.check_variables(config, variables)
         self.config = config
         self.directions = dict(directions or {})
         self.source = source
@@ -86,13 +89,13 @@ class StylePrompter:
     @property
     def encoder(self) -> SwinEncoder:
         """The Flax module; its parameters are `params["encoder"]`."""
-        self._require("encoder")
+        calls.require(self.config, "encoder")
         return SwinEncoder(self.config.encoder)
 
     @property
     def smart(self) -> Smart:
         """The Flax module; its parameters are `params["smart"]`."""
-        self._require("smart")
+        calls.require(self.config, "smart")
         return Smart(self.config.smart)
 
     @property
@@ -108,9 +111,10 @@ class StylePrompter:
         return part.image_size
 
     def encode(self, images) -> Latents:
-        """Images (b, s, s, 3) to latents, s = image_size."""
-        self._require("encoder")
-        return _encode(self._module, self._variables, self._check_images(images))
+        """Images (b, s, s, 3) to latents, s = image_size; b is 1 or more."""
+        calls.require(self.config, "encoder")
+        images = calls.check_images(self.config, images)
+        return _encode(len(images), self._module, self._variables, images)
 
     def decode(
         self,
@@ -125,30 +129,25 @@ class StylePrompter:
 
         Args:
             latents: from `encode`, edited or not.
-            beta: weights of SMART's retrieval and of its feed-forward part.
+            beta: weights of SMART's retrieval and of its feed-forward part, each a
+                number or (b,).
             refine: False leaves SMART out: W+ alone.
             noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
             rng: a JAX key or a seed, for noise_mode "random".
         """
-        w_plus = self._check_codes(latents.w_plus)
+        latents = calls.check_latents(self.config, latents, refine)
+        beta = calls.check_beta(beta, len(latents))
         if not refine:
-            return self.synthesize(w_plus, noise_mode=noise_mode, rng=rng)
-        self._check_features(latents)
-        beta = self._check_beta(beta)
-        rngs = _rngs(noise_mode, rng)
+            return self.synthesize(latents.w_plus, noise_mode=noise_mode, rng=rng)
+        rngs = calls.noise_rngs(noise_mode, rng)
         return _decode(
-            self._module,
-            noise_mode,
-            self._variables,
-            Latents(w_plus, tuple(latents.features)),
-            beta,
-            rngs,
+            len(latents), self._module, noise_mode, self._variables, latents, beta, rngs
         )
 
     def invert(self, images, **options) -> tuple[jax.Array, Latents]:
         """`encode`, then `decode` with these options: (images, latents)."""
         if options.get("refine", True):
-            self._require("smart")
+            calls.require(self.config, "smart")
         latents = self.encode(images)
         return self.decode(latents, **options), latents
 
@@ -181,25 +180,31 @@ class StylePrompter:
         Returns:
             Other codes, the same features.
         """
-        images = self._check_images(images)
-        w_plus = self._check_codes(latents.w_plus)
-        if refine:
-            self._check_features(latents)
+        images = calls.check_images(self.config, images)
+        start = calls.check_latents(self.config, latents, refine)
+        if len(start) != len(images):
+            raise StylePrompterError(
+                f"There are {len(images)} images and the latents of {len(start)}: give "
+                "those of each image."
+            )
+        steps = whole(steps, "steps")
+        structure = real(structure, "structure", 0)
+        learning_rate = real(learning_rate, "learning_rate", 0)
         if noise_mode == "random":
             raise StylePrompterError(
                 'Codes are not fitted to random noise: use noise_mode "const" or '
                 '"none".'
             )
-        _rngs(noise_mode, None)
+        calls.noise_rngs(noise_mode, None)
         how = _Fit(self._module, refine, noise_mode, structure)
-        beta = self._check_beta(beta)
-        features = tuple(latents.features) if refine else ()
+        beta = calls.check_beta(beta, len(images))
+        w_plus = start.w_plus
         state = _ADAM.init(w_plus)
         for k in range(steps):
             rate = learning_rate * (1 + math.cos(math.pi * k / steps)) / 2
-            current = Latents(w_plus, features)
+            current = dataclasses.replace(start, w_plus=w_plus)
             w_plus, state = _fit_step(
-                how, self._variables, current, state, images, beta, rate
+                len(images), how, self._variables, current, state, images, beta, rate
             )
         return dataclasses.replace(latents, w_plus=w_plus)
 
@@ -211,29 +216,44 @@ class StylePrompter:
         Args:
             z: float32 (b, z_dim).
             truncation_psi: 1 leaves w as it is, 0 is the mean code.
-            truncation_cutoff: truncates the first so many codes only; the result is
-                then w_plus (b, n, w_dim).
+            truncation_cutoff: truncates the first so many codes only.
+
+        Returns:
+            w; w_plus (b, n, w_dim) with a cutoff, or of a model that has a mean code
+            for each code.
         """
         cfg = self.config.generator
-        z = jnp.asarray(z, jnp.float32)
-        if z.ndim != 2 or z.shape[1] != cfg.z_dim:
+        z = as_numbers(z, "The z")
+        if z.ndim != 2 or z.shape[1] != cfg.z_dim or not len(z):
             raise StylePrompterError(f"z is {z.shape}, but expected (b, {cfg.z_dim}).")
-        w = _mapping(self._module, self._variables, z)
+        psi = as_numbers(truncation_psi, "truncation_psi's numbers")
+        if psi.ndim and psi.shape not in ((len(z), 1), (1,)):
+            raise StylePrompterError(
+                f"truncation_psi is {shown(truncation_psi)}: give a number, or "
+                f"({len(z)}, 1)."
+            )
+        if truncation_cutoff is not None:
+            truncation_cutoff = whole(truncation_cutoff, "truncation_cutoff")
+        w = _mapping(len(z), self._module, self._variables, z)
         mean = self.const["latent_avg"]
-        truncated = mean + truncation_psi * (w - mean)
-        if truncation_cutoff is None:
-            return truncated
-        first = jnp.arange(cfg.num_codes)[:, None] < truncation_cutoff
-        return jnp.where(first, truncated[:, None], w[:, None])
+        if mean.ndim == 1 and truncation_cutoff is None:
+            return mean + psi * (w - mean)
+        w, psi = w[:, None], psi[..., None]
+        truncated = mean + psi * (w - mean)
+        cutoff = cfg.num_codes if truncation_cutoff is None else truncation_cutoff
+        first = jnp.arange(cfg.num_codes)[:, None] < cutoff
+        return jnp.where(first, truncated, w)
 
     def synthesize(self, w_plus, noise_mode: str = "const", rng=None) -> jax.Array:
         """Codes (b, n, w_dim), or (b, w_dim) for all layers alike, to images.
 
         Without SMART. See `decode` for noise_mode and rng.
         """
-        w_plus = self._check_codes(w_plus)
-        rngs = _rngs(noise_mode, rng)
-        return _synthesize(self._module, noise_mode, self._variables, w_plus, rngs)
+        w_plus = calls.check_codes(self.config, w_plus)
+        rngs = calls.noise_rngs(noise_mode, rng)
+        return _synthesize(
+            len(w_plus), self._module, noise_mode, self._variables, w_plus, rngs
+        )
 
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
         """Writes a model folder; see `bundle.save_model`."""
@@ -245,81 +265,16 @@ class StylePrompter:
             directions=self.directions,
         )
 
-    def _require(self, part: str):
-        if getattr(self.config, part) is None:
-            raise StylePrompterError(f"This model has {_MISSING[part]}.")
 
-    def _check_images(self, images):
-        s = self.image_size
-        images = images if isinstance(images, jax.Array) else np.asarray(images)
-        if images.ndim != 4 or images.shape[1:] != (s, s, 3):
-            raise StylePrompterError(
-                f"The images are {images.shape}, but this model reads (b, {s}, {s}, 3):"
-                " read them with read_images(paths, model.image_size)."
-            )
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise StylePrompterError(
-                f"The images are {images.dtype}, but this model reads floats in "
-                "[-1, 1]: read them with read_images(paths, model.image_size)."
-            )
-        return jnp.asarray(images, jnp.float32)
-
-    def _check_features(self, latents):
-        self._require("smart")
-        if not latents.features:
-            raise StylePrompterError(
-                "The latents hold no feature maps for SMART to read: encode the image, "
-                "or leave SMART out (refine=False, --no-refine)."
-            )
-
-    def _check_beta(self, beta):
-        try:
-            retrieval, feed_forward = (jnp.float32(b) for b in beta)
-        except (TypeError, ValueError) as error:
-            raise StylePrompterError(f"beta is two numbers, not {beta!r}.") from error
-        return retrieval, feed_forward
-
-    def _check_codes(self, w_plus):
-        n, w_dim = self.config.generator.num_codes, self.config.generator.w_dim
-        w_plus = jnp.asarray(w_plus, jnp.float32)
-        if w_plus.ndim == 2 and w_plus.shape[1] == w_dim:
-            return jnp.repeat(w_plus[:, None], n, 1)
-        if w_plus.ndim != 3 or w_plus.shape[1:] != (n, w_dim):
-            raise StylePrompterError(
-                f"The codes are {w_plus.shape}, but this model's are (b, {n}, {w_dim})."
-            )
-        return w_plus
+# Compiled once for all: models of one architecture share the programs.
 
 
-_MISSING = {
-    "encoder": "no encoder: train one for its generator (train.py, stage "
-    '"encoder"), or convert a StylePrompter checkpoint',
-    "smart": "no SMART: decode W+ alone (refine=False, --no-refine), or train SMART "
-    '(train.py, stage "smart")',
-}
-
-
-def _rngs(noise_mode, rng):
-    if noise_mode not in NOISE_MODES:
-        raise StylePrompterError(
-            f"noise_mode is {noise_mode!r}: it must be one of {', '.join(NOISE_MODES)}."
-        )
-    if noise_mode != "random":
-        return {}
-    if rng is None:
-        raise StylePrompterError('noise_mode "random" needs rng=, a key or a seed.')
-    return {"noise": jax.random.key(rng) if isinstance(rng, int) else rng}
-
-
-# Jitted once for all: models of one architecture share what is compiled.
-
-
-@partial(jax.jit, static_argnums=0)
+@by_size(static_argnums=0)
 def _encode(module, variables, images):
     return Latents(*module.apply(variables, images, method="encode"))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@by_size(static_argnums=(0, 1))
 def _decode(module, noise_mode, variables, latents, beta, rngs):
     return module.apply(
         variables,
@@ -344,7 +299,7 @@ class _Fit(NamedTuple):
     structure: float
 
 
-@partial(jax.jit, static_argnums=0)
+@by_size(static_argnums=0)
 def _fit_step(how, variables, latents, state, images, beta, rate):
     def loss(w_plus):
         outputs = how.module.apply(
@@ -368,12 +323,12 @@ def _fit_step(how, variables, latents, state, images, beta, rate):
     return latents.w_plus - rate * updates, state
 
 
-@partial(jax.jit, static_argnums=0)
+@by_size(static_argnums=0)
 def _mapping(module, variables, z):
     return module.apply(variables, z, method="mapping")
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@by_size(static_argnums=(0, 1))
 def _synthesize(module, noise_mode, variables, w_plus, rngs):
     return module.apply(
         variables, w_plus, noise_mode=noise_mode, rngs=rngs, method="synthesize"

@@ -48,13 +48,13 @@ def files(folder):
 
 
 def test_invert(tmp_path, capsys, tiny_folder, faces, monkeypatch):
-    decoded, decode = [], pictures_in_files.decode_image
+    decoded, decode = [], pictures_in_files.decoded
 
     def counted(file, name, *rest):
         decoded.append(name)
         return decode(file, name, *rest)
 
-    monkeypatch.setattr(pictures_in_files, "decode_image", counted)
+    monkeypatch.setattr(pictures_in_files, "decoded", counted)
     call = ("invert", "--model", tiny_folder, "--input", faces, "--output")
     # The second batch of four holds one picture.
     code, out, err = run(capsys, *call, tmp_path / "4", "--batch-size", 4)

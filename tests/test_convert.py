@@ -95,10 +95,34 @@ def test_mean_code_of_any_shape(run, shape):
     assert_equal(variables, part(BASELINE))
 
 
-def test_different_mean_codes_are_refused(refuse):
+def test_a_mean_code_for_each_layer(run, tmp_path):
     tree = checkpoint(BASELINE)
-    tree["latent_avg"] = np.random.default_rng(0).standard_normal((8, 16), np.float32)
-    assert "8 different rows" in refuse(tree)
+    mean = np.random.default_rng(0).standard_normal((8, 16), np.float32)
+    tree["latent_avg"] = mean
+    _, (config, variables, _) = run(tree)
+    np.testing.assert_array_equal(variables["const"]["latent_avg"], mean)
+    model = sp.StylePrompter(config, variables)
+    # What a loaded model adds, draws codes towards, saves, and exports.
+    images = np.zeros((1, 32, 32, 3), np.float32)
+    plain = sp.StylePrompter(config, part(BASELINE))
+    added = np.asarray(model.encode(images).w_plus - plain.encode(images).w_plus)
+    one = VARIABLES["const"]["latent_avg"]
+    np.testing.assert_allclose(added[0], mean - one, atol=1e-5)
+    z = np.ones((1, 16), np.float32)
+    np.testing.assert_allclose(model.mapping(z, 0)[0], mean, atol=1e-6)
+    w_plus = model.mapping(z, 0.5, 3)[0]
+    np.testing.assert_allclose(w_plus[5], plain.mapping(z)[0], atol=1e-5)
+    halfway = (mean[2] + np.asarray(plain.mapping(z)[0])) / 2
+    np.testing.assert_allclose(w_plus[2], halfway, atol=1e-5)
+    model.save(tmp_path / "copy")
+    copy = sp.load(tmp_path / "copy")
+    np.testing.assert_array_equal(copy.const["latent_avg"], mean)
+
+
+def test_mean_codes_of_another_generator_are_refused(refuse):
+    tree = checkpoint(BASELINE)
+    tree["latent_avg"] = np.random.default_rng(0).standard_normal((7, 16), np.float32)
+    assert "7 different rows" in refuse(tree)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -169,7 +169,7 @@ def test_latents_in_files(tmp_path, latents):
     data = (tmp_path / "all.npz").read_bytes()
     (tmp_path / "short.npz").write_bytes(data[: len(data) // 2])
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    np.savez(tmp_path / "flat.npz", w_plus=np.zeros((3, 16)))
+    np.savez(tmp_path / "flat.npz", w_plus=np.zeros(16))
     np.savez(tmp_path / "odd.npz", w_plus=np.zeros((3, 8, 16)), names=["a"])
     for name in ("short", "other", "flat", "odd", "gone"):
         with pytest.raises(sp.StylePrompterError, match=rf"{name}\.npz"):

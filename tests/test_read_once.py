@@ -17,13 +17,13 @@ FACE = [[10, 12], [22, 12], [16, 17], [12, 23], [20, 23]]
 @pytest.fixture
 def decoded(monkeypatch):
     """How often each picture was decoded."""
-    count, decode = collections.Counter(), files.decode_image
+    count, decode = collections.Counter(), files.decoded
 
     def counted(file, name, *rest):
         count[name] += 1
         return decode(file, name, *rest)
 
-    monkeypatch.setattr(files, "decode_image", counted)
+    monkeypatch.setattr(files, "decoded", counted)
     return count
 
 

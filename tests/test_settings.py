@@ -20,6 +20,7 @@ from styleprompter_jax.training.settings import check_settings, check_sizes
 from styleprompter_jax.training.start import describe_start
 
 ROOT = Path(loop.__file__).parents[2]
+ALL_OFF = ("loss.l2", "loss.hardest", "loss.structure", "loss.align")
 
 
 def test_configs_fit_their_models():
@@ -50,6 +51,25 @@ def test_configs_fit_their_models():
         ("generator", {"total_steps": -1}, "total_steps is -1"),
         ("generator", {"learning_rate": float("nan")}, "learning_rate"),
         ("generator", {"on_nan": "hope"}, '"stop", "skip"'),
+        ("generator", {"seed": -1}, "seed is -1"),
+        ("generator", {"seed": 2**63}, "whole number from 0"),
+        ("generator", {"loss.r1_gama": 1.0}, "loss.r1_gama .*did you mean r1_gamma"),
+        ("generator", {"loss.r1_gamma": "10"}, "loss.r1_gamma is '10'"),
+        ("generator", {"optimizer.beta3": 0.1}, "did you mean beta"),
+        ("generator", {"data.worker": 1}, "did you mean workers"),
+        ("generator", {"data.nonsense": 1}, "there are crop, eval_split"),
+        ("generator", {"batchsize": 8}, "did you mean batch_size"),
+        ("generator", {"data.flip": "no"}, "True or False"),
+        ("generator", {"data.path": 3}, "must be text"),
+        ("generator", {"data.eval_split": "validation[:1]"}, "needs 2 or more"),
+        ("generator", {"optimizer": 1e-3}, "a ConfigDict"),
+        ("encoder", {"loss.lpisp": 0.6}, "loss.lpisp .*did you mean lpips"),
+        ("encoder", {"loss.l2": float("nan")}, "loss.l2 is nan"),
+        ("encoder", {"loss.align": -0.1}, "0 or more"),
+        ("encoder", dict.fromkeys(ALL_OFF, 0.0), "one of l2, hardest"),
+        ("smart", dict.fromkeys(ALL_OFF, 0.0) | {"loss.align": 1.0}, "one of l2"),
+        ("encoder", {"optimizer.schedule": "linear"}, '"constant", "cosine"'),
+        ("encoder", {"optimizer.beta1": 1.5}, "from 0 to 1"),
         ("generator", {"dtype": "float16"}, "dtype"),
         ("generator", {"data.image_size": 64}, "one size"),
         ("generator", {"data.workers": -1}, "workers"),
@@ -77,8 +97,9 @@ def test_configs_fit_their_models():
 def test_wrong_configs_make_nothing(stage, changes, message, tiny_folder, tmp_path):
     config = tiny.get_config(stage)
     config.init_from = "" if stage == "generator" else str(tiny_folder)
-    devices = jax.devices()[: changes.get("devices", 1)]
-    with config.unlocked():
+    changes = dict(changes)
+    devices = jax.devices()[: changes.pop("devices", 1)]
+    with config.unlocked(), config.ignore_type():
         for key, value in changes.items():
             *parents, name = key.split(".")
             functools.reduce(getattr, parents, config)[name] = value

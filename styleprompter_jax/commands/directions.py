@@ -162,9 +162,9 @@ def _from_generator(model, args) -> tuple[dict[str, Direction], Latents]:
         for k, vector in enumerate(unsupervised.in_deviations(w, vectors))
     }
     mean = np.asarray(model.const["latent_avg"])
-    example = mean + EXAMPLE_PSI * (w[:1] - mean)
+    example = mean + EXAMPLE_PSI * (w[:1, None] - mean)
     n = model.config.generator.num_codes
-    return found, Latents(np.repeat(example[:, None], n, 1))
+    return found, Latents(np.broadcast_to(example, (1, n, example.shape[-1])))
 
 
 def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:

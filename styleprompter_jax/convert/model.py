@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from styleprompter_jax.bundle import model_shapes
+from styleprompter_jax.bundle import mean_shapes, model_shapes
 from styleprompter_jax.convert.recognise import Found
 from styleprompter_jax.convert.table import (
     Row,
@@ -48,6 +48,9 @@ def build_model(
         wanted = {part: target[part] for part in file.parts}
         if file.generator is not None:
             wanted["latent_avg"] = target["latent_avg"]
+            if getattr(file.arrays.get("latent_avg"), "ndim", 1) == 2:  # one a code
+                shape = mean_shapes(config)["latent_avg"]
+                wanted["latent_avg"] = jax.ShapeDtypeStruct(shape, np.float32)
         tree |= read_table(file.table, file.arrays, wanted, name)
     # What the files lack is made once all of them fit.
     for file in found.values():

@@ -357,19 +357,20 @@ def _unused(names) -> tuple[str, ...]:
 
 
 def _with_mean(found, state, table, config):
-    """Arrays and table with the mean code, wherever the file has it."""
+    """Arrays and table with the mean code, or those of all codes where they differ."""
     mean = found.beside("latent_avg")
     if mean is None:
         return state, (*table, _NO_MEAN)
     shape = getattr(mean, "shape", ())
     if shape[-1:] == (config.w_dim,) and 0 not in shape:
         rows = mean.reshape(-1, config.w_dim)
-        if not np.array_equal(rows, rows[:1].repeat(len(rows), 0), equal_nan=True):
+        alike = np.array_equal(rows, rows[:1].repeat(len(rows), 0), equal_nan=True)
+        if not alike and len(rows) != config.num_codes:
             raise StylePrompterError(
-                f"its latent_avg has {len(rows)} different rows, but a model here has "
-                "one mean code for all layers: such a file cannot be converted."
+                f"its latent_avg has {len(rows)} different rows, but its generator "
+                f"reads {config.num_codes} codes: it is damaged, or of two models."
             )
-        mean = rows[0]
+        mean = rows[0] if alike else rows
     return {**state, "latent_avg": mean}, (*table, Rule("latent_avg", "latent_avg"))
 
 

@@ -2,8 +2,10 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from styleprompter_jax.core.values import shown
 from styleprompter_jax.errors import StylePrompterError
 
 # Two letters at least: "C:/" is a drive.  pathlib makes one slash of two.
@@ -14,10 +16,10 @@ def local_path(path: str | os.PathLike) -> Path:
     """The path on this machine that a user means, "~" and "~name" in full.
 
     Raises:
-        StylePrompterError: if it is an address such as gs://..., or "~name" names
+        StylePrompterError: if it is none, an address such as gs://..., or "~name" names
             nobody.
     """
-    text = os.fspath(path)
+    text = path_text(path)
     if found := scheme(path):
         raise StylePrompterError(
             f"{text} is an address, and {found}:// cannot be used here: name a "
@@ -34,7 +36,7 @@ def local_path(path: str | os.PathLike) -> Path:
 
 def scheme(path: str | os.PathLike) -> str:
     """ "hf" of an address such as hf://..., in small letters; "" of a path."""
-    found = _SCHEME.match(os.fspath(path))
+    found = _SCHEME.match(path_text(path))
     return found[1].lower() if found else ""
 
 
@@ -46,4 +48,41 @@ def cache_folder(name: str) -> Path:
 
 def is_link(text: str | os.PathLike) -> bool:
     """Whether it is an address of the web, or of any other place with two slashes."""
-    return bool(scheme(text)) and "://" in os.fspath(text)
+    return bool(scheme(text)) and "://" in path_text(text)
+
+
+def path_text(path: str | os.PathLike) -> str:
+    """A path as text.
+
+    Raises:
+        StylePrompterError: if it is none, or of characters that no path has.
+    """
+    try:
+        text = os.fspath(path)
+        if isinstance(text, bytes):
+            raise TypeError
+        os.fsencode(text)
+    except TypeError as error:
+        raise StylePrompterError(
+            f"{shown(path)} is no path: give text, or a pathlib.Path."
+        ) from error
+    except UnicodeEncodeError as error:
+        raise StylePrompterError(
+            f"{path!a} is no path here: it holds characters that no name has."
+        ) from error
+    if "\0" in text:
+        raise StylePrompterError(f"{text!r} is no path: it holds a NUL.")
+    return text
+
+
+def as_paths(paths: Iterable[str | os.PathLike]) -> list[Path]:
+    """Several paths as a list; one alone is refused, for text is a list of letters.
+
+    Raises:
+        StylePrompterError: if they are no list, or one of them is no path.
+    """
+    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
+        raise StylePrompterError(
+            f"The paths are {shown(paths)}: give a list of them, of one too."
+        )
+    return [local_path(path) for path in paths]

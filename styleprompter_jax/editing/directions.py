@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.values import shown, whole
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -123,6 +124,19 @@ class Direction:
         layers = self.layers if layers is None else layers
         layers = range(num_codes) if layers is None else layers
         return np.isin(np.arange(num_codes), layers).astype(np.float32)[:, None]
+
+
+def check_layers(layers: Sequence[int] | None, num_codes: int) -> list[int] | None:
+    """Indices of codes as a list; None, which stands for all, stays.
+
+    Raises:
+        StylePrompterError: if one is no index of n codes.
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, str | bytes) or np.ndim(layers) != 1:
+        raise StylePrompterError(f"layers is {shown(layers)}: give a list of indices.")
+    return [whole(layer, "A layer", 0, num_codes - 1) for layer in layers]
 
 
 def combine(

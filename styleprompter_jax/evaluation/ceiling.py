@@ -29,8 +29,9 @@ def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0
       w_plus (b, n, w_dim) and the images (b, s, s, 3) that it renders.
     """
     if model.config.encoder is None:
-        start = jnp.repeat(model.const["latent_avg"][None], len(images), 0)
-        start = Latents(jnp.repeat(start[:, None], model.config.generator.num_codes, 1))
+        cfg = model.config.generator
+        shape = len(images), cfg.num_codes, cfg.w_dim
+        start = Latents(jnp.broadcast_to(model.const["latent_avg"], shape))
     else:
         start = model.encode(images)
     fitted = model.optimize(

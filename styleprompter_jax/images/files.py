@@ -15,11 +15,14 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from styleprompter_jax.core import values
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.paths import as_paths, local_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decoded, image_size
 from styleprompter_jax.images.find import shown
 
+LARGEST_SIDE = 16_384  # pixels, that a picture is resized to
 # How pictures are written, by the ending of the name.
 WRITTEN = {
     ".png": {"format": "PNG"},
@@ -126,7 +129,18 @@ def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_images(paths: Iterable[str | os.PathLike], size: int) -> np.ndarray:
-    """Several pictures: float32 (b, size, size, 3) in [-1, 1]; see `read_image`."""
+    """Several pictures: float32 (b, size, size, 3) in [-1, 1].
+
+    Args:
+        paths: the files; see `read_image`.
+        size: side that they are resized to.
+
+    Raises:
+        StylePrompterError: if there are none, or one cannot be read.
+    """
+    paths, size = as_paths(paths), values.whole(size, "size", 1, LARGEST_SIDE)
+    if not paths:
+        raise StylePrompterError("There are no pictures to read: give their paths.")
     return to_float(np.stack([read_image(path, size) for path in paths]))
 
 
@@ -139,12 +153,25 @@ def to_uint8(images) -> np.ndarray:
     """Images in [-1, 1] to uint8, rounded to nearest, clipped; uint8 stays as it is.
 
     Raises:
-        StylePrompterError: for NaN or infinity, which no pixel can show.
+        StylePrompterError: for NaN or infinity, which no pixel can show, and for what
+            is neither floats nor uint8.
     """
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except Exception as error:  # lists of several lengths, tensors of other devices
+        raise StylePrompterError(
+            f"The images are {values.shown(images)}, which is no array of one shape."
+        ) from error
     if images.dtype == np.uint8:
         return images
-    images = images.astype(np.float32)
+    try:
+        if images.dtype.kind not in "fV":  # JAX's bfloat16 is V to NumPy
+            raise TypeError
+        images = images.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise StylePrompterError(
+            f"The images are {images.dtype}: give floats in [-1, 1], or uint8."
+        ) from error
     if not np.isfinite(images).all():
         raise StylePrompterError(
             "An image holds NaN or infinity: the model that made it has diverged, or "
@@ -159,14 +186,12 @@ def write_image(image, path: str | os.PathLike) -> None:
     The file appears under its name when it is whole.
 
     Raises:
-        StylePrompterError: if the name does not end in .png, .webp (which keeps every
-            pixel too) or .jpg, or cannot be written.
+        StylePrompterError: if the image has another shape or NaN, or the name does not
+            end in .png, .webp (which keeps every pixel too) or .jpg, or cannot be
+            written.
     """
-    path = Path(path)
-    options = WRITTEN.get(path.suffix.lower())
-    if options is None:
-        raise StylePrompterError(f"{path} must end in {' or '.join(WRITTEN)}.")
-    picture = Image.fromarray(to_uint8(image))
+    path, options = _written(path)
+    picture = Image.fromarray(_coloured(to_uint8(image), "(h, w, 3)"))
     with atomic_path(path) as partial:
         picture.save(partial, **options)
 
@@ -175,16 +200,37 @@ def write_images(images, paths: Sequence[str | os.PathLike]) -> None:
     """Writes (b, h, w, 3) to b files; see `write_image`.
 
     Raises:
-        StylePrompterError: if a path occurs twice, or their number is not b.
+        StylePrompterError: if a path occurs twice, their number is not b, or one image
+            or name is none that can be written; nothing is written then.
     """
+    paths = [_written(path)[0] for path in as_paths(paths)]
+    images = _coloured(to_uint8(images), "(b, h, w, 3)")
     if len(images) != len(paths):
         raise StylePrompterError(
             f"{len(images)} images but {len(paths)} paths to write."
         )
-    if len(set(map(os.fspath, paths))) < len(paths):
+    if len(set(paths)) < len(paths):
         raise StylePrompterError("Two images would be written to the same path.")
     for image, path in zip(images, paths, strict=True):
         write_image(image, path)
+
+
+def _written(path: str | os.PathLike) -> tuple[Path, dict]:
+    """A path that a picture can be written to, and Pillow's options for it."""
+    path = local_path(path)
+    if (options := WRITTEN.get(path.suffix.lower())) is None:
+        raise StylePrompterError(f"{path} must end in {' or '.join(WRITTEN)}.")
+    return path, options
+
+
+def _coloured(pixels: np.ndarray, wanted: str) -> np.ndarray:
+    """Pixels, which must be of the shape that is wanted, and not empty."""
+    if pixels.ndim != wanted.count(",") + 1 or pixels.shape[-1] != 3 or not pixels.size:
+        raise StylePrompterError(
+            f"The images are {pixels.shape}, but {wanted} is written: of a grey one, "
+            "repeat the channel three times."
+        )
+    return pixels
 
 
 def output_paths(
@@ -250,9 +296,15 @@ def sheet(
 
     Returns:
         uint8 (height, width, 3), dark text on white.
+
+    Raises:
+        StylePrompterError: if there is no image or no title for one, or an image has
+            another shape or NaN.
     """
-    side = np.shape(rows[0][0])[0]
-    cell = cell or side * math.ceil(128 / side)
+    rows, column_titles, row_titles = _table(rows, column_titles, row_titles)
+    side = len(rows[0][0])
+    cell = side * math.ceil(128 / side) if cell is None else cell
+    cell = values.whole(cell, "cell", 1, LARGEST_SIDE)
     gap = 6
     font = ImageFont.load_default(size=max(12, cell // 9))
     line = sum(font.getmetrics()) + gap
@@ -278,8 +330,32 @@ def sheet(
             at = (left - gap, top + cell / 2)
             draw.text(at, row_titles[row], fill="#222222", font=font, anchor="rm")
         for column, image in enumerate(images):
-            picture = Image.fromarray(to_uint8(image)).resize((cell, cell), enlarge)
+            picture = Image.fromarray(image).resize((cell, cell), enlarge)
             canvas.paste(
                 picture, (left + column * step + (step - gap - cell) // 2, top)
             )
     return np.asarray(canvas)
+
+
+def _table(rows, column_titles, row_titles):
+    """What `sheet` is given: rows of uint8 images, and lists of titles."""
+    try:
+        rows = [[*row] for row in rows]
+        column_titles = [str(title) for title in column_titles]
+        row_titles = [str(title) for title in row_titles or ()]
+    except TypeError as error:
+        raise StylePrompterError(
+            "A sheet is made of rows of images, and a list of titles."
+        ) from error
+    longest = max(map(len, rows), default=0)
+    if not rows or not rows[0] or longest > len(column_titles):
+        raise StylePrompterError(
+            f"A sheet of {len(rows)} rows of up to {longest} images has "
+            f"{len(column_titles)} column titles: give a title for each column."
+        )
+    if row_titles and len(row_titles) != len(rows):
+        raise StylePrompterError(
+            f"There are {len(rows)} rows and {len(row_titles)} row titles."
+        )
+    rows = [[_coloured(to_uint8(x), "(h, h, 3)") for x in row] for row in rows]
+    return rows, column_titles, row_titles

@@ -114,6 +114,15 @@ class SwinConfig(Fields):
         first = self.image_size // self.patch_size
         return tuple(first >> stage for stage in range(len(self.depths)))
 
+    @property
+    def feature_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(h, w, c) of the maps that the encoder hands on, coarse to fine."""
+        last = len(self.depths) - 1
+        # The map after a stage is the next one's.
+        stages = (min(stage + 1, last) for stage in reversed(range(len(self.depths))))
+        sizes = self.map_sizes
+        return tuple((sizes[k], sizes[k], self.embed_dim << k) for k in stages)
+
     @classmethod
     def variant(cls, name: str, **changes) -> "SwinConfig":
         """A named SwinV2: "tiny", "small" or "base", with any fields changed."""

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, reduce
 
+from styleprompter_jax.errors import StylePrompterError
+
 
 def layout_features(images):
     """What is where: (b, h, w, 3) in [-1, 1] -> (b, 320).
@@ -28,8 +30,12 @@ def layout_features(images):
 
 
 def gaussian(features) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and covariance (d, d) of features (n, d), in float64."""
+    """Mean (d,) and covariance (d, d) of features (n, d) in float64, n of 2 or more."""
     features = np.asarray(features, np.float64)
+    if len(features) < 2:
+        raise StylePrompterError(
+            "One image is no set that a Fréchet distance could be taken of: give more."
+        )
     return features.mean(0), np.cov(features, rowvar=False)
 
 

@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from styleprompter_jax.core.config_files import PACKAGE, config_names
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.paths import local_path, path_text
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -36,7 +36,7 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
     Raises:
         StylePrompterError: if there is no such config, or its file fails.
     """
-    text = os.fspath(name_or_file)
+    text = path_text(name_or_file)
     local_path(text)  # an address is told as such, before the colon is looked at
     drive, rest = os.path.splitdrive(text)
     source, colon, variant = rest.partition(":")

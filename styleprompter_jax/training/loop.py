@@ -142,6 +142,11 @@ def _make_data(config):
     data = config.data
     source = make_source(data, data.train_split)
     held_out = make_source(data, data.eval_split)
+    if config.stage == "generator" and len(held_out) < 2:
+        raise StylePrompterError(
+            f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} pictures: "
+            "the distance of a generator's images from them needs 2 or more."
+        )
     prints = {"training": source.fingerprint(), "validation": held_out.fingerprint()}
     iterator = train_iterator(
         source,

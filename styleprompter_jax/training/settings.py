@@ -3,7 +3,11 @@
 import dataclasses
 import difflib
 import math
+from collections.abc import Callable
 
+from ml_collections import ConfigDict
+
+from styleprompter_jax.core.values import LARGEST, shown
 from styleprompter_jax.data.loader import CROPS
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.discriminator import DiscriminatorConfig
@@ -11,9 +15,11 @@ from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import NOISE_MODES, GeneratorConfig
 from styleprompter_jax.models.swin import VARIANTS, SwinConfig
+from styleprompter_jax.training.losses import PERCEPTUAL
 
 # The least that a whole number may be.
 COUNTS = {
+    "seed": 0,
     "batch_size": 1,
     "total_steps": 1,
     "log_every": 1,
@@ -26,11 +32,37 @@ COUNTS = {
     "loss.r1_every": 1,
     "loss.path_length_every": 1,
 }
-NOT_NEGATIVE = ("optimizer.clip_norm", "optimizer.ema_images")
+# What the stages "encoder" and "smart" may be trained on, and "generator".
+WEIGHTS = ("l2", "hardest", "structure", "align", *PERCEPTUAL)
+ADVERSARIAL = ("r1_gamma", "path_length_weight", "blur_sigma", "blur_images")
+NOT_NEGATIVE = (
+    "optimizer.eps",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "optimizer.ema_images",
+    *(f"loss.{name}" for name in (*WEIGHTS, *ADVERSARIAL)),
+)
+SHARES = ("optimizer.beta1", "optimizer.beta2", "loss.style_mixing")
+TEXTS = (
+    "init_from",
+    "data.name",
+    "data.path",
+    "data.train_split",
+    "data.eval_split",
+    *(f"loss.{name}_weights" for name in PERCEPTUAL),
+)
+FLAGS = (
+    "init_encoder",
+    "frozen_deterministic",
+    "data.flip",
+    "optimizer.centralize_logit_scale",
+)
 CHOICES = {
     "stage": ("generator", "encoder", "smart"),
     "dtype": ("float32", "bfloat16"),
     "on_nan": ("stop", "skip"),
+    "optimizer.name": ("adam", "adamw", "ranger"),
+    "optimizer.schedule": ("constant", "cosine"),
     "data.crop": CROPS,
     "data.on_bad": ("error", "skip"),
     "loss.noise_mode": NOISE_MODES,
@@ -56,6 +88,9 @@ REQUIRED = (
     "loss",
     "optimizer",
 )
+# All that a config may hold beside config.model, which is a key of its own.
+KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *REQUIRED}
+KNOWN = {key for key in KNOWN if not key.startswith("model.")} | {"data"}
 # What config.model may hold, and which fields are not free but follow from others.
 # The encoder also takes "variant", of which other fields are changes.
 PARTS = {
@@ -73,6 +108,12 @@ def check_settings(config) -> None:
     What depends on data, devices or the model to start from is checked where those
     are known.
     """
+    if not isinstance(config, ConfigDict):
+        raise StylePrompterError(
+            f"The config is {shown(config)}: give an ml_collections.ConfigDict, as the "
+            "get_config of a file of configs/ does."
+        )
+    _check_keys(config)
     for key in REQUIRED:
         if _get(config, key) is None:
             raise StylePrompterError(
@@ -85,14 +126,22 @@ def check_settings(config) -> None:
     for key, least in COUNTS.items():
         value = _get(config, key)
         if value is not None and not _is_count(value, least):
-            raise _wrong(config, key, f"a whole number of {least} or more")
+            raise _wrong(config, key, f"a whole number from {least} to {LARGEST}")
     for key in NOT_NEGATIVE:
-        value = _get(config, key)
-        if value is not None and not 0 <= value < math.inf:
+        if not _is_number(_get(config, key, 0), lambda value: value >= 0):
             raise _wrong(config, key, "a number of 0 or more")
-    rate = config.learning_rate
-    if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+    for key in SHARES:
+        if not _is_number(_get(config, key, 0), lambda value: 0 <= value <= 1):
+            raise _wrong(config, key, "a number from 0 to 1")
+    for key in TEXTS:
+        if not isinstance(_get(config, key, ""), str):
+            raise _wrong(config, key, "text")
+    for key in FLAGS:
+        if _get(config, key, False) not in (False, True):
+            raise _wrong(config, key, "True or False")
+    if not _is_number(config.learning_rate, lambda value: value > 0):
         raise _wrong(config, "learning_rate", "a number above 0")
+    _check_weights(config)
     for part, fields in config.model.items():
         if part not in PARTS:
             raise _unknown(f"model.{part}", PARTS)
@@ -104,6 +153,39 @@ def check_settings(config) -> None:
                 f"config.data.image_size is {config.data.image_size}, and "
                 f"config.model.generator.image_size is {size}: set both to one size."
             )
+
+
+def _check_keys(config) -> None:
+    """Refuses keys that nothing reads, such as loss.lpisp."""
+    for key, value in config.items():
+        if key != "model" and isinstance(value, ConfigDict):
+            for name in value:
+                _check_known(f"{key}.{name}", KNOWN)
+        else:
+            _check_known(key, KNOWN)
+    for key in ("data", "loss", "optimizer", "model"):
+        if not isinstance(config.get(key), ConfigDict | None):
+            raise _wrong(config, key, "a ConfigDict of its own keys")
+
+
+def _check_known(key: str, known) -> None:
+    if key not in known:
+        group = key.rpartition(".")[0]
+        alike = sorted(k for k in known if k.rpartition(".")[0] == group)
+        raise _unknown(key, [name.rpartition(".")[2] for name in alike])
+
+
+def _check_weights(config) -> None:
+    """Refuses a loss that is nothing, of which no gradient can be taken."""
+    if config.stage == "generator":
+        return
+    # The codes are the encoder's, which stage "smart" does not train.
+    names = [n for n in WEIGHTS if n != "align" or config.stage == "encoder"]
+    if not any(config.loss.get(name) for name in names):
+        raise StylePrompterError(
+            f"config.loss gives every loss of stage {config.stage!r} the weight 0: set "
+            f"one of {', '.join(names)}."
+        )
 
 
 def _check_part(config, part: str, fields) -> None:
@@ -155,27 +237,33 @@ def check_sizes(config, model: StylePrompterConfig) -> None:
             )
 
 
-def _get(config, key: str):
-    """The value of "a.b"; None where there is none."""
+def _get(config, key: str, default=None):
+    """The value of "a.b"; the default where there is none."""
     for name in key.split("."):
         config = config.get(name)
         if config is None:
-            return None
+            return default
     return config
 
 
 def _is_count(value, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and least <= value <= LARGEST
+
+
+def _is_number(value, is_right: Callable) -> bool:
+    number = isinstance(value, int | float)
+    return number and math.isfinite(value) and is_right(value)
 
 
 def _wrong(config, key: str, wanted: str) -> StylePrompterError:
     return StylePrompterError(
-        f"config.{key} is {_get(config, key)!r}: it must be {wanted}."
+        f"config.{key} is {shown(_get(config, key))}: it must be {wanted}."
     )
 
 
 def _unknown(key: str, known) -> StylePrompterError:
     names = ", ".join(known)
     close = difflib.get_close_matches(key.split(".")[-1], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {names}."
+    hint = f"did you mean {close[0]}?" if close else f"there are {names}; remove it."
     return StylePrompterError(f"config.{key} is not known: {hint}")

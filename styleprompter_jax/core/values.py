@@ -1,0 +1,58 @@
+"""Numbers that a caller gives, checked where they come in."""
+
+import math
+import operator
+import reprlib
+from typing import Any
+
+from styleprompter_jax.errors import StylePrompterError
+
+LARGEST = 2**63 - 1  # that a seed may be
+
+
+def whole(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:
+    """A whole number, Python's or NumPy's, from `least` to `most`.
+
+    Raises:
+        StylePrompterError: for anything else, naming it.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError as error:
+        raise StylePrompterError(
+            f"{name} is {shown(value)}: it must be a whole number."
+        ) from error
+    if not least <= number <= most:
+        limit = f"{least} or more" if number < least else f"at most {most}"
+        raise StylePrompterError(f"{name} is {shown(number)}: it must be {limit}.")
+    return number
+
+
+def real(value: Any, name: str, least: float = -math.inf) -> float:
+    """A finite number of `least` or more.
+
+    Raises:
+        StylePrompterError: for anything else, naming it.
+    """
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StylePrompterError(
+            f"{name} is {shown(value)}: it must be a number."
+        ) from error
+    if not math.isfinite(number) or number < least:
+        wanted = "a finite number" if least == -math.inf else f"{least:g} or more"
+        raise StylePrompterError(f"{name} is {number}: it must be {wanted}.")
+    return number
+
+
+def shown(value: Any) -> str:
+    """A value as a message may show it: one line, not too long."""
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except Exception:  # a representation that fails
+        return type(value).__name__
