@@ -228,8 +228,8 @@ def test_the_commands(tmp_path, capsys, photo):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[", "cannot be read as landmarks"),
-        ("3", "cannot be read as landmarks"),
+        ("[", "with 5 or 68 points for each picture"),
+        ("3", "with 5 or 68 points for each picture"),
         ("[[1, 2]]", "5 or 68 pairs"),
         ('{"a.png": [[1, 2]]}', "5 or 68 pairs"),
         ('{"a.png": "NaN"}', "5 or 68 pairs"),
@@ -272,9 +272,11 @@ def test_neither_landmarks_nor_the_detector(tmp_path, capsys, photo, monkeypatch
 )
 def test_results_find_their_crops(path, found):
     names = ["a", "a_b", "y/d", "x/a", "x/e", "y/e"]
-    crops = {
-        Path(name): Crop(Path(name), Path(), (1, 1), np.zeros(0)) for name in names
-    }
+    crops = {}
+    for name in names:
+        *folders, own = name.split("/")
+        crop = Crop(Path(name), Path(), (1, 1), np.zeros(0))
+        crops.setdefault(own, {})[tuple(folders)] = crop
     if found is StylePrompterError:
         with pytest.raises(found, match="may be of"):
             find_crop(Path(path), crops)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +13,39 @@ from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import detect
-from styleprompter_jax.images.align import align, check_quad, crop_quad
-from styleprompter_jax.images.files import read_image, write_image
+from styleprompter_jax.images.align import align, check_quad
+from styleprompter_jax.images.files import open_image, write_image
+from styleprompter_jax.images.find import shown
+from styleprompter_jax.images.landmarks import Landmarks, read_landmarks
 
 
 def run(args):
-    given, quads = None, {}
+    given, quads, doubtful = None, {}, []
     if args.landmarks:
         paths = pictures.list_inputs(args.input, args.output)
-        given = _landmarks_by_path(Path(args.landmarks), paths)
+        given = read_landmarks(args.landmarks, paths)
     else:
         detect.network()  # says so at once if it is not there
 
     def crop(path):
-        photo = read_image(path)
-        if path not in quads:  # else it is read once more, as it did not fit
-            quads[path] = _quad(path, photo, given, args.landmarks)
-        return align(photo, quads[path], args.size), photo.shape[1::-1]
+        with open_image(path) as photo:
+            size = photo.shape[1::-1]
+            if path not in quads:  # else it is read once more, as it did not fit
+                quads[path], is_doubtful = _quad(path, photo, given, args.landmarks)
+                doubtful.extend([path] * is_doubtful)
+            return align(photo, quads[path], args.size), size
 
     read = ReadOnce(crop)
     paths, results, skipped = pictures.find_pictures(
         args.input, args.output, args.skip_bad, read
     )
+    if doubtful:
+        print(
+            f"Warning: the landmarks of {pictures.plural(len(doubtful), 'picture')}, "
+            f"{shown(min(doubtful))} for one, look like percent of its sides: if so, "
+            'write {"face.jpg": {"percent": [[x, y], ...]}}.',
+            file=sys.stderr,
+        )
     place = Results(
         args.output,
         [*results, *map(_record, results)],
@@ -54,61 +65,28 @@ def run(args):
     print(f"{pictures.plural(len(paths), 'crop')} in {args.output}{left_out}.")
 
 
-def _quad(path: Path, photo: np.ndarray, given: dict | None, file: str | None):
-    """The crop of a photograph, from the landmarks in a file or of its largest face."""
+def _quad(
+    path: Path, photo: np.ndarray, given: dict[Path, object] | None, file: str | None
+) -> tuple[np.ndarray, bool]:
+    """The crop of a photograph, from the landmarks in a file or of its largest face.
+
+    And whether its landmarks look like percent.
+    """
+    height, width, _ = photo.shape
     try:
-        if given is None:
-            quad = detect.find_quad(photo)
-            if quad is None:
-                raise StylePrompterError(
-                    "No face was found in it: give its --landmarks."
-                )
-        elif path in given:
-            quad = crop_quad(given[path])
-        else:
-            raise StylePrompterError(f"{file} has no landmarks of it.")
-        height, width, _ = photo.shape
+        if given is not None:
+            if path not in given:
+                raise StylePrompterError(f"{file} has no landmarks of it.")
+            landmarks = Landmarks.parsed(given[path])
+            quad = landmarks.quad(width, height)
+            return quad, landmarks.looks_like_percent(width, height)
+        quad = detect.find_quad(photo)
+        if quad is None:
+            raise StylePrompterError("No face was found in it: give its --landmarks.")
         check_quad(quad, width, height)
     except StylePrompterError as error:
-        raise StylePrompterError(f"{path}: {error}") from error
-    return quad
-
-
-def _landmarks_by_path(file: Path, paths: Sequence[Path]) -> dict[Path, list]:
-    """The landmarks of each picture that has any: {"a.jpg": [[x, y], ...]}, or a list.
-
-    A name may have folders before it, and must stand for one picture.
-    """
-    try:
-        content = json.loads(file.read_bytes())
-        if not isinstance(content, dict | list):
-            raise ValueError("it holds one value")
-    except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {file}.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise StylePrompterError(
-            f"{file} cannot be read as landmarks ({error}): write "
-            '{"face.jpg": [[x, y], ...]}, with 5 or 68 points for each picture.'
-        ) from error
-    if isinstance(content, list):
-        if len(paths) > 1:
-            raise StylePrompterError(
-                f"{file} holds one list of points for {len(paths)} pictures: write "
-                '{"face.jpg": [[x, y], ...]}.'
-            )
-        return {paths[0]: content}
-    found = {}
-    for name, points in content.items():
-        parts = Path(name).parts
-        named = [path for path in paths if path.parts[-len(parts) :] == parts]
-        if len(named) > 1:
-            raise StylePrompterError(
-                f"{file}: {name!r} may be {named[0]} or {named[1]}: write the folder "
-                "too."
-            )
-        if named and parts:
-            found[named[0]] = points
-    return found
+        raise StylePrompterError(f"{shown(path)}: {error}") from error
+    return quad, False
 
 
 def _record(crop: Path) -> Path:

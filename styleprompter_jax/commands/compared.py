@@ -10,7 +10,7 @@ from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.sources import TfdsSource
-from styleprompter_jax.images.files import read_image, resize, to_float
+from styleprompter_jax.images.files import open_image, resize, to_float
 
 
 class Compared:
@@ -25,7 +25,7 @@ class Compared:
 
     def __init__(self, args, image_size: int, size: int):
         self._sides = {"image": image_size, "target": size}
-        self._pixels = ReadOnce(lambda path: self._sized(read_image(path)))
+        self._pixels = ReadOnce(self._read)
         if args.input:
             paths, _, skipped = pictures.find_pictures(
                 args.input, args.output, args.skip_bad, self._pixels
@@ -51,6 +51,10 @@ class Compared:
         if isinstance(image, np.ndarray):
             return element | self._sized(image)
         return element | self._pixels(image)
+
+    def _read(self, path) -> dict:
+        with open_image(path) as pixels:
+            return self._sized(pixels)
 
     def _sized(self, pixels: np.ndarray) -> dict:
         enlarged = min(pixels.shape[:2]) < self._sides["target"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,18 +11,15 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tqdm import tqdm
 
-from styleprompter_jax.commands.pictures import list_pictures, plural
+from styleprompter_jax.commands.pictures import THREADS, list_pictures, plural
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.results import check_files
 from styleprompter_jax.data.sources import ARRAY_RECORD
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import (
-    read_image,
-    resize,
-    resize_to_cover,
-)
+from styleprompter_jax.images.files import open_image, resize, resize_to_cover
+from styleprompter_jax.images.find import shown
 
-AHEAD = 64  # pictures that are read before their turn to be written
+AHEAD = 4 * THREADS  # pictures that are read before their turn to be written
 
 
 def run(args):
@@ -45,7 +41,7 @@ def run(args):
     skipped = 0
     with atomic_path(dest) as partial, _writer(partial) as writer:
         with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
+            ThreadPoolExecutor(THREADS) as pool,
             tqdm(total=len(paths), unit="image", disable=None) as bar,
         ):
             for start in range(0, len(paths), AHEAD):
@@ -82,5 +78,10 @@ def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
 def _png(path: Path, size: int, crop: str) -> bytes:
     change = resize if crop == "center" else resize_to_cover
     file = io.BytesIO()
-    Image.fromarray(change(read_image(path), size)).save(file, "PNG")
+    with open_image(path) as image:
+        try:
+            image = change(image, size)
+        except StylePrompterError as error:
+            raise StylePrompterError(f"{shown(path)}: {error}") from error
+        Image.fromarray(image).save(file, "PNG")
     return file.getvalue()

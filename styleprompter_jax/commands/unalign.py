@@ -1,6 +1,5 @@
 """`styleprompter unalign`: edited crops back into the photographs of `align`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +8,11 @@ import numpy as np
 
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.read_once import ReadOnce
+from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.align import unalign
+from styleprompter_jax.images.align import MOST, check_quad, unalign
+from styleprompter_jax.images.decode import room_for
 from styleprompter_jax.images.files import read_image, write_image
 
 
@@ -22,6 +23,12 @@ class Crop(NamedTuple):
     photograph: Path
     size: tuple[int, int]
     quad: np.ndarray
+
+
+# The crops of a folder: by their names, without endings, and then by the folders below
+# it that they are in.
+Crops = dict[str, dict[tuple[str, ...], Crop]]
+LARGEST = 2**16  # bytes of a record
 
 
 def run(args):
@@ -55,9 +62,11 @@ def run(args):
         read_photo.check(photograph)
 
     def paste(path, result, crop):
-        photo, edited = read_photo(crop.photograph), read(path)
-        with place.writing(result):
-            write_image(unalign(photo, edited, crop.quad, detail=args.detail), result)
+        with room_for(*crop.size):
+            photo, edited = read_photo(crop.photograph), read(path)
+            pasted = unalign(photo, edited, crop.quad, detail=args.detail)
+            with place.writing(result):
+                write_image(pasted, result)
 
     pictures.each(paste, jobs)
     left_out = f", {skipped} skipped" if skipped else ""
@@ -65,37 +74,39 @@ def run(args):
     print(f"{done} in {args.output}{left_out}.")
 
 
-def find_crop(path: Path, crops: dict[Path, Crop]) -> Crop | None:
+def find_crop(path: Path, crops: Crops) -> Crop | None:
     """The crop that a result is of: `a_smile_+2.png` of `a`, in folders alike.
 
     Raises:
         StylePrompterError: if it may be of two crops.
     """
-    *folders, stem = path.with_suffix("").parts
-    ranked = {}
-    for name, crop in crops.items():
-        *parents, own = name.parts
-        if stem == own or stem.startswith(f"{own}_"):
-            # `invert` leaves out the folder that all its pictures are in.
-            here = folders[len(folders) - len(parents) :] == parents
-            ranked.setdefault((len(own), here, len(parents) * here), []).append(crop)
-    if not ranked:
-        return None
-    best = ranked[max(ranked)]
-    if len(best) > 1:
+    *folders, own = path.with_suffix("").parts
+    while own not in crops:  # the longest name counts that the result's begins with
+        own = own.rpartition("_")[0]
+        if not own:
+            return None
+    named = crops[own]
+    # `invert` leaves out the folder that all its pictures are in.
+    for start in range(len(folders) + 1):
+        if (parents := tuple(folders[start:])) in named:
+            return named[parents]
+    first, *others = named.values()
+    if others:
         raise StylePrompterError(
-            f"{path} may be of {best[0].record} or {best[1].record}: name the folder "
+            f"{path} may be of {first.record} or {others[0].record}: name the folder "
             "of one of them as --crops."
         )
-    return best[0]
+    return first
 
 
-def _read_crops(folder: Path) -> dict[Path, Crop]:
-    """The crops in a folder by their names below it, without endings."""
-    crops = {}
+def _read_crops(folder: Path) -> Crops:
+    crops: Crops = {}
     for record in sorted(folder.rglob("*.json")):
+        *parents, name = record.relative_to(folder).parts
+        if any(part.startswith(".") for part in (*parents, name)):
+            continue
         if (crop := _read_record(record)) is not None:
-            crops[record.relative_to(folder).with_suffix("")] = crop
+            crops.setdefault(Path(name).stem, {})[tuple(parents)] = crop
     if not crops:
         raise StylePrompterError(
             f"{folder} holds no crops: name the folder that `styleprompter align` "
@@ -106,23 +117,30 @@ def _read_crops(folder: Path) -> dict[Path, Crop]:
 
 def _read_record(path: Path) -> Crop | None:
     """A crop's record; None for a file of another kind."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    again = "run `styleprompter align` again."
+    content = read_json(path, (dict, list), hint=again)
+    if not isinstance(content, dict) or "quad" not in content:
+        return None
     try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict) or "quad" not in content:
-            return None
         quad = np.asarray(content["quad"], np.float64)
         photograph = path.parent / content["photograph"]
-        width, height = map(int, content["size"])
-        if quad.shape != (4, 2) or not np.isfinite(quad).all():
+        width, height = content["size"]
+        if quad.shape != (4, 2) or not (np.abs(quad) < MOST).all():
             raise ValueError("its quad is not four points")
+        if not (type(width) is type(height) is int and min(width, height) > 0):
+            raise ValueError("its size is not two numbers of pixels")
         right, down = quad[3] - quad[0], quad[1] - quad[0]
         skew = np.abs(quad[0] + right + down - quad[2]).max()
         area = abs(right[0] * down[1] - right[1] * down[0])
-        if area < 1 or skew > 1e-3 * np.sqrt(area):
+        if not area >= 1 or skew > 1e-3 * np.sqrt(area):
             raise ValueError("its quad is not a parallelogram")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        check_quad(quad, width, height)
+    except (ValueError, KeyError, TypeError, StylePrompterError) as error:
+        reason = str(error).rstrip(".")
         raise StylePrompterError(
-            f"{path} is no record of a crop ({error}): run `styleprompter align` again."
+            f"{path} is no record of a crop ({reason}): {again}"
         ) from error
     return Crop(path, photograph, (width, height), quad)
 

@@ -19,6 +19,10 @@ from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import resize
 
 FEATHER = 0.1  # of a crop's side, in which an edit fades out
+WIDEST = 4  # times the longer side of a photograph, that a crop may be
+LARGEST = 4096  # pixels of a crop's side that are made
+MOST = 1e9  # of a coordinate
+BAND = 2**20  # pixels that are worked out at once
 
 
 def crop_quad(landmarks: np.ndarray) -> np.ndarray:
@@ -39,7 +43,7 @@ def crop_quad(landmarks: np.ndarray) -> np.ndarray:
         points = np.asarray(landmarks, np.float64)
     except (TypeError, ValueError):
         points = np.empty(0)
-    if points.shape not in ((5, 2), (68, 2)) or not np.isfinite(points).all():
+    if points.shape not in ((5, 2), (68, 2)) or not (np.abs(points) < MOST).all():
         raise StylePrompterError(
             "The landmarks of a face are 5 or 68 pairs of numbers [x, y]"
             + (f", not {list(points.shape)}." if points.size else ".")
@@ -68,10 +72,16 @@ def check_quad(quad: np.ndarray, width: int, height: int) -> None:
     """Refuses a quad that no part of a photograph of this size can lie in.
 
     Raises:
-        StylePrompterError: if so.
+        StylePrompterError: if so, or if it is far larger than the photograph.
     """
     if (quad.max(0) <= 1).any() or (quad.min(0) >= (width - 1, height - 1)).any():
         raise StylePrompterError("The face lies outside of the photograph.")
+    sides = np.hypot(*(quad[[3, 1]] - quad[0]).T)
+    if sides.max() > WIDEST * max(width, height):
+        raise StylePrompterError(
+            f"The crop would be {sides.max():,.0f} pixels wide in a photograph of "
+            f"{width} x {height}."
+        )
 
 
 def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
@@ -91,8 +101,13 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
         uint8 (size, size, 3).
 
     Raises:
-        StylePrompterError: if the quad lies outside of the photograph.
+        StylePrompterError: if the quad lies outside of the photograph, or it or the
+            crop is too large.
     """
+    if size > LARGEST:
+        raise StylePrompterError(
+            f"A crop of {size} pixels is too large: choose {LARGEST} at most."
+        )
     # From here, coordinates are those of Pillow: (0, 0) the corner of a pixel.
     image, quad = Image.fromarray(photo), np.asarray(quad, np.float64) + 0.5
     check_quad(quad, *image.size)
@@ -114,13 +129,25 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
     # The quad's sides in pixels of the crop, four times finer than asked for.
     fine = 4 * size
     right, down = (quad[3] - quad[0]) / fine, (quad[1] - quad[0]) / fine
-    affine = (right[0], down[0], quad[0, 0], right[1], down[1], quad[0, 1])
+    rows, reach = max(1, BAND // size), 12  # in four times its size, of Lanczos' filter
 
     def cut(channel):
-        channel = channel.transform(
-            (fine, fine), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
-        )
-        return channel.resize((size, size), Image.Resampling.LANCZOS)
+        bands = []
+        for top in range(0, size, rows):
+            low, high = max(0, 4 * top - reach), min(fine, 4 * (top + rows) + reach)
+            x, y = quad[0] + low * down
+            affine = (right[0], down[0], x, right[1], down[1], y)
+            band = channel.transform(
+                (fine, high - low),
+                Image.Transform.AFFINE,
+                affine,
+                Image.Resampling.BILINEAR,
+            )
+            end = min(size, top + rows)
+            box = (0, 4 * top - low, fine, 4 * end - low)
+            shape = (size, end - top)
+            bands.append(band.resize(shape, Image.Resampling.LANCZOS, box))
+        return np.concatenate(bands)
 
     # In floats: on bytes, Pillow's transform cuts off what it should round.
     return _to_bytes(_each_channel(np.asarray(image, np.float32), cut))
@@ -145,7 +172,7 @@ def unalign(
     Raises:
         StylePrompterError: if the quad lies outside of the photograph.
     """
-    crop = resize(crop, min(crop.shape[:2]))
+    crop = resize(crop, min(*crop.shape[:2], LARGEST))
     new = crop.astype(np.float32)
     if detail:
         new = new - align(photo, quad, len(crop))
@@ -158,34 +185,33 @@ def unalign(
         )
     height, width, _ = photo.shape
     check_quad(quad, width, height)
-    left, top = np.floor(quad.min(0)).astype(int).clip(0)
-    end, bottom = np.minimum(np.ceil(quad.max(0)).astype(int), (width, height))
+    left, top = map(int, np.floor(quad.min(0)).clip(0))
+    end, bottom = map(int, np.minimum(np.ceil(quad.max(0)), (width, height)))
 
     # Pixels of the photograph to places in the crop, 0 to 1: the inverse of its sides.
     to_crop = np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], 1))
-    start = to_crop @ (np.array([left, top]) - quad[0])
-    affine = np.column_stack([to_crop, start]).ravel() * len(new)
     # Edge pixels are repeated: Pillow has nothing to interpolate with beyond them.
-    edge = 2
-    new = np.pad(new, ((edge, edge), (edge, edge), (0, 0)), "edge")
-    affine[[2, 5]] += edge
-    size = (int(end - left), int(bottom - top))
-    new = _each_channel(
-        new,
-        lambda image: image.transform(
-            size, Image.Transform.AFFINE, tuple(affine), Image.Resampling.BICUBIC
-        ),
-    )
-    x, y = np.arange(left, end) + 0.5, np.arange(top, bottom) + 0.5
-    places = np.stack(np.meshgrid(x, y), -1) - quad[0]
-    places = places @ to_crop.T
-    inside = np.minimum(places, 1 - places).min(-1)
-    weight = (inside / FEATHER).clip(0, 1)[..., None]
-    weight = weight * weight * (3 - 2 * weight)
+    edge, count = 2, len(new)
+    channels = _channels(np.pad(new, ((edge, edge), (edge, edge), (0, 0)), "edge"))
     result = photo.copy()
-    part = result[top:bottom, left:end]
-    pasted = part + weight * (new if detail else new - part)
-    part[...] = _to_bytes(pasted)
+    rows = max(1, BAND // (end - left))
+    for y in range(top, bottom, rows):
+        part = result[y : min(y + rows, bottom), left:end]
+        offset = np.array([left, y]) - quad[0]
+        affine = np.column_stack([to_crop, to_crop @ offset]).ravel() * count
+        affine[[2, 5]] += edge
+        height, width, _ = part.shape
+        how = (Image.Transform.AFFINE, tuple(affine), Image.Resampling.BICUBIC)
+        change = np.stack([c.transform((width, height), *how) for c in channels], -1)
+        across, down = (
+            np.arange(width) + 0.5 + offset[0],
+            np.arange(height) + 0.5 + offset[1],
+        )
+        places = np.stack(np.meshgrid(across, down), -1) @ to_crop.T
+        inside = np.minimum(places, 1 - places).min(-1)
+        weight = (inside / FEATHER).clip(0, 1)[..., None]
+        weight = weight * weight * (3 - 2 * weight)
+        part[...] = _to_bytes(part + weight * (change if detail else change - part))
     return result
 
 
@@ -206,12 +232,14 @@ def _pad(image: Image.Image, missing, blur: float) -> Image.Image:
         np.minimum(x / left, (width - 1 - x) / right),
         np.minimum(y / top, (height - 1 - y) / bottom),
     )
-    outwards = outwards[..., None].astype(np.float32)
-    blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(blur))
-    result = pixels.astype(np.float32)
-    result += (np.asarray(blurred) - result) * (3 * outwards + 1).clip(0, 1)
-    result += (np.median(result, (0, 1)) - result) * outwards.clip(0, 1)
-    return Image.fromarray(_to_bytes(result))
+    blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(blur)))
+    outwards = outwards.astype(np.float32)
+    for k in range(3):  # one by one: in floats they take room
+        result = pixels[..., k].astype(np.float32)
+        result += (blurred[..., k] - result) * (3 * outwards + 1).clip(0, 1)
+        result += (np.median(result) - result) * outwards.clip(0, 1)
+        pixels[..., k] = _to_bytes(result)
+    return Image.fromarray(pixels)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
@@ -220,5 +248,9 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 def _each_channel(image: np.ndarray, change) -> np.ndarray:
     """What Pillow makes of each channel of a float32 (h, w, 3)."""
-    channels = map(Image.fromarray, np.ascontiguousarray(np.moveaxis(image, -1, 0)))
-    return np.stack([np.asarray(change(channel)) for channel in channels], -1)
+    return np.stack([change(channel) for channel in _channels(image)], -1)
+
+
+def _channels(image: np.ndarray) -> list[Image.Image]:
+    """The channels of a float32 (h, w, 3)."""
+    return [Image.fromarray(np.ascontiguousarray(image[..., k])) for k in range(3)]

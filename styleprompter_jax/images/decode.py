@@ -78,6 +78,11 @@ def decoded(file: BinaryIO, name: str) -> Iterator[np.ndarray]:
         yield pixels
 
 
+def room_for(width: int, height: int) -> contextlib.AbstractContextManager:
+    """Room for work on a picture of this size, as in `decoded`."""
+    return ROOM.take(width * height)
+
+
 def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """Width and height of a picture as it is stored, without reading it.
 

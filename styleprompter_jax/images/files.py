@@ -104,9 +104,13 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
     Returns:
         uint8 (size, size, 3); `image` itself if it has that shape.
+
+    Raises:
+        StylePrompterError: if that is larger than any picture may be.
     """
     if image.shape[:2] == (size, size):
         return image
+    _check_area(image, size, size)
     return np.asarray(ImageOps.fit(Image.fromarray(image), (size, size), FILTER))
 
 
@@ -119,13 +123,26 @@ def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
 
     Returns:
         uint8 (h', w', 3) with min(h', w') == size; `image` itself if it fits already.
+
+    Raises:
+        StylePrompterError: if that is larger than any picture may be.
     """
     height, width, _ = image.shape
     if min(height, width) == size:
         return image
     scale = size / min(height, width)
     shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    _check_area(image, *shape)
     return np.asarray(Image.fromarray(image).resize(shape, FILTER))
+
+
+def _check_area(image: np.ndarray, width: int, height: int) -> None:
+    if width * height > (most := Image.MAX_IMAGE_PIXELS or math.inf):
+        raise StylePrompterError(
+            f"A picture of {image.shape[1]} x {image.shape[0]} pixels would become one "
+            f"of {width} x {height}, more than {most:,} in all: choose a smaller size, "
+            "or cut it less oblong."
+        )
 
 
 def read_images(paths: Iterable[str | os.PathLike], size: int) -> np.ndarray:

@@ -1,0 +1,250 @@
+"""Landmarks from files: layouts, units, names, and crops that fit the photograph."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from styleprompter_jax.cli import main
+from styleprompter_jax.commands.unalign import _read_crops, find_crop
+from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.align import align, crop_quad, unalign
+from styleprompter_jax.images.files import read_image, write_image
+from styleprompter_jax.images.landmarks import Landmarks, read_landmarks
+
+SIDE = 256
+# A portrait: eyes, nose, corners of the mouth.
+FACE = np.array([[96, 111], [160, 111], [128, 145], [102, 184], [154, 184]], float)
+PAIRS = FACE.tolist()
+QUAD = crop_quad(FACE)
+
+
+def with_68(face):
+    points = np.tile(face[2], (68, 1))
+    points[36:42], points[42:48], points[48], points[54] = face[[0, 1, 3, 4]]
+    return points.tolist()
+
+
+def quad(entry, width=SIDE, height=SIDE):
+    return Landmarks.parsed(entry).quad(width, height)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        PAIRS,
+        with_68(FACE),
+        [PAIRS],
+        [[*point, 0.5] for point in PAIRS],
+        [{"x": x, "y": y, "score": 1} for x, y in PAIRS],
+        [[str(x), str(y)] for x, y in PAIRS],
+        {"pixels": PAIRS},
+        {"shares": ((FACE + 0.5) / SIDE).tolist()},
+        {"percent": ((FACE + 0.5) / SIDE * 100).tolist()},
+        {"thousandths": ((FACE + 0.5) / SIDE * 1000).tolist()},
+    ],
+)
+def test_layouts_that_say_what_they_are(entry):
+    np.testing.assert_allclose(quad(entry), QUAD, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("entry", "match"),
+    [
+        ((FACE / SIDE).tolist(), "look like shares"),
+        ((FACE / SIDE * [0.5, 0.4] + 0.4).tolist(), "look like shares"),
+        ((FACE / SIDE * 1.5).tolist(), "look like shares"),
+        ((FACE / SIDE * 1000).tolist(), "look like thousandths"),
+        ((FACE / 25).tolist(), "another unit"),
+        ((FACE * 20).tolist(), "another size"),
+        (((FACE - 128) * 20 + 128).tolist(), "5,256 pixels wide .* 256 x 256"),
+        (((FACE - 128) * 1000 + 128).tolist(), "another size"),
+        ((FACE + 1e5).tolist(), "outside of the photograph"),
+        ({"shares": PAIRS}, "said to be shares"),
+        ((FACE * 1e300).tolist(), "5 or 68 pairs"),
+        (FACE.ravel().tolist(), r"not \[10\]"),
+        ([PAIRS, PAIRS], "2 faces"),
+        (FACE[[1, 0, 2, 4, 3]].tolist(), "the left of the picture"),
+        ([PAIRS[0]] * 5, "no face"),
+        ({"box": [1, 2], "keypoints": {}}, "5 or 68 pairs"),
+        ([["x", "y"]] * 5, "5 or 68 pairs"),
+        ([[None, 1]] * 5, "5 or 68 pairs"),
+        ([], "5 or 68 pairs"),
+        (None, "5 or 68 pairs"),
+    ],
+)
+def test_what_is_out_of_scale_or_unclear_is_refused(entry, match):
+    with pytest.raises(StylePrompterError, match=match):
+        quad(entry)
+
+
+def test_faces_that_are_small_or_cut_off_are_right():
+    for face, size in (
+        (FACE - [110, 0], (SIDE, SIDE)),  # half of it is outside
+        (FACE / 5 + 40, (SIDE, SIDE)),
+        (FACE / 10 + [3000, 2000], (6000, 4000)),
+        (FACE / 8, (32, 32)),  # a whole picture is small
+        (FACE * 3 - 256, (SIDE, SIDE)),  # little more than eyes and mouth
+    ):
+        np.testing.assert_allclose(quad(face.tolist(), *size), crop_quad(face))
+
+
+def test_percent_is_refused_where_it_is_plain_and_else_warned_of():
+    percent = (FACE / SIDE * 100).tolist()
+    with pytest.raises(StylePrompterError, match="look like percent"):
+        quad(percent, 2000, 1500)
+    found = Landmarks.parsed(percent)
+    assert found.looks_like_percent(SIDE, SIDE) and len(found.quad(SIDE, SIDE)) == 4
+    assert not found.looks_like_percent(150, 150)
+    assert not Landmarks.parsed(PAIRS).looks_like_percent(2000, 2000)
+    assert not Landmarks.parsed({"pixels": percent}).looks_like_percent(SIDE, SIDE)
+
+
+def written(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_whose_they_are(tmp_path):
+    paths = [Path(name) for name in ("in/x/a.png", "in/y/a.png", "in/b.png")]
+
+    def read(content, paths=paths):
+        return read_landmarks(written(tmp_path / "points.json", content), paths)
+
+    assert read({"x/a.png": 1, "b.png": 2, "else.png": 3}) == {paths[0]: 1, paths[2]: 2}
+    assert read(PAIRS, paths[:1]) == {paths[0]: PAIRS}
+    assert read({"shares": PAIRS}, paths[:1]) == {paths[0]: {"shares": PAIRS}}
+    # As the metadata of FFHQ have it.
+    wild = {"in_the_wild": {"file_path": "y/a.png", "face_landmarks": PAIRS}}
+    assert read({"0": wild}) == {paths[1]: PAIRS}
+    for content, match in (
+        ({"a.png": 1}, "may be in/x/a.png or in/y/a.png"),
+        (PAIRS, "one list of points for 3 pictures"),
+        ('{"b.png": [[NaN, 1]]}', "NaN"),
+        ('{"b.png": [[1e400, 1]]}', "too large"),
+        ('{"b.png": [[1' + "0" * 400 + ", 1]]}", "too large"),
+        ("[" * 100_000, "nested"),
+        ("3", "5 or 68 points"),
+        ("[", "5 or 68 points"),
+    ):
+        with pytest.raises(StylePrompterError, match=match):
+            read(content)
+
+
+def test_the_command_says_it_and_writes_nothing(tmp_path, capsys):
+    write_image(np.zeros((SIDE, SIDE, 3), np.uint8), tmp_path / "a.png")
+    shares = written(tmp_path / "shares.json", {"a.png": (FACE / SIDE).tolist()})
+    percent = written(tmp_path / "percent.json", {"a.png": (FACE / 2.56).tolist()})
+    call = ["align", "--input", str(tmp_path / "a.png"), "--size", "32",
+            "--output", str(tmp_path / "out"), "--landmarks"]  # fmt: skip
+    assert main([*call, str(shares)]) == 1 and not (tmp_path / "out").exists()
+    assert '{"shares": [[x, y], ...]}' in capsys.readouterr().err
+    assert main([*call, str(shares), "--skip-bad"]) == 1
+    capsys.readouterr()
+    assert main([*call, str(percent)]) == 0
+    assert capsys.readouterr().err.count("look like percent") == 1
+    assert main([*call[:4], "9999", *call[5:], str(percent)]) == 1
+    assert "4096 at most" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quad": [[0, 0], [0, 1e5], [1e5, 1e5], [1e5, 0]]},
+        {"quad": [[-1e5, -1e5], [-1e5, 1e5], [1e5, 1e5], [1e5, -1e5]]},
+        {"quad": [[1e8, 0], [1e8, 9], [1e8 + 9, 9], [1e8 + 9, 0]]},
+        {"quad": [[0, 0], [0, 1e200], [1e200, 1e200], [1e200, 0]]},
+        {"quad": [[0, 0], [0, 0], [0, 0], [0, 0]]},
+        {"quad": [[0, 0], [0, 1], [1, 1]]},
+        {"quad": None},
+        {"size": [SIDE, 10**30]},
+        {"size": [-SIDE, -SIDE]},
+        {"size": ["256", "256"]},
+        {"size": 3},
+        {"photograph": None},
+        {"photograph": {}},
+    ],
+)
+def test_records_are_checked_before_anything_is_made(tmp_path, change):
+    record = {"photograph": "a.png", "size": [SIDE, SIDE], "quad": QUAD.tolist()}
+    written(tmp_path / "a.json", record)
+    assert _read_crops(tmp_path)["a"][()].size == (SIDE, SIDE)
+    written(tmp_path / "a.json", record | change)
+    with pytest.raises(StylePrompterError, match=r"a\.json is no record of a crop"):
+        _read_crops(tmp_path)
+
+
+def test_other_files_beside_the_records(tmp_path):
+    record = {"photograph": "a.png", "size": [SIDE, SIDE], "quad": QUAD.tolist()}
+    written(tmp_path / "a.json", record)
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    written(tmp_path / ".ipynb_checkpoints" / "a.json", record)
+    written(tmp_path / "list.json", [1])
+    written(tmp_path / "large.json", "x" * 2**17)
+    assert list(_read_crops(tmp_path)) == ["a"]
+    written(tmp_path / "nan.json", '{"quad": [[NaN]]}')
+    with pytest.raises(StylePrompterError, match=r"nan\.json cannot be read"):
+        _read_crops(tmp_path)
+
+
+def test_names_are_matched_in_linear_time(tmp_path):
+    """20,000 names took minutes where each was compared with each."""
+    names = [f"{k % 100}/{k}" for k in range(20_000)]
+    paths = [Path("in", f"{name}.png") for name in names]
+    file = written(
+        tmp_path / "points.json", {f"{n}.png": k for k, n in enumerate(names)}
+    )
+    start = time.perf_counter()
+    assert list(read_landmarks(file, paths).values()) == list(range(20_000))
+    crops = {}
+    for name in names:
+        folder, own = name.split("/")
+        crops.setdefault(own, {})[(folder,)] = name
+    assert [find_crop(Path("out", f"{n}_a_+1.png"), crops) for n in names] == names
+    # All called alike, in folders of their own.
+    crops = {"a": {(str(k),): k for k in range(20_000)}}
+    found = [find_crop(Path(f"out/{k}/a_smile.png"), crops) for k in range(20_000)]
+    assert found == list(range(20_000))
+    assert time.perf_counter() - start < 5
+
+
+def test_far_and_large_quads_make_no_large_arrays():
+    photo = np.zeros((64, 48, 3), np.uint8)
+    far = QUAD * 1e4 - 1e6
+    for call in (
+        lambda: align(photo, far, 64),
+        lambda: unalign(photo, photo, far, detail=False),
+        lambda: align(photo, QUAD / 4, 10**6),
+    ):
+        with pytest.raises(StylePrompterError):
+            call()
+
+
+def test_a_crop_is_the_same_in_bands(tmp_path, monkeypatch):
+    photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    whole = align(photo, QUAD, 100)
+    edited = 255 - whole
+    pasted = [unalign(photo, edited, QUAD, detail=d) for d in (True, False)]
+    monkeypatch.setattr("styleprompter_jax.images.align.BAND", 700)
+    np.testing.assert_array_equal(align(photo, QUAD, 100), whole)
+    for detail, expected in zip((True, False), pasted, strict=True):
+        again = unalign(photo, edited, QUAD, detail=detail)
+        np.testing.assert_array_equal(again, expected)
+
+
+def test_oblong_pictures_are_not_made_large(tmp_path, capsys):
+    write_image(np.zeros((60_000, 1, 3), np.uint8), tmp_path / "in" / "line.png")
+    write_image(np.zeros((40, 20, 3), np.uint8), tmp_path / "in" / "good.png")
+    call = ["pack", str(tmp_path / "in"), str(tmp_path / "out.array_record"),
+            "--crop", "none", "--size", "256"]  # fmt: skip
+    assert main(call) == 1
+    err = capsys.readouterr().err
+    assert "line.png: A picture of 1 x 60000 pixels would become" in err
+    assert not (tmp_path / "out.array_record").exists()
+    assert main([*call, "--skip-bad"]) == 0
+    assert "1 picture packed" in capsys.readouterr().out
+    with pytest.raises(StylePrompterError, match="more than"):
+        read_image(tmp_path / "in" / "good.png", 10**5)
