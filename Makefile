@@ -1,6 +1,8 @@
 # make quickstart   from nothing to inverted and edited faces, in runs/quickstart/
 # make test         ruff and all tests
 # make test-fast    the tests that neither train nor render
+# make test-colab   the notebooks, and the tests that neither train nor render, on the
+#                   versions of Google Colab's runtime; needs Python 3.13
 # make soak         hours of mutated weight files, kills, signals and flipped bits;
 #                   the tests hold a sample
 # make bench        times and memory beside the last committed ones, minutes each:
@@ -13,11 +15,18 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+COLAB := .venv-colab/bin/python
+# The first that is a Python 3.13: on the path, or among pyenv's.
+PYTHON313 ?= $(shell \
+  for python in python3.13 "$$(pyenv root 2>/dev/null)"/versions/3.13.*/bin/python; do \
+    "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' \
+      2>/dev/null && echo "$$python" && break; \
+  done)
 
 # Large pages of memory on Linux; see styleprompter_jax/large_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test test-fast soak bench
+.PHONY: quickstart test test-fast test-colab soak bench
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -29,6 +38,12 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
+
+# The notebooks install what the project needs; the other tests come after them.
+test-colab: .venv-colab/.ready
+	$(COLAB) tests/on_colab.py
+	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt -e '.[avatars,dev]'
+	$(COLAB) -m pytest -n 2 --dist loadfile -m "not slow"
 
 soak: $(READY)
 	$(RUN) tests/soak_files.py
@@ -45,4 +60,11 @@ $(READY): setup.cfg pyproject.toml
 	  "as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check -e '.[avatars,dev]'
+	@touch $@
+
+.venv-colab/.ready: tests/colab.txt
+	@[ -n "$(PYTHON313)" ] || { echo "This needs Python 3.13, which is not here: name" \
+	  "one, as in make test-colab PYTHON313=/usr/bin/python3.13" >&2; exit 1; }
+	$(PYTHON313) -m venv --clear .venv-colab
+	$(COLAB) -m pip install -q --disable-pip-version-check --no-deps -r $<
 	@touch $@

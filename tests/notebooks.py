@@ -2,7 +2,7 @@
 
 Of IPython's own language only what colabs/ use: calls of `%styleprompter` with
 {expressions} in them, over several lines where these end in a backslash. Their first
-cell, which installs on Colab, is left out.
+cell, which installs on Colab, is left out; `on_colab.py` runs it.
 """
 
 import ast
@@ -11,9 +11,8 @@ import re
 import shlex
 from pathlib import Path
 
-from styleprompter_jax.cli import main
-
 COLABS = Path(__file__).parents[1] / "colabs"
+REPOSITORY = "https://github.com/styleprompter-jax/styleprompter_jax"
 REFUSED = "# To be refused:"  # on the line before a command that must fail
 _COMMAND = re.compile(
     rf"^(?P<refused>{REFUSED}\n)?(?P<indent> *)%styleprompter (?P<line>(?:.*\\\n)*.*)$",
@@ -44,6 +43,18 @@ def to_python(source: str) -> str:
     return _COMMAND.sub(call, source)
 
 
+def filled(path: Path, values: dict) -> list[str]:
+    """The code cells with form fields set by name."""
+    unknown = values.keys() - parameters(path).keys()
+    assert not unknown, f"{path.name} has no fields {unknown}"
+    sources = cells(path)
+    for name, value in values.items():
+        field = re.compile(rf"^{name} = .*?(?=  # @param)", re.MULTILINE)
+        line = f"{name} = {value!r}"
+        sources = [field.sub(lambda _, line=line: line, source) for source in sources]
+    return sources
+
+
 def run(path: Path, values: dict) -> dict:
     """Runs all code cells but the first from top to bottom.
 
@@ -54,17 +65,8 @@ def run(path: Path, values: dict) -> dict:
     Returns:
         The notebook's variables.
     """
-    unknown = values.keys() - parameters(path).keys()
-    assert not unknown, f"{path.name} has no fields {unknown}"
     namespace = {"__name__": "__main__", "_command": command}
-    for number, source in enumerate(cells(path)[1:], start=1):
-        for name, value in values.items():
-            source = re.sub(
-                rf"^{name} = .*?(?=  # @param)",
-                f"{name} = {value!r}",
-                source,
-                flags=re.MULTILINE,
-            )
+    for number, source in enumerate(filled(path, values)[1:], start=1):
         execute(to_python(source), f"{path.name}, cell {number}", namespace)
     return namespace
 
@@ -82,4 +84,6 @@ def execute(source: str, name: str, namespace: dict) -> None:
 
 def command(line: str, refused: bool) -> None:
     """A call of the command line in this process; fails unless it ends as it should."""
+    from styleprompter_jax.cli import main
+
     assert bool(main(shlex.split(line))) == refused, line

@@ -4,6 +4,7 @@ import ast
 import configparser
 import json
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_is_stripped_and_opens_in_colab(path):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
-        assert len(cell["source"]) <= 30, cell["source"][0]
+        assert len(cell["source"]) <= 40, cell["source"][0]
     assert f"]({BADGE}{path.name})" in notebooks.cells(path, "markdown")[0]
     readme = (notebooks.COLABS.parent / "README.md").read_text()
     assert f"]({BADGE}{path.name})" in readme
@@ -68,8 +69,32 @@ def test_is_stripped_and_opens_in_colab(path):
 def test_setting_up_is_the_same_everywhere():
     cells = {re.sub(r"\[detector]", "", notebooks.cells(path)[0]) for path in NOTEBOOKS}
     (setup,) = cells
-    assert f"git clone -q --depth 1 https://github.com/{REPOSITORY}\n" in setup
+    assert f'"{notebooks.REPOSITORY}"\n' in setup
+    assert notebooks.REPOSITORY.endswith(f"/{REPOSITORY}")
     assert (notebooks.COLABS.parent / "styleprompter_jax" / "__main__.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"), [("0.0", "git .* fetch .* 0.0"), ("main", "pip install .*")]
+)
+def test_setting_up_stops_in_one_sentence(version, reason, tmp_path, monkeypatch):
+    """Also a second time; `make test-colab` has IPython show it."""
+    repository, work = tmp_path / "repository", tmp_path / "work"
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-C"]
+    for call in ("init -qb main", "commit -q --allow-empty -m nothing_to_install"):
+        repository.mkdir(exist_ok=True)
+        subprocess.run([*git, repository, *call.split()], check=True)
+    source = notebooks.filled(NOTEBOOKS[0], {"version": version})[0]
+    source = source.replace(notebooks.REPOSITORY, str(repository)).replace("%", "# %")
+    source = re.sub("(?=# %cd)", "pass  ", source)
+    work.mkdir()
+    monkeypatch.chdir(work)
+    for _ in range(2):
+        with pytest.raises(
+            Exception, match=f"^Set-up stopped at `.*{reason}`.*"
+        ) as end:
+            exec(source, {})
+        assert end.value._render_traceback_() == [str(end.value)]
 
 
 @pytest.mark.parametrize("runtime", [["colab.txt"], ["colab.txt", "colab_tpu.txt"]])
