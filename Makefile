@@ -26,7 +26,7 @@ PYTHON313 ?= $(shell \
 # Large pages of memory on Linux; see styleprompter_jax/large_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test test-fast test-colab soak bench
+.PHONY: quickstart test test-fast test-colab python3.13 soak bench
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -44,6 +44,10 @@ test-colab: .venv-colab/.ready
 	$(COLAB) tests/on_colab.py
 	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt -e '.[avatars,dev]'
 	$(COLAB) -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Which Python test-colab would take; nothing where there is none.
+python3.13:
+	@echo $(PYTHON313)
 
 soak: $(READY)
 	$(RUN) tests/soak_files.py

@@ -108,7 +108,8 @@ def test_the_bounds_let_colab_keep_its_packages(runtime):
     setup = configparser.ConfigParser()
     setup.read(notebooks.COLABS.parent / "setup.cfg")
     extras = setup["options.extras_require"]
-    needs = setup["options"]["install_requires"] + extras["detector"] + extras["video"]
+    needs = setup["options"]["install_requires"]
+    needs += "".join(extras[name] for name in ("detector", "video", "hub", "download"))
     needs = [Requirement(n) for n in needs.splitlines() if n and not n.startswith("#")]
     missing = set()
     for need in needs:
