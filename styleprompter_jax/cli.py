@@ -105,6 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_training,
         "Trains a generator, an encoder or SMART, as a config says.",
     )
+    add("push", _push, "Uploads a model to the Hugging Face Hub, with a card.")
     add("pack", _pack, "Packs a folder of pictures into one file to train on.")
     add("align", _align, "Cuts faces out of photographs as FFHQ does.")
     add("unalign", _unalign, "Puts edited crops back into the photographs of `align`.")
@@ -383,6 +384,26 @@ def _evaluate(parser):
         help="what judges edits (default for the avatars: the bundled one)",
     )
     add_decoding(parser)
+
+
+def _push(parser):
+    parser.add_argument("model", metavar="MODEL", help="as --model takes it elsewhere")
+    parser.add_argument(
+        "target",
+        metavar="hf://USER/NAME[/FOLDER]",
+        help="where to; the repository is made if it is not there",
+    )
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        help="nobody else may see the repository; refuses one that is public",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE",
+        help="metrics.json of `evaluate`, whose figures the card shows (default: the "
+        "one in the model folder, if there is one)",
+    )
 
 
 def _pack(parser):

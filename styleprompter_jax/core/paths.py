@@ -46,9 +46,9 @@ def cache_folder(name: str) -> Path:
     return Path(root) / "styleprompter_jax" / name
 
 
-def is_link(text: str | os.PathLike) -> bool:
+def is_link(text: str) -> bool:
     """Whether it is an address of the web, or of any other place with two slashes."""
-    return bool(scheme(text)) and "://" in path_text(text)
+    return _SCHEME.match(text) is not None and "://" in text
 
 
 def path_text(path: str | os.PathLike) -> str:

@@ -6,11 +6,13 @@ settings hold (HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE).
 
 import dataclasses
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store.card import CARD, MARK
 from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
@@ -146,6 +148,88 @@ def fetch(name: HubName) -> Path:
     return file.parent
 
 
+def upload(
+    name: HubName,
+    files: Mapping[str, Path | bytes],
+    *,
+    stale: Collection[str] = (),
+    private: bool = False,
+) -> HubName:
+    """Puts files into a place, in one commit; makes the repository where it is missing.
+
+    A card that `card.make_card` wrote replaces no other one.
+
+    Args:
+        name: the place; its revision is a branch.
+        files: their content, or where it is, by their names in the folder.
+        stale: what else the commit removes from the folder, if it is there.
+        private: that nobody else may see the repository.
+
+    Returns:
+        The name with the commit.
+
+    Raises:
+        StylePrompterError: if it cannot be done, or the repository is there and public
+            and ``private`` was asked for.
+    """
+    if _COMMIT.fullmatch(name.revision) or name.revision.startswith("refs/"):
+        raise StylePrompterError(
+            f"{name} names a commit, which nothing can be put into: "
+            "name a branch, or none."
+        )
+    client = _client()
+    api = client.HfApi(library_name="styleprompter_jax", library_version=__version__)
+    branch = name.revision or None
+    try:
+        try:
+            info = api.model_info(name.repo, revision=branch)
+        except client.errors.RepositoryNotFoundError:
+            api.create_repo(name.repo, private=private or None)
+            info = api.model_info(name.repo, revision=branch)
+        if private and not info.private:
+            raise StylePrompterError(
+                f"{name.repo} is there and public: make it private in its settings at "
+                f"{page(name)}/settings, or name another one."
+            )
+        there = {sibling.rfilename for sibling in info.siblings or ()}
+        made = MARK.encode() in files.get(CARD, b"")
+        if made and name.path(CARD) in there and not _is_made(name, info.sha):
+            files = {file: content for file, content in files.items() if file != CARD}
+        operations = [
+            client.CommitOperationAdd(name.path(file), content)
+            for file, content in files.items()
+        ]
+        operations += [
+            client.CommitOperationDelete(name.path(file))
+            for file in stale
+            if file not in files and name.path(file) in there
+        ]
+        commit = api.create_commit(
+            name.repo,
+            operations,
+            commit_message=f"Model of styleprompter_jax {__version__}",
+            revision=branch,
+            parent_commit=info.sha,
+        )
+    except StylePrompterError:
+        raise
+    except Exception as error:  # the client lets those of its HTTP library through
+        cause = error.__cause__ if type(error) is RuntimeError else None
+        raise StylePrompterError(explain(name, cause or error)) from error
+    return dataclasses.replace(name, revision=commit.oid)
+
+
+def _is_made(name: HubName, commit: str) -> bool:
+    """Whether the card there is one of `card.make_card`, and not a person's."""
+    file = _fetch_file(dataclasses.replace(name, revision=commit), CARD)
+    return file is not None and MARK.encode() in file.read_bytes()
+
+
+def page(name: HubName) -> str:
+    """The address of a repository, for people."""
+    return f"{_client().constants.ENDPOINT}/{name.repo}"
+
+
 def kept_in(folder: Path) -> Path:
     """The part of the Hub's cache that a fetched folder is in: its repository's."""
     return next(p for p in folder.parents if p.name.startswith("models--"))
@@ -226,8 +310,11 @@ def explain(name: HubName, error: Exception) -> str:
             f"a tag or a commit of {endpoint}/{name.repo}/commits/main."
         )
     if status in (401, 403) or isinstance(error, errors.LocalTokenNotFoundError):
-        return f"{endpoint} does not let you at {name.repo} ({_brief(error)}): {login}."
-    return f"{name} cannot be reached at {endpoint} ({_brief(error)}): try again."
+        return (
+            f"{endpoint} does not let you at {name.repo} ({_brief(error)}): {login} of "
+            "one who may."
+        )
+    return f"{name} failed at {endpoint} ({_brief(error)}): try again."
 
 
 def _brief(error: Exception) -> str:
