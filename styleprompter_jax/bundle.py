@@ -9,37 +9,38 @@ Parameters and constants ("params" and "const" of the module) share one namespac
 disk. A folder appears under its name when it is whole.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
-import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
-from styleprompter_jax.core.json_files import parse_json, read_json
+from styleprompter_jax.core.atomic import atomic_folder, repair_folder
+from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.core.safetensors_files import (
-    read_safetensors,
-    write_safetensors,
-)
-from styleprompter_jax.editing.directions import Direction, Response
+from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.store.array_files import (
+    load_arrays,  # noqa: F401 - for those who use a folder, as all that is marked so
+    save_arrays,
+)
+from styleprompter_jax.store.direction_files import load_directions, save_directions
 from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
-    DIRECTIONS,
-    DISCRIMINATOR,  # noqa: F401 - for those who use a folder
+    DIRECTIONS,  # noqa: F401
+    DISCRIMINATOR,  # noqa: F401
     MODEL,
     PARTS,
     local_folder,
@@ -48,8 +49,22 @@ from styleprompter_jax.store.places import (
 
 VERSION = 1
 BUNDLED = Path(__file__).parent / "bundled"
+_CONFIG_SUM = "config"  # a key of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
 _SHOWN = 20  # problems of one kind that a report lists by name
+
+
+class Sums(NamedTuple):
+    """What a folder's config.json tells: how to know damage.
+
+    Attributes:
+        model: SHA-256 of model.safetensors, which holds that of the config; None in
+            folders that were changed by hand.
+        config: that of the config as it is.
+    """
+
+    model: str | None
+    config: str
 
 
 def save_model(
@@ -124,17 +139,17 @@ def load_model(
     """
     folder = find_model(folder_or_name)
     with reading(folder_or_name, folder):
-        config, shapes, digest = _read_architecture(folder)
-        variables = read_variables(folder, shapes, digest, mean_shapes(config))
+        config, shapes, sums = _read_architecture(folder)
+        variables = read_variables(folder, shapes, sums, mean_shapes(config))
         return config, variables, load_directions(folder)
 
 
-def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, str | None]:
-    """The config in a folder, its shapes, and the SHA-256 of its model.safetensors."""
-    fields, digest = read_config(folder)
+def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, Sums]:
+    """The config in a folder, its shapes, and sums to check the folder with."""
+    fields, sums = read_config(folder)
     try:
         config = StylePrompterConfig.from_dict(fields)
-        return config, model_shapes(config), digest
+        return config, model_shapes(config), sums
     except StylePrompterError as error:
         raise StylePrompterError(
             f"{folder / CONFIG} does not describe a model: {error}"
@@ -160,89 +175,6 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
         f"There is no model folder {folder}; bundled models: "
         f"{', '.join(bundled) or 'none'}."
     )
-
-
-def save_directions(
-    folder: str | os.PathLike,
-    directions: Mapping[str, Direction],
-    dtype: str | None = None,
-) -> None:
-    """Writes the named directions of a model folder, in place of those it had.
-
-    ``dtype`` is that of their responses: "float16" halves them, None keeps float32.
-    """
-    path = Path(folder) / DIRECTIONS
-    check_names(directions, f"{path} was not written")
-    arrays, metadata = {}, {}
-    for name, direction in directions.items():
-        fields = {
-            field.name: getattr(direction, field.name)
-            for field in dataclasses.fields(direction)
-        }
-        arrays[name], response = fields.pop("vector"), fields.pop("response")
-        if response is not None:
-            arrays |= {
-                key: getattr(response, k).astype(dtype or np.float32)
-                for k, key in _keys(name).items()
-            }
-        metadata[name] = fields
-    save_arrays(path, arrays, {"directions": json.dumps(metadata)})
-
-
-def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
-    """The named directions of a model folder; {} where it has none."""
-    path = Path(folder) / DIRECTIONS
-    if not os.path.lexists(path):  # a link that leads nowhere is damage
-        return {}
-    arrays, metadata = read_safetensors(path, keys=["directions"])
-    try:
-        directions = {}
-        for name, fields in parse_json(metadata["directions"]).items():
-            keys, response = _keys(name), None
-            if not arrays.keys().isdisjoint(keys.values()):
-                response = Response(**{k: arrays[key] for k, key in keys.items()})
-            directions[name] = Direction(arrays[name], response=response, **fields)
-        return directions
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise StylePrompterError(
-            f"{path} is no file of directions ({error}): delete it or find the "
-            "directions again."
-        ) from error
-
-
-def _keys(name: str) -> dict[str, str]:
-    """By a response's field, the key of its array in a file."""
-    return {f.name: f"{name}:{f.name}" for f in dataclasses.fields(Response)}
-
-
-def save_arrays(
-    path: str | os.PathLike, tree: Mapping, metadata: dict[str, str] | None = None
-) -> None:
-    """Writes a nested dict of arrays as safetensors, keys joined by "/".
-
-    The folder must be there: a mistyped name is not to make one.
-    """
-    flat = {
-        key: np.asarray(value, order="C")
-        for key, value in flatten_dict(tree, sep="/").items()
-    }
-    with atomic_path(path, parents=False) as partial:
-        try:
-            write_safetensors(partial, flat, metadata or {})
-        except safetensors.SafetensorError as error:
-            raise OSError(str(error)) from error
-
-
-def load_arrays(path: str | os.PathLike) -> dict:
-    """Reads what `save_arrays` wrote: a nested dict of NumPy arrays.
-
-    Raises:
-        StylePrompterError: if the file is missing or damaged.
-    """
-    try:
-        return unflatten_dict(read_safetensors(path).arrays, sep="/")
-    except (IndexError, TypeError) as error:
-        raise StylePrompterError(f"{path} has arrays below an array.") from error
 
 
 @functools.lru_cache(maxsize=1)
@@ -338,7 +270,8 @@ def write_folder(
     with folder_lock(folder):
         check_place(folder, replace)
         with atomic_folder(folder, PARTS) as partial:
-            save_arrays(partial / MODEL, unflatten_dict(arrays, sep="/"))
+            tree = unflatten_dict(arrays, sep="/")
+            save_arrays(partial / MODEL, tree, {_CONFIG_SUM: _config_sum(fields)})
             if directions:
                 save_directions(partial, directions, dtype)
             text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
@@ -360,8 +293,8 @@ def check_place(folder: Path, replace: bool) -> None:
             )
 
 
-def read_config(folder: Path) -> tuple[dict, str | None]:
-    """The fields of a folder's config.json, and the SHA-256 of its model.safetensors.
+def read_config(folder: Path) -> tuple[dict, Sums]:
+    """The fields of a folder's config.json, and sums to check the folder with.
 
     Raises:
         StylePrompterError: if it is damaged or of another version.
@@ -383,17 +316,28 @@ def read_config(folder: Path) -> tuple[dict, str | None]:
         raise StylePrompterError(
             f"{path} has no SHA-256 under sha256 but {quoted(digest)}: {_AGAIN}"
         )
-    return fields, digest
+    return fields, Sums(digest, _config_sum(fields))
 
 
 def read_variables(
-    folder: Path, shapes: Mapping, digest: str | None, others: Mapping | None = None
+    folder: Path, shapes: Mapping, sums: Sums, others: Mapping | None = None
 ) -> dict:
     """The variables in a folder's model.safetensors; see `fit_variables`."""
     path = folder / MODEL
-    arrays = read_safetensors(path, digest=digest).arrays
+    arrays, metadata = read_safetensors(path, digest=sums.model)
+    if sums.model and metadata.get(_CONFIG_SUM, sums.config) != sums.config:
+        raise StylePrompterError(
+            f"{folder / CONFIG} is not what was written: it is damaged, and the model "
+            "must be copied again; or it was changed on purpose, and its sha256 must "
+            "be removed."
+        )
     headline = f"{path} does not fit {CONFIG} beside it"
     return fit_variables(arrays, shapes, headline, others)
+
+
+def _config_sum(fields: Mapping) -> str:
+    text = json.dumps(fields, sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _report(headline: str, problems: Mapping[str, list[str]]) -> str:

@@ -105,14 +105,14 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
             f"file with `styleprompter convert FILE {folder}`."
         )
     with reading(place, folder):
-        name, digest = _name(folder)
+        name, sums = _name(folder)
         if name not in NETWORKS or NETWORKS[name].kind != kind:
             found = NETWORKS[name].title if name in NETWORKS else "another model"
             raise StylePrompterError(
                 f"{folder} holds {found}, where {titles} is needed."
             )
         network = NETWORKS[name]
-        return network.module, bundle.read_variables(folder, network.shapes(), digest)
+        return network.module, bundle.read_variables(folder, network.shapes(), sums)
 
 
 def network_name(folder: str | os.PathLike) -> str:
@@ -133,6 +133,7 @@ def network_name(folder: str | os.PathLike) -> str:
 
 
 def _name(folder):
-    """The "network" in a folder's config.json (None for a model), and the digest."""
-    fields, digest = bundle.read_config(folder)
-    return fields.get("network"), digest
+    """The "network" in a folder's config.json (None for a model), and its sums."""
+    fields, sums = bundle.read_config(folder)
+    name = fields.get("network")
+    return name if isinstance(name, str) else None, sums

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import jax
@@ -14,6 +15,8 @@ from styleprompter_jax import bundle
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.evaluation import classifier
+from styleprompter_jax.store.array_files import save_arrays
 
 
 @pytest.fixture
@@ -219,3 +222,95 @@ def test_arrays_are_nested_by_their_keys(tmp_path):
     assert_equal(bundle.load_arrays(tmp_path / "x.safetensors"), tree)
     with pytest.raises(StylePrompterError, match="cannot be written"):
         bundle.save_arrays(tmp_path / "gone" / "x.safetensors", tree)
+
+
+@pytest.mark.parametrize("name", [*bundle.PARTS, "classifier.safetensors"])
+def test_a_flipped_bit_is_never_read_as_good(name, folder):
+    """Of any file of a model, and of a classifier."""
+    shutil.copy(classifier.BUNDLED, folder)
+    save_arrays(folder / bundle.DISCRIMINATOR, {"a": {"b": np.zeros(2)}})
+    file = folder / name
+
+    def read():
+        bundle.load_model(folder)
+        bundle.load_arrays(folder / bundle.DISCRIMINATOR)
+        classifier.load_classifier(folder / "classifier.safetensors")
+
+    read()
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    for place, bit in zip(
+        rng.integers(len(whole), size=30), rng.integers(8, size=30), strict=True
+    ):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        if name == bundle.CONFIG and damaged.split() == whole.split():
+            continue  # one blank for another
+        file.write_bytes(damaged)
+        with pytest.raises(StylePrompterError, match=str(folder)):
+            read()
+    file.write_bytes(whole)
+    read()
+
+
+def test_a_config_changed_by_hand(folder):
+    """It is refused, until the sum is removed that tells damage."""
+    change_config(folder, lambda config: config["encoder"].update(drop_path=0.5))
+    with pytest.raises(
+        StylePrompterError, match=r"config\.json is not what was written"
+    ):
+        bundle.load_model(folder)
+    change_config(folder, lambda config: config.pop("sha256"))
+    assert bundle.load_model(folder)[0].encoder.drop_path == 0.5
+
+
+def test_what_other_programs_left(folder):
+    """Folders without sums load; weights beyond float32, and links to nothing, not."""
+    arrays = read_safetensors(folder / bundle.MODEL).arrays
+    safetensors.numpy.save_file(arrays, folder / bundle.MODEL, {"format": "pt"})
+    change_config(folder, lambda config: config.pop("sha256"))
+    (folder / bundle.DIRECTIONS).unlink()
+    assert bundle.load_model(folder)[2] == {}
+    for target in ("gone", bundle.DIRECTIONS):  # of a link, and of a loop
+        (folder / bundle.DIRECTIONS).symlink_to(folder / target)
+        with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):
+            bundle.load_model(folder)
+        (folder / bundle.DIRECTIONS).unlink()
+    large = arrays | {"latent_avg": np.full(16, 1e300)}
+    safetensors.numpy.save_file(large, folder / bundle.MODEL)
+    with pytest.raises(StylePrompterError, match=r"not finite \(1\):\n +latent_avg"):
+        bundle.load_model(folder)
+    (folder / bundle.MODEL).unlink()
+    os.mkfifo(folder / bundle.MODEL)
+    with pytest.raises(StylePrompterError, match="is a folder or device"):
+        bundle.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"directions": "[]"},
+        {"directions": '{"smile": []}'},
+        {"directions": '{"smile": {"layers": 3}}'},
+        {"directions": '{"smile": {"layers": [1e999]}}'},
+        {"directions": '{"smile": {"range": [NaN, 1]}}'},
+        {"directions": '{"smile": {"range": "ab"}}'},
+        {"directions": '{"smile": {"strength": {}}}'},
+        {"directions": '{"smile": {"colour": 1}}'},
+        {"directions": '{"hat": {}}'},
+        {"directions": "[" * 50_000},
+    ],
+    ids=str,
+)
+def test_directions_of_others(metadata, tmp_path):
+    arrays = {"smile": np.ones(16, np.float32)}
+    path = tmp_path / bundle.DIRECTIONS
+    safetensors.numpy.save_file(arrays, path, metadata)
+    with pytest.raises(StylePrompterError, match=r"directions\.safetensors") as error:
+        bundle.load_directions(tmp_path)
+    assert str(error.value).isprintable()
+    safetensors.numpy.save_file(
+        arrays, path, {"values": metadata.get("directions", "")}
+    )
+    with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):
+        classifier.load_classifier(path)

@@ -100,7 +100,7 @@ def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
     Raises:
         StylePrompterError: if the file is missing, damaged or of another kind.
     """
-    arrays, metadata = read_safetensors(path, keys=["values"])
+    arrays, metadata = read_safetensors(path)
     try:
         values = parse_json(metadata["values"])
         if not values or not all(map(_are_values, values.values())):
