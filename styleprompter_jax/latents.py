@@ -233,12 +233,15 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
 def _is_below(name: str) -> bool:
     """Whether a file of that name lies below the folder that it is written to."""
     path = Path(name)
-    parts = path.parts
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
     return (
-        bool(parts)
+        bool(path.parts)
         and not path.is_absolute()
-        and ".." not in parts
-        and (name.isprintable())
+        and ".." not in path.parts
+        and "\0" not in name
     )
 
 

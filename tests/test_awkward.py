@@ -82,7 +82,7 @@ def animated(name, **options):
 
 
 def transparent_palette(path):
-    image = Image.fromarray(np.where(HALF == 255, 1, 0).astype(np.uint8), "P")
+    image = Image.fromarray(np.where(HALF == 255, 1, 0).astype(np.uint8))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.save(path, transparency=0)
 

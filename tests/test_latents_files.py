@@ -70,7 +70,6 @@ def test_codes_of_an_npy(tmp_path):
         ({"w_plus": CODES[:1], "names": [""]}, "no name below"),
         ({"w_plus": CODES[:1], "names": ["../a"]}, "no name below"),
         ({"w_plus": CODES[:1], "names": ["/a"]}, "no name below"),
-        ({"w_plus": CODES[:1], "names": ["a\nb"]}, "no name below"),
         ({"w_plus": CODES[:1], "names": ["a\0b"]}, "no name below"),
         ({"w_plus": CODES[:1], "names": ["\ud800"]}, "no name below"),
     ],
