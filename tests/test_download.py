@@ -33,6 +33,7 @@ def links(monkeypatch, tmp_path):
 def left() -> list[str]:
     """What is in the cache."""
     root = cache_folder("downloads")
+    assert all(any(place.iterdir()) for place in root.iterdir() if place.is_dir())
     return sorted(path.name for path in root.rglob("*") if path.is_file())
 
 
@@ -82,8 +83,11 @@ def test_a_damaged_copy_is_fetched_anew(links):
     path = fetch(f"{links.url}/x.pt")
     path.write_bytes(DATA[:-1] + b"x")
     assert fetch(f"{links.url}/x.pt").read_bytes() == DATA
-    (path.parent / "record.json").write_text('{"name": "../../x", "sha256": ""}')
-    assert fetch(f"{links.url}/x.pt").read_bytes() == DATA
+    outside = path.parents[2] / "secret"
+    outside.write_bytes(DATA)
+    record = path.parent / "record.json"
+    record.write_text(record.read_text().replace("x.pt", "../../secret"))
+    assert fetch(f"{links.url}/x.pt", SUM).name == "x.pt"
 
 
 def test_an_interrupted_download_goes_on(links):
