@@ -16,7 +16,7 @@ from benchmarks import work
 from styleprompter_jax.bundle import model_shapes
 from styleprompter_jax.models.smart import SmartConfig
 from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig, default_channels
 from styleprompter_jax.models.swin import SwinConfig
 from styleprompter_jax.networks import NETWORKS
 from styleprompter_jax.pipeline import StylePrompter as Pipeline
@@ -43,14 +43,14 @@ class Case:
     images: int
 
 
-def inversion(size: int, batch: int) -> Case:
+def inversion(size: int, batch: int, dtype: str = "float32") -> Case:
     """`StylePrompter.invert`: encode, and decode refined by SMART."""
     generator = GeneratorConfig(size)
     config = StylePrompterConfig(
         SwinConfig(num_tokens=generator.num_codes), SmartConfig(), generator
     )
-    model = Pipeline(config, _draw(model_shapes(config)))
-    images = _images(batch, config.encoder.image_size)
+    model = Pipeline(config, draw(model_shapes(config)), dtype=dtype)
+    images = random_images(batch, config.encoder.image_size)
     flop = (
         work.encoder(config.encoder)
         + work.generator(generator)
@@ -65,6 +65,18 @@ def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
     config.update(batch_size=batch, dtype=dtype)
     config.model.generator = dict(image_size=size)
     return _inversion_step(config)
+
+
+def generator(size: int, batch: int, dtype: str) -> Case:
+    """Sixteen steps of stage "generator", config F, R1 in one of them."""
+    config = _config("avatars_generator")
+    channels = default_channels(size)
+    config.update(batch_size=batch, dtype=dtype)
+    config.model.generator.update(image_size=size, channels=channels, mapping_layers=8)
+    config.model.discriminator.channels = channels
+    config.data.image_size = size
+    config.loss.update(blur_images=0, noise_mode="random")
+    return _generator_step(config)
 
 
 def avatars(stage: str) -> Case:
@@ -82,8 +94,8 @@ def _inversion_step(config) -> Case:
     start = describe_start(config)
     start = dataclasses.replace(
         start,
-        variables=_draw(start.variables),
-        network_variables=_draw(start.network_variables),
+        variables=draw(start.variables),
+        network_variables=draw(start.network_variables),
     )
     parts, size = start.config, config.data.image_size
     if config.stage == "encoder":
@@ -109,7 +121,7 @@ def _generator_step(config) -> Case:
     objective, size = Adversarial(config), config.data.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     shapes = jax.eval_shape(
-        objective.discriminator.init, jax.random.key(0), _images(1, size)
+        objective.discriminator.init, jax.random.key(0), random_images(1, size)
     )
     d = work.counted(objective.discriminator.apply, shapes, image)
     g = work.generator(objective.generator_config)
@@ -134,7 +146,9 @@ def _step(objective, config, steps, flop) -> Case:
     size = config.data.image_size
     rng = jax.random.key(0)
     state = parallel.replicate(objective.init(rng), mesh)
-    batch = parallel.shard_batch({"image": _images(config.batch_size, size)}, mesh)
+    batch = parallel.shard_batch(
+        {"image": random_images(config.batch_size, size)}, mesh
+    )
     held = [state]
 
     def run():
@@ -150,7 +164,7 @@ def _config(name: str):
     return importlib.import_module(f"configs.{name}").get_config()
 
 
-def _draw(shapes):
+def draw(shapes):
     """Random variables of these shapes, of a size that keeps activations ordinary."""
     rng = np.random.default_rng(0)
 
@@ -165,7 +179,7 @@ def _draw(shapes):
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
-def _images(batch: int, size: int):
+def random_images(batch: int, size: int):
     rng = np.random.default_rng(0)
     return rng.uniform(-1, 1, (batch, size, size, 3)).astype(np.float32)
 

@@ -1,47 +1,118 @@
-"""One case on a GPU, in a process of its own: python -m benchmarks.gpu CASE.
+"""One case on a GPU, in a process of its own.
 
-Weights are random and of the published sizes.  In turn with the case runs a bfloat16
-matmul (8192 x 8192).  Memory is the most that JAX held on the device: much more in a
-first run, which compiles and tries kernels out, than in one that finds them in
-JAX_COMPILATION_CACHE_DIR.
+    python -m benchmarks.gpu CASE                   ours
+    python -m benchmarks.gpu CASE --torch eager     PyTorch's, or --torch compile
+    python -m benchmarks.gpu limits                 what the device gives at most
+
+Weights are random and of the published sizes; both sides have the same.  Calls are
+queued ten at a time and then waited for.  Memory is the most that was held on the
+device: much more in a first run of ours, which compiles and tries kernels out, than in
+one that finds them in JAX_COMPILATION_CACHE_DIR.
 """
 
+import argparse
 import os
-import sys
-from functools import partial
+import statistics
+import time
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cases import inversion, training
-from benchmarks.measure import measure
+from benchmarks import cases
 
+QUEUED, REPEATS = 10, 5
+# By name: what runs, the generator's size, the batch, what is computed in.
 CASES = {
-    "invert_1024_batch8": partial(inversion, 1024, 8),
     **{
-        f"{stage}_step_1024_{dtype}_batch{batch}": partial(
-            training, stage, 1024, batch, dtype
-        )
+        f"invert_1024_{dtype}_batch{batch}": ("invert", 1024, batch, dtype)
+        for dtype in ("float32", "bfloat16")
+        for batch in (1, 8, 32)
+    },
+    **{
+        f"{stage}_step_1024_{dtype}_batch{batch}": (stage, 1024, batch, dtype)
         for stage in ("encoder", "smart")
         for dtype, batch in (("float32", 4), ("bfloat16", 16))
+    },
+    **{
+        f"generator_step_256_{dtype}_batch16": ("generator", 256, 16, dtype)
+        for dtype in ("float32", "bfloat16")
     },
 }
 
 
-def main(name: str = "") -> None:
-    if name not in CASES:
-        sys.exit(f"There is no case {name!r}; the cases are {', '.join(CASES)}.")
-    row = measure(CASES[name], 8192, jnp.bfloat16)
-    device, images = jax.devices()[0], row["images_per_second"]
-    tflop = row["gflop"] / row["seconds"] / 1e3
-    memory = (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("case", choices=["limits", *CASES])
+    parser.add_argument("--torch", choices=["eager", "compile"])
+    args = parser.parse_args()
+    if args.case == "limits":
+        print("; ".join(limits()))
+        return
+    kind, size, batch, dtype = CASES[args.case]
+    if args.torch and kind == "generator":
+        parser.error("the generator's step has no side of PyTorch")
+    start = time.perf_counter()
+    if args.torch:
+        from benchmarks import torch_cases
+
+        case = torch_cases.make(kind, size, batch, dtype, args.torch == "compile")
+        wait = torch_cases.wait
+    else:
+        case, wait = ours(kind, size, batch, dtype), jax.block_until_ready
+    first = _seconds(case.run, wait, 1)
+    built = time.perf_counter() - start
+    rate = case.images / statistics.median(
+        _seconds(case.run, wait, QUEUED) for _ in range(REPEATS)
+    )
+    if args.torch:
+        peak, device = torch_cases.peak_bytes(), f"PyTorch, {args.torch}"
+    else:
+        device = jax.devices()[0]
+        peak = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
+        device = device.device_kind
+    work = f", {case.flop / case.images * rate / 1e12:.1f} TFLOP/s" if case.flop else ""
     print(
-        f"{name} on {device.device_kind}: {images:.1f} images/s, {tflop:.1f} TFLOP/s, "
-        f"{memory:.2f} GB, first call {row['first_call_seconds']:.0f} s"
+        f"{args.case} on {device}: {rate:.1f} images/s{work}, {peak / 1e9:.2f} GB, "
+        f"first call {first:.0f} s of {built:.0f}"
     )
 
 
+def ours(kind: str, size: int, batch: int, dtype: str) -> cases.Case:
+    """The case with our models."""
+    if kind == "invert":
+        return cases.inversion(size, batch, dtype)
+    if kind == "generator":
+        return cases.generator(size, batch, dtype)
+    return cases.training(kind, size, batch, dtype)
+
+
+def limits():
+    """Rates of matrix products (8192 x 8192) and of a pass over memory."""
+    matmul = jax.jit(jnp.dot)
+    for dtype in (jnp.bfloat16, jnp.float32):
+        a = jax.random.normal(jax.random.key(0), (8192, 8192), dtype)
+        seconds = _limit(lambda a=a: matmul(a, a))
+        yield f"{dtype.__name__} matmul {2 * 8192**3 / seconds / 1e12:.0f} TFLOP/s"
+    x = jnp.ones(2**29, jnp.float32)
+    add = jax.jit(lambda x: x + 1)
+    yield f"memory {2 * x.nbytes / _limit(lambda: add(x)) / 1e12:.2f} TB/s"
+
+
+def _limit(run):
+    _seconds(run, jax.block_until_ready, 1)
+    return min(_seconds(run, jax.block_until_ready, QUEUED) for _ in range(REPEATS))
+
+
+def _seconds(run, wait, count: int) -> float:
+    """Of one call, ``count`` of them queued."""
+    start = time.perf_counter()
+    for _ in range(count):
+        result = run()
+    wait(result)
+    return (time.perf_counter() - start) / count
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -153,6 +153,13 @@ def add_decoding(parser, beta="1 1"):
     parser.add_argument(
         "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
     )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="what the model computes in: float32 (default), or bfloat16, which is "
+        "faster on GPUs and TPUs",
+    )
     add_skip_bad(parser)
 
 

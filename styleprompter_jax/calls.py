@@ -16,7 +16,7 @@ from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.values import LARGEST, shown
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.latents import Latents
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.style_prompter import DTYPES, StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import NOISE_MODES
 
 _MISSING = {
@@ -64,6 +64,14 @@ def check_variables(config: StylePrompterConfig, variables) -> None:
 
 def _flat(tree) -> dict:
     return flatten_dict(tree, sep="/") if isinstance(tree, Mapping) else {"": tree}
+
+
+def check_dtype(dtype) -> None:
+    """Refuses a dtype that no model computes in."""
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise StylePrompterError(
+            f"dtype is {shown(dtype)}: it must be one of {', '.join(DTYPES)}."
+        )
 
 
 def check_images(config: StylePrompterConfig, images):

@@ -88,7 +88,7 @@ def test_upsample_conv_in_each_form_and_its_gradients():
             expected[:, i : i + 8 : 2, j : j + 10 : 2] += x @ kernel[i, j]
     expected = fir.blur(expected, ((1, 1), (1, 1)), gain=4.0)
     forms = (upsample_conv.upsample_conv, upsample_conv.by_dilation)
-    for form in (*forms, upsample_conv.by_phases):
+    for form in (*forms, upsample_conv.by_phases, upsample_conv.by_cudnn):
         np.testing.assert_allclose(form(x, kernel), expected, atol=1e-5)
     gradients = [
         jax.grad(lambda *a, f=f: jnp.sum(jnp.sin(f(*a))), (0, 1))(x, kernel)

@@ -233,3 +233,18 @@ def test_evaluation_averages_over_images(model, images):
             mean = (parts[0][name][key] + parts[1][name][key]) / 2
             assert whole[name][key] == pytest.approx(mean, rel=1e-4)
     assert whole["w_plus"] != whole["refined"]
+
+
+def test_bfloat16(model, images, latents, tiny_folder):
+    """Maps in bfloat16 give nearly the same; what comes out is float32."""
+    half = sp.load(tiny_folder, dtype="bfloat16")
+    y, found = half.invert(images)
+    kinds = {x.dtype for x in (y, found.w_plus, *found.features)}
+    assert kinds == {np.dtype(np.float32)}
+    np.testing.assert_allclose(found.w_plus, latents.w_plus, atol=0.05)
+    expected = model.decode(found)
+    scale = np.abs(expected).max()
+    error = np.abs(y - expected).max() / scale
+    assert 0 < error < 0.1
+    with pytest.raises(sp.StylePrompterError, match="bfloat16"):
+        sp.load(tiny_folder, dtype="float16")

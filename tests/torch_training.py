@@ -2,11 +2,12 @@
 
 Both stages for one image at a time, on the weights that `recipe` draws, written from
 the method alone: windows that each hold a copy of the tokens, modulated weights, keys
-lined up for each query, autograd.  Needs numpy and torch 2.13 and nothing of ours.
+lined up for each query, autograd.  Needs numpy and torch 2.13 and no code of the
+package.  Optimiser and losses are those of benchmarks/torch_side.py.
 
-    python tests/torch_training.py train_full
-    python tests/torch_training.py train_full --threads=1
-    python tests/torch_training.py --write    # makes tests/data/torch_training.npz
+    PYTHONPATH=. python tests/torch_training.py train_full
+    PYTHONPATH=. python tests/torch_training.py train_full --threads=1
+    PYTHONPATH=. python tests/torch_training.py --write  # tests/data/torch_training.npz
 
 As published, IR-SE50's random weights make training a matter of rounding: the number of
 threads alone decides what comes after the first step.  Hence ``--damped``, which
@@ -21,25 +22,12 @@ import numpy as np
 import recipe
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+
+from benchmarks.torch_side import Ranger, id_loss, layer_norm, linear, lpips, under
 
 STEPS = 10
 LEARNING_RATE = 1e-4  # as published; the recorded runs took far smaller ones
 CASES = ("train_baseline", "train_full")
-Weights = dict[str, Tensor]
-
-
-def under(weights: Weights, prefix: str) -> Weights:
-    return {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-
-
-def linear(weights, name, x):
-    return F.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
-
-
-def layer_norm(weights, name, x):
-    scale = weights[f"{name}.weight"]
-    return F.layer_norm(x, scale.shape, scale, weights[f"{name}.bias"], 1e-5)
 
 
 # Encoder: maps (h, w, c), windows (k, p, c), tokens (n, c).
@@ -201,114 +189,7 @@ def smart(weights, x, maps, heads=4):
     return x.permute(2, 0, 1)[None]
 
 
-# Losses.
-
-
-def batch_norm(weights, name, x):
-    stored = (weights[f"{name}.running_{k}"] for k in ("mean", "var"))
-    return F.batch_norm(
-        x, *stored, weights[f"{name}.weight"], weights[f"{name}.bias"], eps=1e-5
-    )
-
-
-def unit(x):
-    """Along the channels; the epsilon stands where ours has it, inside the root."""
-    return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10)
-
-
-def bottleneck(weights, x, stride):
-    shortcut = x[:, :, ::stride, ::stride]
-    if "shortcut_layer.0.weight" in weights:
-        shortcut = F.conv2d(x, weights["shortcut_layer.0.weight"], stride=stride)
-        shortcut = batch_norm(weights, "shortcut_layer.1", shortcut)
-    weights = under(weights, "res_layer.")
-    x = F.conv2d(batch_norm(weights, "0", x), weights["1.weight"], padding=1)
-    x = F.prelu(x, weights["2.weight"])
-    x = F.conv2d(x, weights["3.weight"], stride=stride, padding=1)
-    x = batch_norm(weights, "4", x)
-    gate = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), weights["5.fc1.weight"]))
-    return x * torch.sigmoid(F.conv2d(gate, weights["5.fc2.weight"])) + shortcut
-
-
-def face(weights, image, levels):
-    """Unit vectors of the embedding, or of five levels."""
-    x = image if levels else image[:, :, 35:223, 32:220]
-    x = F.adaptive_avg_pool2d(x, 112)
-    x = F.conv2d(x, weights["input_layer.0.weight"], padding=1)
-    x = F.prelu(
-        batch_norm(weights, "input_layer.1", x), weights["input_layer.2.weight"]
-    )
-    found = []
-    for k in range(24):
-        x = bottleneck(under(weights, f"body.{k}."), x, 2 if k in (0, 3, 7, 21) else 1)
-        if levels and k in (2, 6, 20, 23):
-            found.append(x.flatten(1))
-    x = batch_norm(weights, "output_layer.0", x).flatten(1)
-    x = batch_norm(weights, "output_layer.4", linear(weights, "output_layer.3", x))
-    return [unit(x) for x in (*found, x)]
-
-
-def id_loss(weights, output, target, levels):
-    pairs = zip(*(face(weights, x, levels) for x in (output, target)), strict=True)
-    return sum(1 - (a * b.detach()).sum() for a, b in pairs)
-
-
-def alexnet(weights, x):
-    constants = ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
-    shift, scale = (torch.tensor(c).to(x.dtype).view(1, 3, 1, 1) for c in constants)
-    x, found = (x - shift) / scale, []
-    for k, stride, padding in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
-        kernel, bias = (weights[f"features.{k}.{leaf}"] for leaf in ("weight", "bias"))
-        x = F.relu(F.conv2d(x, kernel, bias, stride, padding))
-        found.append(unit(x))
-        x = F.max_pool2d(x, 3, 2) if k < 6 else x
-    return found
-
-
-def lpips(weights, output, target):
-    pairs = zip(*(alexnet(weights, x) for x in (output, target)), strict=True)
-    return sum(
-        F.conv2d((a - b.detach()).square(), weights[f"lin{k}.model.1.weight"]).mean()
-        for k, (a, b) in enumerate(pairs)
-    )
-
-
-# Optimiser and training.
-
-
-class Ranger:
-    """Centralised gradients, RAdam, Lookahead."""
-
-    def __init__(self, params, lr, b1=0.95, b2=0.999, eps=1e-5, period=6, pull=0.5):
-        self.params, self.lr, self.betas, self.eps = params, lr, (b1, b2), eps
-        self.period, self.pull, self.count = period, pull, 0
-        self.mean, self.square = ([torch.zeros_like(p) for p in params] for _ in "12")
-        self.slow = [p.detach().clone() for p in params]
-
-    @torch.no_grad()
-    def step(self):
-        self.count += 1
-        t, (b1, b2) = self.count, self.betas
-        longest = 2 / (1 - b2) - 1
-        length = longest - 2 * t * b2**t / (1 - b2**t)
-        size = self.lr / (1 - b1**t)
-        if length > 5:
-            part = (length - 4) * (length - 2) / length
-            part *= longest / ((longest - 4) * (longest - 2))
-            size *= math.sqrt((1 - b2**t) * part)
-        state = zip(self.params, self.mean, self.square, self.slow, strict=True)
-        for p, mean, square, slow in state:
-            if p.grad is None:  # the last block's MLP, where no loss reads the maps
-                continue
-            grad, p.grad = p.grad, None
-            if grad.ndim > 1:
-                grad = grad - grad.mean(tuple(range(1, grad.ndim)), keepdim=True)
-            mean.lerp_(grad, 1 - b1)
-            square.lerp_(grad.square(), 1 - b2)
-            p -= size * (mean / (square.sqrt() + self.eps) if length > 5 else mean)
-            if t % self.period == 0:
-                slow += self.pull * (p - slow)
-                p.copy_(slow)
+# Training.
 
 
 def load(case, dtype, change=lambda state: state):

@@ -22,7 +22,7 @@ def run(args):
     folder = Path(args.output)
     if args.animate == "mp4":
         animation.check_mp4()
-    model = load(args.model)
+    model = load(args.model, dtype=args.dtype)
     read = pictures.at_size(model.image_size)
     if args.input:
         paths, results, skipped = pictures.find_pictures(

@@ -48,7 +48,7 @@ def run(args):
     folder = Path(args.output)
     places = [pin(place) for place in args.networks]
     found = _networks(places)
-    model = load(args.model)
+    model = load(args.model, dtype=args.dtype)
     model_folder = bundle.find_model(model.source)
     size = comparison_size(model, args.size)
     directions = _directions(args.direction, model)
@@ -89,6 +89,7 @@ def run(args):
         "classifier": classifier_file and protocol.sha256(classifier_file),
         "decoding": decoding | {"rng": args.seed},
         "batch_size": args.batch_size,
+        "dtype": args.dtype,
         "versions": protocol.versions(),
         "device": protocol.device(),
     }

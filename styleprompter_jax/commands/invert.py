@@ -13,7 +13,7 @@ from styleprompter_jax.pipeline import load
 
 
 def run(args):
-    model = load(args.model)
+    model = load(args.model, dtype=args.dtype)
     read = pictures.at_size(model.image_size)
     paths, results, skipped = pictures.find_pictures(
         args.input, args.output, args.skip_bad, read, f".{args.format}"

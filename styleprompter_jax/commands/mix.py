@@ -16,7 +16,7 @@ from styleprompter_jax.pipeline import load
 
 def run(args):
     folder = Path(args.output)
-    model = load(args.model)
+    model = load(args.model, dtype=args.dtype)
     read, read_other = (pictures.at_size(model.image_size) for _ in range(2))
     sources, results, skipped = pictures.find_pictures(
         args.source, folder, args.skip_bad, read, f".{args.format}"

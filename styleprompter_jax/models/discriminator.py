@@ -84,7 +84,9 @@ def minibatch_stddev(x, group: int):
     b, h, w, _ = x.shape
     group = min(group, b)
     y = rearrange(x, "(g m) h w c -> g m h w c", g=group)
-    std = jnp.sqrt(jnp.var(y, axis=0) + 1e-8)
+    # A small spread of large values: its squares need float32.
+    y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+    std = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).astype(x.dtype)
     std = jnp.mean(std, (1, 2, 3))
     return jnp.concatenate(
         [x, repeat(std, "m -> (g m) h w 1", g=group, h=h, w=w)], axis=-1
@@ -121,4 +123,6 @@ class Discriminator(nn.Module):
         x = EqualizedConv(channels[-1], dtype=self.dtype, name="b4_conv")(x)
         x = rearrange(x, "b h w c -> b (h w c)")
         x = leaky_relu(EqualizedDense(channels[-1], dtype=self.dtype, name="b4_fc")(x))
-        return EqualizedDense(1, dtype=self.dtype, name="b4_out")(x)[:, 0]
+        # Logits in float32 at least: their differences are what the losses read.
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return EqualizedDense(1, name="b4_out")(x)[:, 0]

@@ -43,8 +43,14 @@ class StylePrompterConfig(Fields):
             )
 
 
+# By the name that a config or a caller gives: what a model computes in.
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+
 class StylePrompter(nn.Module):
     """Inverts images into W+ codes and renders codes, refined by SMART.
+
+    ``dtype`` is that of the maps; codes and images are float32 at least.
 
     ``latent_avg`` (w_dim,), the generator's mean w, lies in the collection "const"
     beside the stored noise.
@@ -70,7 +76,8 @@ class StylePrompter(nn.Module):
         ``features`` are the encoder's maps (b, h, w, c), coarse to fine.
         """
         codes, features = self.encoder(images, deterministic=deterministic)
-        return codes + self.latent_avg.value.astype(codes.dtype), features
+        kind = jnp.promote_types(codes.dtype, jnp.float32)
+        return codes.astype(kind) + self.latent_avg.value.astype(kind), features
 
     def decode(
         self,

@@ -190,8 +190,10 @@ class ToRGB(nn.Module):
         )
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, fan_in, 3))
         bias = self.param("bias", nn.initializers.zeros, (3,))
-        x, kernel, style, bias = promote_dtype(x, kernel, style, bias, dtype=self.dtype)
-        x = modulated_rgb(x, kernel[0, 0] * (1.0 / math.sqrt(fan_in)), style) + bias
+        x, kernel, style = promote_dtype(x, kernel, style, dtype=self.dtype)
+        x = modulated_rgb(x, kernel[0, 0] * (1.0 / math.sqrt(fan_in)), style)
+        # The sizes' images add up in float32 at least, whatever the maps are in.
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)) + bias
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
 
 
@@ -228,7 +230,10 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """W+ codes (b, n, w_dim) -> images (b, size, size, 3), about [-1, 1]."""
+    """W+ codes (b, n, w_dim) -> images (b, size, size, 3), about [-1, 1].
+
+    ``dtype`` is that of the maps; images are float32, or float64 where the codes are.
+    """
 
     config: GeneratorConfig
     dtype: Any = None
@@ -265,14 +270,15 @@ class Generator(nn.Module):
     """Mapping and synthesis networks.
 
     Stored noise lies in the collection "const" as ``noise_const``; noise_mode
-    "random" draws from the RNG stream "noise".
+    "random" draws from the RNG stream "noise".  ``dtype`` is the synthesis network's;
+    codes keep their own precision.
     """
 
     config: GeneratorConfig
     dtype: Any = None
 
     def setup(self):
-        self.mapping = MappingNetwork(self.config, self.dtype)
+        self.mapping = MappingNetwork(self.config)
         self.synthesis = SynthesisNetwork(self.config, self.dtype)
 
     def __call__(self, z, *, noise_mode: str = "const"):

@@ -18,7 +18,6 @@ from jax import lax
 from styleprompter_jax.ops.fir import blur
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_BLUR = dict(padding=((0, 0), (0, 0)), gain=4.0)
 # Narrow maps have many channels, for which XLA:CPU's own transposed convolution is
 # the faster one.
 _PHASES_FROM = 96
@@ -34,9 +33,10 @@ def upsample_conv(x, kernel):
     transpose: what autodiff makes of a dilated convolution is the same sum in a form
     that XLA:CPU computes several times slower.
     """
-    if x.shape[2] < _PHASES_FROM:
-        return by_dilation(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=by_phases, default=by_dilation)
+    forms = dict(cuda=by_cudnn, default=by_dilation)
+    if x.shape[2] >= _PHASES_FROM:
+        forms["cpu"] = by_phases
+    return lax.platform_dependent(x, kernel, **forms)
 
 
 def _forward(x, kernel):
@@ -67,15 +67,29 @@ def by_dilation(x, kernel):
 
     ``out[2i + k] += x[i] @ kernel[k]``, and a border of zeros for the blur.
     """
-    out = lax.conv_general_dilated(
+    return blur(_dilated(x, kernel, border=1), ((0, 0), (0, 0)), gain=4.0)
+
+
+def by_cudnn(x, kernel):
+    """`by_dilation` in the form that XLA hands to cuDNN as a transposed convolution.
+
+    XLA looks for a reversed kernel and for no padding beyond the kernel's own.  Else it
+    writes the zeros out and multiplies them: four times the work.  The barrier keeps
+    the reversal where XLA looks for it.
+    """
+    kernel = lax.optimization_barrier(kernel)
+    return blur(_dilated(x, kernel, border=0), ((1, 1), (1, 1)), gain=4.0)
+
+
+def _dilated(x, kernel, border):
+    return lax.conv_general_dilated(
         x,
         jnp.flip(kernel, (0, 1)),
         (1, 1),
-        ((3, 3), (3, 3)),
+        [(2 + border, 2 + border)] * 2,
         lhs_dilation=(2, 2),
         dimension_numbers=_NHWC,
     )
-    return blur(out, **_BLUR)
 
 
 def by_phases(x, kernel):

@@ -24,7 +24,7 @@ from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.models.discriminator import Discriminator, DiscriminatorConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.style_prompter import DTYPES, StylePrompterConfig
 from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
 from styleprompter_jax.ops.frechet import (
     frechet_distance,
@@ -55,11 +55,13 @@ class Adversarial:
     def __init__(self, config):
         self.config = config
         self.generator_config = GeneratorConfig(**config.model.generator.to_dict())
-        self.generator = Generator(self.generator_config)
+        dtype = DTYPES[config.dtype]
+        self.generator = Generator(self.generator_config, dtype)
         self.discriminator = Discriminator(
             DiscriminatorConfig(
                 self.generator_config.image_size, **config.model.discriminator.to_dict()
-            )
+            ),
+            dtype,
         )
         self.g_optimizer = self._optimizer(
             config.loss.path_length_every if config.loss.path_length_weight else 0

@@ -16,7 +16,7 @@ from jax import lax
 from styleprompter_jax.bundle import save_model
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.models.style_prompter import StylePrompter
+from styleprompter_jax.models.style_prompter import DTYPES, StylePrompter
 from styleprompter_jax.ops import metrics
 from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.training import losses
@@ -24,7 +24,6 @@ from styleprompter_jax.training.optimizers import ema_decay, make_optimizer
 from styleprompter_jax.training.parallel import AXIS
 from styleprompter_jax.training.start import Start, read_start
 
-DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 EVAL_BATCH, EVAL_IMAGES, SHOWN = 32, 256, 8
 
 

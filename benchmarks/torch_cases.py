@@ -1,0 +1,105 @@
+"""Cases of `benchmarks.gpu` on PyTorch's side: the same weights, inputs and work.
+
+Steps take PyTorch's fused Adam, which is faster than Ranger written in Python.
+"""
+
+import numpy as np
+import torch
+
+from benchmarks import torch_side
+from benchmarks.cases import Case, draw, random_images
+from styleprompter_jax.bundle import model_shapes
+from styleprompter_jax.convert.export import export_model
+from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.swin import SwinConfig
+from tests import recipe
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def make(kind: str, size: int, batch: int, dtype: str, compiled: bool) -> Case:
+    """`kind` is "invert", or the stage of a step: "encoder" or "smart"."""
+    torch.set_float32_matmul_precision("high")  # TF32, as JAX has it
+    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    wrap = torch.compile if compiled else lambda function: function
+    weights = _weights(size)
+    images = random_images(batch, 256).transpose(0, 3, 1, 2)
+    images = _to_device(images).contiguous(memory_format=torch.channels_last)
+    build = _inversion if kind == "invert" else _step
+    return build(kind, weights, images, getattr(torch, dtype), wrap)
+
+
+def wait(_result=None) -> None:
+    """Until the device has done all that it was given."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_bytes() -> int:
+    """The most memory that PyTorch held on the device."""
+    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else 0
+
+
+def _inversion(kind, weights, images, dtype, wrap):
+    weights = {k: x.to(dtype) for k, x in weights.items()}
+    images, invert = images.to(dtype), wrap(torch_side.invert)
+
+    def run():
+        with torch.no_grad():
+            return invert(weights, images)
+
+    return Case(run, 0.0, len(images))
+
+
+def _step(stage, weights, images, dtype, wrap):
+    part = {"encoder": "encoder.module.", "smart": "decoder.module.smart_block."}[stage]
+    trained = [x.requires_grad_() for k, x in weights.items() if k.startswith(part)]
+    optimizer = torch.optim.Adam(trained, 1e-4, fused=DEVICE == "cuda")
+    networks = {
+        "id": _all_to_device(recipe.damped(recipe.state_dict("ir_se50"))),
+        "lpips": _all_to_device(recipe.state_dict("lpips_alex")),
+    }
+    mixed = dtype != torch.float32
+
+    @wrap
+    def loss():
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=mixed):
+            parts = torch_side.inversion_losses(weights, networks, images, stage)
+            return sum(torch_side.WEIGHTS[name] * x for name, x in parts.items())
+
+    def run():
+        total = loss()
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return total
+
+    return Case(run, 0.0, len(images))
+
+
+def _weights(size: int):
+    generator = GeneratorConfig(size)
+    config = StylePrompterConfig(
+        SwinConfig(num_tokens=generator.num_codes), SmartConfig(), generator
+    )
+    _, content = export_model(config, draw(model_shapes(config)))
+    mean = np.asarray(content["latent_avg"])
+    return _all_to_device(content["state_dict"] | {"latent_avg": mean})
+
+
+def _all_to_device(state):
+    arrays = {key: np.asarray(x) for key, x in state.items()}
+    return {
+        key: _to_device(x)
+        for key, x in arrays.items()
+        if np.issubdtype(x.dtype, np.floating)
+    }
+
+
+def _to_device(array):
+    tensor = torch.from_numpy(np.array(array, np.float32)).to(DEVICE)
+    channels_last = tensor.ndim == 4
+    kind = torch.channels_last if channels_last else torch.contiguous_format
+    return tensor.contiguous(memory_format=kind)

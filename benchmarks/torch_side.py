@@ -1,0 +1,439 @@
+"""The models and the training steps in PyTorch: what ours is timed beside on a GPU.
+
+Written from the method, for whole batches and for speed: one dense convolution for the
+batch (activations scaled, not weights), channels last, blurs as sums of slices, which
+`torch.compile` fuses.  Weights are dictionaries in the published layout, such as
+`styleprompter convert --export` writes.  Needs torch and nothing of ours.
+
+Axes: b batch, h w space, c channels, k windows, p cells of a window, n latent tokens,
+e heads.  Generator and losses take (b, c, h, w) in channels_last.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+# Constants of the encoder, by device and dtype: no copies from the host in a step.
+_TABLES: dict = {}
+
+
+def under(weights: Weights, prefix: str) -> Weights:
+    """The weights below a prefix, which their keys lose."""
+    return {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def linear(weights, name, x):
+    return F.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def layer_norm(weights, name, x):
+    scale = weights[f"{name}.weight"]
+    return F.layer_norm(x, scale.shape, scale, weights[f"{name}.bias"], 1e-5)
+
+
+# Encoder: maps (b, h, w, c), windows (b, k, p, c), tokens (b, n, c).
+
+
+def windows(x, side):
+    b, h, w, c = x.shape
+    x = x.view(b, h // side, side, w // side, side, c).transpose(2, 3)
+    return x.reshape(b, -1, side * side, c)
+
+
+def whole(x, side, size):
+    n = size // side
+    x = x.view(x.shape[0], n, n, side, side, -1).transpose(2, 3)
+    return x.reshape(x.shape[0], size, size, -1)
+
+
+def tables(side, size, shift, like):
+    """Log-spaced offsets, which one each pair has, and the mask of shifted windows."""
+    key = side, size, shift, like.device, like.dtype
+    if key not in _TABLES:
+        kind = dict(device=like.device, dtype=like.dtype)
+        line = torch.arange(1 - side, side, device=like.device) * 8 / (side - 1)
+        table = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1)
+        table = (torch.sign(table) * torch.log2(table.abs() + 1) / 3).to(**kind)
+        cells = torch.arange(side * side, device=like.device)
+        row, column = (a[:, None] - a + side - 1 for a in (cells // side, cells % side))
+        mask = torch.zeros((), **kind)
+        if shift:
+            line = torch.zeros(size, device=like.device)
+            line[size - side : size - shift], line[size - shift :] = 1, 2
+            region = windows((3 * line[:, None] + line)[None, ..., None], side)[0]
+            mask = (-100.0 * (region != region.transpose(1, 2))).to(**kind)[:, None]
+        _TABLES[key] = table, row * (2 * side - 1) + column, mask
+    return _TABLES[key]
+
+
+def attention(weights, x, side, heads, constants):
+    b, k, s, c = x.shape
+    table, index, mask = constants
+    q_bias, v_bias = weights["q_bias"], weights["v_bias"]
+    bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+    qkv = F.linear(x, weights["qkv.weight"], bias)
+    q, key, v = qkv.view(b, k, s, 3, heads, -1).permute(3, 0, 1, 4, 2, 5)
+    scale = weights["logit_scale"].clamp(max=math.log(100)).exp()
+    logits = (F.normalize(q, dim=-1) * scale) @ F.normalize(key, dim=-1).mT
+    table = linear(weights, "cpb_mlp.2", F.relu(linear(weights, "cpb_mlp.0", table)))
+    bias = 16 * torch.sigmoid(table.view(-1, heads)[index].permute(2, 0, 1)) + mask
+    added = s - side * side
+    y = (logits + F.pad(bias, (0, added, 0, added))).softmax(-1).to(v.dtype) @ v
+    return linear(weights, "proj", y.transpose(2, 3).reshape(b, k, s, c))
+
+
+def block(weights, x, tokens, heads, side, shift, constants):
+    size, cells = x.shape[1], side * side
+    y = windows(torch.roll(x, (-shift, -shift), (1, 2)) if shift else x, side)
+    joined = tokens[:, None].expand(-1, y.shape[1], -1, -1)
+    y = attention(
+        under(weights, "attn."), torch.cat([y, joined], 2), side, heads, constants
+    )
+    gathered = y[:, :, cells:].sum(1)
+    y = whole(y[:, :, :cells], side, size)
+    y = torch.roll(y, (shift, shift), (1, 2)) if shift else y
+    x = x + layer_norm(weights, "norm1", y)
+    tokens = tokens + layer_norm(weights, "norm1", gathered)
+    y = linear(weights, "mlp.fc2", F.gelu(linear(weights, "mlp.fc1", x)))
+    return x + layer_norm(weights, "norm2", y), tokens
+
+
+def encoder(weights, images):
+    """Codes (b, n, 512) and maps, coarse to fine, of images (b, 3, 256, 256)."""
+    patch = "patch_embed.proj"
+    x = F.conv2d(images, weights[f"{patch}.weight"], weights[f"{patch}.bias"], stride=4)
+    x = layer_norm(weights, "patch_embed.norm", x.permute(0, 2, 3, 1))
+    tokens, maps = weights["latent_tok"].expand(len(x), -1, -1).to(x.dtype), []
+    for i, (depth, heads) in enumerate(((2, 3), (2, 6), (6, 12), (2, 24))):
+        size = x.shape[1]
+        side = min(16, size)
+        for j in range(depth):
+            shift = side // 2 if j % 2 and size > side else 0
+            params = under(weights, f"layers.{i}.blocks.{j}.")
+            constants = tables(side, size, shift, x)
+            x, tokens = block(params, x, tokens, heads, side, shift, constants)
+        if i < 3:
+            merge, widen = f"layers.{i}.downsample", f"dim_up_layers.{i}"
+            corners = ((0, 0), (1, 0), (0, 1), (1, 1))
+            x = torch.cat([x[:, y::2, z::2] for y, z in corners], -1)
+            x = linear(weights, f"{merge}.reduction", x)
+            x = layer_norm(weights, f"{merge}.norm", x)
+            tokens = linear(weights, f"{widen}.0", tokens)
+            tokens = layer_norm(weights, f"{widen}.1", tokens)
+        maps.append(x)
+    for k in range(2):
+        tokens = torch.tanh(linear(weights, f"prediction_head.layers.{k}", tokens))
+    return linear(weights, "prediction_head.layers.2", tokens), maps[::-1]
+
+
+# Generator and SMART: maps (b, c, h, w).
+
+
+def blur(x, before, after, gain=1.0):
+    """Padding and the filter [1, 3, 3, 1], along each axis a sum of slices."""
+    x = F.pad(x, (before, after, before, after))
+    for axis in (2, 3):
+        length = x.shape[axis] - 3
+        taps = (
+            x.narrow(axis, k, length) * t for k, t in enumerate((1.0, 3.0, 3.0, 1.0))
+        )
+        x = sum(taps) * (gain**0.5 / 8)
+    return x
+
+
+def upsample(image):
+    """Twice the size by [1, 3, 3, 1] with gain 4; beyond the edge lies zero."""
+    for axis in (2, 3):
+        pad = (1, 1, 0, 0) if axis == 3 else (0, 0, 1, 1)
+        wide, size = F.pad(image, pad), image.shape[axis]
+        before, after = wide.narrow(axis, 0, size), wide.narrow(axis, 2, size)
+        pair = 0.75 * image + 0.25 * before, 0.75 * image + 0.25 * after
+        image = torch.stack(pair, axis + 1).flatten(axis, axis + 1)
+    return image
+
+
+def modulated(weights, x, w, demodulate, up=False):
+    kernel = weights["conv.weight"][0]
+    _, i, side, _ = kernel.shape
+    affine = under(weights, "conv.modulation.")
+    style = F.linear(w, affine["weight"] / math.sqrt(w.shape[1]), affine["bias"])
+    kernel = kernel / math.sqrt(i * side * side)
+    y = x * style[:, :, None, None]
+    if up:
+        y = blur(F.conv_transpose2d(y, kernel.transpose(0, 1), stride=2), 1, 1, 4.0)
+    else:
+        y = F.conv2d(y, kernel, padding=side // 2)
+    if demodulate:
+        power = style.square() @ kernel.square().sum((2, 3)).T
+        y = y * torch.rsqrt(power + 1e-8)[:, :, None, None]
+    return y
+
+
+def styled(weights, x, w, noise, up=False):
+    x = modulated(weights, x, w, True, up) + weights["noise.weight"] * noise
+    x = F.leaky_relu(x + weights["activate.bias"].view(1, -1, 1, 1), 0.2)
+    return x * math.sqrt(2)
+
+
+def generator(weights, w_plus, refine=lambda x: x):
+    """Codes (b, n, 512) to images; ``refine`` is applied to the map at 16x16."""
+    noise, w = under(weights, "noises.noise_"), w_plus.unbind(1)
+    x = weights["input.input"].expand(len(w_plus), -1, -1, -1)
+    x = styled(under(weights, "conv1."), x, w[0], noise["0"])
+    first = under(weights, "to_rgb1.")
+    image = modulated(first, x, w[1], False) + first["bias"]
+    for k in range((len(w) - 2) // 2):
+        conv0, conv1 = (under(weights, f"convs.{2 * k + j}.") for j in (0, 1))
+        rgb = under(weights, f"to_rgbs.{k}.")
+        x = styled(conv0, x, w[2 * k + 1], noise[f"{2 * k + 1}"], up=True)
+        x = styled(conv1, x, w[2 * k + 2], noise[f"{2 * k + 2}"])
+        x = refine(x) if k == 1 else x
+        y = modulated(rgb, x, w[2 * k + 3], False) + rgb["bias"]
+        image = upsample(image) + y
+    return image
+
+
+def smart(weights, x, maps, heads=4):
+    """SMART at one layer: the map x (b, c, h, h), the encoder's maps (b, s, s, c)."""
+    b, c, size, _ = x.shape
+    x = x.permute(0, 2, 3, 1)
+    query = linear(weights, "query_proj", x).view(b, size, size, 1, heads, -1)
+    lined_up = []
+    for i, y in enumerate(maps):
+        y, side = linear(weights, f"input_proj.{i}.0", y), y.shape[1]
+        coarser, finer = max(size // side, 1), max(side // size, 1)
+        y = y.repeat_interleave(coarser, 1).repeat_interleave(coarser, 2)
+        y = y.view(b, size, finer, size, finer, 2 * c).transpose(2, 3)
+        lined_up.append(y.reshape(b, size, size, finer * finer, 2, heads, -1))
+    keys, values = torch.cat(lined_up, 3).unbind(4)
+    weight = (query * keys).sum(-1, keepdim=True)
+    y = (weight * values).sum(3).reshape(b, size, size, c)
+    x = x + linear(weights, "proj", y)
+    x = x + linear(weights, "linear2", F.relu(linear(weights, "linear1", x)))
+    return x.permute(0, 3, 1, 2)
+
+
+def invert(weights, images):
+    """Images (b, 3, 256, 256) to refined inversions, by a published checkpoint."""
+    codes, maps = encoder(under(weights, "encoder.module."), images)
+    refiner = under(weights, "decoder.module.smart_block.")
+    synthesis = under(weights, "decoder.module.generator.")
+    return generator(
+        synthesis, codes + weights["latent_avg"], lambda x: smart(refiner, x, maps)
+    )
+
+
+# Discriminator, in rosinality's layout.
+
+
+def equalized(weights, name, x, down=False):
+    kernel = weights[f"{name}.weight"]
+    side = kernel.shape[-1]
+    kernel = kernel / math.sqrt(kernel[0].numel())
+    if down:
+        x = blur(x, *((2, 2) if side == 3 else (1, 1)))
+    return F.conv2d(
+        x, kernel, stride=2 if down else 1, padding=0 if down else side // 2
+    )
+
+
+def activate(weights, name, x):
+    x = F.leaky_relu(x + weights[f"{name}.bias"].view(1, -1, 1, 1), 0.2)
+    return x * math.sqrt(2)
+
+
+def discriminator(weights, images, group=4):
+    """Images (b, 3, s, s) to logits (b,)."""
+    x = activate(weights, "convs.0.1", equalized(weights, "convs.0.0", images))
+    k = 1
+    while f"convs.{k}.conv1.0.weight" in weights:
+        layer = under(weights, f"convs.{k}.")
+        y = activate(layer, "conv1.1", equalized(layer, "conv1.0", x))
+        y = activate(layer, "conv2.2", equalized(layer, "conv2.1", y, down=True))
+        x = (y + equalized(layer, "skip.1", x, down=True)) / math.sqrt(2)
+        k += 1
+    b, _, h, w = x.shape
+    spread = x.view(group, b // group, *x.shape[1:]).var(0, unbiased=False)
+    spread = (spread + 1e-8).sqrt().mean((1, 2, 3)).repeat(group)
+    x = torch.cat([x, spread.view(b, 1, 1, 1).expand(-1, -1, h, w)], 1)
+    x = activate(weights, "final_conv.1", equalized(weights, "final_conv.0", x))
+    x = x.flatten(1)
+    for name, gain in (("final_linear.0", math.sqrt(2)), ("final_linear.1", 0)):
+        kernel = weights[f"{name}.weight"]
+        x = F.linear(x, kernel / math.sqrt(kernel.shape[1]), weights[f"{name}.bias"])
+        x = F.leaky_relu(x, 0.2) * gain if gain else x
+    return x[:, 0]
+
+
+# Losses.
+
+
+def batch_norm(weights, name, x):
+    stored = (weights[f"{name}.running_{k}"] for k in ("mean", "var"))
+    return F.batch_norm(
+        x, *stored, weights[f"{name}.weight"], weights[f"{name}.bias"], eps=1e-5
+    )
+
+
+def unit(x):
+    """Along the channels; the epsilon stands where ours has it, inside the root."""
+    return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10)
+
+
+def bottleneck(weights, x, stride):
+    shortcut = x[:, :, ::stride, ::stride]
+    if "shortcut_layer.0.weight" in weights:
+        shortcut = F.conv2d(x, weights["shortcut_layer.0.weight"], stride=stride)
+        shortcut = batch_norm(weights, "shortcut_layer.1", shortcut)
+    weights = under(weights, "res_layer.")
+    x = F.conv2d(batch_norm(weights, "0", x), weights["1.weight"], padding=1)
+    x = F.prelu(x, weights["2.weight"])
+    x = F.conv2d(x, weights["3.weight"], stride=stride, padding=1)
+    x = batch_norm(weights, "4", x)
+    gate = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), weights["5.fc1.weight"]))
+    return x * torch.sigmoid(F.conv2d(gate, weights["5.fc2.weight"])) + shortcut
+
+
+def face(weights, images, levels):
+    """Unit vectors of the embedding, or of five levels, each (b, c)."""
+    x = images if levels else images[:, :, 35:223, 32:220]
+    x = F.adaptive_avg_pool2d(x, 112)
+    x = F.conv2d(x, weights["input_layer.0.weight"], padding=1)
+    x = F.prelu(
+        batch_norm(weights, "input_layer.1", x), weights["input_layer.2.weight"]
+    )
+    found = []
+    for k in range(24):
+        x = bottleneck(under(weights, f"body.{k}."), x, 2 if k in (0, 3, 7, 21) else 1)
+        if levels and k in (2, 6, 20, 23):
+            found.append(x.flatten(1))
+    x = batch_norm(weights, "output_layer.0", x).flatten(1)
+    x = batch_norm(weights, "output_layer.4", linear(weights, "output_layer.3", x))
+    return [unit(x) for x in (*found, x)]
+
+
+def id_loss(weights, output, target, levels):
+    with torch.no_grad():
+        target = face(weights, target, levels)
+    pairs = zip(face(weights, output, levels), target, strict=True)
+    return sum((1 - (a * b).sum(1)).mean() for a, b in pairs)
+
+
+def alexnet(weights, x):
+    constants = ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450))
+    shift, scale = (torch.tensor(c).to(x).view(1, 3, 1, 1) for c in constants)
+    x, found = (x - shift) / scale, []
+    for k, stride, padding in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
+        kernel, bias = (weights[f"features.{k}.{leaf}"] for leaf in ("weight", "bias"))
+        x = F.relu(F.conv2d(x, kernel, bias, stride, padding))
+        found.append(unit(x))
+        x = F.max_pool2d(x, 3, 2) if k < 6 else x
+    return found
+
+
+def lpips(weights, output, target):
+    with torch.no_grad():
+        target = alexnet(weights, target)
+    pairs = zip(alexnet(weights, output), target, strict=True)
+    return sum(
+        F.conv2d((a - b).square(), weights[f"lin{k}.model.1.weight"]).mean()
+        for k, (a, b) in enumerate(pairs)
+    )
+
+
+# Optimiser and steps.
+
+
+class Ranger:
+    """Centralised gradients, RAdam, Lookahead."""
+
+    def __init__(self, params, lr, b1=0.95, b2=0.999, eps=1e-5, period=6, pull=0.5):
+        self.params, self.lr, self.betas, self.eps = params, lr, (b1, b2), eps
+        self.period, self.pull, self.count = period, pull, 0
+        self.mean, self.square = ([torch.zeros_like(p) for p in params] for _ in "12")
+        self.slow = [p.detach().clone() for p in params]
+
+    @torch.no_grad()
+    def step(self):
+        self.count += 1
+        t, (b1, b2) = self.count, self.betas
+        longest = 2 / (1 - b2) - 1
+        length = longest - 2 * t * b2**t / (1 - b2**t)
+        size = self.lr / (1 - b1**t)
+        if length > 5:
+            part = (length - 4) * (length - 2) / length
+            part *= longest / ((longest - 4) * (longest - 2))
+            size *= math.sqrt((1 - b2**t) * part)
+        state = zip(self.params, self.mean, self.square, self.slow, strict=True)
+        for p, mean, square, slow in state:
+            if p.grad is None:  # the last block's MLP, where no loss reads the maps
+                continue
+            grad, p.grad = p.grad, None
+            if grad.ndim > 1:
+                grad = grad - grad.mean(tuple(range(1, grad.ndim)), keepdim=True)
+            mean.lerp_(grad, 1 - b1)
+            square.lerp_(grad.square(), 1 - b2)
+            p -= size * (mean / (square.sqrt() + self.eps) if length > 5 else mean)
+            if t % self.period == 0:
+                slow += self.pull * (p - slow)
+                p.copy_(slow)
+
+
+def inversion_losses(weights, networks, images, stage):
+    """Losses by name of stage "encoder" or "smart", at the encoder's size.
+
+    weights: a published checkpoint's; networks: {"id": ..., "lpips": ...}.
+    """
+    swin = under(weights, "encoder.module.")
+    refiner = under(weights, "decoder.module.smart_block.")
+    synthesis = under(weights, "decoder.module.generator.")
+    if stage == "smart":
+        with torch.no_grad():
+            codes, maps = encoder(swin, images)
+    else:
+        codes, maps = encoder(swin, images)
+    output = generator(
+        synthesis,
+        codes + weights["latent_avg"],
+        (lambda x: smart(refiner, x, maps)) if stage == "smart" else lambda x: x,
+    )
+    if output.shape[-1] > images.shape[-1]:
+        output = F.avg_pool2d(output, output.shape[-1] // images.shape[-1])
+    output = output.to(torch.promote_types(output.dtype, torch.float32))
+    losses = {
+        "l2": F.mse_loss(output, images),
+        "lpips": lpips(networks["lpips"], output, images),
+        "id": id_loss(networks["id"], output, images, levels=stage == "smart"),
+    }
+    if stage == "encoder":
+        losses["align"] = codes.square().mean()
+    return losses
+
+
+WEIGHTS = {"l2": 1.0, "lpips": 0.6, "id": 0.1, "align": 0.1}
+
+
+def adversarial_losses(generate, discriminate, images, latents, r1_gamma=0.0):
+    """(discriminator's, generator's) losses as functions to call one after another.
+
+    ``r1_gamma``: with R1 of this weight, by autograd through the gradient.
+    """
+
+    def of_discriminator():
+        with torch.no_grad():
+            fakes = generate(latents)
+        real = images.detach().requires_grad_(r1_gamma > 0)
+        logits = discriminate(real)
+        loss = F.softplus(-logits).mean() + F.softplus(discriminate(fakes)).mean()
+        if r1_gamma:
+            (grad,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+            loss = loss + r1_gamma / 2 * grad.square().sum((1, 2, 3)).mean()
+        return loss
+
+    def of_generator():
+        return F.softplus(-discriminate(generate(latents))).mean()
+
+    return of_discriminator, of_generator
