@@ -1,15 +1,18 @@
 """The bundled domain: seeds decide every pixel, labels tell the truth."""
 
 import dataclasses
+import hashlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from styleprompter_jax.data import avatars
+from styleprompter_jax.data import avatars, drawing
 from styleprompter_jax.data.avatars import Face, render
 from styleprompter_jax.data.tfds import tfds
 from styleprompter_jax.errors import StylePrompterError
@@ -98,6 +101,41 @@ def test_records_hold_what_the_seed_draws(data_dir):
         assert builder.info.features["hair"].names[record["hair"]] == face.hair
 
 
+def _digest(pngs):
+    return [hashlib.sha256(png).hexdigest() for png in pngs]
+
+
+def test_programs_of_their_own_draw_the_same_bytes_in_order(monkeypatch):
+    faces = [Face.from_seed(seed) for seed in range(6)]
+    alone = _digest(drawing.draw(faces, 32))
+    monkeypatch.setattr(drawing, "FACES_A_PROGRAM", 3)
+    monkeypatch.setattr(drawing, "_cores", lambda: 2)
+    assert _digest(drawing.draw(faces, 32)) == alone
+    # One that is killed costs time and no face; nor does what cannot start.
+    pngs = drawing.draw(faces, 32)
+    first, started = [next(pngs)], pngs.gi_frame.f_locals["programs"]
+    started[1].kill()
+    assert _digest(first + list(pngs)) == alone
+    assert [program.poll() is not None for program in started] == [True] * 2
+    monkeypatch.setattr(sys, "executable", "")
+    assert _digest(drawing.draw(faces, 32)) == alone
+
+
+def test_a_script_without_a_guard_draws_the_data_set(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from styleprompter_jax.data import drawing\n"
+        "from styleprompter_jax.data.faces import Face\n"
+        "drawing.FACES_A_PROGRAM, drawing._cores = 2, lambda: 2\n"
+        "print(len(list(drawing.draw([Face.from_seed(k) for k in range(4)], 32))))\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    done = subprocess.run(
+        [sys.executable, script], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "4\n"
+
+
 def test_the_data_set_is_one_of_tfds(data_dir):
     assert tfds.builder("avatars", data_dir=data_dir).builder_config.name == "64"
     records = tfds.data_source("avatars/tiny", split="train[10:20]", data_dir=data_dir)
@@ -128,5 +166,5 @@ def test_a_damaged_data_set_is_named(tmp_path):
     next(builder.data_path.glob("*train*")).unlink()
     with pytest.raises(StylePrompterError, match=r"avatars/tiny/1\.0\.0.*delete"):
         avatars.prepare("tiny", tmp_path)
-    with pytest.raises(StylePrompterError, match="64, 128, tiny"):
+    with pytest.raises(StylePrompterError, match="64, 128, 256, tiny"):
         avatars.prepare("65", tmp_path)

@@ -1,5 +1,6 @@
 """Pairs of pictures before and after an edit, for `directions --method pairs`."""
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import read_images, to_float
+from styleprompter_jax.images.files import decode_image, read_images, to_float
 
 HEADER = ["direction", "before", "after"]
 # Drawn where nothing else is asked for.
@@ -63,12 +64,19 @@ def draw_pairs(
 
     An attribute with several values gives a direction for each, from the others to it.
     """
-    from styleprompter_jax.data import avatars  # needs the extra
+    # These need the extra.
+    from styleprompter_jax.data.drawing import draw
+    from styleprompter_jax.data.faces import pairs
 
     for attribute in names or ATTRIBUTES:
-        for name, faces, both_ways in avatars.pairs(attribute, count):
-            images = (
-                to_float(np.stack([avatars.render(face, size) for face in side]))
-                for side in zip(*faces, strict=True)
+        for name, faces, both_ways in pairs(attribute, count):
+            before_and_after = [face for pair in faces for face in pair]
+            images = to_float(
+                np.stack(
+                    [
+                        decode_image(io.BytesIO(png), name)
+                        for png in draw(before_and_after, size)
+                    ]
+                )
             )
-            yield name, *images, both_ways
+            yield name, images[::2], images[1::2], both_ways

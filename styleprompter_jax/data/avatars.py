@@ -1,266 +1,36 @@
-"""The bundled domain: labelled cartoon faces, rendered here from a seed.
+"""The bundled domain as a data set: labelled cartoon faces, drawn here from seeds.
 
-`Avatars` is a TFDS builder whose pictures are drawn by DiceBear from the artwork
-"Personas by Draftbit" (CC BY 4.0, see NOTICE). Nothing is downloaded. A face is
-a pure function of its seed, every attribute is drawn independently of the others,
-and the record files are array_record, so that neither writing nor reading needs
-TensorFlow:
+`Avatars` is a TFDS builder of the faces of `data.faces`. Nothing is downloaded, and the
+record files are array_record, so that neither writing nor reading needs TensorFlow:
 
     source = prepare("64").as_data_source("train")   # or, once prepared,
     source = tfds.data_source("avatars/64", split="train")
 """
 
 import dataclasses
-import functools
 import io
-import json
-import random
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from styleprompter_jax.data.drawing import draw
+from styleprompter_jax.data.faces import (  # noqa: F401 - the domain, in one place
+    BACKGROUND,
+    CLOTHING,
+    FIRST_PAIR,
+    FIRST_SEED,
+    HAIR,
+    HAIR_COLOR,
+    LABELS,
+    SKIN_COLOR,
+    Face,
+    artist,
+    as_seen,
+    pairs,
+    render,
+)
 from styleprompter_jax.data.tfds import tfds
 from styleprompter_jax.errors import StylePrompterError
-
-HAIR = {
-    "bald": "bald",
-    "short": "shortCombover",
-    "high_top": "curlyHighTop",
-    "afro": "curly",
-    "bob": "bobCut",
-    "long": "extraLong",
-}
-HAIR_COLOR = {
-    "black": "#2b2238",
-    "violet": "#7c5cc4",
-    "blond": "#f0b45c",
-    "red": "#e0575c",
-    "silver": "#dee1f5",
-}
-SKIN_COLOR = {
-    "light": "#f2b99b",
-    "tan": "#dd9468",
-    "brown": "#ab633f",
-    "dark": "#7c482d",
-}
-BACKGROUND = {
-    "sky": "#a8d5e8",
-    "sand": "#f7e3a8",
-    "mint": "#bfe3bd",
-    "lilac": "#d5c6ee",
-    "teal": "#64b5b0",
-}
-CLOTHING = {"blue": "#456dff", "green": "#3f9b5f", "rose": "#e24569"}
-
-LABELS = {
-    "hair": HAIR,
-    "hair_color": HAIR_COLOR,
-    "skin_color": SKIN_COLOR,
-    "background": BACKGROUND,
-    "clothing": CLOTHING,
-}
-
-# The seeds of a split start a million apart: splits never share a face.
-FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
-FIRST_PAIR = 3_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """Everything that one picture depends on.
-
-    `dataclasses.replace(face, glasses=True)` is the same person with glasses:
-    the ground truth of an edit. `hair_color` is also the beard's; it does not
-    show on a bald face without one. `x` and `y` are in percent of the picture,
-    `tilt` is in degrees.
-    """
-
-    smile: bool
-    glasses: bool
-    beard: bool
-    hair: str
-    hair_color: str
-    skin_color: str
-    background: str
-    clothing: str
-    x: float
-    y: float
-    scale: float
-    tilt: float
-
-    @classmethod
-    def from_seed(cls, seed: int) -> "Face":
-        """The face of a seed, the same on every machine and Python version.
-
-        Only `random()` is used, the one method of `random.Random` whose sequence
-        Python promises to keep.
-        """
-        draw = random.Random(int(seed)).random
-        return cls(
-            smile=draw() < 1 / 2,
-            glasses=draw() < 1 / 3,
-            beard=draw() < 1 / 3,
-            **{
-                name: list(values)[int(draw() * len(values))]
-                for name, values in LABELS.items()
-            },
-            x=4 * draw() - 2,
-            y=4 * draw() - 2,
-            scale=0.96 + 0.08 * draw(),
-            tilt=10 * draw() - 5,
-        )
-
-
-def render(face: Face, size: int = 64) -> np.ndarray:
-    """Draws a face.
-
-    Args:
-        face: what to draw.
-        size: side of the picture in pixels.
-
-    Returns:
-        uint8 (size, size, 3).
-
-    Raises:
-        StylePrompterError: if the packages that draw are not installed.
-    """
-    style, avatar, svg_to_bytes = _artist()
-    options = {
-        "seed": "0",  # nothing is left to DiceBear's own dice
-        "mouthVariant": "bigSmile" if face.smile else "smirk",
-        "eyesVariant": "glasses" if face.glasses else "open",
-        "facialHairVariant": "beardMustache",
-        "facialHairProbability": 100 if face.beard else 0,
-        "hairVariant": HAIR[face.hair],
-        "noseVariant": "mediumRound",
-        "clothesVariant": "rounded",
-        "hairColor": HAIR_COLOR[face.hair_color],
-        "facialHairColor": HAIR_COLOR[face.hair_color],
-        "skinColor": SKIN_COLOR[face.skin_color],
-        "backgroundColor": BACKGROUND[face.background],
-        "clothingColor": CLOTHING[face.clothing],
-        # The artwork is head and shoulders; this is the head alone.
-        "scale": 1.42 * face.scale,
-        "translateX": face.x,
-        "translateY": 3 + face.y,
-        "rotate": face.tilt,
-    }
-    png = svg_to_bytes(
-        svg_string=str(avatar(style, options)),
-        width=size,
-        height=size,
-        skip_system_fonts=True,
-    )
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def as_seen(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Labels by the names of directions, and "" for hair colours that do not show.
-
-    Args:
-        labels: (b,) for each label: booleans, or names.
-    """
-    seen = {name.replace("skin_color", "skin"): v for name, v in labels.items()}
-    hidden = (seen["hair"] == "bald") & ~seen["beard"]
-    return seen | {"hair_color": np.where(hidden, "", seen["hair_color"])}
-
-
-def pairs(attribute: str, count: int):
-    """Faces before and after a change of one attribute: the ground truth of edits.
-
-    Args:
-        attribute: "smile", "hair_color", ...; by the names of directions, "skin".
-        count: pairs for each direction.
-
-    Yields:
-        For "smile" and its like one (name, pairs of faces, True), from without to with,
-        which may as well be gone back; for an attribute with several values one
-        ("hair_color_red", pairs, False) for each, from any other value to this one.
-
-    Raises:
-        StylePrompterError: for an unknown attribute.
-    """
-    field = "skin_color" if attribute == "skin" else attribute
-    if field in ("smile", "glasses", "beard"):
-        wanted = {attribute: True}
-    elif field in LABELS:
-        wanted = {f"{attribute}_{value}": value for value in LABELS[field]}
-    else:
-        raise StylePrompterError(
-            f"The avatars have no attribute {attribute!r}: they have smile, glasses, "
-            f"beard, {', '.join(LABELS)}."
-        )
-    for name, value in wanted.items():
-        found, seed = [], FIRST_PAIR
-        while len(found) < count:
-            face, seed = Face.from_seed(seed), seed + 1
-            after = dataclasses.replace(face, **{field: value})
-            if value is True:
-                face = dataclasses.replace(face, **{field: False})
-            hidden = field == "hair_color" and face.hair == "bald" and not face.beard
-            if after != face and not hidden:
-                found.append((face, after))
-        yield name, found, value is True
-
-
-@functools.cache
-def _artist():
-    """DiceBear's style, its Avatar class and the rasteriser."""
-    try:
-        from dicebear import Avatar, Style
-        from resvg_py import svg_to_bytes
-
-        artwork = resources.files("dicebear_styles") / "personas.json"
-    except ImportError as error:
-        raise StylePrompterError(
-            f"Drawing the avatars needs the package {error.name}: "
-            "pip install 'styleprompter_jax[avatars]'."
-        ) from error
-    artwork = json.loads(artwork.read_text(encoding="utf-8"))
-    return Style(_adapt(artwork)), Avatar, svg_to_bytes
-
-
-def _adapt(artwork: dict) -> dict:
-    """Makes our changes to the artwork in place, for clear attributes at 64 px.
-
-    Weaker highlights, so that skin and hair keep their colours; a mouth that shows
-    above a beard, and whose two forms differ in more than a few pixels.
-    """
-    for element in _elements(artwork):
-        attributes = element.get("attributes", {})
-        if attributes.get("fill") == "white" and "overlay" in attributes.get(
-            "style", ""
-        ):
-            attributes["opacity"] = ".12"
-    layers = artwork["canvas"]["elements"]
-    layers.append(layers.pop([layer["name"] for layer in layers].index("mouth")))
-    # This beard brings a mouth of its own, as the last child of its last group.
-    beard = artwork["components"]["facialHair"]["variants"]["beardMustache"]
-    beard["elements"][-1]["children"].pop()
-    mouths = artwork["components"]["mouth"]["variants"]
-    line = {"stroke": "#1B0640", "stroke-linejoin": "round", "stroke-linecap": "round"}
-    shapes = {
-        "bigSmile": {"d": "M.5 1.2h9a4.5 4.2 0 0 1-9 0z", "fill": "white"} | line,
-        "smirk": {"d": "M1.5 3.4h7", "fill": "none", "stroke-width": "1.8"} | line,
-    }
-    for name, attributes in shapes.items():
-        path = {"type": "element", "name": "path", "attributes": attributes}
-        mouths[name]["elements"] = [path]
-    return artwork
-
-
-def _elements(node):
-    """Every SVG element below a node of the artwork's JSON."""
-    if isinstance(node, dict):
-        if node.get("type") == "element":
-            yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            yield from _elements(child)
 
 
 @dataclasses.dataclass(eq=False)
@@ -274,13 +44,14 @@ class AvatarsConfig(tfds.core.BuilderConfig):
 
 
 class Avatars(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder of the avatars; configs "64" (default), "128" and "tiny"."""
+    """TFDS builder of the avatars; configs "64" (default), "128", "256" and "tiny"."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         AvatarsConfig(name="64", description="64 px", size=64),
         AvatarsConfig(name="128", description="128 px", size=128),
+        AvatarsConfig(name="256", description="256 px", size=256),
         AvatarsConfig(
             name="tiny",
             description="A handful at 32 px, to try things out in a second",
@@ -323,16 +94,14 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in FIRST_SEED}
 
     def _generate_examples(self, split):
-        first = FIRST_SEED[split]
-        for seed in range(first, first + getattr(self.builder_config, split)):
-            face = dataclasses.asdict(Face.from_seed(seed))
-            names = self.info.features.keys() & face.keys()
-            png = io.BytesIO()
-            pixels = render(Face(**face), self.builder_config.size)
-            Image.fromarray(pixels).save(png, "PNG")
-            png.seek(0)
-            labels = {name: face[name] for name in names}
-            yield seed, {"image": png, "seed": seed, **labels}
+        first, config = FIRST_SEED[split], self.builder_config
+        faces = [Face.from_seed(first + k) for k in range(getattr(config, split))]
+        pictures = zip(faces, draw(faces, config.size), strict=True)
+        for seed, (face, png) in enumerate(pictures, first):
+            fields = dataclasses.asdict(face)
+            names = self.info.features.keys() & fields.keys()
+            labels = {name: fields[name] for name in names}
+            yield seed, {"image": io.BytesIO(png), "seed": seed, **labels}
 
 
 def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> Avatars:
@@ -342,7 +111,7 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
     was interrupted leaves nothing that could pass for a data set.
 
     Args:
-        config: "64", "128" or "tiny", or a config of your own.
+        config: "64", "128", "256" or "tiny", or a config of your own.
         data_dir: where data sets are kept; by default TFDS's own place
             (TFDS_DATA_DIR, or ~/tensorflow_datasets).
 
@@ -359,7 +128,7 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
         )
     builder = Avatars(config=config, data_dir=data_dir, file_format="array_record")
     if not Path(builder.data_path).exists():
-        _artist()  # says what to install before TFDS starts
+        artist()  # says what to install before TFDS starts
         try:
             builder.download_and_prepare()
         except OSError:

@@ -39,10 +39,10 @@ def make_source(data_config, split: str):
 
     Args:
         data_config: `config.data`, with the keys
-            name: "avatars" (drawn on first use, at the resolution nearest to
-                `image_size`), "folder", "array_record" (files of `styleprompter
-                pack`), or any TFDS name with pictures in a feature "image"
-                ("avatars/128", "oxford_flowers102").
+            name: "avatars" (drawn on first use, at 64, 128 or 256 px: the first of
+                them that is no smaller than `image_size`), "folder",
+                "array_record" (files of `styleprompter pack`), or any TFDS name with
+                pictures in a feature "image" ("avatars/128", "oxford_flowers102").
             path: for "folder" and "array_record" the folder; else where TFDS keeps
                 its data sets, None for TFDS's own place.
             image_size: side of the pictures the loader will make.
@@ -74,7 +74,8 @@ def _make_source(data_config, split: str):
             source = ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
         return Part(source, part) if part else source
     if name == "avatars":
-        name = "avatars/64" if data_config.image_size <= 64 else "avatars/128"
+        size = next((s for s in (64, 128) if data_config.image_size <= s), 256)
+        name = f"avatars/{size}"
     return TfdsSource(name, split, path and str(local_path(path)))
 
 

@@ -5,10 +5,14 @@ on the generator, both lazily, style mixing, an exponential moving average of th
 generator (Karras et al. 2020).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
+from flax.traverse_util import flatten_dict
 from jax import lax
 
 from styleprompter_jax.bundle import (
@@ -31,6 +35,7 @@ from styleprompter_jax.ops.frechet import (
     gaussian,
     layout_features,
 )
+from styleprompter_jax.training import growing
 from styleprompter_jax.training.optimizers import ema_decay
 from styleprompter_jax.training.parallel import AXIS, local_slice
 
@@ -41,7 +46,8 @@ class Adversarial:
     """Generator against discriminator.  See `training.loop` for what it calls.
 
     ``config.init_from`` may name a model folder that an earlier run of this stage
-    wrote: fine-tuning goes on from its generator and discriminator.
+    wrote: fine-tuning goes on from its generator and discriminator.  Where that
+    generator is smaller, this one grows from it (`training.growing`).
 
     ``config.loss`` holds r1_gamma, r1_every, path_length_weight, path_length_every,
     style_mixing (probability), noise_mode ("random", or "none" for domains without
@@ -68,6 +74,7 @@ class Adversarial:
         )
         self.d_optimizer = self._optimizer(config.loss.r1_every)
         self._z_dim = self.generator_config.z_dim
+        self._grows = False  # from a start that has a part of the blocks
         self._start = self._load_start(config.init_from) if config.init_from else None
         self._held_out = None
 
@@ -85,7 +92,10 @@ class Adversarial:
 
     def init(self, rng):
         """The state at step 0, a pytree."""
-        generator, const, discriminator = self._start or self._fresh(rng)
+        start = self._start or self._fresh(rng)
+        if self._grows:
+            start = map(growing.grow, self._fresh(rng), start)
+        generator, const, discriminator = start
         return {
             "generator": generator,
             "discriminator": discriminator,
@@ -108,26 +118,46 @@ class Adversarial:
     def _load_start(self, init_from):
         """Generator and discriminator of a model that stage "generator" wrote."""
         model_config, variables, _ = load_model(init_from)
-        if model_config.generator != self.generator_config:
+        given, wanted = model_config.generator, self.generator_config
+        self._grows = given.image_size < wanted.image_size
+        if self._grows:  # into another size, with other channels at its end
+            wanted = dataclasses.replace(
+                wanted, image_size=given.image_size, channels=given.channels
+            )
+        if given != wanted:
+            apart = ", apart from image_size and channels" if self._grows else ""
             raise StylePrompterError(
                 f"The generator of {init_from} is another than config.model.generator "
-                f"describes: set the latter to {model_config.generator}."
+                f"describes: set the latter to {given}{apart}."
             )
+        generator = {kind: variables[kind]["generator"] for kind in ("params", "const")}
         file = find_model(init_from) / DISCRIMINATOR
-        like = jax.eval_shape(
-            lambda: self.discriminator.init(
-                jax.random.key(0),
-                jnp.zeros((1, *[model_config.generator.image_size] * 2, 3)),
+        arrays = read_safetensors(file).arrays
+        like = jax.eval_shape(self._fresh, jax.random.key(0))
+        generator_like, like = dict(params=like[0], const=like[1]), like[2]
+        if self._grows:
+            generator, g_last = growing.kept_blocks(generator, generator_like)
+            arrays, d_last = growing.kept_blocks(arrays, like)
+            for part, last in (("generator", g_last), ("discriminator", d_last)):
+                if not last:
+                    raise StylePrompterError(
+                        f"The {part} of {init_from} has other channels at 4 px than "
+                        f"config.model.{part} describes: nothing of it can be kept. "
+                        f"Set the first of config.model.{part}.channels as there."
+                    )
+            like, _ = growing.kept_blocks(like, arrays)
+            logging.info(
+                "Of %s the blocks are kept up to %d px in the generator, up to %d px "
+                "in the discriminator.",
+                *(init_from, g_last, d_last),
             )
-        )
         discriminator = fit_variables(
-            read_safetensors(file).arrays,
-            like,
+            flatten_dict(arrays, sep="/"),
+            {"params": like},
             f"{file} does not fit config.model.discriminator, and the config that it "
             "was trained with does",
         )["params"]
-        params, const = variables["params"], variables["const"]
-        return params["generator"], const["generator"], discriminator
+        return generator["params"], generator["const"], discriminator
 
     # What changes from step to step is a key of `step`: one compiled function each.
     def variant(self, step: int) -> tuple[bool, bool]:
