@@ -94,6 +94,7 @@ class Links:
                 headers |= {"Last-Modified": file.modified} | file.headers
                 if status == 206:
                     headers |= file.part
+                headers["Connection"] = "close"
                 if file.endless:
                     headers["Content-Length"] = None
                 if file.wait > 1:  # silent from the first

@@ -1,10 +1,12 @@
 """Links in place of files, against a server that does what servers do to downloads."""
 
+import collections
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,7 @@ def links(monkeypatch, tmp_path):
 def left() -> list[str]:
     """What is in the cache."""
     root = cache_folder("downloads")
-    assert all(any(place.iterdir()) for place in root.iterdir() if place.is_dir())
+    assert all(any(place.iterdir()) for place in root.glob("*/"))
     return sorted(path.name for path in root.rglob("*") if path.is_file())
 
 
@@ -339,6 +341,37 @@ def test_a_full_disk_leaves_nothing(links, monkeypatch):
     assert not left()
 
 
+def test_a_disk_that_is_too_small_is_seen_before(links, monkeypatch):
+    links.files["/x.pt"] = File(DATA, cut=1000)
+    usage = collections.namedtuple("usage", "free")(len(DATA) - 1)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: usage)
+    refused(f"{links.url}/x.pt", "cannot be written .No space left.*XDG_CACHE_HOME")
+    assert not left()
+
+
+def test_a_cache_that_cannot_be_written(links, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    refused(f"{links.url}/x.pt", "cannot be written .*set XDG_CACHE_HOME")
+
+
+def test_a_kill_amid_a_download(links):
+    file = links.files["/x.pt"] = File(DATA[:4000], wait=0.01)
+    code = "import sys; from styleprompter_jax.convert.download import fetch; "
+    code += "fetch(sys.argv[1])"
+    command = [sys.executable, "-c", code, f"{links.url}/x.pt"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    while not (links.calls and links.calls[0][2] > 200):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    file.wait = 0
+    assert fetch(f"{links.url}/x.pt").read_bytes() == file.data
+    assert links.calls[1][1] == 206 and links.calls[1][2] < 4000
+    assert left() == ["record.json", "x.pt"]
+
+
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     refused("https://example.com/x", "needs the extra `download`")
@@ -375,6 +408,10 @@ def test_convert_takes_links(links, tiny_folder, tmp_path, capsys):
     asked = len(links.calls)
     assert main(["convert", f"{links.url}/a/age.npy", str(taken)]) == 1
     assert "exists" in capsys.readouterr().err and len(links.calls) == asked
+    links.files["/odd.pt"] = File(b"no weights", headers={"Content-Length": "5"})
+    assert main(["convert", f"{links.url}/odd.pt", str(tmp_path / "new")]) == 1
+    message = capsys.readouterr().err
+    assert f"the copy of {links.url}/odd.pt" in message and "is fetched anew" in message
     for wrong in (
         ["convert", "x.pt", f"{links.url}/out"],
         ["convert", "--sha256", digest, "x.pt", "out"],

@@ -28,7 +28,7 @@ def run(args):
     if any(map(is_link, files)) and not (folder / bundle.CONFIG).is_file():
         bundle.check_place(folder, replace=False)  # before minutes of fetching
     places = _fetched(files, args.sha256)
-    trees = {name: read_file(place) for name, place in places.items()}
+    trees = {name: _read(name, place) for name, place in places.items()}
     found = {
         name: direction_arrays(tree, places[name].stem) for name, tree in trees.items()
     }
@@ -53,6 +53,18 @@ def _fetched(files, sums) -> dict[str, Path]:
         else:
             places[file] = Path(file)
     return places
+
+
+def _read(name, place):
+    try:
+        return read_file(place)
+    except StylePrompterError as error:
+        if not is_link(name):
+            raise
+        raise StylePrompterError(
+            f"{error} It is the copy of {name}: if the copy is to blame, delete "
+            f"{place.parent}, and it is fetched anew."
+        ) from error
 
 
 def _convert_model(trees, folder):

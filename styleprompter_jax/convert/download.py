@@ -14,11 +14,15 @@ with what may have changed meanwhile.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import ipaddress
 import json
+import os
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,6 +97,10 @@ def fetch(link: str, sha256: str | None = None) -> Path:
             f"{shown(link)} is no https:// link: give one, or a file of this machine."
         )
     root = cache_folder("downloads")
+    with _written(root):
+        root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     key = hashlib.sha256(link.encode()).hexdigest()[:24]
     with lock(root / f".{key}.lock"):
         download = _Download(link, root / key, sha256)
@@ -214,10 +222,12 @@ class _Download:
             raise self._error("is sent compressed, which was not asked for", _BROWSER)
         if (found.length or 0) > MAX_SIZE:
             raise self._too_large(f"has {found.length:,} bytes")
-        with self._writing():
+        with _written(self.folder, self._drop_partial):
             if not start:
                 self._drop_partial()
                 self._write(PARTIAL_RECORD, found)
+            if (found.length or 0) - start > shutil.disk_usage(self.folder).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with self.partial.open("ab" if start else "wb") as file:
                 size = self._copy(response, file, start, found)
         if found.length is not None and size != found.length:
@@ -242,6 +252,7 @@ class _Download:
                     self._drop_partial()
                     raise self._too_large("does not end")
                 file.write(chunk)
+                file.flush()  # a kill loses nothing that has arrived
                 bar.update(len(chunk))
                 if (passed := time.monotonic() - since) > PATIENCE:
                     if size - last < SLOWEST * passed:
@@ -253,7 +264,7 @@ class _Download:
 
     def _finish(self, found: Record) -> Path:
         """Gives the whole file its name, if it is what was asked for."""
-        with self._writing():
+        with _written(self.folder, self._drop_partial):
             with self.partial.open("rb") as file:
                 head = file.read(answers.PAGE)
                 file.seek(0)
@@ -308,17 +319,6 @@ class _Download:
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
 
-    @contextlib.contextmanager
-    def _writing(self):
-        try:
-            yield
-        except OSError as error:
-            self._drop_partial()
-            raise StylePrompterError(
-                f"{self.folder} cannot be written ({error.strerror or error}): free "
-                "space there, or set XDG_CACHE_HOME to another folder."
-            ) from error
-
     def _error(self, what: str, way_out: str) -> StylePrompterError:
         return StylePrompterError(f"{self.title} {what}: {way_out}.")
 
@@ -337,6 +337,19 @@ class _Download:
         return self._error(
             f"{what}, and more than {MAX_SIZE / 2**30:g} GiB are not fetched", _BROWSER
         )
+
+
+@contextlib.contextmanager
+def _written(folder: Path, undo: Callable = lambda: None):
+    """Turns what the system says against the cache into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        undo()
+        raise StylePrompterError(
+            f"{folder} cannot be written ({error.strerror or error}): free space "
+            "there, or set XDG_CACHE_HOME to another folder."
+        ) from error
 
 
 def _is_spoken(url) -> bool:
