@@ -38,7 +38,7 @@ BEYOND = {
         ("evaluation.classifier", "load_classifier"),
         ("evaluation.editability", "editability"),
     ],
-    "Keeping directions": [("bundle", "save_directions")],
+    "Keeping directions": [("store.direction_files", "save_directions")],
 }
 
 
