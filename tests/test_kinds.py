@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from icc import (
     ADOBE,
+    D50,
     SRGB,
     SRGB_CURVE,
     chunk,
@@ -24,6 +25,7 @@ from icc import (
 )
 from PIL import Image, ImageCms
 
+from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decode_image
 
 HEIGHT, WIDTH = 12, 40
@@ -57,10 +59,16 @@ def shown(values, depth, light=None, matrix=SRGB, seen=None):
         rgb = light(rgb)
         if not is_grey:
             rgb = rgb @ (np.linalg.inv(SRGB) @ matrix).T
-        rgb = rgb.clip(0, 1)
-        rgb = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
+        rgb = encoded(rgb.clip(0, 1))
     seen = np.ones(rgb.shape[:2]) if seen is None else seen
     return 255 * (rgb * seen[..., None] + 1 - seen[..., None])
+
+
+def encoded(light):
+    """sRGB, 0 to 1, of light."""
+    return np.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
+    )
 
 
 def linear(values):
@@ -198,9 +206,6 @@ def tiff_kinds():
         title = f"tiff {order} {packed} {'linear' if means else 'plain'}"
         for depth, a in ((8, u8), (16, u16)):
             for black in (True, False):
-                # PIL does not know these of the other order; they are refused.
-                if not black and depth == 16 and order == ">":
-                    continue
                 grey = a[..., 0]
                 yield (
                     f"{title} grey {depth} {black}",
@@ -226,8 +231,21 @@ def tiff_kinds():
                      planarconfig="separate", **how),
                 shown(a[..., :3], depth, **means),
             )  # fmt: skip
+    lab = stored(3, 8)
+    lab[..., 0] = 60 + lab[..., 0] // 2
+    lab[..., 1:] = lab[..., 1:] // 6 - 20
+    file = tiff(lab.astype(np.int8).view(np.uint8), photometric="cielab")
+    yield "tiff lab", file, of_lab(lab * [100 / 255, 1, 1])
     twelve = stored(1, 12)
     yield "tiff 12", twelve_bits(twelve), shown(twelve, 12)
+
+
+def of_lab(lab):
+    """float64 (h, w, 3), 0 to 255, of L, a and b under D50."""
+    y = (lab[..., 0] + 16) / 116
+    f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
+    xyz = np.where(f > 6 / 29, f**3, (f - 4 / 29) * 108 / 841) * D50
+    return encoded((xyz @ np.linalg.inv(SRGB).T).clip(0, 1)) * 255
 
 
 def twelve_bits(values):
@@ -294,3 +312,23 @@ def test_all_kinds_within_a_level():
         if not error <= 1.01:
             wrong[name] = error
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(subfiletype=1),  # as in most raw photographs
+        dict(extratags=[(50706, 1, 4, b"\1\4\0\0", True)]),  # as in DNG
+    ],
+)
+def test_previews_are_no_photographs(options):
+    content = tiff(stored(3, 8).astype(np.uint8), photometric="rgb", **options)
+    with pytest.raises(StylePrompterError, match="raw photograph"):
+        decode_image(io.BytesIO(content), "photo.dng")
+
+
+def test_canon_says_itself_that_it_is_raw():
+    content = tiff(stored(3, 8).astype(np.uint8), photometric="rgb", byteorder="<")
+    content = content[:8] + b"CR\2\0" + content[12:]
+    with pytest.raises(StylePrompterError, match="cannot be read as a picture"):
+        decode_image(io.BytesIO(content), "photo.tif")

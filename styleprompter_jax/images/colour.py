@@ -24,6 +24,9 @@ ENCODED = np.where(
     LEVELS <= 0.0031308, 12.92 * LEVELS, 1.055 * LEVELS ** (1 / 2.4) - 0.055
 )
 ENCODED = (255 * ENCODED).astype(np.float32)
+# Otherwise LittleCMS interpolates between 33 values, which the dark greys of a linear
+# profile don't bear, nor colours in Lab.
+EXACT = ImageCms.Flags.NOOPTIMIZE
 MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of Pillow, by spaces of ICC
 
 # Places x, y of red, green, blue and white, by the numbers of ITU-T H.273.
@@ -144,10 +147,7 @@ def _by_profile(profile: bytes) -> Conversion | None:
         mode = MODES[source.profile.xcolor_space]
         target = ImageCms.createProfile("sRGB")
         if mode == "L":
-            # LittleCMS would interpolate between 33 greys, which the dark ones of a
-            # linear profile don't bear.
-            exact = ImageCms.Flags.NOOPTIMIZE
-            transform = ImageCms.buildTransform(source, target, "L", "RGB", flags=exact)
+            transform = ImageCms.buildTransform(source, target, "L", "RGB", flags=EXACT)
             greys = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
             table = np.asarray(ImageCms.applyTransform(greys, transform))[0]
 
@@ -207,7 +207,7 @@ def _by_light(light: np.ndarray, primaries, mode: str) -> Conversion | None:
 def from_lab(image: Image.Image) -> Image.Image:
     """An image of mode LAB as RGB."""
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB", flags=EXACT)
 
 
 def _is_srgb(convert: Callable[[Image.Image], Image.Image], mode: str) -> bool:

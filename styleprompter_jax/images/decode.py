@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import colour, png
+from styleprompter_jax.images.find import kind_by_content
 from styleprompter_jax.images.room import Room
 
 T = TypeVar("T")
@@ -36,8 +37,14 @@ STORED = {
     8: lambda a: np.rot90(a, -1),
 }
 # Tags of EXIF and TIFF.
+SUBFILE, DNG = 254, 50706
 BITS, PHOTOMETRIC, ORIENTATION, PLANES, SAMPLE_FORMAT = 258, 262, 274, 284, 339
 GREY = {"1", "L", "LA", "La"}  # modes of PIL, beside those of 16 bits
+# PIL knows 16-bit grey in which 0 is white of one order of bytes only.
+TiffImagePlugin.OPEN_INFO.setdefault(
+    (b"MM", 0, (1,), 1, (16,), ()),
+    TiffImagePlugin.OPEN_INFO[b"MM", 1, (1,), 1, (16,), ()],
+)
 SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -142,6 +149,9 @@ def _attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
 
 def _open(file: BinaryIO) -> Image.Image:
     file.seek(0)
+    if kind_by_content(file.read(32)) is False:
+        raise UnidentifiedImageError
+    file.seek(0)
     try:
         image = Image.open(file, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -182,6 +192,8 @@ def _prepare(image: Image.Image) -> str:
     """
     if image.format == "TIFF":
         tags = image.tag_v2
+        if tags.get(SUBFILE, 0) & 1 or DNG in tags:
+            raise ValueError("a preview in a raw photograph")
         if image.mode == "F":
             raise ValueError("floating point pixels, whose range is not known")
         if image.mode in GREY and 2 in tags.get(SAMPLE_FORMAT, ()):

@@ -215,13 +215,13 @@ def _kind(path: Path) -> bool | None:
         if not os.path.isfile(path):  # a pipe would be waited for
             return None
         with open(path, "rb") as file:
-            return _kind_by_content(file.read(32))
+            return kind_by_content(file.read(32))
     except OSError:
         return None
 
 
-def _kind_by_content(head: bytes) -> bool | None:
-    """As `_kind`, from the first bytes of a file."""
+def kind_by_content(head: bytes) -> bool | None:
+    """As for names: True, False or None, from the first 32 bytes of a file."""
     if head.startswith(UNREAD_BEGINNINGS) or (
         head[4:8] == b"ftyp" and head[8:12] in UNREAD_BRANDS
     ):
