@@ -51,6 +51,7 @@ python3.13:
 
 soak: $(READY)
 	$(RUN) tests/soak_files.py
+	$(RUN) tests/soak_damage.py
 	$(RUN) tests/soak_training.py
 
 bench: $(READY)

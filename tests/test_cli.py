@@ -275,6 +275,7 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
     np.savez(tmp_path / "up.npz", w_plus=np.zeros((1, 8, 16)), names=["../up"])
     np.savez(tmp_path / "codes.npz", w_plus=np.zeros((1, 8, 16)))
     np.savez(tmp_path / "two.npz", w_plus=np.zeros((2, 8, 16)), names=["a", "a"])
+    np.savez(tmp_path / "other.npz", w_plus=np.zeros((2, 6, 16)))
     model = ("--model", tiny_folder, "--batch-size", 4)
     given = ("--input", faces)
     for call, match in (
@@ -290,6 +291,10 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         (
             ("edit", *model, "--latents", tmp_path / "two.npz", "--direction", "hat"),
             "two images 'a'",
+        ),
+        (
+            ("edit", *model, "--latents", tmp_path / "other.npz", "--direction", "hat"),
+            "other.npz holds codes of [6, 16]",
         ),
         (
             ("edit", *model, "--latents", tmp_path / "codes.npz", "--direction", "hat"),

@@ -31,6 +31,7 @@ def run(args):
     else:
         paths, skipped = None, 0
         stored, names = load_named(args.latents)
+        _check_codes(stored, model, args.latents)
         results = [folder / f"{name}.{args.format}" for name in names]
         if args.optimize:
             raise StylePrompterError(
@@ -88,6 +89,18 @@ def run(args):
         f"{pictures.plural(len(results) * len(plan), noun)} of "
         f"{pictures.plural(len(results), 'picture')} in {folder}{left_out}."
     )
+
+
+def _check_codes(latents, model, file) -> None:
+    """Refuses the codes of another model, by the name of their file."""
+    generator = model.config.generator
+    own = [generator.num_codes, generator.w_dim]
+    there = list(latents.w_plus.shape[1:])
+    if there != own:
+        raise StylePrompterError(
+            f"{file} holds codes of {there}, and this model's are {own}: they belong "
+            "to another model."
+        )
 
 
 def _edit(args, model, plan, latents, results, options, place, write):

@@ -71,8 +71,8 @@ def check_same(workdir: Path, there: dict, config: dict) -> None:
     """Refuses to go on with a config that differs beyond FREE_KEYS."""
     if there.get("stage") != config["stage"]:
         raise StylePrompterError(
-            f"{workdir} holds a run of stage {there.get('stage')!r}, and the config's "
-            f"stage is {config['stage']!r}: use another --workdir."
+            f"{workdir} holds a run of stage {_shown(there.get('stage'))}, and the "
+            f"config's stage is {config['stage']!r}: use another --workdir."
         )
     if differences := _differences(there, config):
         raise StylePrompterError(
@@ -154,12 +154,19 @@ def _differences(there: dict, config: dict) -> list[str]:
     """What differs beyond FREE_KEYS, a text for each key."""
     old, new = _flat(there), _flat(config)
     return [
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        f"{key if key.isprintable() else ascii(key)}: "
+        f"{_shown(old.get(key))} there, {_shown(new.get(key))} now"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
         and key not in FREE_KEYS
         and not key.startswith(f"{SOURCES}.")
     ]
+
+
+def _shown(value) -> str:
+    """A value of a file, in full where it is not huge."""
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
