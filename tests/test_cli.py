@@ -283,7 +283,7 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         (("invert", *model, "--input", tmp_path / "gone"), "gone"),
         (("edit", *model, *given, "--direction", "hut"), "knows hat, smile"),
         (("edit", *model, *given, "--direction", tmp_path / "bad.npy"), "bad.npy"),
-        (("edit", *model, *given, "--direction", "hat", "--layers", 8), "0 to 7"),
+        (("edit", *model, *given, "--direction", "hat", "--layers", 8), "at most 7"),
         (
             ("edit", *model, "--latents", tmp_path / "up.npz", "--direction", "hat"),
             "'../up'",
