@@ -9,7 +9,8 @@ import numpy as np
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.images.files import decode_image, read_images, to_float
+from styleprompter_jax.images.decode import decode_image
+from styleprompter_jax.images.files import read_images, to_float
 
 HEADER = ["direction", "before", "after"]
 # Drawn where nothing else is asked for.
