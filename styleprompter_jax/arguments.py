@@ -3,29 +3,47 @@
 import argparse
 import re
 
+MOST = 2**31 - 1  # that a number of steps, pictures or components may be
+LARGEST_BATCH = 1024  # pictures at once: results do not depend on it
+LARGEST_SIDE = 16_384  # pixels of a picture
+
+
+def whole(text: str, least: int, most: int) -> int:
+    """A whole number from least to most."""
+    value = int(text)
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not {least} to {most}")
+    return value
+
 
 def positive(text: str):
     """A whole number from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
+    return whole(text, 1, MOST)
 
 
 def not_negative(text: str):
     """A whole number from 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
-    return value
+    return whole(text, 0, MOST)
+
+
+def seed(text: str):
+    """What random numbers begin with, from 0 to 2^63 - 1."""
+    return whole(text, 0, 2**63 - 1)
+
+
+def batch_size(text: str):
+    """How many pictures at once; more than `LARGEST_BATCH` means that many."""
+    return min(whole(text, 1, 2**63 - 1), LARGEST_BATCH)
+
+
+def side(text: str):
+    """Pixels of a side of a picture."""
+    return whole(text, 1, LARGEST_SIDE)
 
 
 def frames(text: str):
     """How many pictures an animation has, from 2."""
-    value = int(text)
-    if not 2 <= value <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text} is not 2 to 10000")
-    return value
+    return whole(text, 2, 10_000)
 
 
 def span(text: str):
@@ -149,9 +167,9 @@ def add_decoding(parser, beta="1 1"):
         default="const",
         help="the generator's noise: stored, drawn from --seed, or none",
     )
-    parser.add_argument("--seed", type=int, default=0, help="for --noise-mode random")
+    parser.add_argument("--seed", type=seed, default=0, help="for --noise-mode random")
     parser.add_argument(
-        "--batch-size", type=positive, default=16, metavar="N", help="(default: 16)"
+        "--batch-size", type=batch_size, default=16, metavar="N", help="(default: 16)"
     )
     parser.add_argument(
         "--dtype",

@@ -20,11 +20,14 @@ from styleprompter_jax.arguments import (
     add_output,
     add_overwrite,
     add_skip_bad,
+    batch_size,
     frames,
     not_negative,
     number,
     positive,
+    seed,
     sha256,
+    side,
 )
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.paths import is_link
@@ -326,7 +329,7 @@ def _directions(parser):
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         default=0,
         help="of sampled codes, or of the pairs' order",
     )
@@ -335,7 +338,7 @@ def _directions(parser):
         metavar="DIR",
         help="a copy of the model to keep them with (default: the model itself)",
     )
-    parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
+    parser.add_argument("--batch-size", type=batch_size, default=16, metavar="N")
 
 
 def _evaluate(parser):
@@ -361,7 +364,7 @@ def _evaluate(parser):
     add_overwrite(parser)
     parser.add_argument(
         "--size",
-        type=positive,
+        type=side,
         metavar="S",
         help="side at which pictures are compared (default: the model's, 256 at most)",
     )
@@ -410,7 +413,7 @@ def _pack(parser):
     parser.add_argument("folder", help="pictures, searched recursively")
     parser.add_argument("dest", help="the file to write: NAME.array_record")
     parser.add_argument(
-        "--size", type=positive, required=True, help="pixels of the shorter side"
+        "--size", type=side, required=True, help="pixels of the shorter side"
     )
     parser.add_argument(
         "--crop",
@@ -435,7 +438,7 @@ def _align(parser):
     add_output(parser)
     parser.add_argument(
         "--size",
-        type=positive,
+        type=side,
         default=1024,
         metavar="S",
         help="side of the crops (default: 1024)",

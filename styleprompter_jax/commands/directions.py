@@ -29,6 +29,7 @@ from styleprompter_jax.store.places import pin
 # What a sheet shows of each direction.
 TITLES = ("from", "-strength", "0", "+strength", "to")
 IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 800, 20_000, 1000
+MOST_SAMPLES = 1_000_000  # 2 GB
 EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 
 
@@ -144,6 +145,10 @@ def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
 def _from_generator(model, args) -> tuple[dict[str, Direction], Latents]:
     """Directions of SeFa or PCA, in standard deviations of w, and a sampled image's."""
     count = args.count or SAMPLES
+    if count > MOST_SAMPLES:
+        raise StylePrompterError(
+            f"--count is {count}: {MOST_SAMPLES} samples of codes are the most."
+        )
     w = sample_w(model, count, args.seed)
     layers = args.layers or range(model.config.generator.num_codes)
     if args.method == "sefa":

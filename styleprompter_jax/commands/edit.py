@@ -41,12 +41,7 @@ def run(args):
     directions = _directions(args, model)
     make, plan = _animate, directions
     if not args.animate:
-        make = _edit
-        plan = {
-            f"{name}_{strength:+g}": (direction, strength)
-            for name, direction in directions.items()
-            for strength in _strengths(args, direction)
-        }
+        make, plan = _edit, _plan(args, directions)
     files = [file for r in results for label in plan for file in _files(args, r, label)]
     table = pictures.sheet_path(folder, files)
     inputs = [*(paths or [args.latents]), *args.direction]
@@ -134,6 +129,8 @@ def _animate(args, model, directions, latents, results, options, place, write):
         options = options | {"beta": args.beta or direction.beta}
         low, *_, high = _strengths(args, direction)
         strengths = np.linspace(low, high, args.frames, dtype=np.float32)
+        ends = (0, args.frames // 2, args.frames - 1)
+        columns = {f"{name}_{strengths[at]:+.3g}": at for at in ends}
         for k, path in enumerate(results):
             one = jax.tree.map(
                 lambda array, k=k: np.repeat(array[k : k + 1], batch_size, axis=0),
@@ -153,8 +150,7 @@ def _animate(args, model, directions, latents, results, options, place, write):
             else:
                 with place.writing(files[0]):
                     _write_sweep(frames, files[0])
-            for at in (0, args.frames // 2, args.frames - 1):
-                label = f"{name}_{strengths[at]:+.3g}"
+            for label, at in columns.items():
                 shown.setdefault(label, []).append(frames[at])
     return shown
 
@@ -180,14 +176,34 @@ def _named(path: Path, label: str) -> Path:
     return path.with_name(f"{path.stem}_{label}{path.suffix}")
 
 
+def _plan(args, directions) -> dict[str, tuple[Direction, float]]:
+    """Direction and strength of each picture by its label."""
+    plan = {}
+    for name, direction in directions.items():
+        for strength in _strengths(args, direction):
+            label = f"{name}_{strength:+g}"
+            if label in plan:
+                raise StylePrompterError(
+                    f"Two results would both be called {label!r}: give strengths that "
+                    "differ in their first six digits, or directions other names."
+                )
+            plan[label] = direction, strength
+    return plan
+
+
 def _strengths(args, direction: Direction) -> list[float]:
     """How far to go along a direction; for an animation, two or more."""
     low, high = direction.range
-    if args.strength and args.animate:
+    given = list(dict.fromkeys(s + 0.0 for s in args.strength or ()))  # -0.0 is 0.0
+    if given and args.animate:
+        if given == [0.0]:
+            raise StylePrompterError(
+                "--strength 0 is the image as it is: give the two ends of a sweep."
+            )
         # One strength alone is where a sweep from the image as it is goes to.
-        return sorted({*args.strength, *([] if len(args.strength) > 1 else [0.0])})
-    if args.strength:
-        return args.strength
+        return sorted(given if len(given) > 1 else [0.0, *given])
+    if given:
+        return given
     if args.animate:
         return [low, high]
     there = direction.strength

@@ -268,6 +268,7 @@ def _sheet(model, images: Compared, measured: Measured, batch_size, decoding):
     count = min(pictures.SHOWN, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
     rows = []
+    batch_size = min(batch_size, count)
     for part in pictures.batches(count, batch_size):
         batch = np.stack([images.read(k)["image"] for k in chosen[part]])
         latents = model.encode(pictures.pad(to_float(batch), batch_size))

@@ -43,6 +43,7 @@ def encode_tfds(
     _check_names(wanted, labelled.every_value(), data)
     codes, values, example = [], {name: [] for name in labelled.names}, None
     with tqdm(total=len(labelled), unit="image", disable=None) as bar:
+        batch_size = min(batch_size, len(labelled))
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
             m = len(batch["image"])
             latents = model.encode(pictures.pad(batch["image"], batch_size))
@@ -80,6 +81,7 @@ def encode_csv(
         )
     codes, example = [], None
     read = pictures.at_size(model.image_size)
+    batch_size = min(batch_size, len(paths))
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for part, images in pictures.read_batches(paths, read, batch_size):
             latents = pictures.take(model.encode(images), part.stop - part.start)

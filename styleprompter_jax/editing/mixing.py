@@ -39,7 +39,8 @@ def mixes(
         float32 (n,) by a short name: the share of the reference in each code.
 
     Raises:
-        StylePrompterError: for an unknown mode or layer.
+        StylePrompterError: for an unknown mode or layer, or shares that are as good as
+            one.
     """
     if mode not in MODES:
         raise StylePrompterError(f"mode is {mode!r}: it is one of {', '.join(MODES)}.")
@@ -58,9 +59,14 @@ def mixes(
     if mode == "exchange":
         return {f"exchange_{layer}": share([layer]) for layer in layers}
     alphas = np.linspace(0, 1, 11) if alphas is None else alphas
-    return {
-        f"interpolate_{alpha:g}": share(layers, np.float32(alpha)) for alpha in alphas
-    }
+    alphas = list(dict.fromkeys(alpha + 0.0 for alpha in alphas))  # -0.0 is 0.0
+    found = {f"interpolate_{a:g}": share(layers, np.float32(a)) for a in alphas}
+    if len(found) < len(alphas):
+        raise StylePrompterError(
+            "Two shares would be called the same: give some that differ in their first "
+            "six digits."
+        )
+    return found
 
 
 def mix(source, reference, share):

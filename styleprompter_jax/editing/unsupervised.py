@@ -46,8 +46,14 @@ def pca(w: np.ndarray, count: int) -> np.ndarray:
         float64 (k, w_dim), orthonormal.
 
     Raises:
-        StylePrompterError: if k is larger than w_dim.
+        StylePrompterError: if k is larger than w_dim, or than m - 1, beyond which
+            components are chance.
     """
+    if count >= len(w):
+        raise StylePrompterError(
+            f"{count} components of {len(w)} samples are chance: give {count + 1} "
+            "samples or more."
+        )
     return _leading(np.cov(w.astype(np.float64), rowvar=False), count)
 
 
@@ -55,7 +61,12 @@ def in_deviations(w: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Vectors (k, w_dim), each as long as the standard deviation of w along it.
 
     A strength of 2 along one is as unusual as a sample two standard deviations away.
+
+    Raises:
+        StylePrompterError: if there are fewer than 2 samples.
     """
+    if len(w) < 2:
+        raise StylePrompterError("One sample deviates from nothing: give 2 or more.")
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit * np.std(w @ unit.T, axis=0)[:, None]
 

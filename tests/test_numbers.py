@@ -1,0 +1,124 @@
+"""Numbers on the command line: out of range, equal, nearly equal, and huge."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import styleprompter_jax as sp
+from styleprompter_jax.arguments import LARGEST_BATCH
+from styleprompter_jax.cli import main, make_parser
+from styleprompter_jax.commands import edit
+from styleprompter_jax.editing.mixing import mixes
+from styleprompter_jax.editing.unsupervised import in_deviations, pca
+from styleprompter_jax.ops.frechet import gaussian
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+IO = ["--model", "m", "--input", "x", "--output", "y"]
+CALLS = {
+    "invert": IO,
+    "edit": [*IO, "--direction", "smile"],
+    "mix": ["--model", "m", "--source", "x", "--reference", "x", "--output", "y",
+            "--mode", "replace"],
+    "evaluate": IO,
+    "directions": ["--model", "m", "--method", "pca"],
+    "align": IO[2:],
+}  # fmt: skip
+
+
+def parsed(command, *args):
+    return make_parser().parse_args([command, *CALLS[command], *args])
+
+
+@pytest.mark.parametrize("command", ["invert", "edit", "mix", "evaluate", "directions"])
+def test_seeds_and_batches(command, capsys):
+    assert parsed(command, "--seed", str(2**63 - 1)).seed == 2**63 - 1
+    for seed in ("-1", str(2**63), "9" * 5000, "1.5", "x", ""):
+        with pytest.raises(SystemExit) as caught:
+            parsed(command, f"--seed={seed}")
+        assert caught.value.code == 2 and "--seed" in capsys.readouterr().err
+    # Results do not depend on the batch: more than fit are taken one after the other.
+    assert parsed(command, "--batch-size", "1000000000").batch_size == LARGEST_BATCH
+    for size in ("0", "-1", str(2**63), "1e9"):
+        with pytest.raises(SystemExit):
+            parsed(command, f"--batch-size={size}")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *(("evaluate", "--size"), ("align", "--size"), ("evaluate", "--count")),
+        *(("directions", "--count"), ("directions", "--rank"), ("edit", "--frames")),
+        *(("directions", "--components"), ("directions", "--steps")),
+        *(("invert", "--optimize"), ("edit", "--layers")),
+    ],
+)
+def test_huge_numbers(command, option):
+    for value in (str(2**40), "-1", "9" * 5000):
+        with pytest.raises(SystemExit):
+            parsed(command, f"{option}={value}")
+
+
+@pytest.fixture
+def face(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_strengths_that_are_one(face, tmp_path, tiny_folder, capsys):
+    call = ["edit", "--model", str(tiny_folder), "--input", str(face), "--no-refine",
+            "--direction", "smile", "--output", str(tmp_path / "out")]  # fmt: skip
+    assert main([*call, "--strength", "1", "1.0000001"]) == 1
+    assert "first six digits" in capsys.readouterr().err
+    assert main([*call, "--strength", "0", "--animate", "gif"]) == 1
+    assert "two ends of a sweep" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*call, "--strength", "2", "2", "-0", "0"]) == 0
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"a_smile_+2.png", "a_smile_+0.png", "sheet.png"}
+    call[-1] = str(tmp_path / "swept")
+    sweep = [*call, "--strength", "2", "2", "--animate", "gif", "--frames", "2"]
+    assert main(sweep) == 0
+    with Image.open(tmp_path / "swept" / "a_smile.gif") as gif:
+        assert gif.n_frames == 2
+
+
+def test_ends_of_a_sweep_that_read_alike():
+    args = parsed("edit", "--strength", "1", "1.00001", "--animate", "gif")
+    direction = sp.load("avatars64").directions["smile"]
+    assert edit._strengths(args, direction) == [1.0, 1.00001]
+
+
+def test_shares_that_are_one():
+    assert mixes("interpolate", 4, alphas=[0.5, 0.5, -0.0, 0]).keys() == {
+        "interpolate_0.5",
+        "interpolate_0",
+    }
+    with pytest.raises(sp.StylePrompterError, match="first six digits"):
+        mixes("interpolate", 4, alphas=[0.5, 0.50000001])
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("pca", ["--count", "1"], "give 6 samples"),
+        ("pca", ["--count", "3", "--components", "3"], "3 samples are chance"),
+        ("sefa", ["--count", "1"], "deviates from nothing"),
+        ("sefa", ["--count", "2000000"], "are the most"),
+    ],
+)
+def test_too_few_samples_and_too_many(
+    method, options, message, tiny_folder, tmp_path, capsys
+):
+    call = ["directions", "--model", str(tiny_folder), "--method", method]
+    assert main([*call, *options, "--output", str(tmp_path / "copy")]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_sets_of_one():
+    one = np.ones((1, 4))
+    for call in (lambda: pca(one, 1), lambda: in_deviations(one, one),
+                 lambda: gaussian(one)):  # fmt: skip
+        with pytest.raises(sp.StylePrompterError, match="give"):
+            call()
