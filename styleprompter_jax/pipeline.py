@@ -32,9 +32,7 @@ from styleprompter_jax.store.places import pin
 from styleprompter_jax.training import losses
 
 
-def load(
-    name_or_path: str | os.PathLike, *, dtype: str = "float32"
-) -> "StylePrompter":
+def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePrompter":
     """Loads a model folder, or a bundled model by its name ("avatars64").
 
     Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]", with the

@@ -256,9 +256,7 @@ def test_directions_are_kept_with_a_copy(hub, files, tmp_path, capsys):
     assert "sefa_0" in load_model(copy)[2]
 
 
-def test_a_run_keeps_the_commit_that_it_began_with(
-    hub, files, tmp_path, monkeypatch
-):
+def test_a_run_keeps_the_commit_that_it_began_with(hub, files, tmp_path, monkeypatch):
     repo = hub.repos["u/faces"] = Repo(files)
     config = tiny.get_config("encoder")
     config.init_from, config.loss.lpips_weights = "hf://u/faces", "models/lpips"

@@ -332,3 +332,22 @@ def test_canon_says_itself_that_it_is_raw():
     content = content[:8] + b"CR\2\0" + content[12:]
     with pytest.raises(StylePrompterError, match="cannot be read as a picture"):
         decode_image(io.BytesIO(content), "photo.tif")
+
+
+def test_mutated_pictures_are_read_or_refused():
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        name, content, _ = KINDS[rng.integers(len(KINDS))]
+        content = bytearray(content)
+        for _ in range(rng.integers(1, 4)):
+            place = rng.integers(len(content))
+            size = rng.integers(0, 5)
+            content[place : place + size] = rng.bytes(rng.integers(0, 5))
+        try:
+            pixels = decode_image(io.BytesIO(content), name)
+            assert pixels.dtype == np.uint8 and pixels.shape[2:] == (3,)
+        except StylePrompterError as error:
+            assert str(error).startswith(f"{name} cannot be read as a picture")
+            refused += 1
+    assert 100 < refused < 300

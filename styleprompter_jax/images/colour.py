@@ -41,6 +41,9 @@ PRIMARIES = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), D65),  # Display P3
 }
 SRGB = PRIMARIES[1]
+# Transfer functions by the same numbers: powers, sRGB's, and BT.709's under its names.
+POWERS = {4: 2.2, 5: 2.8, 8: 1.0}
+TRANSFERS = {*POWERS, 13, 1, 6, 14, 15}
 
 
 class Conversion:
@@ -128,15 +131,15 @@ def conversion(
     Returns:
         None where there is nothing to convert.
     """
-    if found := _by_cicp(chunks.get(b"cICP", b"")):
-        return _by_light(*found, mode)
+    cicp = chunks.get(b"cICP", b"")
+    if _is_known(cicp):
+        return _by_cicp(cicp, mode)
     if profile:
         by_profile = _by_profile(bytes(profile))
         if by_profile and mode in (by_profile.mode, *"L" * (by_profile.mode == "RGB")):
             return by_profile
     elif b"sRGB" not in chunks and (gamma := chunks.get(b"gAMA")):
-        found = _by_gamma(gamma, chunks.get(b"cHRM", b""))
-        return found and _by_light(*found, mode)
+        return _by_gamma(gamma, chunks.get(b"cHRM", b""), mode)
     return None
 
 
@@ -169,25 +172,33 @@ def _by_profile(profile: bytes) -> Conversion | None:
     return Conversion(mode, convert, shaper)
 
 
-def _by_cicp(content: bytes):
-    """Light and primaries, as `_by_light` takes them; None if they are not known."""
-    if len(content) != 4 or content[2:] != b"\0\1":  # not RGB in its full range
-        return None
-    light, primaries = _light(content[1]), PRIMARIES.get(content[0])
-    return None if light is None or primaries is None else (light, primaries)
+def _is_known(cicp: bytes) -> bool:
+    """Whether the content of cICP is known here: RGB in its full range."""
+    return (
+        len(cicp) == 4
+        and cicp[0] in PRIMARIES
+        and cicp[1] in TRANSFERS
+        and cicp[2:] == b"\0\1"
+    )
 
 
-def _by_gamma(gamma: bytes, places: bytes):
-    """As `_by_cicp`, from gAMA and cHRM."""
+@functools.lru_cache(16)
+def _by_cicp(content: bytes, mode: str) -> Conversion | None:
+    return _by_light(_light(content[1]), PRIMARIES[content[0]], mode)
+
+
+@functools.lru_cache(16)
+def _by_gamma(gamma: bytes, places: bytes, mode: str) -> Conversion | None:
+    """By the content of gAMA and cHRM."""
     if len(gamma) != 4 or not any(gamma):
         return None
     exponent = 1e5 / int.from_bytes(gamma)
     is_usual = abs(exponent / 2.2 - 1) < 0.05
     light = _light(13) if is_usual else LEVELS**exponent
     if len(places) != 32:
-        return light, SRGB
+        return _by_light(light, SRGB, mode)
     white, *colours = np.divide(struct.unpack(">8I", places), 1e5).reshape(4, 2)
-    return light, (*colours, white)
+    return _by_light(light, (*colours, white), mode)
 
 
 def _by_light(light: np.ndarray, primaries, mode: str) -> Conversion | None:
@@ -229,16 +240,15 @@ def _encode(light: np.ndarray) -> np.ndarray:
     return ENCODED[np.rint(light.clip(0, 1) * DEEPEST).astype(np.uint16)]
 
 
-def _light(transfer: int) -> np.ndarray | None:
-    """The light of `LEVELS` by a transfer function of H.273."""
-    if transfer in (1, 6, 14, 15):
-        curved = ((LEVELS + 0.099) / 1.099) ** (1 / 0.45)
-        return np.where(LEVELS < 0.081, LEVELS / 4.5, curved)
+def _light(transfer: int) -> np.ndarray:
+    """The light of `LEVELS` by one of `TRANSFERS`."""
+    if transfer in POWERS:
+        return LEVELS ** POWERS[transfer]
     if transfer == 13:
         curved = ((LEVELS + 0.055) / 1.055) ** 2.4
         return np.where(LEVELS <= 0.04045, LEVELS / 12.92, curved)
-    exponents = {4: 2.2, 5: 2.8, 8: 1.0}
-    return LEVELS ** exponents[transfer] if transfer in exponents else None
+    curved = ((LEVELS + 0.099) / 1.099) ** (1 / 0.45)
+    return np.where(LEVELS < 0.081, LEVELS / 4.5, curved)
 
 
 def _to_xyz(primaries) -> np.ndarray:
