@@ -314,3 +314,30 @@ def test_directions_of_others(metadata, tmp_path):
     )
     with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):
         classifier.load_classifier(path)
+
+
+def test_classifiers_that_are_none(tmp_path):
+    """NaN, infinity as float32, other shapes and lies about values: before any work."""
+    path = tmp_path / "a.safetensors"
+    arrays, metadata = read_safetensors(classifier.BUNDLED)
+    values = {"values": metadata["values"]}
+    bias = "output/bias"
+    nan = np.full_like(arrays[bias], np.nan)
+    for change, own, words in (
+        ({bias: nan}, values, "not finite"),
+        ({bias: np.full(len(nan), 1e300)}, values, "not finite"),
+        ({bias: nan[1:]}, values, "wrong shape"),
+        ({bias: np.zeros(len(nan), np.int32)}, values, "not floating point"),
+        ({"more": nan}, values, "unexpected"),
+        ({}, {}, "no classifier"),
+        ({}, {"values": "[]"}, "no classifier"),
+        ({}, {"values": "{}"}, "no classifier"),
+        ({}, {"values": '{"smile": 3}'}, "no classifier"),
+        ({}, {"values": '{"smile": [true]}'}, "no classifier"),
+        ({}, {"values": '{"smile": [0, 1]}'}, "no classifier"),
+        ({}, {"values": '{"smile": [false, true]}'}, "wrong shape"),
+    ):
+        safetensors.numpy.save_file(arrays | change, path, own)
+        with pytest.raises(StylePrompterError, match=words) as error:
+            classifier.load_classifier(path)
+        assert str(error.value).startswith(str(path))
