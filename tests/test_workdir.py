@@ -49,9 +49,10 @@ def test_a_refused_config_is_not_written(tmp_path):
     assert folders.check_config(tmp_path, right)["total_steps"] == 8
 
 
-def test_a_wrong_config_beside_the_steps_does_not_lock_them(tmp_path):
+def test_a_wrong_config_beside_the_steps_does_not_lock_them(tmp_path, caplog):
     """As a refused command left it, before it was checked first; or damaged."""
     save_step(tmp_path, config_with())
+    caplog.clear()
     right = folders.plain(config_with())
     wrong = json.dumps(folders.plain(config_with(learning_rate=2.0)))
     for text in (wrong, "{", ""):
@@ -59,6 +60,7 @@ def test_a_wrong_config_beside_the_steps_does_not_lock_them(tmp_path):
         assert folders.check_config(tmp_path, right) == right
         folders.write_config(tmp_path, right)
         assert json.loads((tmp_path / "config.json").read_text()) == right
+    assert not caplog.text
     free = folders.plain(config_with(total_steps=99))
     folders.write_config(tmp_path, free)  # the same run: its file stays
     assert json.loads((tmp_path / "config.json").read_text()) == right

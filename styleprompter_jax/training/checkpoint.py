@@ -222,7 +222,7 @@ def saved_config(folder: Path) -> dict | None:
     """
     if not (steps := saved_steps(folder)):
         return None
-    options = ocp.CheckpointManagerOptions(read_only=True)
+    options = ocp.CheckpointManagerOptions(create=False)
     with ocp.CheckpointManager(Path(folder).absolute(), options=options) as manager:
         for step in reversed(steps):
             items = ocp.args.Composite(record=ocp.args.JsonRestore())
