@@ -3,6 +3,8 @@
 import argparse
 import re
 
+from styleprompter_jax.core.paths import local_path
+
 MOST = 2**31 - 1  # that a number of steps, pictures or components may be
 LARGEST_BATCH = 1024  # pictures at once: results do not depend on it
 LARGEST_SIDE = 16_384  # pixels of a picture
@@ -72,6 +74,18 @@ def sha256(text: str):
     return text.lower()
 
 
+def path(text: str):
+    """A file, folder or glob of this machine, "~" in full."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return str(local_path(text))
+
+
+def name_or_path(text: str):
+    """What may be a name or an address, too."""
+    return path(text) if text.startswith("~") else text
+
+
 class Spans(argparse.Action):
     """Several `span`, as one list without repetitions."""
 
@@ -94,6 +108,7 @@ def add_layers(parser, text):
 def add_model(parser):
     parser.add_argument(
         "--model",
+        type=name_or_path,
         required=True,
         metavar="M",
         help="a model folder, the name of a bundled model, or "
@@ -105,6 +120,7 @@ def add_input(parser, **options):
     parser.add_argument(
         "--input",
         nargs="+",
+        type=path,
         metavar="PATH",
         help="pictures: files, folders (searched recursively) or globs",
         **options,
@@ -113,7 +129,11 @@ def add_input(parser, **options):
 
 def add_output(parser):
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder for the results"
+        "--output",
+        type=path,
+        required=True,
+        metavar="DIR",
+        help="folder for the results",
     )
     add_overwrite(parser)
 
@@ -124,6 +144,15 @@ def add_overwrite(parser, what="files"):
         action="store_true",
         help=f"replace {what} there that this program did not write, or that were "
         "changed since",
+    )
+
+
+def add_data_dir(parser):
+    parser.add_argument(
+        "--data-dir",
+        type=path,
+        metavar="DIR",
+        help="where TFDS keeps its data sets",
     )
 
 

@@ -7,10 +7,10 @@ must not wait for JAX.
 import argparse
 import importlib
 import sys
-import traceback
 import warnings
 
 from styleprompter_jax.arguments import (
+    add_data_dir,
     add_decoding,
     add_format,
     add_input,
@@ -22,8 +22,10 @@ from styleprompter_jax.arguments import (
     add_skip_bad,
     batch_size,
     frames,
+    name_or_path,
     not_negative,
     number,
+    path,
     positive,
     seed,
     sha256,
@@ -31,8 +33,8 @@ from styleprompter_jax.arguments import (
 )
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.paths import is_link
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.large_pages import use_large_pages
+from styleprompter_jax.surroundings import open_closed_streams, orderly
 from styleprompter_jax.training_arguments import add_training, wrong_training
 from styleprompter_jax.version import __version__
 
@@ -44,25 +46,20 @@ def main(argv: list[str] | None = None) -> int:
         0; or 1 after a StylePrompterError, printed on stderr. A wrong call raises
         SystemExit with 2, as argparse does.
     """
+    open_closed_streams()
+    shown = "--traceback" in (sys.argv if argv is None else argv)
+    return orderly(lambda: _run(argv), show_traceback=shown)
+
+
+def _run(argv: list[str] | None) -> None:
     args = parse(argv)
     # What Pillow puts up with in a picture, it warns of in terms of its own.
     warnings.filterwarnings("ignore", module="PIL")
     if argv is None:  # a program, and no function of another one
         use_large_pages()
-    try:
-        if args.command != "train":  # which looks at its config first
-            use_compilation_cache()
-        importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
-    except StylePrompterError as error:
-        if args.traceback:
-            traceback.print_exc()
-        else:
-            print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    if args.command != "train":  # which looks at its config first
+        use_compilation_cache()
+    importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -118,6 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _convert(parser):
     parser.add_argument(
         "paths",
+        type=name_or_path,
         nargs="+",
         metavar="PATH",
         help="files of weights, then the folder to write; or files of directions, then "
@@ -134,6 +132,7 @@ def _convert(parser):
     )
     parser.add_argument(
         "--export",
+        type=path,
         metavar="FILE",
         help="write the model as the published PyTorch code reads it",
     )
@@ -172,11 +171,15 @@ def _edit(parser):
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
     source.add_argument(
-        "--latents", metavar="FILE", help="latents that `invert` wrote, for --input"
+        "--latents",
+        type=path,
+        metavar="FILE",
+        help="latents that `invert` wrote, for --input",
     )
     add_output(parser)
     parser.add_argument(
         "--direction",
+        type=name_or_path,
         nargs="+",
         required=True,
         metavar="D",
@@ -220,6 +223,7 @@ def _mix(parser):
     for name in ("source", "reference"):
         parser.add_argument(
             f"--{name}",
+            type=path,
             nargs="+",
             required=True,
             metavar="PATH",
@@ -278,6 +282,7 @@ def _directions(parser):
     )
     parser.add_argument(
         "--data",
+        type=name_or_path,
         default="avatars",
         help='labels: "avatars" (default), any other data set of TFDS with labels, or '
         'a FILE.csv of pictures and their attributes; pairs: "avatars", or a FILE.csv '
@@ -285,6 +290,7 @@ def _directions(parser):
     )
     parser.add_argument(
         "--latents",
+        type=path,
         metavar="FILE",
         help="labels: the codes of the pictures that the .csv names, as `invert` keeps "
         "them, in place of encoding",
@@ -318,9 +324,7 @@ def _directions(parser):
         default=400,
         help="pairs: of gradient descent for each direction (default: 400)",
     )
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--count",
         type=positive,
@@ -335,6 +339,7 @@ def _directions(parser):
     )
     parser.add_argument(
         "--output",
+        type=path,
         metavar="DIR",
         help="a copy of the model to keep them with (default: the model itself)",
     )
@@ -349,14 +354,13 @@ def _evaluate(parser):
         "--data", metavar="NAME", help='"avatars", or a TFDS data set with pictures'
     )
     parser.add_argument("--split", default="test", help="of --data (default: test)")
-    parser.add_argument(
-        "--data-dir", metavar="DIR", help="where TFDS keeps its data sets"
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--count", type=positive, metavar="N", help="the first N pictures only"
     )
     parser.add_argument(
         "--output",
+        type=path,
         default="evaluation",
         metavar="DIR",
         help="folder for metrics.json, images.csv and sheet.png (default: evaluation)",
@@ -370,6 +374,7 @@ def _evaluate(parser):
     )
     parser.add_argument(
         "--networks",
+        type=path,
         nargs="+",
         default=[],
         metavar="DIR",
@@ -377,12 +382,14 @@ def _evaluate(parser):
     )
     parser.add_argument(
         "--direction",
+        type=name_or_path,
         nargs="+",
         metavar="D",
         help="directions to judge (default: all that the model knows)",
     )
     parser.add_argument(
         "--classifier",
+        type=path,
         metavar="FILE",
         help="what judges edits (default for the avatars: the bundled one)",
     )
@@ -410,8 +417,8 @@ def _push(parser):
 
 
 def _pack(parser):
-    parser.add_argument("folder", help="pictures, searched recursively")
-    parser.add_argument("dest", help="the file to write: NAME.array_record")
+    parser.add_argument("folder", type=path, help="pictures, searched recursively")
+    parser.add_argument("dest", type=path, help="the file to write: NAME.array_record")
     parser.add_argument(
         "--size", type=side, required=True, help="pixels of the shorter side"
     )
@@ -429,6 +436,7 @@ def _align(parser):
     add_input(parser, required=True)
     parser.add_argument(
         "--landmarks",
+        type=path,
         metavar="FILE",
         help='JSON: {"face.jpg": [[x, y], ...]} with 68 points (dlib), or 5: eyes, '
         "nose, corners of the mouth, the left of the picture first; for one picture "
@@ -449,7 +457,11 @@ def _align(parser):
 def _unalign(parser):
     add_input(parser, required=True)
     parser.add_argument(
-        "--crops", required=True, metavar="DIR", help="the folder that `align` wrote"
+        "--crops",
+        type=path,
+        required=True,
+        metavar="DIR",
+        help="the folder that `align` wrote",
     )
     add_output(parser)
     parser.add_argument(

@@ -1,6 +1,9 @@
 """Where programs keep what XLA compiled for their next call."""
 
+import os
+
 from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.errors import StylePrompterError
 
 
 def use_compilation_cache() -> None:
@@ -12,11 +15,13 @@ def use_compilation_cache() -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        folder = cache_folder("xla")
         try:
+            folder = cache_folder("xla")
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return  # a read-only home: compiling anew is all that is lost
+        except (OSError, StylePrompterError):
+            return  # compiling anew is all that is lost
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # Small computations too: they are many before the first picture.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -24,6 +24,7 @@ _PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-\d+\.partial(\.\w+)?")
 _OLD = re.compile(r"\.(.+)\.(?:([0-9a-f]{8})-)?(\d+)(?:-\d+)?\.old")
 _count = itertools.count()
 _swept: set[Path] = set()
+_live: set[Path] = set()  # temporary names in use
 
 
 @contextlib.contextmanager
@@ -44,6 +45,7 @@ def atomic_path(path: str | os.PathLike, *, parents: bool = True) -> Iterator[Pa
     path = Path(path)
     suffix = path.suffix if re.fullmatch(r"\.\w{1,16}", path.suffix, re.ASCII) else ""
     partial = _temporary(path, f"partial{suffix}")
+    _live.add(partial)
     try:
         with writing(path):
             if parents:
@@ -55,6 +57,7 @@ def atomic_path(path: str | os.PathLike, *, parents: bool = True) -> Iterator[Pa
         # Where the folder could not be made, there is no place to look for it.
         with contextlib.suppress(OSError, ValueError):
             partial.unlink()
+        _live.discard(partial)
 
 
 @contextlib.contextmanager
@@ -74,6 +77,7 @@ def atomic_folder(path: str | os.PathLike, parts: Collection[str]) -> Iterator[P
     """
     place = Path(os.path.realpath(path))
     partial = _temporary(place, "partial")
+    _live.add(partial)
     try:
         with writing(path):
             make_folder(place.parent)
@@ -86,6 +90,13 @@ def atomic_folder(path: str | os.PathLike, parts: Collection[str]) -> Iterator[P
             _replace(place, partial, parts)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        _live.discard(partial)
+
+
+def remove_partials() -> None:
+    """Removes what is being written, for a process that ends here."""
+    for partial in list(_live):
+        _remove(partial)
 
 
 def repair_folder(path: str | os.PathLike) -> None:
@@ -188,11 +199,15 @@ def _sweep(folder: Path) -> None:
         for entry in entries:
             found = _PARTIAL.fullmatch(entry.name)
             if found and _is_gone(found[1], found[2]):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    with contextlib.suppress(OSError):
-                        os.unlink(entry.path)
+                _remove(Path(entry.path))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _left_behind(place: Path) -> list[Path]:

@@ -15,6 +15,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 def local_path(path: str | os.PathLike) -> Path:
     """The path on this machine that a user means, "~" and "~name" in full.
 
+    A file that is really called "~name" is found as well.
+
     Raises:
         StylePrompterError: if it is none, an address such as gs://..., or "~name" names
             nobody.
@@ -28,6 +30,8 @@ def local_path(path: str | os.PathLike) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
+        if os.path.lexists(text):
+            return Path(text)
         raise StylePrompterError(
             f"{text} begins with a home folder that is not known: write the path in "
             "full."
@@ -42,7 +46,7 @@ def scheme(path: str | os.PathLike) -> str:
 
 def cache_folder(name: str) -> Path:
     """A folder in the user's cache, XDG_CACHE_HOME or ~/.cache; it may not be there."""
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    root = os.environ.get("XDG_CACHE_HOME") or local_path("~/.cache")
     return Path(root) / "styleprompter_jax" / name
 
 

@@ -29,7 +29,7 @@ from styleprompter_jax.data.faces import (  # noqa: F401 - the domain, in one pl
     pairs,
     render,
 )
-from styleprompter_jax.data.tfds import tfds
+from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
 from styleprompter_jax.errors import StylePrompterError
 
 
@@ -126,15 +126,16 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
         raise StylePrompterError(
             f"There is no avatars config {config!r}: choose one of {', '.join(known)}."
         )
+    data_dir = data_folder(data_dir)
     builder = Avatars(config=config, data_dir=data_dir, file_format="array_record")
     if not Path(builder.data_path).exists():
         artist()  # says what to install before TFDS starts
         try:
             builder.download_and_prepare()
-        except OSError:
+        except OSError as error:
             # Another process may have finished the same data set before us.
             if not builder.is_prepared():
-                raise
+                raise not_writable(builder.data_path, error) from error
     missing = [
         path
         for split in builder.info.splits.values()

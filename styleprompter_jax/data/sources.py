@@ -279,6 +279,9 @@ def _read_record(records, index: int, name: str):
 
 def _prepare(tfds, name: str, data_dir: str | None):
     """Any other TFDS data set, downloaded if it is not there."""
+    from styleprompter_jax.data.tfds import data_folder, not_writable
+
+    data_dir = data_folder(data_dir)
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         builder.download_and_prepare(file_format="array_record")
@@ -295,4 +298,6 @@ def _prepare(tfds, name: str, data_dir: str | None):
             "call download_and_prepare(file_format='array_record') where TensorFlow "
             "is installed, and copy the result into the data folder."
         ) from error
+    except OSError as error:
+        raise not_writable(f"{name} in {data_dir}", error) from error
     return builder

@@ -9,6 +9,8 @@ import contextlib
 import importlib
 import os
 
+from styleprompter_jax.errors import StylePrompterError
+
 _UNCHECKED = "TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK"
 
 
@@ -29,3 +31,25 @@ with _any_version():
 
     if not hasattr(tfds, "core"):  # imported before, without this
         tfds = importlib.reload(tfds)
+
+_NAME_ONE = (
+    "name a folder with --data-dir, with config.data.path, or in the variable "
+    "TFDS_DATA_DIR"
+)
+
+
+def data_folder(data_dir: str | None) -> str:
+    """Where data sets are kept: the folder given, or TFDS's own place."""
+    place = data_dir or tfds.core.constants.DATA_DIR
+    if place == data_dir or not place.startswith("~"):
+        return place
+    # TFDS would make a folder called "~".
+    raise StylePrompterError(f"There is no home folder to keep data in: {_NAME_ONE}.")
+
+
+def not_writable(place, error: OSError) -> StylePrompterError:
+    """What to say if a data set cannot be made."""
+    return StylePrompterError(
+        f"The data set {place} cannot be written ({error}): free space there, or "
+        f"{_NAME_ONE}."
+    )
