@@ -138,13 +138,8 @@ def add_output(parser):
     add_overwrite(parser)
 
 
-def add_overwrite(parser, what="files"):
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help=f"replace {what} there that this program did not write, or that were "
-        "changed since",
-    )
+def add_overwrite(parser, what="files that it did not write, or that changed since"):
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
 def add_data_dir(parser):

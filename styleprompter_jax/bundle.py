@@ -285,7 +285,8 @@ def check_place(folder: Path, replace: bool) -> None:
     if os.path.lexists(folder) and _is_occupied(folder):
         if not replace:
             raise StylePrompterError(
-                f"{folder} exists: choose another name, or remove it first."
+                f"{folder} exists: choose another name, or replace the model there "
+                "with --overwrite."
             )
         if not (folder / CONFIG).is_file():
             raise StylePrompterError(

@@ -136,6 +136,7 @@ def _convert(parser):
         metavar="FILE",
         help="write the model as the published PyTorch code reads it",
     )
+    add_overwrite(parser, "the model or file that is there")
 
 
 def _wrong_convert(args) -> str:
@@ -343,6 +344,7 @@ def _directions(parser):
         metavar="DIR",
         help="a copy of the model to keep them with (default: the model itself)",
     )
+    add_overwrite(parser, "the model at --output, or a directions.png of others")
     parser.add_argument("--batch-size", type=batch_size, default=16, metavar="N")
 
 
@@ -428,7 +430,7 @@ def _pack(parser):
         default="center",
         help="keep the central square (default), or all, for random crops in training",
     )
-    add_overwrite(parser)
+    add_overwrite(parser, "the file that is there")
     add_skip_bad(parser)
 
 

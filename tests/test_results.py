@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import disk_full_after, random_variables
 from PIL import Image
 
+from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import results
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.results import ACCOUNT, Results, check_files
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.models.style_prompter import StylePrompterConfig
+from styleprompter_jax.models.stylegan2 import GeneratorConfig
 
 ROOT = Path(results.__file__).parents[2]
 
@@ -240,3 +245,86 @@ def test_commands_keep_what_is_not_theirs(tmp_path, capsys, tiny_folder):
         code = main([*map(str, call), "--output", str(s)])
         assert code == 1 and "one of the inputs" in capsys.readouterr().err
         assert {path: path.read_bytes() for path in s.iterdir()} == before
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
+    model = tmp_path / "model"
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    shutil.copytree(tiny_folder, model)
+    (model / "notes").mkdir()
+    (model / "notes" / "a.txt").write_text("mine")
+    for name in ("discriminator.safetensors", "link.txt", "notes/link.txt"):
+        (model / name).symlink_to(secret)
+    (model / "folder").symlink_to(tmp_path)
+    os.mkfifo(model / "pipe")
+    call = ["directions", "--method", "sefa", "--components", "1", "--count", "10"]
+
+    def run(*args):
+        code = main([*call, *map(str, args)])
+        return code, *capsys.readouterr()
+
+    code, _, err = run("--model", model, "--output", tmp_path / "copy")
+    assert code == 0 and "Left out of the copy" in err and "notes/link.txt" in err
+    copy = {path.relative_to(tmp_path / "copy") for path in tmp_path.rglob("copy/**/*")}
+    assert {str(path) for path in copy} == {
+        "config.json", "model.safetensors", "directions.safetensors", "directions.png",
+        "notes", "notes/a.txt", ACCOUNT,
+    }  # fmt: skip
+    # The copy again, in place; and once more where somebody's picture is in the way.
+    assert run("--model", tmp_path / "copy")[0] == 0
+    (tmp_path / "copy" / "directions.png").write_text("mine")
+    code, _, err = run("--model", tmp_path / "copy")
+    assert code == 1 and "directions.png is there already" in err
+    assert run("--model", tmp_path / "copy", "--overwrite")[0] == 0
+
+    before = {p: p.read_bytes() for p in tmp_path.rglob("copy/*") if p.is_file()}
+    with disk_full_after(3000):  # enough for the account, and too little for a model
+        code, _, err = run("--model", tmp_path / "copy", "--components", 2)
+        assert code == 1 and "cannot be written" in err
+        assert err.endswith(f"Nothing is changed in {tmp_path / 'copy'}.\n")
+        code, _, err = run("--model", model, "--output", tmp_path / "other")
+        assert code == 1 and err.endswith(
+            f"Nothing is changed in {tmp_path / 'other'}.\n"
+        )
+    after = {p: p.read_bytes() for p in tmp_path.rglob("copy/*") if p.is_file()}
+    before.pop(account := tmp_path / "copy" / ACCOUNT), after.pop(account)
+    assert after == before and not (tmp_path / "new").exists()
+
+    for wrong in (model, model / "in", tmp_path):
+        code, _, err = run("--model", model, "--output", wrong, "--overwrite")
+        assert code == 1 and "the model itself" in err
+    code, _, err = run("--model", model, "--output", tmp_path / "copy")
+    assert code == 1 and "exists" in err and "--overwrite" in err
+    (tmp_path / "copy" / "mine.txt").write_text("mine")
+    assert run("--model", model, "--output", tmp_path / "copy", "--overwrite")[0] == 0
+    assert (tmp_path / "copy" / "mine.txt").exists()
+    assert secret.read_text() == "secret"
+
+
+def test_convert_replaces_what_it_is_told_to(tmp_path, capsys, tiny_folder):
+    def run(*args):
+        code = main(["convert", *map(str, args)])
+        return code, capsys.readouterr().err
+
+    generator = GeneratorConfig(32, z_dim=16, w_dim=16, mapping_layers=2)
+    generator = StylePrompterConfig(encoder=None, smart=None, generator=generator)
+    model, file = tmp_path / "model", tmp_path / "g.pt"
+    bundle.save_model(model, generator, random_variables(generator))
+    assert run(model, "--export", file) == (0, "")
+    before = file.read_bytes()
+    code, err = run(model, "--export", file)
+    assert code == 1 and "exists" in err and "--overwrite" in err
+    assert run(model, "--export", file, "--overwrite")[0] == 0
+    assert file.read_bytes() == before
+    code, err = run(model, "--export", model / "model.safetensors", "--overwrite")
+    assert code == 1 and "one of the inputs" in err
+    code, err = run(file, model)
+    assert code == 1 and "exists" in err and "--overwrite" in err
+    (model / "notes.txt").write_text("mine")
+    assert run(file, model, "--overwrite")[0] == 0
+    assert (model / "notes.txt").read_text() == "mine"
+    file.rename(model / "config.json")
+    code, err = run(model / "config.json", model, "--overwrite")
+    assert code == 1 and "one of the inputs" in err

@@ -1,6 +1,5 @@
 """`styleprompter convert`: published weights to a model folder, and back."""
 
-import os
 from pathlib import Path
 
 from styleprompter_jax import bundle, networks
@@ -14,19 +13,20 @@ from styleprompter_jax.convert.torch_file import write_torch
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import is_link, local_path
+from styleprompter_jax.core.results import check_files
 from styleprompter_jax.errors import StylePrompterError
 
 
 def run(args):
     if args.export:
-        _export(args.paths[0], args.export)
+        _export(args.paths[0], Path(args.export), args.overwrite)
         return
     *files, folder = args.paths
     folder = local_path(folder)
     if len(set(files)) < len(files):
         raise StylePrompterError("The same file is named twice: name it once.")
     if any(map(is_link, files)) and not (folder / bundle.CONFIG).is_file():
-        bundle.check_place(folder, replace=False)  # before minutes of fetching
+        bundle.check_place(folder, args.overwrite)  # before minutes of fetching
     places = _fetched(files, args.sha256)
     trees = {name: _read(name, place) for name, place in places.items()}
     found = {
@@ -34,10 +34,13 @@ def run(args):
     }
     if all(file.arrays for file in found.values()):
         _add_directions(found, folder)
-    elif network := recognise_network(trees):
-        _convert_network(*network, trees, folder)
+        return
+    parts = [folder / name for name in bundle.PARTS]
+    check_files(parts, places.values(), overwrite=True)
+    if network := recognise_network(trees):
+        _convert_network(*network, trees, folder, args.overwrite)
     else:
-        _convert_model(trees, folder)
+        _convert_model(trees, folder, args.overwrite)
 
 
 def _fetched(files, sums) -> dict[str, Path]:
@@ -67,16 +70,16 @@ def _read(name, place):
         ) from error
 
 
-def _convert_model(trees, folder):
+def _convert_model(trees, folder, overwrite):
     # What is wrong with a file comes first: for it, nobody has to remove a folder.
     found = {name: recognise(tree, name) for name, tree in trees.items()}
-    bundle.check_place(folder, replace=False)  # before the work; and once more after
+    bundle.check_place(folder, overwrite)  # before the work; and once more after
     _tell(found)
     config, variables, notes = build_model(found)
     trees.clear()  # safetensors before 0.8 copies a model in their place
     for note in notes:
         print(note)
-    written = bundle.save_model(folder, config, variables, replace=False)
+    written = bundle.save_model(folder, config, variables, replace=overwrite)
     print(f"Model written to {written}.")
 
 
@@ -88,12 +91,12 @@ def _tell(found):
             print(f"  {note}")
 
 
-def _convert_network(network, state, trees, folder):
+def _convert_network(network, state, trees, folder, overwrite):
     files = " and ".join(trees)
-    bundle.check_place(folder, replace=False)
+    bundle.check_place(folder, overwrite)
     print(f"{files}: {networks.NETWORKS[network].title}.")
     params = read_network(network, state, files)
-    written = networks.save_network(folder, network, params, replace=False)
+    written = networks.save_network(folder, network, params, replace=overwrite)
     print(f"Network written to {written}.")
 
 
@@ -128,10 +131,9 @@ def _add_to(folder, files):
     print(f"{folder} knows {', '.join(known)}.")
 
 
-def _export(model, path):
-    path = Path(path).expanduser()
-    if os.path.lexists(path):
-        raise StylePrompterError(f"{path} exists: choose another name.")
+def _export(model, path, overwrite):
+    parts = [bundle.find_model(model) / name for name in bundle.PARTS]
+    check_files([path], parts, overwrite=overwrite)
     config, variables, directions = bundle.load_model(model)
     try:
         what, tree = export_model(config, variables)

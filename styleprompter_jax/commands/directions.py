@@ -1,9 +1,12 @@
 """`styleprompter directions`: finds directions, and keeps them with a model."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+import stat
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -13,9 +16,11 @@ from styleprompter_jax import bundle
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.labelled import encode_csv, encode_tfds, stored_codes
 from styleprompter_jax.commands.paired import draw_pairs, read_pairs
+from styleprompter_jax.core.atomic import atomic_folder, atomic_path, make_folder
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.core.results import Results
 from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
@@ -26,7 +31,8 @@ from styleprompter_jax.latents import Latents
 from styleprompter_jax.pipeline import StylePrompter, load
 from styleprompter_jax.store.places import pin
 
-# What a sheet shows of each direction.
+PICTURE = "directions.png"
+# What it shows of each direction.
 TITLES = ("from", "-strength", "0", "+strength", "to")
 IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 800, 20_000, 1000
 MOST_SAMPLES = 1_000_000  # 2 GB
@@ -42,8 +48,10 @@ def run(args):
         raise StylePrompterError(
             f"{args.model} is {where}: name a folder for a copy with --output."
         )
-    if args.output and folder.exists():
-        raise StylePrompterError(f"{folder} exists: choose another --output.")
+    if args.output:
+        _check_copy(model_folder, folder, args.overwrite)
+    else:
+        Results(folder, [folder / PICTURE], overwrite=args.overwrite)
     model = load(source)
     check_names(model.directions, str(model_folder))
     n = model.config.generator.num_codes
@@ -69,17 +77,48 @@ def run(args):
             for name, direction in found.items()
             if name not in others
         }
-    with folder_lock(folder):
+    with folder_lock(folder), _unchanged(folder):
         # Read again: another program may have added some while this one worked.
         directions = bundle.load_directions(model_folder) | found
         table = _sheet(model, directions, example)
         if args.output:
-            only = bundle.PARTS if scheme(source) else None
-            _copy_with(model_folder, folder, directions, only)
+            bundle.check_place(folder, args.overwrite)
+            with atomic_folder(folder, (*bundle.PARTS, PICTURE)) as partial:
+                _copy(model_folder, partial, of_hub=bool(scheme(source)))
+                _write(partial, table, directions, overwrite=True)
         else:
-            bundle.save_directions(folder, directions)
-        write_image(table, folder / "directions.png")
+            _write(folder, table, directions, args.overwrite)
     print(f"{len(found)} directions in {folder}: {', '.join(found)}.")
+
+
+def _write(folder: Path, table: np.ndarray, directions, overwrite: bool) -> None:
+    """Directions and their picture: both, or on a full disk none."""
+    picture = folder / PICTURE
+    place = Results(folder, [picture], overwrite=overwrite)
+    # The picture gets its name when the directions are there.
+    with place.writing(picture), atomic_path(picture) as partial:
+        write_image(table, partial)
+        bundle.save_directions(folder, directions)
+
+
+def _check_copy(model_folder: Path, folder: Path, overwrite: bool) -> None:
+    """Refuses a place for a copy that is taken, or is the model itself."""
+    here, there = Path(os.path.realpath(model_folder)), Path(os.path.realpath(folder))
+    if here == there or here in there.parents or there in here.parents:
+        raise StylePrompterError(
+            f"{folder} is the model itself, in it or around it: choose another "
+            "--output, or leave it out to add to the model."
+        )
+    bundle.check_place(folder, overwrite)
+
+
+@contextlib.contextmanager
+def _unchanged(folder: Path) -> Iterator[None]:
+    """Says with each error, of a full disk say, that nothing was changed."""
+    try:
+        yield
+    except StylePrompterError as error:
+        raise StylePrompterError(f"{error} Nothing is changed in {folder}.") from error
 
 
 def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
@@ -227,21 +266,27 @@ def _sheet(
     return sheet(rows, TITLES, row_titles)
 
 
-def _copy_with(model_folder: Path, folder: Path, directions, only) -> None:
-    """A copy of a model folder with these directions, whole or not at all.
+def _copy(model_folder: Path, folder: Path, of_hub: bool) -> None:
+    """Copies the regular files of a model folder, and of folders in it.
 
-    ``only`` names the files to copy, where they lie among those of other models.
+    A link may lead to anything on this machine, and a stranger may have put it there:
+    those are followed alone that were read as the model, and those that the Hub's own
+    cache consists of.
     """
-
-    def left_out(_, names):
-        return set(names).difference(only or names)
-
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        shutil.copytree(model_folder, partial, ignore=left_out)
-        bundle.save_directions(partial, directions)
-        partial.rename(folder)
-    except OSError as error:
-        raise StylePrompterError(f"{folder} cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    followed = bundle.PARTS if of_hub else (bundle.CONFIG, bundle.MODEL)
+    left_out = []
+    for root, folders, files in os.walk(model_folder):
+        below = Path(root).relative_to(model_folder)
+        left_out += [below / name for name in folders if Path(root, name).is_symlink()]
+        for name in files:
+            file, top = Path(root, name), root == str(model_folder)
+            if of_hub and not (top and name in followed):
+                continue  # of other models that lie in the same repository
+            if stat.S_ISREG(file.lstat().st_mode) or (top and name in followed):
+                make_folder(folder / below)
+                shutil.copyfile(file, folder / below / name)
+            else:
+                left_out.append(below / name)
+    if left_out:
+        names = ", ".join(map(str, left_out))
+        print(f"Left out of the copy, as no regular files: {names}.", file=sys.stderr)
