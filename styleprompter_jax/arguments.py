@@ -76,8 +76,6 @@ def sha256(text: str):
 
 def path(text: str):
     """A file, folder or glob of this machine, "~" in full."""
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty")
     return str(local_path(text))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.files import read_size, resize, to_uint8
 
@@ -51,5 +52,8 @@ def _find_quad(image) -> np.ndarray | None:
 
 
 def _is_square(path: Path) -> bool:
-    width, height = read_size(path)
+    try:
+        width, height = read_size(path)
+    except StylePrompterError:  # gone since it was read, which is no concern here
+        return True
     return abs(width - height) <= 0.02 * max(width, height)

@@ -21,6 +21,7 @@ from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import scheme
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing import unsupervised
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
@@ -63,6 +64,7 @@ def run(args):
         raise StylePrompterError(
             f"The model knows no direction {sorted(unknown)[0]!r}; it knows "
             f"{', '.join(sorted(model.directions)) or 'none'}."
+            f"{another_spelling(sorted(unknown)[0], model.directions)}"
         )
     if args.method == "labels":
         found, example = _from_labels(model, args)

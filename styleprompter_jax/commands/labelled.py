@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from styleprompter_jax.commands import pictures
+from styleprompter_jax.core.spelling import another_path, another_spelling
 from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
@@ -78,6 +79,7 @@ def encode_csv(
         raise StylePrompterError(
             f"{file} names {missing[0]}, and {len(missing) - 1} more, which are not "
             "there: names are relative to the file's folder."
+            f"{another_path(missing[0])}"
         )
     codes, example = [], None
     read = pictures.at_size(model.image_size)
@@ -104,9 +106,11 @@ def stored_codes(
     _check_names(wanted, attributes, file)
     found = [rows.get(name, rows.get(_without_ending(name))) for name in names]
     if None in found:
+        missing = names[found.index(None)]
         raise StylePrompterError(
-            f"{file} names {names[found.index(None)]}, whose latents {latents} does "
-            f"not hold; it holds those of {known[0]}."
+            f"{file} names {missing}, whose latents {latents} does not hold; it holds "
+            f"those of {known[0]}."
+            f"{another_spelling(_without_ending(missing), known)}"
         )
     return stored.w_plus[found], attributes, stored[found[0]]
 
@@ -123,6 +127,7 @@ def _check_names(
     if unknown := [name for name in wanted if name not in attributes]:
         raise StylePrompterError(
             f"{data} has no attribute {unknown[0]!r}: it has {', '.join(attributes)}."
+            f"{another_spelling(unknown[0], attributes)}"
         )
     for name in wanted or attributes:
         attribute_directions(name, attributes[name], data)

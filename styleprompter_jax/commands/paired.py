@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decode_image
@@ -51,6 +52,7 @@ def read_pairs(
     if unknown := [name for name in names if name not in pairs]:
         raise StylePrompterError(
             f"{file} has no direction {unknown[0]!r}: it has {', '.join(pairs)}."
+            f"{another_spelling(unknown[0], pairs)}"
         )
     check_names(names or pairs, file)
     for name in names or pairs:

@@ -14,6 +14,8 @@ import numpy as np
 
 from styleprompter_jax.convert.files import Object, read_file
 from styleprompter_jax.core.names import check_name
+from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.spelling import another_path, another_spelling
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 
@@ -41,13 +43,14 @@ def find_direction(
     name = os.fspath(name_or_path)
     if name in known:
         return check_name(name, "The model's directions"), known[name]
-    path = Path(name).expanduser()
+    path = local_path(name)
     if path.suffix.lower() in _SUFFIXES or path.exists():
         name = check_name(path.stem, os.fspath(path))
         return name, read_direction(path, num_codes, w_dim)
     raise StylePrompterError(
         f"The model knows no direction {name!r}, and there is no such file; it knows "
         f"{', '.join(sorted(known)) or 'none'}."
+        + (another_spelling(name, known) or another_path(path))
     )
 
 

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from styleprompter_jax.core.paths import path_text
 from styleprompter_jax.errors import StylePrompterError
 
 _LONGEST = 60  # bytes of a name that are kept in a temporary one
@@ -111,7 +112,7 @@ def repair_folder(path: str | os.PathLike) -> None:
 def writing(path: str | os.PathLike) -> Iterator[None]:
     """Turns what the system says against ``path`` into a StylePrompterError."""
     try:
-        _check_name(path)
+        path_text(path)
         yield
     except OSError as error:
         raise StylePrompterError(
@@ -137,18 +138,6 @@ def make_folder(path: Path) -> None:
         except FileExistsError:
             if not folder.is_dir():
                 raise
-
-
-def _check_name(path: str | os.PathLike) -> None:
-    """Refuses names that the system's calls answer with no OSError."""
-    try:
-        if b"\0" in os.fsencode(path):
-            raise ValueError("it holds a NUL")
-    except ValueError as error:
-        raise StylePrompterError(
-            f"{os.fspath(path)!r} cannot be the name of a file here ({error}): choose "
-            "another one."
-        ) from error
 
 
 def _temporary(path: Path, kind: str) -> Path:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import Refusal
+from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.errors import StylePrompterError
 
 TEXT = 64 * 2**20  # bytes of a table or list of names that people write
@@ -41,7 +42,8 @@ def open_file(path: str | os.PathLike, limit: int | None = None) -> Iterator[Bin
     try:
         file = _open(local_path(path), limit)
     except FileNotFoundError as error:
-        raise StylePrompterError(f"There is no file {path}.") from error
+        hint = another_path(local_path(path))
+        raise StylePrompterError(f"There is no file {path}.{hint}") from error
     # ValueError: NUL, or what the system's encoding has not.
     except (OSError, ValueError) as error:
         raise StylePrompterError(f"{path} cannot be read: {error}.") from error

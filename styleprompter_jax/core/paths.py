@@ -18,10 +18,15 @@ def local_path(path: str | os.PathLike) -> Path:
     A file that is really called "~name" is found as well.
 
     Raises:
-        StylePrompterError: if it is none, an address such as gs://..., or "~name" names
-            nobody.
+        StylePrompterError: if it is none or empty, an address such as gs://..., or
+            "~name" names nobody.
     """
     text = path_text(path)
+    if not text:
+        raise StylePrompterError(
+            "The name of a file or folder is empty: write . for the folder that you "
+            "are in."
+        )
     if found := scheme(path):
         raise StylePrompterError(
             f"{text} is an address, and {found}:// cannot be used here: name a "

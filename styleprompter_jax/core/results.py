@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from styleprompter_jax.core.atomic import atomic_path, make_folder, writing
+from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.errors import StylePrompterError
 
 ACCOUNT = ".styleprompter"
@@ -174,7 +175,7 @@ def _check_names(folder: Path, files: Sequence[Path]) -> None:
         other = alike.setdefault(text, below)
         if other != below and _are_one(place, other, below):
             raise StylePrompterError(
-                f"The results {_told_apart(other)} and {_told_apart(below)} would both "
+                f"The results {told_apart(other)} and {told_apart(below)} would both "
                 f"become one file on the disk of {place}: rename a picture."
             )
 
@@ -197,11 +198,6 @@ def _are_one(place: Path, first: Path, second: Path) -> bool:
             return os.path.lexists(Path(probe) / second)
     except OSError:
         return False
-
-
-def _told_apart(path: Path) -> str:
-    """A path as people see it, and in ASCII where that says more."""
-    return str(path) if str(path).isascii() else f"{path} ({str(path)!a})"
 
 
 def _node(path: str | os.PathLike) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from styleprompter_jax.core import values
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.paths import as_paths, local_path
+from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decoded, image_size
 from styleprompter_jax.images.find import shown
@@ -82,7 +83,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
     """A picture's file, and what messages call it."""
     name = shown(path)
     if not os.path.lexists(path):
-        raise StylePrompterError(f"There is no file {name}.")
+        raise StylePrompterError(f"There is no file {name}.{another_path(path)}")
     with contextlib.ExitStack() as stack:
         try:
             if not os.path.isfile(path):  # a pipe would be waited for

@@ -12,11 +12,13 @@ Commands and training find pictures by the same rules:
 import collections
 import glob
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.errors import StylePrompterError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -111,11 +113,6 @@ def find_images(path: str | os.PathLike) -> Found:
     Raises:
         StylePrompterError: if there is no such path, or no picture in it.
     """
-    if not os.fspath(path):
-        raise StylePrompterError(
-            "The name of a file or folder is empty: write . for the folder that you "
-            "are in."
-        )
     path = local_path(path)
     images, unread = [], []
     if os.path.isdir(path):
@@ -123,9 +120,13 @@ def find_images(path: str | os.PathLike) -> Found:
     elif os.path.lexists(path):
         return Found([path], [])
     elif glob.has_magic(str(path)):
-        candidates = _matching(path)
+        candidates = list(_matching(path))
+        if not candidates:
+            raise StylePrompterError(_unmatched(path))
     else:
-        raise StylePrompterError(f"There is no file or folder {shown(path)}.")
+        raise StylePrompterError(
+            f"There is no file or folder {shown(path)}.{another_path(path)}"
+        )
     for candidate in candidates:
         kind = _kind(candidate)
         if kind is not None:
@@ -138,6 +139,28 @@ def find_images(path: str | os.PathLike) -> Found:
             + (f" {found.warning}" if unread else "")
         )
     return found
+
+
+def _unmatched(pattern: Path) -> str:
+    """Why a glob may stand for no file."""
+    text = os.fspath(pattern)
+    hint = another_path(text)
+    if not hint and (brackets := re.search(r"\[[^]/]*\]?", text)):
+        hint = (
+            f" In a pattern, {shown(brackets[0])} stands for one of the characters in "
+            f"it; to mean the brackets themselves, write {shown(_literal(pattern))}."
+        )
+    return f"{shown(text)} matches no file.{hint}"
+
+
+def _literal(pattern: Path) -> str:
+    """A glob with its brackets, and all of parts that are there so, as they are."""
+    found, parts = Path(), []
+    for part in pattern.parts:
+        found /= part
+        there = os.path.lexists(found)
+        parts.append(glob.escape(part) if there else part.replace("[", "[[]"))
+    return os.path.join(*parts)
 
 
 def _walk(top: Path, problems: list[Path]) -> Iterator[Path]:
