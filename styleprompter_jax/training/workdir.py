@@ -4,16 +4,16 @@ import contextlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from absl import logging
 
 from styleprompter_jax.core import lock as locks
-from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store.places import PARTS
 from styleprompter_jax.training.checkpoint import saved_config, saved_steps
 from styleprompter_jax.training.pinning import SOURCES
 
@@ -198,10 +198,10 @@ class BestModel:
 
     def __init__(self, workdir: Path):
         self._folder = workdir / BEST
-        self._new = workdir / f".{BEST}.new"
-        self._old = workdir / f".{BEST}.old"
-        if self._old.exists() and not self._folder.exists():
-            self._old.rename(self._folder)  # killed between the two renames below
+        repair_folder(self._folder)
+        old = workdir / f".{BEST}.old"  # of version 0.1, killed between two renames
+        if old.exists() and not self._folder.exists():
+            old.rename(self._folder)
 
     def score(self) -> float:
         """The best one so far; infinity where there is none."""
@@ -215,13 +215,8 @@ class BestModel:
         """Keeps the model that ``export(folder)`` writes if its score is lower."""
         if not score < self.score():  # nor if it is NaN
             return
-        with writing(self._folder):
-            shutil.rmtree(self._new, ignore_errors=True)
-            shutil.rmtree(self._old, ignore_errors=True)
-            export(self._new)
+        with atomic_folder(self._folder, (*PARTS, SCORE)) as new:
+            new.rmdir()  # which makes it
+            export(new)
             text = {"step": step, "metric": name, "score": score}
-            (self._new / SCORE).write_text(json.dumps(text) + "\n")
-            if self._folder.exists():
-                os.rename(self._folder, self._old)
-            os.rename(self._new, self._folder)
-            shutil.rmtree(self._old, ignore_errors=True)
+            (new / SCORE).write_text(json.dumps(text) + "\n")
