@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from hub_server import TOKEN, Hub, Repo
@@ -290,8 +291,16 @@ def test_a_run_keeps_the_commit_that_it_began_with(hub, files, tmp_path, monkeyp
 
 
 def test_networks_too(hub, files, tmp_path):
-    hub.repos["u/faces"] = Repo(files)
+    shapes = networks.NETWORKS["lpips_squeeze"].shapes()["params"]
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
+    folder = networks.save_network(tmp_path / "lpips", "lpips_squeeze", params)
+    hub.repos["u/zoo"] = Repo(
+        {f"lpips/{file.name}": file.read_bytes() for file in folder.iterdir()} | files
+    )
+    assert networks.network_name("hf://u/zoo/lpips") == "lpips_squeeze"
+    _, variables = networks.load_network("hf://u/zoo/lpips", "lpips")
+    np.testing.assert_equal(variables["params"], params)
     with pytest.raises(StylePrompterError, match="holds another model, where ArcFace"):
-        networks.load_network("hf://u/faces", "arcface")
+        networks.load_network("hf://u/zoo", "arcface")
     with pytest.raises(StylePrompterError, match="no folder of a perceptual network"):
-        networks.network_name("hf://u/faces")
+        networks.network_name("hf://u/zoo")
