@@ -95,6 +95,10 @@ def test_names_that_the_output_cannot_say(photos, tmp_path):
         "Error: standard output cannot be written: No space left on device.\n"
     )
     assert b"\xff\xc3\xbc.png" in os.listdir(os.fsencode(tmp_path / "ö"))
+    call = ("unalign", "--input", tmp_path / "ö", "--crops", tmp_path / "ö",
+            "--output", tmp_path / "done")  # fmt: skip
+    code, out, err = program(*call, env=env)
+    assert code == 0 and "1 photograph in" in out and "Traceback" not in err
 
 
 def test_streams_in_a_process_that_goes_on(capsys):

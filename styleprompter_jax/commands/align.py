@@ -89,6 +89,16 @@ def _quad(
     return quad, False
 
 
+def _name_fields(name: str) -> dict[str, str]:
+    """A photograph's name for a record; that of a disk may be no text, but bytes."""
+    content = os.fsencode(name)
+    try:
+        return {"photograph": content.decode()}
+    except UnicodeDecodeError:
+        shown = content.decode(errors="backslashreplace")
+        return {"photograph": shown, "photograph_hex": content.hex()}
+
+
 def _record(crop: Path) -> Path:
     return crop.with_suffix(".json")
 
@@ -98,9 +108,10 @@ def _write_record(
 ) -> None:
     """Beside a crop, what `unalign` needs to know of it."""
     record = _record(crop)
+    photograph = Path(os.path.relpath(path, record.parent)).as_posix()
     text = json.dumps(
         {
-            "photograph": Path(os.path.relpath(path, record.parent)).as_posix(),
+            **_name_fields(photograph),
             "size": list(size),
             "quad": quad.tolist(),
         }

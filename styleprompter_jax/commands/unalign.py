@@ -1,5 +1,6 @@
 """`styleprompter unalign`: edited crops back into the photographs of `align`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +126,7 @@ def _read_record(path: Path) -> Crop | None:
         return None
     try:
         quad = np.asarray(content["quad"], np.float64)
-        photograph = path.parent / content["photograph"]
+        photograph = path.parent / _name(content)
         width, height = content["size"]
         if quad.shape != (4, 2) or not (np.abs(quad) < MOST).all():
             raise ValueError("its quad is not four points")
@@ -143,6 +144,13 @@ def _read_record(path: Path) -> Crop | None:
             f"{path} is no record of a crop ({reason}): {again}"
         ) from error
     return Crop(path, photograph, (width, height), quad)
+
+
+def _name(content: dict) -> str:
+    """The photograph's name; one that is no text is kept as bytes, too."""
+    if "photograph_hex" in content:
+        return os.fsdecode(bytes.fromhex(content["photograph_hex"]))
+    return content["photograph"]
 
 
 def _read_photograph(crop: Crop) -> np.ndarray:
