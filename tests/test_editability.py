@@ -77,6 +77,18 @@ def test_learns_what_labels_say_and_is_kept(tmp_path):
         load_classifier(classifiers.BUNDLED.with_name("directions.safetensors"))
 
 
+def test_training_one_names_its_file(tmp_path, capsys):
+    """It never writes over the bundled one, nor over any other file."""
+    before = classifiers.BUNDLED.read_bytes()
+    with pytest.raises(SystemExit) as caught:
+        classifiers.main([])
+    assert caught.value.code == 2 and "--output" in capsys.readouterr().err
+    for path in (classifiers.BUNDLED, tmp_path):
+        with pytest.raises(StylePrompterError, match="exists: choose another"):
+            classifiers.main(["--output", str(path)])
+    assert classifiers.BUNDLED.read_bytes() == before
+
+
 def test_editability_counts_verdicts(tiny_folder, quick_compile):
     model = load(tiny_folder)
     values = {"smile": (False, True), "hat": ("", "a", "b"), "skin": ("c", "d")}

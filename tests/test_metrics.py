@@ -18,7 +18,7 @@ def pair(height, width, seed=0):
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def reference_ssim(x, y):
+def reference_ssim(x, y, channel_axis=-1, **options):
     return structural_similarity(
         x.astype(np.float64),
         y.astype(np.float64),
@@ -26,7 +26,8 @@ def reference_ssim(x, y):
         sigma=1.5,
         use_sample_covariance=False,
         data_range=2.0,
-        channel_axis=-1,
+        channel_axis=channel_axis,
+        **options,
     )
 
 
@@ -45,6 +46,36 @@ def test_one_scale_of_ms_ssim_is_ssim_of_each_channel():
     x, y = pair(32, 32)
     difference = jax.jit(lambda: metrics.ms_ssim(x, y, (1.0,)) - metrics.ssim(x, y))()
     np.testing.assert_allclose(difference, 0, atol=1e-6)
+
+
+# What pytorch-msssim 1.0.0 gives in float64 for pair(192, 208), channels first, with
+# ms_ssim(x, y, data_range=2, size_average=False) and these weights (None: its own).
+MS_SSIM = {
+    None: [0.9466031389, 0.9568290675],
+    (0.2, 0.3, 0.5): [0.8475987097, 0.8758705791],
+}
+
+
+@pytest.mark.parametrize("weights", MS_SSIM)
+def test_ms_ssim_is_that_of_pytorch_msssim(weights):
+    x, y = pair(192, 208)
+    options = {} if weights is None else {"weights": weights}
+    found = jax.jit(lambda: metrics.ms_ssim(x, y, **options))()
+    np.testing.assert_allclose(found, MS_SSIM[weights], atol=2e-6)
+    # What it is by Wang et al.: the luminance counts at the last scale alone. A K1 that
+    # is huge leaves it out of scikit-image's.
+    own = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333) if weights is None else weights
+    expected = np.ones((2, 3))
+    for scale, weight in enumerate(own):
+        if scale:
+            shape = 2, x.shape[1] // 2, 2, x.shape[2] // 2, 2, 3
+            x, y = (a.reshape(shape).mean((2, 4)) for a in (x, y))
+        constant = {} if scale == len(own) - 1 else {"K1": 1e6}
+        for image, channel in np.ndindex(2, 3):
+            planes = (a[image, ..., channel] for a in (x, y))
+            similarity = reference_ssim(*planes, channel_axis=None, **constant)
+            expected[image, channel] *= similarity**weight
+    np.testing.assert_allclose(found, expected.mean(1), atol=1e-5)
 
 
 def test_ms_ssim_orders_distortions_and_refuses_small_images():

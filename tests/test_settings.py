@@ -10,10 +10,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import avatars_generator, own_images_smart, tiny
+from configs import avatars_encoder, avatars_generator, own_images_smart, tiny
+from styleprompter_jax import bundle
 from styleprompter_jax.cli import main, parse
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.training import loop
+from styleprompter_jax.training.adversarial import Adversarial
 from styleprompter_jax.training.config import get_config, override
 from styleprompter_jax.training.optimizers import make_optimizer
 from styleprompter_jax.training.settings import check_settings, check_sizes
@@ -23,12 +25,36 @@ ROOT = Path(loop.__file__).parents[2]
 ALL_OFF = ("loss.l2", "loss.hardest", "loss.structure", "loss.align")
 
 
+def config_of(name):
+    """A config of configs/, with what the model that it starts from would bring."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    with config.unlocked():
+        if name.startswith("avatars") and config.stage != "generator":
+            config.model.generator = avatars_generator.get_config().model.generator
+            config.model.encoder = avatars_encoder.get_config().model.encoder
+    return config
+
+
 def test_configs_fit_their_models():
-    for file in sorted((ROOT / "configs").glob("[a-z]*_*.py")):
-        config = importlib.import_module(f"configs.{file.stem}").get_config()
+    names = [file.stem for file in (ROOT / "configs").glob("[a-z]*_*.py")]
+    encoders = {}
+    for name in sorted(names):
+        config = config_of(name)
         check_settings(config)
-        if config.stage != "generator":
-            make_optimizer(config)
+        if config.stage == "generator":
+            Adversarial(config)
+            continue
+        make_optimizer(config)
+        model = describe_start(config).config  # traced: every shape fits the others
+        check_sizes(config, model)
+        # SMART goes with the encoder of the stage before.
+        kind = name.removesuffix(f"_{config.stage}")
+        assert encoders.setdefault(kind, model.encoder) == model.encoder, name
+    assert len(encoders) * 2 + 1 == len(names)
+    assert bundle.load_model("avatars64")[0].encoder == encoders["avatars"]
+
+
+def test_variants_of_configs():
     sharpen = avatars_generator.get_config("sharpen")
     check_settings(sharpen)
     assert sharpen.model == avatars_generator.get_config().model

@@ -24,9 +24,9 @@ from styleprompter_jax.evaluation.evaluate import (
     Measured,
     comparison_size,
     measure,
-    ms_ssim_weights,
 )
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.pipeline import StylePrompter, load
 from styleprompter_jax.store.places import local_folder, pin
 

@@ -3,7 +3,7 @@
     python -m styleprompter_jax.evaluation.classifier --data avatars/64 --output FILE
 
 trains one on the labels of a data set, and says how often it is right on another split.
-The one for the avatars is bundled; this is how it was made, but for `--output`.
+The one for the avatars is bundled; this is how it was made.
 
 Axes: b batch, s side of an image, v values of an attribute.
 """
@@ -11,9 +11,9 @@ Axes: b batch, s side of an image, v values of an attribute.
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -26,6 +26,7 @@ from tqdm import tqdm
 from styleprompter_jax import bundle
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.json_files import parse_json
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
@@ -238,18 +239,23 @@ def read_split(name: str, split: str, data_dir: str | None, count: int | None = 
     return columns.pop("image"), labelled.attributes(columns)
 
 
-def main():
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="avatars/64", help="a TFDS data set")
     parser.add_argument("--data-dir", help="where TFDS keeps its data sets")
     parser.add_argument("--split", default="train", help="to learn from")
     parser.add_argument("--test-split", default="test")
-    parser.add_argument("--output", type=Path, default=BUNDLED)
-    args = parser.parse_args()
+    parser.add_argument(
+        "--output", required=True, help="file to write: NAME.safetensors"
+    )
+    args = parser.parse_args(argv)
+    output = local_path(args.output)
+    if os.path.lexists(output):
+        raise StylePrompterError(f"{output} exists: choose another --output.")
     use_compilation_cache()
     classifier = train(*read_split(args.data, args.split, args.data_dir))
-    classifier.save(args.output)
-    classifier = load_classifier(args.output)
+    classifier.save(output)
+    classifier = load_classifier(output)
     images, attributes = read_split(args.data, args.test_split, args.data_dir)
     verdicts = [
         classifier.verdicts(images[k : k + BATCH]) for k in range(0, len(images), BATCH)
@@ -261,4 +267,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StylePrompterError as error:
+        sys.exit(f"Error: {error}")

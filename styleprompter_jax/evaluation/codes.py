@@ -9,9 +9,9 @@ Axes: m images, n codes of an image, d channels of a code.
 import jax
 import numpy as np
 
-from styleprompter_jax.evaluation.evaluate import apply, resized
+from styleprompter_jax.evaluation.evaluate import apply
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian
-from styleprompter_jax.ops.metrics import mse
+from styleprompter_jax.ops.metrics import mse, resized
 from styleprompter_jax.perceptual import lpips
 from styleprompter_jax.pipeline import StylePrompter
 

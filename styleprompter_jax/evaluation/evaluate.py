@@ -20,7 +20,6 @@ from styleprompter_jax.images.files import resize, to_float, to_uint8
 from styleprompter_jax.ops import metrics
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian, layout_features
 from styleprompter_jax.ops.kernel_distance import kernel_distance
-from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.padding import pad, take
 from styleprompter_jax.pipeline import StylePrompter
 from styleprompter_jax.training.losses import PERCEPTUAL
@@ -124,7 +123,7 @@ def measure(
         batch_size = batch_size or count
         images = pad(batch["image"], batch_size)
         target = pad(batch.get("target", batch["image"]), batch_size)
-        target = resized(jnp.asarray(target), size)
+        target = metrics.resized(jnp.asarray(target), size)
         encoded = model.encode(images)
         of_target = _network_features(networks, target)
         sets["target"].append(_set_features(networks, target, count))
@@ -133,7 +132,7 @@ def measure(
             made = model.decode(encoded, refine=part == "refined", **options)
             for depth in DEPTHS:
                 outputs = _at_depth(made, depth, size)
-                found = _compare(outputs, target)
+                found = metrics.compare(outputs, target)
                 found |= _distances(_network_features(networks, outputs), of_target)
                 values[depth, part].append(
                     {k: take(found[k], count) for k in METRICS if k in found}
@@ -168,36 +167,15 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
     return size
 
 
-@partial(jax.jit, static_argnums=1)
-def resized(images: jax.Array, size: int) -> jax.Array:
-    """Images (b, h, h, 3) to (b, size, size, 3), without aliasing."""
-    if images.shape[1] == size:
-        return images
-    shape = (images.shape[0], size, size, 3)
-    return jax.image.resize(images, shape, "linear", antialias=True)
-
-
 def _plain(decoding):
     return {k: v for k, v in decoding.items() if k != "beta"}
 
 
 def _at_depth(made, depth: str, size: int):
     if depth == "unquantised":
-        return resized(made, size)
+        return metrics.resized(made, size)
     pixels = (resize(image, size) for image in to_uint8(made))
     return jnp.asarray(to_float(np.stack(list(pixels))))
-
-
-@jax.jit
-def _compare(outputs, images) -> dict:
-    # SSIM's luminance compares means, and everyone's begin at black: not at -1.
-    pair = outputs + 1, images + 1
-    return {
-        "mse": metrics.mse(outputs, images),
-        "psnr": metrics.psnr(outputs, images),
-        "ssim": metrics.ssim(*pair),
-        "ms_ssim": metrics.ms_ssim(*pair, ms_ssim_weights(images.shape[1])),
-    }
 
 
 def _network_features(networks, images) -> dict:

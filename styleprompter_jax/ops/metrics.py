@@ -4,12 +4,44 @@ All take (b, h, w, c) in [-1, 1] and return (b,). LPIPS and identity need networ
 live in `perceptual`.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
-from styleprompter_jax.ops.ssim import RANGE, ms_ssim, ssim
+from styleprompter_jax.ops.ssim import RANGE, ms_ssim, ms_ssim_weights, ssim
 
-__all__ = ["mae", "ms_ssim", "mse", "psnr", "ssim"]
+__all__ = ["compare", "mae", "ms_ssim", "mse", "psnr", "resized", "ssim"]
+
+
+@jax.jit
+def compare(outputs: jax.Array, images: jax.Array) -> dict[str, jax.Array]:
+    """What training and evaluation say of inversions: "mse", "psnr", "ssim", "ms_ssim".
+
+    Args:
+        outputs: (b, s, s, 3), at the images' size; see `resized`.
+        images: (b, s, s, 3), what they are to be.
+    """
+    # SSIM's luminance compares means, and everyone's begin at black: not at -1.
+    pair = outputs + 1, images + 1
+    return {
+        "mse": mse(outputs, images),
+        "psnr": psnr(outputs, images),
+        "ssim": ssim(*pair),
+        "ms_ssim": ms_ssim(*pair, ms_ssim_weights(images.shape[1])),
+    }
+
+
+@partial(jax.jit, static_argnums=1)
+def resized(images: jax.Array, size: int) -> jax.Array:
+    """Images (b, h, h, 3) to (b, size, size, 3), without aliasing.
+
+    A triangle filter that widens as the image shrinks, as that of images/files.py.
+    """
+    if images.shape[1] == size:
+        return images
+    shape = (images.shape[0], size, size, 3)
+    return jax.image.resize(images, shape, "linear", antialias=True)
 
 
 def mse(x: jax.Array, y: jax.Array) -> jax.Array:

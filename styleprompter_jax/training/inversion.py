@@ -18,7 +18,6 @@ from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.models.style_prompter import DTYPES, StylePrompter
 from styleprompter_jax.ops import metrics
-from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.training import losses
 from styleprompter_jax.training.optimizers import ema_decay, make_optimizer
 from styleprompter_jax.training.parallel import AXIS
@@ -174,20 +173,12 @@ class Inversion:
 
         outputs = self.model.apply(self._variables(state), images, method=run)
         outputs = {
-            name: losses.pool_to(y, images.shape[1]).astype(jnp.float32)
+            name: metrics.resized(y.astype(jnp.float32), images.shape[1])
             for name, y in outputs.items()
         }
         scores = {}
         for inversion, output in outputs.items():
-            # As in `evaluation.evaluate`: luminance begins at black.
-            pair = output + 1, images + 1
-            weights = ms_ssim_weights(images.shape[1])
-            found = {
-                "mse": metrics.mse(output, images),
-                "psnr": metrics.psnr(output, images),
-                "ssim": metrics.ssim(*pair),
-                "ms_ssim": metrics.ms_ssim(*pair, weights),
-            }
+            found = metrics.compare(output, images)
             for name, module in self._networks.items():
                 # One level in both stages: the similarity of two embeddings.
                 module = module.clone(multi_level=False) if name == "id" else module
