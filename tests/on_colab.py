@@ -100,10 +100,15 @@ def run(repository: str, name: str, values: dict):
             sys.exit(1)
         if number == 0:
             first = time.perf_counter() - begin
-            assert first <= FIRST, f"the first cell took {first:.0f} s"
+            # Of the processor, so that what else runs here does not count.
+            busy = sum(os.times()[2:4])
+            assert busy <= FIRST, f"the first cell took {busy:.0f} s of a processor"
             _record_exits(codes)
     minutes = (time.perf_counter() - begin) / 60
-    print(f"{path.name}: first cell {first:.0f} s, all {minutes:.1f} min")
+    print(
+        f"{path.name}: first cell {first:.0f} s ({busy:.0f} of a processor), "
+        f"all {minutes:.1f} min"
+    )
 
 
 def _record_exits(codes: list):
