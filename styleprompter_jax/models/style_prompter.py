@@ -52,8 +52,8 @@ class StylePrompter(nn.Module):
 
     ``dtype`` is that of the maps; codes and images are float32 at least.
 
-    ``latent_avg`` (w_dim,), the generator's mean w, lies in the collection "const"
-    beside the stored noise.
+    ``latent_avg`` (w_dim,), the generator's mean w, or (n, w_dim) with one for each
+    code, lies in the collection "const" beside the stored noise.
     """
 
     config: StylePrompterConfig
