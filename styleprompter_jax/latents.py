@@ -192,7 +192,7 @@ def _rows(index, count: int) -> slice | np.ndarray:
 
 def _numbers(index, count: int) -> list[int]:
     """Whole numbers of an index that is no slice; TypeError, ValueError for others."""
-    if isinstance(index, bool | tuple):  # a tuple would be of several axes
+    if isinstance(index, bool | np.bool | tuple):  # a tuple would be of several axes
         raise TypeError
     if hasattr(index, "__index__") and not np.ndim(index):
         return [operator.index(index)]
