@@ -44,7 +44,8 @@ def codes(*shape, value=0.0):
     return images(*shape, value=value)
 
 
-def test_load(model, tmp_path):
+def test_load(model, tmp_path, tiny_folder):
+    refused(lambda dtype: sp.load(tiny_folder, dtype=dtype), None, 3, "float16", [])
     refused(sp.load, *NO_PATH, "", "no/such/model", tmp_path, np.zeros(3))
     refused(lambda folder: model.save(folder), *NO_PATH)
     refused(lambda dtype: model.save(tmp_path / "m", dtype), "float64", 3, [None])
