@@ -15,8 +15,7 @@ FLOORS = (
     {"convert", "training"},
     {"pipeline"},
     {"fitting", "evaluation"},
-    {"commands", "demo", "arguments"},
-    {"training_arguments"},
+    {"commands", "demo"},
     {"cli"},
     {"__main__"},
 )

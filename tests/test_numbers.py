@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 import styleprompter_jax as sp
-from styleprompter_jax.arguments import LARGEST_BATCH
 from styleprompter_jax.cli import main, make_parser
+from styleprompter_jax.cli.arguments import LARGEST_BATCH
 from styleprompter_jax.commands import edit
 from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.editing.unsupervised import in_deviations, pca

@@ -1,15 +1,6 @@
-"""The command line: which commands there are, and what each takes.
+"""What each command takes on the command line; `cli.training` has that of `train`."""
 
-What a command does is in `commands/NAME.py`, imported when it is called: `--help`
-must not wait for JAX.
-"""
-
-import argparse
-import importlib
-import sys
-import warnings
-
-from styleprompter_jax.arguments import (
+from styleprompter_jax.cli.arguments import (
     add_data_dir,
     add_decoding,
     add_format,
@@ -31,88 +22,10 @@ from styleprompter_jax.arguments import (
     sha256,
     side,
 )
-from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.paths import is_link
-from styleprompter_jax.large_pages import use_large_pages
-from styleprompter_jax.surroundings import open_closed_streams, orderly
-from styleprompter_jax.training_arguments import add_training, wrong_training
-from styleprompter_jax.version import __version__
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs one command.
-
-    Returns:
-        0; or 1 after a StylePrompterError, printed on stderr. A wrong call raises
-        SystemExit with 2, as argparse does.
-    """
-    open_closed_streams()
-    shown = "--traceback" in (sys.argv if argv is None else argv)
-    return orderly(lambda: _run(argv), show_traceback=shown)
-
-
-def _run(argv: list[str] | None) -> None:
-    args = parse(argv)
-    # What Pillow puts up with in a picture, it warns of in terms of its own.
-    warnings.filterwarnings("ignore", module="PIL")
-    if argv is None:  # a program, and no function of another one
-        use_large_pages()
-    if args.command != "train":  # which looks at its config first
-        use_compilation_cache()
-    importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
-
-
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The arguments of a call; SystemExit with 2 for a wrong one."""
-    parser = make_parser()
-    args, rest = parser.parse_known_args(argv)
-    if args.command == "train":
-        # What remains is for the config, which alone knows its keys.
-        args.overrides, rest = rest, []
-    wrong = {"convert": _wrong_convert, "train": wrong_training}.get(args.command)
-    if rest:
-        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if wrong and (message := wrong(args)):
-        args.parser.error(message)
-    return args
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="styleprompter",
-        description="Inverts images into StyleGAN2, and edits them.",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name, arguments, summary):
-        command = commands.add_parser(name, help=summary, description=summary)
-        arguments(command)
-        command.add_argument(
-            "--traceback", action="store_true", help="show where an error arose"
-        )
-        command.set_defaults(parser=command)
-
-    add("convert", _convert, "Makes a model folder of published weights, and back.")
-    add("invert", _invert, "Inverts images: pictures, their latents, and a sheet.")
-    add("edit", _edit, "Moves images along directions, one picture for each strength.")
-    add("mix", _mix, "Puts codes of one image among those of another.")
-    add("evaluate", _evaluate, "Measures inversions, codes and edits of a model.")
-    add("directions", _directions, "Finds directions, and keeps them with a model.")
-    add(
-        "train",
-        add_training,
-        "Trains a generator, an encoder or SMART, as a config says.",
-    )
-    add("push", _push, "Uploads a model to the Hugging Face Hub, with a card.")
-    add("pack", _pack, "Packs a folder of pictures into one file to train on.")
-    add("align", _align, "Cuts faces out of photographs as FFHQ does.")
-    add("unalign", _unalign, "Puts edited crops back into the photographs of `align`.")
-    return parser
-
-
-def _convert(parser):
+def convert(parser):
     parser.add_argument(
         "paths",
         type=name_or_path,
@@ -139,7 +52,7 @@ def _convert(parser):
     add_overwrite(parser, "the model or file that is there")
 
 
-def _wrong_convert(args) -> str:
+def wrong_convert(args) -> str:
     """What argparse cannot tell of this command's paths; "" if nothing is wrong."""
     if args.export and len(args.paths) != 1:
         return "convert --export FILE takes one model folder"
@@ -153,7 +66,7 @@ def _wrong_convert(args) -> str:
     return ""
 
 
-def _invert(parser):
+def invert(parser):
     add_model(parser)
     add_input(parser, required=True)
     add_output(parser)
@@ -167,7 +80,7 @@ def _invert(parser):
     add_format(parser)
 
 
-def _edit(parser):
+def edit(parser):
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
@@ -219,7 +132,7 @@ def _edit(parser):
     add_format(parser)
 
 
-def _mix(parser):
+def mix(parser):
     add_model(parser)
     for name in ("source", "reference"):
         parser.add_argument(
@@ -256,7 +169,7 @@ def _mix(parser):
     add_format(parser)
 
 
-def _directions(parser):
+def directions(parser):
     add_model(parser)
     parser.add_argument(
         "--method",
@@ -348,7 +261,7 @@ def _directions(parser):
     parser.add_argument("--batch-size", type=batch_size, default=16, metavar="N")
 
 
-def _evaluate(parser):
+def evaluate(parser):
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
@@ -398,7 +311,7 @@ def _evaluate(parser):
     add_decoding(parser)
 
 
-def _push(parser):
+def push(parser):
     parser.add_argument("model", metavar="MODEL", help="as --model takes it elsewhere")
     parser.add_argument(
         "target",
@@ -418,7 +331,7 @@ def _push(parser):
     )
 
 
-def _pack(parser):
+def pack(parser):
     parser.add_argument("folder", type=path, help="pictures, searched recursively")
     parser.add_argument("dest", type=path, help="the file to write: NAME.array_record")
     parser.add_argument(
@@ -434,7 +347,7 @@ def _pack(parser):
     add_skip_bad(parser)
 
 
-def _align(parser):
+def align(parser):
     add_input(parser, required=True)
     parser.add_argument(
         "--landmarks",
@@ -456,7 +369,7 @@ def _align(parser):
     add_skip_bad(parser)
 
 
-def _unalign(parser):
+def unalign(parser):
     add_input(parser, required=True)
     parser.add_argument(
         "--crops",

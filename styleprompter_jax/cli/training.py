@@ -4,7 +4,7 @@ import argparse
 import re
 import textwrap
 
-from styleprompter_jax.arguments import not_negative, positive
+from styleprompter_jax.cli.arguments import not_negative, positive
 from styleprompter_jax.core.config_files import config_names
 
 _AFTER = """The same command again resumes. Any key of the config can be set:
