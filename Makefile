@@ -42,7 +42,8 @@ test-fast: $(READY)
 # The notebooks install what the project needs; the other tests come after them.
 test-colab: .venv-colab/.ready
 	$(COLAB) tests/on_colab.py
-	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt -e '.[avatars,dev]'
+	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt \
+	  -e '.[avatars,detector,hub,download]' pytest-xdist
 	$(COLAB) -m pytest -n 2 --dist loadfile -m "not slow"
 
 # Which Python test-colab would take; nothing where there is none.
