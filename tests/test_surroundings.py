@@ -14,6 +14,7 @@ from PIL import Image
 
 from styleprompter_jax import surroundings
 from styleprompter_jax.cli import main
+from styleprompter_jax.commands import alignment
 from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.sources import TfdsSource
@@ -261,3 +262,9 @@ def test_names_and_folders_of_any_length(tmp_path, capsys, tiny_folder, monkeypa
     assert "longer than" in err and err.count("\n") == 1
     assert not (tmp_path / "edits").exists()
     subprocess.run(["rm", "-r", "in"], check=True)  # pytest's own clearing is recursive
+
+
+def test_a_picture_that_has_gone_since_it_was_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(alignment.detect, "is_there", lambda: False)
+    alignment.warn(None, [tmp_path / "gone.png"], np.zeros((1, 32, 32, 3)))
+    assert capsys.readouterr() == ("", "")
