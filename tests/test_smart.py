@@ -64,7 +64,7 @@ def test_parity(case):
 def test_parity_in_float64(case):
     """Against plain NumPy, which is held to the fixture's float32."""
     x, features, params, expected, index = case
-    with jax.enable_x64(True):
+    with quick.float64():
         args = jax.tree.map(lambda a: a.astype(np.float64), (params, x, features))
         run, flat = refine(), [rearrange(f, "1 h w c -> (h w) c") for f in args[2]]
         for key, y in expected.items():

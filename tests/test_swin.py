@@ -108,7 +108,7 @@ def test_small_parity(small):
 def test_small_in_float64(small):
     """The whole encoder against plain NumPy, which is held to the fixture's float32."""
     expected, params, images = small
-    with jax.enable_x64(True):
+    with quick.float64():
         wide = jax.tree.map(lambda a: np.asarray(a, np.float64), (params, images))
         codes, features = encode(SMALL)(*wide)
         assert codes.dtype == np.float64
@@ -155,7 +155,7 @@ def test_block_in_float64(size, shift):
     block = SwinBlock(num_heads=2, window=4, shift=shift)
     draw = np.random.default_rng(2).standard_normal
     x, tokens = draw((2, size, size, 6)), draw((2, 3, 6))
-    with jax.enable_x64(True):
+    with quick.float64():
         like = jax.eval_shape(block.init, jax.random.key(0), x, tokens)["params"]
         params = jax.tree.map(lambda a: a.astype(np.float64), random_params(like))
         y, t = quick.jit(lambda *a: block.apply({"params": a[0]}, *a[1:]))(
