@@ -66,6 +66,20 @@ def test_files_and_keys_are_not_kept_under_it(copy, tmp_path, capsys):
     assert (copy / DIRECTIONS).read_bytes() == before
 
 
+def test_two_arrays_of_a_file_do_not_take_one_name(copy, tmp_path, capsys):
+    before = (copy / DIRECTIONS).read_bytes()
+    vector = np.ones(16, np.float32)
+    pair = np.stack([vector, 2 * vector])
+    np.savez(tmp_path / "a.npz", a=pair[:, None], a_0=vector)
+    write_torch(tmp_path / "p.pt", {"names": ["p", "p"], "d": pair})
+    write_torch(tmp_path / "k.pt", {1: vector, "1": vector})
+    for file, name in (("a.npz", "a_0"), ("p.pt", "p"), ("k.pt", "1")):
+        assert main(["convert", str(tmp_path / file), str(copy)]) == 1
+        error = capsys.readouterr().err
+        assert f"{file} holds two directions '{name}': rename one" in error, error
+    assert (copy / DIRECTIONS).read_bytes() == before
+
+
 def test_results_are_not_called_so(tiny_folder, tmp_path, capsys):
     Image.new("RGB", (32, 32)).save(tmp_path / "face.png")
     call = ("--input", tmp_path / "face.png", "--output", tmp_path / "out")

@@ -15,6 +15,7 @@ import numpy as np
 from styleprompter_jax.convert.files import Object, read_file
 from styleprompter_jax.core.names import check_name
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.spelling import another_path, another_spelling
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
@@ -86,11 +87,11 @@ class Arrays(NamedTuple):
     """What a file may hold of directions.
 
     Attributes:
-        arrays: by name, each a direction or several.
+        arrays: names, and of each a direction or several; a name may come twice.
         notes: what else people should know, a sentence each.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: tuple[tuple[str, np.ndarray], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -104,28 +105,27 @@ def direction_arrays(tree: Any, stem: str) -> Arrays:
     if isinstance(tree, list | tuple) and len(tree) == 1:
         (tree,) = tree
     if isinstance(tree, np.ndarray):
-        return Arrays({stem: tree})
+        return Arrays(((stem, tree),))
     if not isinstance(tree, Mapping):
-        return Arrays({})
-    arrays = {str(k): v for k, v in tree.items() if isinstance(v, np.ndarray)}
+        return Arrays()
+    arrays = {k: v for k, v in tree.items() if isinstance(v, np.ndarray)}
     others = [v for v in tree.values() if not isinstance(v, np.ndarray)]
     if (components := _components(arrays)) is not None:
         count = len(components)
         note = f"The first {FIRST} of its {count} components are taken."
-        return Arrays({stem: components[:FIRST]}, (note,) * (count > FIRST))
+        return Arrays(((stem, components[:FIRST]),), (note,) * (count > FIRST))
     if not arrays or any(array.ndim > 3 for array in arrays.values()):
-        return Arrays({})
+        return Arrays()
     names = tree.get("names")
     if len(arrays) == 1 and _are_texts(names) and len(others) == 1:
         (array,) = arrays.values()
         rows = array if len(names) > 1 else array[None]
         if len(rows) == len(names):
-            return Arrays(dict(zip(names, rows, strict=True)))
+            return Arrays(tuple(zip(names, rows, strict=True)))
     if any(isinstance(value, Mapping | list | tuple | Object) for value in others):
-        return Arrays({})
-    if len(arrays) == 1:
-        arrays = dict(zip([stem], arrays.values(), strict=True))
-    return Arrays(arrays)
+        return Arrays()
+    names = [stem] if len(arrays) == 1 else map(str, arrays)
+    return Arrays(tuple(zip(names, arrays.values(), strict=True)))
 
 
 def _components(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -158,14 +158,18 @@ def make_directions(
         file: what to call it in a message.
 
     Raises:
-        StylePrompterError: if one does not fit the model.
+        StylePrompterError: if one does not fit the model, or two have one name.
     """
     made = {}
-    for name, array in found.arrays.items():
+    for name, array in found.arrays:
         label = file if len(found.arrays) == 1 else f"{file}, {name},"
         rows = _split(np.asarray(array), num_codes, w_dim, label)
         for k, row in enumerate(rows):
             key = name if len(rows) == 1 else f"{name}_{k}"
+            if key in made:
+                raise StylePrompterError(
+                    f"{file} holds two directions {quoted(key)}: rename one of them."
+                )
             made[key] = _direction(row, label)
     return made
 
