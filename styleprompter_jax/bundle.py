@@ -39,7 +39,7 @@ from styleprompter_jax.store.direction_files import load_directions, save_direct
 from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
-    DIRECTIONS,  # noqa: F401
+    DIRECTIONS,
     DISCRIMINATOR,  # noqa: F401
     MODEL,
     PARTS,
@@ -74,6 +74,7 @@ def save_model(
     *,
     dtype: str | None = None,
     directions: Mapping[str, Direction] | None = None,
+    keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
     """Writes a model folder, whole or not at all.
@@ -88,6 +89,7 @@ def save_model(
         variables: {"params": ..., "const": ...} as the module's init gives them.
         dtype: "float16" halves the file; None keeps float32.
         directions: named directions to keep with the model.
+        keep_directions: keeps those of the model that is replaced, in their place.
         replace: False refuses a folder that holds anything.
 
     Returns:
@@ -116,7 +118,15 @@ def save_model(
             f"{too_large[0]} holds values beyond the range of float16: save the model "
             "as float32."
         )
-    return write_folder(folder, config.to_dict(), arrays, directions, dtype, replace)
+    return write_folder(
+        folder,
+        config.to_dict(),
+        arrays,
+        directions,
+        dtype,
+        keep_directions=keep_directions,
+        replace=replace,
+    )
 
 
 def load_model(
@@ -261,6 +271,8 @@ def write_folder(
     arrays: Mapping[str, np.ndarray],
     directions: Mapping[str, Direction] | None = None,
     dtype: str | None = None,
+    *,
+    keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
     """Writes config.json with ``fields`` and model.safetensors, whole or not at all.
@@ -269,7 +281,8 @@ def write_folder(
     """
     with folder_lock(folder):
         check_place(folder, replace)
-        with atomic_folder(folder, PARTS) as partial:
+        kept = {DIRECTIONS} if keep_directions else ()
+        with atomic_folder(folder, [p for p in PARTS if p not in kept]) as partial:
             tree = unflatten_dict(arrays, sep="/")
             save_arrays(partial / MODEL, tree, {_CONFIG_SUM: _config_sum(fields)})
             if directions:

@@ -159,6 +159,24 @@ def test_replacing_a_folder(folder, tiny_variables):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_directions_stay_where_a_run_writes_its_model_again(folder, tiny_variables):
+    before = (folder / bundle.DIRECTIONS).read_bytes()
+    bundle.save_model(folder, TINY, tiny_variables, keep_directions=True)
+    assert (folder / bundle.DIRECTIONS).read_bytes() == before
+    bundle.save_model(folder, TINY, tiny_variables)
+    assert not (folder / bundle.DIRECTIONS).exists()
+
+
+def test_equal_arrays_make_equal_files(tmp_path):
+    """safetensors writes its metadata in an order of chance."""
+    metadata = {f"key \u00e9 {k}": "\n\"\x01\x7f\u2028" for k in range(8)}
+    for k in range(4):
+        save_arrays(tmp_path / str(k), {"a": np.ones(3, np.float32)}, metadata)
+    assert len({(tmp_path / str(k)).read_bytes() for k in range(4)}) == 1
+    found = read_safetensors(tmp_path / "0").metadata
+    assert metadata.items() <= found.items()
+
+
 def test_nothing_is_written_for_a_bad_model(tmp_path, tiny_variables):
     taken = tmp_path / "taken"
     taken.mkdir()

@@ -11,6 +11,7 @@ read as well.
 """
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -151,7 +152,7 @@ def parse_safetensors(data: memoryview) -> Content:
 def write_safetensors(
     path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes a file that holds its own SHA-256.
+    """Writes a file that holds its own SHA-256; equal content gives equal bytes.
 
     Raises:
         OSError, safetensors.SafetensorError: if it cannot be written.
@@ -162,12 +163,22 @@ def write_safetensors(
     safetensors.numpy.save_file(dict(arrays), path, metadata)
     path.chmod(mode)  # which it leaves readable by the owner alone
     with path.open("r+b") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
         length = int.from_bytes(file.read(8), "little")
-        place = file.read(length).index(_SUM_KEY + _NO_SUM) + len(_SUM_KEY)
-        file.seek(8 + place)
+        header = _in_order(file.read(length))
+        file.seek(8)
+        file.write(header)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(8 + header.index(_SUM_KEY + _NO_SUM) + len(_SUM_KEY))
         file.write(digest.encode())
+
+
+def _in_order(header: bytes) -> bytes:
+    """A header of the same length with sorted metadata, which safetensors shuffles."""
+    tree = json.loads(header)
+    tree[_METADATA] = dict(sorted(tree[_METADATA].items()))
+    text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()
+    return text.ljust(len(header)) if len(text) <= len(header) else header
 
 
 _SUM_KEY = f'"{SUM}":"'.encode()

@@ -327,6 +327,7 @@ class Adversarial:
                 "params": {"generator": state["ema"]},
                 "const": {"generator": state["const"], "latent_avg": jnp.mean(w, 0)},
             },
+            keep_directions=True,
         )
         save_arrays(folder / DISCRIMINATOR, state["discriminator"])
 

@@ -218,4 +218,5 @@ class Inversion:
 
     def export(self, state, folder):
         """The finished model: what it started from, and the trained part."""
-        save_model(folder, self.model_config, self._variables(state))
+        variables = self._variables(state)
+        save_model(folder, self.model_config, variables, keep_directions=True)

@@ -13,7 +13,7 @@ from styleprompter_jax.core import lock as locks
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.store.places import PARTS
+from styleprompter_jax.store.places import DIRECTIONS, PARTS
 from styleprompter_jax.training.checkpoint import saved_config, saved_steps
 from styleprompter_jax.training.pinning import SOURCES
 
@@ -215,7 +215,9 @@ class BestModel:
         """Keeps the model that ``export(folder)`` writes if its score is lower."""
         if not score < self.score():  # nor if it is NaN
             return
-        with atomic_folder(self._folder, (*PARTS, SCORE)) as new:
+        parts = [*PARTS, SCORE]
+        parts.remove(DIRECTIONS)  # that somebody found since stay
+        with atomic_folder(self._folder, parts) as new:
             new.rmdir()  # which makes it
             export(new)
             text = {"step": step, "metric": name, "score": score}
