@@ -106,7 +106,8 @@ def test_all_that_is_missing_in_one_message(tiny_folder, lpips_folder, tmp_path)
         moco_weights=str(lpips_folder),
     )
     config.init_from = str(lpips_folder / "no_model")
-    config.data.update(name="folder", path=str(tmp_path), eval_split="none")
+    config.data.update(name="folder", path=str(tmp_path))
+    config.data.update(train_split="none", eval_split="none")
     with pytest.raises(StylePrompterError) as error:
         loop.train(config, tmp_path / "run")
     first, second, third, fourth, fifth = str(error.value).splitlines()
