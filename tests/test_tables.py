@@ -89,18 +89,31 @@ def test_tables_that_are_refused(tmp_path):
     [
         *("1 0 1", "1 -1 1", "1.0 0.0 1.", "+1 -1 1", "true FALSE True", "T F T"),
         *("yes no YES", "y n Y", "on off On", "1 0.000 1"),
+        *("Y no 1", "true 0 1", "YES -1 on", "t OFF 1.0"),
     ],
 )
 def test_what_is_on_or_off(column):
     labels = as_attribute(column.split())
     assert labels.dtype == bool and labels.tolist() == [True, False, True]
-    for unknown in ("", " ", "NA", "n/a", "nan", "NaN", "<NA>", "null"):
+    for unknown in (
+        *("", " ", "NA", "n/a", "nan", "NaN", "<NA>", "null"),
+        *("None", "?", "-", "unknown", "#N/A"),
+    ):
         labels = as_attribute([*column.split(), unknown])
         np.testing.assert_array_equal(labels, [1, 0, 1, np.nan])
 
 
 def test_what_is_a_class():
-    for column in ("red blue red", "-1 0 1", "2 1 0", "yes no maybe", "none 1 0"):
+    for column in (
+        "red blue red",
+        "-1 0 1",
+        "2 1 0",
+        "yes no maybe",
+        "none red 0",
+        "? - a",
+        "Red red 1",
+        "none unknown",
+    ):
         assert as_attribute(column.split()).tolist() == column.split()
     assert as_attribute(["red", "NA", "", "blue"]).tolist() == ["red", "", "", "blue"]
     assert as_attribute(["", "na"]).tolist() == ["", ""]
@@ -113,6 +126,11 @@ def test_what_is_not_clear():
         (["1e-3", "1"], "holds 1e-3"),
         (["1", "0", "-1", ""], "holds -1, 0 and 1"),
         (["1.0", "0.0", "-1.0"], "holds -1, 0 and 1"),
+        (["1", "0", "-1", "None"], "holds -1, 0 and 1"),
+        (["-1", "0", "-1"], "holds -1 and 0, of which"),
+        (["-1", "0", "Yes"], "holds -1, 0 and yes"),
+        (["inf", "-inf", "0"], "holds -inf"),
+        (["1", "no", "0.5", "?"], "holds 0.5"),
     ):
         assert ambiguity(as_attribute(column)).startswith(words)
     for column in (["1.0", "2"], ["0.9", "red"], ["1", "0"], ["", ""], ["v1.5"]):

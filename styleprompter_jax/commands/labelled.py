@@ -143,9 +143,9 @@ def read_csv(
     """Names and attributes of pictures from a CSV with a header.
 
     The first column names pictures, each other is an attribute: 0 and 1, -1 and 1,
-    false and true, no and yes, f and t or the like for one that is on or off; other
-    texts are classes. An empty one, or NA, means that it does not apply, or is not
-    known.
+    false and true, no and yes, f and t or any mix of these for one that is on or off;
+    other texts are classes. An empty one, or NA, means that it does not apply, or is
+    not known; beside on and off, so do None, ?, - and unknown.
 
     Args:
         file: the table; see `tables.read_table`.

@@ -12,15 +12,17 @@ import numpy as np
 
 from styleprompter_jax.data.sources import TfdsSource
 
-# The two values of a column that make it one of booleans: off, on.
-OFF_ON = (
-    *(("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t")),
-    *(("no", "yes"), ("n", "y"), ("off", "on")),
-)
+# The values that make a column one of booleans, however they are mixed.
+OFF = ("0", "-1", "false", "f", "no", "n", "off")
+ON = ("1", "true", "t", "yes", "y", "on")
 # What stands for a value that is not known.
-UNKNOWN = ("", "na", "n/a", "nan", "<na>", "null")
+UNKNOWN = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "<na>", "null")
+# What does so among on and off only; elsewhere "none" may be the name of a class.
+UNSAID = ("none", "?", "-", "--", "unknown", "missing")
 _WHOLE = re.compile(r"\+?(-?[0-9]+)\.?0*")
-_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?|[0-9]*[.,][0-9]+)(e[+-]?[0-9]+)?", re.I)
+_NUMBER = re.compile(
+    r"[+-]?(([0-9]+[.,]?|[0-9]*[.,][0-9]+)(e[+-]?[0-9]+)?|inf(inity)?)", re.I
+)
 
 
 class Labelled:
@@ -89,36 +91,61 @@ def as_attribute(column: Iterable[str]) -> np.ndarray:
     """The strings of a table's column (m,), as the labels of an attribute.
 
     Returns:
-        Booleans where they are of `OFF_ON`; 1, 0 and NaN where some are not known; else
-        strings, "" where they are not known.
+        Booleans where they are of `OFF` and `ON`; 1, 0 and NaN where some are not
+        known; else strings, "" where they are not known. See `ambiguity`.
     """
     values = np.asarray([value.strip() for value in column], str)
-    plain = np.asarray([_WHOLE.sub(r"\1", value.lower()) for value in values])
-    known = ~np.isin(plain, UNKNOWN)
-    for off, on in OFF_ON if known.any() else ():
-        if np.isin(plain[known], (off, on)).all():
-            return plain == on if known.all() else np.where(known, plain == on, np.nan)
-    return np.where(known, values, "")
+    plain = np.asarray([_plain(value) for value in values])
+    said = ~np.isin(plain, UNKNOWN + UNSAID)
+    if _are_switches(set(plain[said])) and not _two_ways_off(set(plain[said])):
+        on = np.isin(plain, ON)
+        return on if said.all() else np.where(said, on, np.nan)
+    return np.where(np.isin(plain, UNKNOWN), "", values)
 
 
 def ambiguity(labels: np.ndarray) -> str | None:
     """What is not clear about the labels of a column, and what to do; None if nothing.
 
-    Numbers that are not whole are names of no classes; of -1, 0 and 1, some files have
-    -1 and some 0 for what is not known.
+    Numbers that are not whole are names of no classes; of -1 and 0 that are both in a
+    column of on and off, some files have -1 and some 0 for what is not known.
     """
-    known = {label for label in labels if label} if labels.dtype.kind == "U" else set()
-    if {_WHOLE.sub(r"\1", label) for label in known} == {"-1", "0", "1"}:
+    if labels.dtype.kind != "U":
+        return None
+    known = {_plain(label) for label in labels} - {*UNKNOWN, *UNSAID}
+    if _are_switches(known) and _two_ways_off(known):
+        *others, last = sorted(known)
         return (
-            "holds -1, 0 and 1, of which -1 or 0 may mean that it is not known: leave "
-            "that one empty"
+            f"holds {', '.join(others)} and {last}, of which -1 or 0 may mean that it "
+            "is not known: leave that one empty"
         )
-    fractions = [label for label in known if not _WHOLE.fullmatch(label)]
-    if fractions and all(map(_NUMBER.fullmatch, known)):
+    fractions = {
+        label
+        for label in known
+        if _NUMBER.fullmatch(label) and not _WHOLE.fullmatch(label)
+    }
+    if fractions and all(
+        _NUMBER.fullmatch(label) or _are_switches({label}) for label in known
+    ):
         return (
             f"holds {min(fractions)}, which is no class: write 1 for on and 0 for off"
         )
     return None
+
+
+def _plain(label: str) -> str:
+    """A label in small letters, and a whole number as such."""
+    label = label.strip().lower()
+    whole = _WHOLE.fullmatch(label)
+    return whole[1] if whole else label
+
+
+def _are_switches(labels: set[str]) -> bool:
+    """Whether labels are of on and off alone, and any."""
+    return bool(labels) and labels <= {*OFF, *ON}
+
+
+def _two_ways_off(labels: set[str]) -> bool:
+    return {"-1", "0"} <= labels
 
 
 def as_booleans(column) -> np.ndarray:
