@@ -5,11 +5,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.errors import StylePrompterError
@@ -51,18 +53,72 @@ def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
         return {}
     arrays, metadata = read_safetensors(path)
     try:
-        directions = {}
-        for name, fields in parse_json(metadata["directions"]).items():
-            keys, response = _keys(name), None
-            if not arrays.keys().isdisjoint(keys.values()):
-                response = Response(**{k: arrays[key] for k, key in keys.items()})
-            directions[name] = Direction(arrays[name], response=response, **fields)
-        return directions
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if "directions" not in metadata:
+            raise ValueError("its metadata names none")
+        entries = parse_json(metadata["directions"])
+        if arrays and not entries:
+            raise ValueError("its metadata names none of its arrays")
+        return {name: _direction(name, entries[name], arrays) for name in entries}
+    except ValueError as error:
         raise StylePrompterError(
             f"{path} is no file of directions ({error}): delete it or find the "
             "directions again."
         ) from error
+
+
+def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Direction:
+    """A direction of its metadata and arrays; a ValueError says what is wrong."""
+    if type(fields) is not dict:
+        raise ValueError(f"of {quoted(name)} it holds {quoted(fields)}")
+    for field, value in fields.items():
+        if field not in _CHECKS:
+            raise ValueError(f"of {quoted(name)} it has the unknown {quoted(field)}")
+        fits, wanted = _CHECKS[field]
+        if not fits(value):
+            raise ValueError(
+                f"{field} of {quoted(name)} is {quoted(value)}, and must be {wanted}"
+            )
+    keys = _keys(name)
+    has_response = not arrays.keys().isdisjoint(keys.values())
+    for key in (name, *keys.values()) if has_response else (name,):
+        if key not in arrays:
+            raise ValueError(f"it has no array {quoted(key)}")
+    try:
+        with np.errstate(over="ignore"):  # of float64; what is infinite is refused
+            response = None
+            if has_response:
+                response = Response(**{k: arrays[key] for k, key in keys.items()})
+            return Direction(arrays[name], response=response, **fields)
+    except ValueError as error:
+        raise ValueError(f"{quoted(name)}: {error}") from error
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number of float32."""
+    return type(value) in (int, float) and abs(value) <= _LARGEST
+
+
+def _is_pair(value: Any) -> bool:
+    return type(value) is list and len(value) == 2 and all(map(_is_number, value))
+
+
+def _are_layers(value: Any) -> bool:
+    return value is None or (
+        type(value) is list
+        and len(value) > 0
+        and all(type(k) is int and 0 <= k < 2**15 for k in value)
+    )
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+# By a direction's field in the metadata: whether a value fits, and what it must be.
+_CHECKS = {
+    "layers": (_are_layers, "null or a list of indices"),
+    "range": (lambda v: _is_pair(v) and v[0] <= v[1], "two numbers, low and high"),
+    "strength": (_is_number, "a number"),
+    "beta": (_is_pair, "two numbers"),
+    "origin": (lambda v: type(v) is str, "a text"),
+}
 
 
 def _keys(name: str) -> dict[str, str]:

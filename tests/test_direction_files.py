@@ -1,0 +1,40 @@
+"""What others wrote about directions in a model folder."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from styleprompter_jax.bundle import DIRECTIONS, load_directions
+from styleprompter_jax.errors import StylePrompterError
+
+WRONG = [
+    *({"layers": value} for value in ("12", [0.5], {"1": 2}, [], 5, [-1], [True])),
+    *({"range": value} for value in ("12", [3, -3], [1e39, 1e39], [1, 2, 3])),
+    *({"beta": value} for value in ("11", {"1": 1, "2": 2}, [1e39, 1], None)),
+    *({"strength": value} for value in (True, 1e39, "3", None, 10**400)),
+    *({"origin": 5}, {"vector": [1]}, {"response": 5}, {"zzz": 1}, 5, []),
+]
+
+
+@pytest.mark.parametrize("fields", WRONG, ids=lambda fields: str(fields)[:40])
+def test_fields_of_wrong_types(fields, tmp_path):
+    metadata = {"directions": json.dumps({"smile": fields})}
+    arrays = {"smile": np.ones(16, np.float32)}
+    safetensors.numpy.save_file(arrays, tmp_path / DIRECTIONS, metadata)
+    with pytest.raises(StylePrompterError, match="directions again") as error:
+        load_directions(tmp_path)
+    message = str(error.value)
+    assert str(tmp_path / DIRECTIONS) in message
+    assert "smile" in message or "too large" in message
+    for python in ("argument", "object", "__init__", "ufunc", "unpack"):
+        assert python not in message.removeprefix(str(tmp_path)), message
+
+
+def test_arrays_that_the_metadata_does_not_name(tmp_path):
+    arrays = {"smile": np.ones(16, np.float32)}
+    path = tmp_path / DIRECTIONS
+    safetensors.numpy.save_file(arrays, path, {"directions": "{}"})
+    with pytest.raises(StylePrompterError, match="names none of its arrays"):
+        load_directions(tmp_path)
