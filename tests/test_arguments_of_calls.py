@@ -8,6 +8,7 @@ from conftest import TINY
 from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
+from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.fitting import fit_direction
 
 NAN = float("nan")
@@ -217,3 +218,10 @@ def test_there_is_a_test_for_every_name():
     for name, method in vars(sp.StylePrompter).items():
         if callable(method) and not name.startswith("_"):
             assert f"model.{name}" in source, name
+
+
+def test_directions():
+    refused(Direction, *NO_NUMBERS, codes(1, 8, 16), codes(16, value=NAN))
+    smile = {"smile": [True, False, True]}
+    wrong = [*NO_NUMBERS, codes(3, 16), codes(3, 8, 16, value=NAN)]
+    refused(lambda w: directions_from_labels(w, smile), *wrong)

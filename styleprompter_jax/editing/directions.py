@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.values import shown, whole
 from styleprompter_jax.errors import StylePrompterError
@@ -80,10 +81,11 @@ class Direction:
     response: Response | None = None
 
     def __post_init__(self):
-        vector = np.asarray(self.vector, np.float32)
+        vector = np.asarray(as_numbers(self.vector, "A direction's numbers"))
         if vector.ndim not in (1, 2) or not np.isfinite(vector).all():
-            raise ValueError(
-                f"a direction is a finite [w_dim] or [n, w_dim], not {vector.shape}"
+            raise StylePrompterError(
+                f"A direction is {list(vector.shape)}: it must be a finite [w_dim] or "
+                "[n, w_dim]."
             )
         low, high = map(float, self.range)
         retrieval, feed_forward = map(float, self.beta)
@@ -224,7 +226,11 @@ def directions_from_labels(
         StylePrompterError: if an attribute has one value only, the labels do not tell
             two attributes apart, or a direction cannot be called as it would be.
     """
-    codes = np.asarray(codes)
+    codes = np.asarray(as_numbers(codes, "The codes"))
+    if codes.ndim != 3:
+        raise StylePrompterError(
+            f"The codes are {list(codes.shape)}: they must be [m, n, w_dim]."
+        )
     m = len(codes)
     columns, steps = [np.ones(m)], {}  # a step: weights of columns, by index
 

@@ -89,8 +89,9 @@ def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Dire
             if has_response:
                 response = Response(**{k: arrays[key] for k, key in keys.items()})
             return Direction(arrays[name], response=response, **fields)
-    except ValueError as error:
-        raise ValueError(f"{quoted(name)}: {error}") from error
+    except (ValueError, StylePrompterError) as error:
+        reason = str(error).rstrip(".")
+        raise ValueError(f"{quoted(name)}: {reason}") from error
 
 
 def _is_number(value: Any) -> bool:
