@@ -184,13 +184,14 @@ def _key(rng) -> jax.Array:
     is_array = isinstance(rng, jax.Array)
     if is_array and jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and not rng.shape:
         return rng
-    if is_array and rng.dtype == jnp.uint32 and rng.ndim == 1:
-        return rng  # a key as `jax.random.PRNGKey` makes it
     try:
+        if is_array and rng.dtype == jnp.uint32 and rng.ndim == 1:
+            # A key as `jax.random.PRNGKey` makes it; one program serves both kinds.
+            return jax.random.wrap_key_data(rng)
         if isinstance(rng, bool):
             raise TypeError
         return jax.random.key(operator.index(rng))
-    except (TypeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise StylePrompterError(
             f"rng is {shown(rng)}: give a key of jax.random, or a seed from 0 to "
             f"{LARGEST}."

@@ -122,6 +122,7 @@ def test_signals_leave_nothing_half_written(tmp_path, number):
 import gc, os, signal
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path
 from styleprompter_jax.surroundings import orderly
+signal.signal({number}, signal.SIG_DFL)  # under nohup it would be passed over
 before = signal.getsignal({number})
 assert orderly(lambda: None) == 0 and signal.getsignal({number}) is before
 def work():
