@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from styleprompter_jax.cli import main
+from styleprompter_jax.commands.pictures import list_inputs
 from styleprompter_jax.data.sources import FolderSource
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.find import find_images
@@ -98,7 +99,9 @@ def test_the_order_of_what_was_found_before(tmp_path):
 
 def test_hidden_and_system_folders_are_left_out(tmp_path):
     inside = [".ipynb_checkpoints", ".Trash-1000", ".thumbnails/large", "@eaDir/a.png",
-              "__MACOSX/x", "x/@eaDir", "$RECYCLE.BIN", "#recycle/y"]  # fmt: skip
+              "__MACOSX/x", "x/@eaDir", "$RECYCLE.BIN", "#recycle/y", "$Recycle.Bin",
+              "@EADIR", "RECYCLER", "@Recently-Snapshot", "x/@__thumb", "@tmp",
+              "#snapshot", "lost+found", "FOUND.000"]  # fmt: skip
     folder = made(tmp_path, {f"{name}/t.png": PNG for name in inside} | {"a.png": PNG})
     assert names(folder) == names(folder, "**/*.png") == ["a.png"]
     # Who names one means it.
@@ -122,6 +125,12 @@ def test_links_to_folders_are_followed_and_never_in_a_circle(tmp_path):
     assert names(folder) == ["again/deep/z.png", "again/y.png", "b/x.png", "c.png"]
     (folder / "again").unlink()
     assert names(folder) == ["b/x.png", "c.png", "link/deep/z.png", "link/y.png"]
+
+
+def test_a_glob_in_a_circle_keeps_the_shortest_names(tmp_path):
+    folder = made(tmp_path / "in", {"a.png": PNG, "z.png": PNG, "x/y.png": PNG})
+    (folder / "loop").symlink_to(".")
+    assert names(folder, "**/*.png") == ["a.png", "x/y.png", "z.png"]
 
 
 def test_a_thousand_folders_in_each_other(tmp_path):
@@ -154,6 +163,8 @@ def test_the_commands_name_what_is_left_out(tmp_path, capsys):
     printed = capsys.readouterr()
     assert "2 pictures packed" in printed.out
     assert printed.err.count("Left out: ") == 1 and "b.tga" in printed.err
+    list_inputs([str(folder), f"{folder}/", str(folder)], "out", warn=True)
+    assert capsys.readouterr().err.count("Left out: ") == 1
     out.unlink()
     align = ["align", "--output", str(tmp_path / "x"), "--input", ""]
     for call in (["pack", "", str(out), "--size", "4"], align):

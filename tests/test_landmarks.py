@@ -165,6 +165,9 @@ def test_the_command_says_it_and_writes_nothing(tmp_path, capsys):
         {"size": 3},
         {"photograph": None},
         {"photograph": {}},
+        {"photograph": "a\0.png"},
+        {"photograph_hex": "00"},
+        {"photograph_hex": 5},
     ],
 )
 def test_records_are_checked_before_anything_is_made(tmp_path, change):

@@ -19,6 +19,8 @@ from styleprompter_jax.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.images.files import read_image
+from styleprompter_jax.images.find import find_images
 from styleprompter_jax.latents import load_named
 
 ROOT = Path(surroundings.__file__).parents[1]
@@ -237,6 +239,17 @@ def test_home_at_the_door(photos, tmp_path, monkeypatch, capsys):
     assert os.listdir(tmp_path) == [] and (photos / "out" / "a.png").exists()
     (tmp_path / "~b.png").write_bytes((photos / "b.png").read_bytes())
     assert local_path("~b.png") == Path("~b.png")  # a file that is called so
+    # A folder that is called "~": only what begins so itself is the home folder.
+    os.rename(photos / "out", tmp_path / "~")
+    for _ in range(2):
+        assert main(["align", "--input", "./~/a.png", "--landmarks",
+                     str(photos / "points.json"), "--size", "16", "--output",
+                     "./~/out"]) == 0  # fmt: skip
+    for pattern in (".", "*/a.png", "./~/a.png"):
+        (path,) = (p for p in find_images(pattern).images if p.parent.name == "~")
+        assert read_image(path).shape == (16, 16, 3)
+    assert (tmp_path / "~" / "out" / "a.png").exists()
+    assert not (photos / "out").exists()
 
 
 @pytest.mark.usefixtures("quick_compile")

@@ -95,7 +95,7 @@ def list_inputs(inputs: Sequence[str], output: str, warn: bool = False) -> list[
         warn: say on stderr which pictures are of kinds that are not read.
     """
     output, paths = Path(output).resolve(), []
-    for entry in inputs:
+    for entry in dict.fromkeys(map(local_path, inputs)):
         found = list_pictures(entry, warn)
         if local_path(entry).resolve() in output.parents:
             found = [path for path in found if output not in path.resolve().parents]

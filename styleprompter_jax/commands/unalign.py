@@ -10,6 +10,7 @@ import numpy as np
 from styleprompter_jax.commands import pictures
 from styleprompter_jax.commands.read_once import ReadOnce
 from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.paths import path_text
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.align import MOST, check_quad, unalign
@@ -126,7 +127,7 @@ def _read_record(path: Path) -> Crop | None:
         return None
     try:
         quad = np.asarray(content["quad"], np.float64)
-        photograph = path.parent / _name(content)
+        photograph = path.parent / path_text(_name(content))
         width, height = content["size"]
         if quad.shape != (4, 2) or not (np.abs(quad) < MOST).all():
             raise ValueError("its quad is not four points")

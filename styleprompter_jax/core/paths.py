@@ -15,7 +15,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 def local_path(path: str | os.PathLike) -> Path:
     """The path on this machine that a user means, "~" and "~name" in full.
 
-    A file that is really called "~name" is found as well.
+    A file that is really called "~name" is found as well, and "./~" is no home folder.
 
     Raises:
         StylePrompterError: if it is none or empty, an address such as gs://..., or
@@ -32,6 +32,13 @@ def local_path(path: str | os.PathLike) -> Path:
             f"{text} is an address, and {found}:// cannot be used here: name a "
             "folder or file of this machine."
         )
+    if not text.startswith("~"):
+        # pathlib makes "~" of "./~", which would be a home folder to the next reader.
+        plain = Path(text)
+        return plain.absolute() if str(plain).startswith("~") else plain
+    # What was found in the folder "." is a Path, too.
+    if isinstance(path, os.PathLike) and os.path.lexists(text):
+        return Path(text)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

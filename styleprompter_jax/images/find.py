@@ -36,14 +36,21 @@ UNREAD = {
 # Endings of what is unfinished, or the copy of another file.
 UNFINISHED = (".bak", ".crdownload", ".download", ".part", ".partial", ".tmp", "~")
 # Folders that are not hidden by their names, in which systems keep thumbnails and what
-# was deleted.
+# was deleted or found on a broken disk, in small letters.
 SYSTEM_FOLDERS = {
-    "@eaDir",
     "#recycle",
-    "@Recycle",
-    "$RECYCLE.BIN",
-    "__MACOSX",
-    "System Volume Information",
+    "#snapshot",
+    "$recycle.bin",
+    "@__thumb",
+    "@eadir",
+    "@recently-snapshot",
+    "@recycle",
+    "@tmp",
+    "__macosx",
+    "found.000",
+    "lost+found",
+    "recycler",
+    "system volume information",
 }
 BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
@@ -189,7 +196,7 @@ def _walk(top: Path, problems: list[Path]) -> Iterator[Path]:
                 continue
             if not _is_folder(entry):
                 yield path
-            elif entry.name in SYSTEM_FOLDERS:
+            elif entry.name.casefold() in SYSTEM_FOLDERS:
                 continue
             elif not entry.is_symlink():
                 folders.append(path)
@@ -211,12 +218,13 @@ def _is_above(link: Path, folder: Path) -> bool:
 
 def _matching(pattern: Path) -> Iterator[Path]:
     """Files that match a glob, each once; system folders only where it names them."""
-    left_out = SYSTEM_FOLDERS.difference(pattern.parts)
-    # "**" follows links to folders, round in a circle too: the first name counts.
-    places = set()
-    for path in sorted(map(Path, glob.iglob(str(pattern), recursive=True))):
+    left_out = SYSTEM_FOLDERS.difference(map(str.casefold, pattern.parts))
+    # "**" follows links to folders, round in a circle too: the shortest name counts.
+    places, found = set(), map(Path, glob.iglob(str(pattern), recursive=True))
+    for path in sorted(found, key=lambda path: (len(path.parts), path)):
         place = (path.parent.resolve(), path.name)
-        if place in places or path.is_dir() or left_out.intersection(path.parts[:-1]):
+        folders = map(str.casefold, path.parts[:-1])
+        if place in places or path.is_dir() or left_out.intersection(folders):
             continue
         places.add(place)
         yield path
