@@ -1,12 +1,14 @@
 """What others wrote about directions in a model folder."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from styleprompter_jax.bundle import DIRECTIONS, load_directions
+from styleprompter_jax.bundle import DIRECTIONS, load_directions, save_directions
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.errors import StylePrompterError
 
 WRONG = [
@@ -38,3 +40,11 @@ def test_arrays_that_the_metadata_does_not_name(tmp_path):
     safetensors.numpy.save_file(arrays, path, {"directions": "{}"})
     with pytest.raises(StylePrompterError, match="names none of its arrays"):
         load_directions(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [{"layers": ()}, {"range": (3.0, -3.0)}])
+def test_what_could_not_be_read_is_not_written(wrong, tmp_path):
+    direction = dataclasses.replace(Direction(np.ones(4, np.float32)), **wrong)
+    with pytest.raises(StylePrompterError, match="was not written: "):
+        save_directions(tmp_path, {"a": direction})
+    assert not list(tmp_path.iterdir())

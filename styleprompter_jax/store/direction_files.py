@@ -27,6 +27,10 @@ def save_directions(
     """Writes the named directions of a model folder, in place of those it had.
 
     ``dtype`` is that of their responses: "float16" halves them, None keeps float32.
+
+    Raises:
+        StylePrompterError: for a direction that `load_directions` would refuse; nothing
+            is written then.
     """
     path = Path(folder) / DIRECTIONS
     check_names(directions, f"{path} was not written")
@@ -43,7 +47,13 @@ def save_directions(
                 for k, key in _keys(name).items()
             }
         metadata[name] = fields
-    save_arrays(path, arrays, {"directions": json.dumps(metadata)})
+    text = json.dumps(metadata)
+    try:
+        for name, fields in json.loads(text).items():
+            _check_fields(name, fields)
+    except ValueError as error:
+        raise StylePrompterError(f"{path} was not written: {error}.") from error
+    save_arrays(path, arrays, {"directions": text})
 
 
 def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
@@ -66,8 +76,8 @@ def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
         ) from error
 
 
-def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Direction:
-    """A direction of its metadata and arrays; a ValueError says what is wrong."""
+def _check_fields(name: str, fields: Any) -> None:
+    """Refuses metadata of a direction with a ValueError that says what is wrong."""
     if type(fields) is not dict:
         raise ValueError(f"of {quoted(name)} it holds {quoted(fields)}")
     for field, value in fields.items():
@@ -78,6 +88,11 @@ def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Dire
             raise ValueError(
                 f"{field} of {quoted(name)} is {quoted(value)}, and must be {wanted}"
             )
+
+
+def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Direction:
+    """A direction of its metadata and arrays; a ValueError says what is wrong."""
+    _check_fields(name, fields)
     keys = _keys(name)
     has_response = not arrays.keys().isdisjoint(keys.values())
     for key in (name, *keys.values()) if has_response else (name,):
