@@ -5,9 +5,9 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback import Handler, Loopback
 
 TOKEN = "hf_of_a_test"  # what the server takes for its user's
 
@@ -34,7 +34,7 @@ class Repo:
         return self.trees[self.resolve(revision)]
 
 
-class Hub:
+class Hub(Loopback):
     """The server; a context manager.
 
     Attributes:
@@ -47,25 +47,11 @@ class Hub:
 
     def __init__(self):
         self.repos, self.calls, self.faults, self.objects = {}, [], {}, {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(self._handler())
         self.elsewhere = self.url.replace("127.0.0.1", "localhost")  # of large files
 
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.01,)).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
     def _handler(hub):
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
+        class Given(Handler):
             def do_HEAD(self):
                 self._serve()
 
@@ -247,7 +233,7 @@ class Hub:
                 url = f"{hub.url}/{name}/commit/{sha}"
                 return self._send(200, {"commitUrl": url, "commitOid": sha})
 
-        return Handler
+        return Given
 
 
 def _sha1(data: bytes) -> str:

@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import re
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from loopback import Handler, Loopback
 
 
 @dataclasses.dataclass
@@ -38,7 +38,7 @@ class File:
     careless: bool = False
 
 
-class Links:
+class Links(Loopback):
     """The server; a context manager.
 
     Attributes:
@@ -49,25 +49,10 @@ class Links:
 
     def __init__(self):
         self.files, self.calls = {}, []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.01,)).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(self._handler())
 
     def _handler(links):
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
+        class Given(Handler):
             def do_GET(self):
                 self.close_connection = True
                 file = links.files.get(self.path)
@@ -116,4 +101,4 @@ class Links:
                     sent += len(piece)
                     entry[2] = sent
 
-        return Handler
+        return Given
