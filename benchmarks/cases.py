@@ -13,18 +13,21 @@ import jax
 import numpy as np
 
 from benchmarks import work
-from styleprompter_jax.bundle import model_shapes
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig, default_channels
-from styleprompter_jax.models.swin import SwinConfig
-from styleprompter_jax.networks import NETWORKS
-from styleprompter_jax.pipeline import StylePrompter as Pipeline
-from styleprompter_jax.training import parallel
-from styleprompter_jax.training.adversarial import Adversarial
-from styleprompter_jax.training.health import guard
-from styleprompter_jax.training.inversion import Inversion
-from styleprompter_jax.training.losses import PERCEPTUAL
+from styleprompter_jax.inversion.pipeline import StylePrompter as Pipeline
+from styleprompter_jax.losses import PERCEPTUAL
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import (
+    GeneratorConfig,
+    default_channels,
+)
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store.model_folder import model_shapes
+from styleprompter_jax.store.network_folder import NETWORKS
+from styleprompter_jax.training.objectives.adversarial import Adversarial
+from styleprompter_jax.training.objectives.inversion import Inversion
+from styleprompter_jax.training.run import parallel
+from styleprompter_jax.training.run.health import guard
 from styleprompter_jax.training.start import describe_start
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from styleprompter_jax import bundle
 from styleprompter_jax.convert.export import export_model
-from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.convert.reading.torch_file import write_torch
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store import model_folder
 
 # The peak as the kernel keeps it (Linux): a child's ru_maxrss may be its parent's.
 CONVERT = """
@@ -48,7 +48,7 @@ def write_checkpoint(path: Path) -> None:
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda leaf: rng.standard_normal(leaf.shape, np.float32),
-        bundle.model_shapes(config),
+        model_folder.model_shapes(config),
     )
     write_torch(path, export_model(config, variables)[1])
 

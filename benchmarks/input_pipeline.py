@@ -10,10 +10,11 @@ import time
 import jax
 
 from configs import avatars_encoder, avatars_smart
-from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.training import loop, parallel
+from styleprompter_jax.training import loop
+from styleprompter_jax.training.run import parallel
 
 SECONDS = 10
 

@@ -8,12 +8,12 @@ import torch
 
 from benchmarks import torch_side
 from benchmarks.cases import Case, draw, random_images
-from styleprompter_jax.bundle import model_shapes
 from styleprompter_jax.convert.export import export_model
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store.model_folder import model_shapes
 from tests import recipe
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

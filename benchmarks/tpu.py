@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import SingleDeviceSharding
 
-from styleprompter_jax.bundle import model_shapes
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store.model_folder import model_shapes
 from styleprompter_jax.training.compile_only import _devices
 
 

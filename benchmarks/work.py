@@ -8,9 +8,9 @@ change from step to step is not computed in one.  Each count is for one image.
 import jax
 import numpy as np
 
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
 
 
 def encoder(config: SwinConfig) -> float:

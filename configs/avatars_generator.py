@@ -7,7 +7,7 @@
 
 from ml_collections import ConfigDict
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 
 def get_config(run: str = ""):

@@ -8,7 +8,7 @@
 """
 
 from styleprompter_jax.configs import avatars_encoder, avatars_generator, avatars_smart
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 
 def get_config(stage: str = "generator"):

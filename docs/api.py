@@ -24,13 +24,13 @@ a docstring says otherwise; n is the number of W+ codes.
 BEYOND = {
     "What a model holds": [
         ("editing.directions", "Direction"),
-        ("models.style_prompter", "StylePrompterConfig"),
-        ("models.swin", "SwinConfig"),
-        ("models.swin", "SwinEncoder"),
-        ("models.smart", "SmartConfig"),
-        ("models.smart", "Smart"),
-        ("models.stylegan2", "GeneratorConfig"),
-        ("models.stylegan2", "Generator"),
+        ("models.inverter", "StylePrompterConfig"),
+        ("models.encoders.swin", "SwinConfig"),
+        ("models.encoders.swin", "SwinEncoder"),
+        ("models.refiners.smart", "SmartConfig"),
+        ("models.refiners.smart", "Smart"),
+        ("models.generators.stylegan2", "GeneratorConfig"),
+        ("models.generators.stylegan2", "Generator"),
     ],
     "Measuring": [
         ("evaluation.evaluate", "evaluate"),
@@ -63,7 +63,7 @@ def public_names() -> dict[str, str]:
         for node in init.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "_LAZY"
     )
-    return ast.literal_eval(lazy) | {"StylePrompterError": "errors"}
+    return ast.literal_eval(lazy) | {"StylePrompterError": "core.errors"}
 
 
 def definition(module: str, name: str) -> ast.ClassDef | ast.FunctionDef:

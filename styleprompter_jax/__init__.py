@@ -8,16 +8,18 @@ y, latents = model.invert(sp.read_images(paths, model.image_size))
 
 import importlib
 
+from styleprompter_jax import moved
 from styleprompter_jax.core import xnnpack
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.version import __version__
 
+moved.redirect()
 xnnpack.switch_off()  # before JAX starts, whatever is used of this package
 
 _LAZY = {
-    "load": "pipeline",
-    "StylePrompter": "pipeline",
-    "Latents": "latents",
+    "load": "inversion.pipeline",
+    "StylePrompter": "inversion.pipeline",
+    "Latents": "editing.latents",
     "read_images": "images.files",
     "write_images": "images.files",
     "sheet": "images.files",

@@ -17,13 +17,13 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation.evaluate import evaluate
 from styleprompter_jax.images.files import sheet, write_image
-from styleprompter_jax.pipeline import load
+from styleprompter_jax.inversion.pipeline import load
 from styleprompter_jax.training.config import get_config
 from styleprompter_jax.training.loop import train
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import recipe
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
-from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.editing.directions import Direction
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store import model_folder
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
 
@@ -114,7 +114,7 @@ def tiny_variables():
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory, tiny_variables):
     """A model folder of TINY with two directions."""
-    return bundle.save_model(
+    return model_folder.save_model(
         tmp_path_factory.mktemp("models") / "tiny",
         TINY,
         tiny_variables,
@@ -144,7 +144,7 @@ def write_published(root):
 @pytest.fixture(scope="session")
 def published(published_folder):
     """The module of PUBLISHED and its variables."""
-    config, variables, _ = bundle.load_model(published_folder)
+    config, variables, _ = model_folder.load_model(published_folder)
     assert config == PUBLISHED
     return StylePrompter(config), variables
 

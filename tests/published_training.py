@@ -19,11 +19,11 @@ from conftest import write_published
 from einops import rearrange
 
 from configs import ffhq_encoder, ffhq_smart
-from styleprompter_jax import networks
-from styleprompter_jax.bundle import load_model
-from styleprompter_jax.convert.perceptual import read_network
-from styleprompter_jax.training import parallel
-from styleprompter_jax.training.inversion import Inversion
+from styleprompter_jax.convert.tables.perceptual import read_network
+from styleprompter_jax.store import network_folder
+from styleprompter_jax.store.model_folder import load_model
+from styleprompter_jax.training.objectives.inversion import Inversion
+from styleprompter_jax.training.run import parallel
 
 CASES = {"train_baseline": ffhq_encoder, "train_full": ffhq_smart}
 STEPS = 10
@@ -49,7 +49,7 @@ class PublishedTraining:
         config.optimizer.centralize_logit_scale = True
         config.init_from = str(model)
         for loss, name in (("lpips", "lpips_alex"), ("id", "arcface")):
-            networks.save_network(root / name, name, _network(name))
+            network_folder.save_network(root / name, name, _network(name))
             config.loss[f"{loss}_weights"] = str(root / name)
         if case == "train_baseline":
             config.model.encoder.drop_path = 0.0

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 from conftest import TINY, random_variables
 
-from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.stylegan2 import generator_table
-from styleprompter_jax.convert.swin import imagenet_table
 from styleprompter_jax.convert.table import Kept, merge_collections, write_table
-from styleprompter_jax.models.smart import SmartConfig
+from styleprompter_jax.convert.tables.style_prompter import checkpoint_table
+from styleprompter_jax.convert.tables.stylegan2 import generator_table
+from styleprompter_jax.convert.tables.swin import imagenet_table
+from styleprompter_jax.models.refiners.smart import SmartConfig
 
 # Heads are not told by weights: a file is taken to have the published four.
 FULL = dataclasses.replace(TINY, smart=SmartConfig((4,), num_heads=4, ffn_dim=16))

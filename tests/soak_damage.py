@@ -21,16 +21,16 @@ import safetensors.numpy
 from conftest import TINY, random_directions, random_variables
 from soak_files import _change_bytes
 
-from styleprompter_jax import bundle
-from styleprompter_jax.commands.labelled import read_csv
-from styleprompter_jax.commands.unalign import _read_record
+from styleprompter_jax.app.labelled import read_csv
+from styleprompter_jax.app.unalign import _read_record
 from styleprompter_jax.convert.directions import read_direction
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.evaluation import classifier
 from styleprompter_jax.images.landmarks import read_landmarks
-from styleprompter_jax.latents import Latents, load_named
-from styleprompter_jax.training import workdir
-from styleprompter_jax.training.report import _keep_lines
+from styleprompter_jax.store import model_folder
+from styleprompter_jax.training.run import workdir
+from styleprompter_jax.training.run.report import _keep_lines
 
 SECONDS, GIGABYTE = 5, 2**30
 LIES = (
@@ -41,7 +41,7 @@ LIES = (
 
 def make(folder):
     """Writes the files: what reads each, by name."""
-    model = bundle.save_model(
+    model = model_folder.save_model(
         folder / "model", TINY, random_variables(TINY), directions=random_directions()
     )
     shutil.copy(classifier.BUNDLED, folder)
@@ -77,7 +77,7 @@ def make(folder):
         return lambda: read_direction(folder / name, 8, 16).vector
 
     def load():
-        return bundle.load_model(model)
+        return model_folder.load_model(model)
 
     return {
         **{f"model/{name}": load for name in ("config.json", "model.safetensors")},

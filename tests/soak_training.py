@@ -31,9 +31,9 @@ from conftest import TINY, random_variables
 from test_training import final_state, losses, newest_step
 
 from configs import tiny
-from styleprompter_jax import bundle
+from styleprompter_jax.store import model_folder
 from styleprompter_jax.training import loop
-from styleprompter_jax.training.checkpoint import Checkpoints
+from styleprompter_jax.training.run.checkpoint import Checkpoints
 
 STEPS = 24
 PATIENCE = 900  # seconds that a run may take to leave after SIGTERM
@@ -67,7 +67,9 @@ class Soak:
 
     def __init__(self, folder: Path, rng: random.Random):
         self._folder, self._rng = folder, rng
-        self._model = bundle.save_model(folder / "start", TINY, random_variables(TINY))
+        self._model = model_folder.save_model(
+            folder / "start", TINY, random_variables(TINY)
+        )
         # Twice, since the first one fills the compilation cache.
         for name in ("first", "undisturbed"):
             self.undisturbed, start = folder / name, time.perf_counter()
@@ -127,7 +129,7 @@ class Soak:
         np.testing.assert_array_equal(losses(workdir), losses(self.undisturbed))
         assert not (workdir / "damaged").exists(), "a kill left half a step"
         for name in ("model", "model_best"):
-            bundle.load_model(workdir / name)
+            model_folder.load_model(workdir / name)
 
     def flips(self, count: int) -> dict:
         """Single flipped bits in the newest step: what a restore made of them."""

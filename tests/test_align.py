@@ -10,9 +10,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
+from styleprompter_jax.app.unalign import Crop, find_crop
 from styleprompter_jax.cli import main
-from styleprompter_jax.commands.unalign import Crop, find_crop
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, crop_quad, unalign
 from styleprompter_jax.images.files import read_image, write_image

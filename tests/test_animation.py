@@ -5,7 +5,7 @@ import pytest
 from conftest import disk_full_after
 from PIL import Image
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import animation
 
 FRAMES = np.stack([np.full((32, 48, 3), v, np.uint8) for v in (0, 100, 200)])

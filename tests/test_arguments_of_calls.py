@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
-from styleprompter_jax.fitting import fit_direction
+from styleprompter_jax.search.pairs import fit_direction
 
 NAN = float("nan")
 RAGGED = [[1.0, 2.0], [3.0]]

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from styleprompter_jax import bundle
 from styleprompter_jax.core import atomic
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.latents import Latents
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.store import model_folder
 
 ROOT = Path(atomic.__file__).parents[2]
 
@@ -164,7 +164,7 @@ def test_a_model_saved_to_a_link(tmp_path, tiny_variables):
     (tmp_path / "disk" / "v1").mkdir(parents=True)
     (tmp_path / "model").symlink_to("disk/v1")
     for _ in range(2):
-        told = bundle.save_model(tmp_path / "model", TINY, tiny_variables)
+        told = model_folder.save_model(tmp_path / "model", TINY, tiny_variables)
         assert told == tmp_path / "model" and told.is_symlink()
         assert names(tmp_path) == ["disk", "model"]
         assert names(tmp_path / "disk") == ["v1"]
@@ -176,4 +176,4 @@ def test_a_model_is_found_after_a_kill(tmp_path, tiny_folder):
     process.wait()
     left = tmp_path / f".model.{atomic._machine()}-{process.pid}-0.old"
     left.symlink_to(tiny_folder)
-    assert bundle.load_model(tmp_path / "model")[2].keys() == {"smile", "hat"}
+    assert model_folder.load_model(tmp_path / "model")[2].keys() == {"smile", "hat"}

@@ -12,10 +12,10 @@ import time
 import numpy as np
 import pytest
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars, drawing
 from styleprompter_jax.data.avatars import Face, render
 from styleprompter_jax.data.tfds import tfds
-from styleprompter_jax.errors import StylePrompterError
 
 
 @pytest.fixture(scope="module")

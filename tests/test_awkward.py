@@ -11,10 +11,10 @@ import tifffile
 from PIL import Image, ImageCms
 
 from styleprompter_jax.cli import main
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images
-from styleprompter_jax.latents import load_named
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)
 GREY = np.tile(RAMP, (16, 1))

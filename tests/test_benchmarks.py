@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import work
 from styleprompter_jax import large_pages
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,11 +11,11 @@ import pytest
 import safetensors.numpy
 from conftest import TINY, random_directions, random_variables
 
-from styleprompter_jax import bundle
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.editing.directions import Direction, Response
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation import classifier
+from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.array_files import save_arrays
 
 
@@ -31,7 +31,7 @@ def assert_equal(a, b):
 
 
 def test_round_trip(tiny_folder, tiny_variables):
-    config, variables, directions = bundle.load_model(tiny_folder)
+    config, variables, directions = model_folder.load_model(tiny_folder)
     assert config == TINY
     assert_equal(variables, tiny_variables)
     expected = random_directions()
@@ -40,22 +40,24 @@ def test_round_trip(tiny_folder, tiny_variables):
         for field in dataclasses.fields(direction):
             a, b = (getattr(d, field.name) for d in (direction, expected[name]))
             np.testing.assert_array_equal(a, b)
-    keys = bundle.load_arrays(tiny_folder / bundle.MODEL)
+    keys = model_folder.load_arrays(tiny_folder / model_folder.MODEL)
     assert keys.keys() == {"encoder", "smart", "generator", "latent_avg"}
     assert "noise_const" in keys["generator"]["synthesis"]["b4"]["conv1"]
 
 
 def test_half_precision(tmp_path, tiny_folder, tiny_variables):
-    path = bundle.save_model(tmp_path / "half", TINY, tiny_variables, dtype="float16")
-    _, variables, directions = bundle.load_model(path)
+    path = model_folder.save_model(
+        tmp_path / "half", TINY, tiny_variables, dtype="float16"
+    )
+    _, variables, directions = model_folder.load_model(path)
     assert directions == {}
     halved = jax.tree.map(lambda a: a.astype(np.float16), tiny_variables)
     assert_equal(variables, jax.tree.map(lambda a: a.astype(np.float32), halved))
-    size = (path / bundle.MODEL).stat().st_size
-    assert size < 0.8 * (tiny_folder / bundle.MODEL).stat().st_size
+    size = (path / model_folder.MODEL).stat().st_size
+    assert size < 0.8 * (tiny_folder / model_folder.MODEL).stat().st_size
     tiny_variables = jax.tree.map(lambda a: a * 1e6, tiny_variables)
     with pytest.raises(StylePrompterError, match="float16"):
-        bundle.save_model(tmp_path / "big", TINY, tiny_variables, dtype="float16")
+        model_folder.save_model(tmp_path / "big", TINY, tiny_variables, dtype="float16")
     assert not (tmp_path / "big").exists()
 
 
@@ -63,25 +65,25 @@ def test_a_model_may_lack_parts(tmp_path):
     for missing in (dict(smart=None), dict(smart=None, encoder=None)):
         config = dataclasses.replace(TINY, **missing)
         variables = random_variables(config)
-        path = bundle.save_model(tmp_path / "model", config, variables)
-        assert bundle.load_model(path)[0] == config
-        assert_equal(bundle.load_model(path)[1], variables)
+        path = model_folder.save_model(tmp_path / "model", config, variables)
+        assert model_folder.load_model(path)[0] == config
+        assert_equal(model_folder.load_model(path)[1], variables)
 
 
 def test_every_problem_in_one_report(folder):
-    arrays = read_safetensors(folder / bundle.MODEL).arrays
+    arrays = read_safetensors(folder / model_folder.MODEL).arrays
     arrays["encoder/extra/kernel"] = arrays.pop("encoder/latent_tok")
     arrays["latent_avg"] = arrays["latent_avg"][:-1]
     kernel = "generator/synthesis/b8/conv0/kernel"
     arrays[kernel] = np.full_like(arrays[kernel], np.inf)
     noise = "generator/synthesis/b8/conv0/noise_const"
     arrays[noise] = arrays[noise].astype(np.int32)
-    bundle.save_arrays(folder / bundle.MODEL, arrays)
+    model_folder.save_arrays(folder / model_folder.MODEL, arrays)
     change_config(folder, lambda config: config.pop("sha256"))
     with pytest.raises(StylePrompterError) as error:
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
     text = str(error.value)
-    assert str(folder / bundle.MODEL) in text
+    assert str(folder / model_folder.MODEL) in text
     for line in (
         "missing (1):\n    encoder/latent_tok [8, 8]",
         "unexpected (1):\n    encoder/extra/kernel",
@@ -93,13 +95,13 @@ def test_every_problem_in_one_report(folder):
 
 
 def change_config(folder, change):
-    config = json.loads((folder / bundle.CONFIG).read_text())
+    config = json.loads((folder / model_folder.CONFIG).read_text())
     change(config)
-    (folder / bundle.CONFIG).write_text(json.dumps(config))
+    (folder / model_folder.CONFIG).write_text(json.dumps(config))
 
 
 def test_damaged_files(folder):
-    whole = (folder / bundle.MODEL).read_bytes()
+    whole = (folder / model_folder.MODEL).read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     for damaged, match in (
@@ -107,12 +109,12 @@ def test_damaged_files(folder):
         (whole[:-100], r"model.safetensors cannot be read"),
         (b"", r"model.safetensors cannot be read"),
     ):
-        (folder / bundle.MODEL).write_bytes(damaged)
+        (folder / model_folder.MODEL).write_bytes(damaged)
         with pytest.raises(StylePrompterError, match=match):
-            bundle.load_model(folder)
-    (folder / bundle.MODEL).unlink()
+            model_folder.load_model(folder)
+    (folder / model_folder.MODEL).unlink()
     with pytest.raises(StylePrompterError, match=r"no file .*model.safetensors"):
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -130,46 +132,48 @@ def test_damaged_files(folder):
 def test_wrong_configs(folder, change, match):
     change_config(folder, change)
     with pytest.raises(StylePrompterError, match=rf"config\.json.*{match}"):
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
 
 
 def test_which_model_a_name_means(tmp_path, tiny_folder, monkeypatch):
-    monkeypatch.setattr(bundle, "BUNDLED", tiny_folder.parent)
+    monkeypatch.setattr(model_folder, "BUNDLED", tiny_folder.parent)
     monkeypatch.chdir(tmp_path)
-    assert bundle.find_model("tiny") == tiny_folder
+    assert model_folder.find_model("tiny") == tiny_folder
     shutil.copytree(tiny_folder, "tiny")
-    assert bundle.find_model("tiny").absolute() == tmp_path / "tiny"
+    assert model_folder.find_model("tiny").absolute() == tmp_path / "tiny"
     with pytest.raises(StylePrompterError, match=r"folder gone; bundled models: tiny"):
-        bundle.find_model("gone")
+        model_folder.find_model("gone")
     with pytest.raises(StylePrompterError, match=r"x/tiny"):
-        bundle.find_model("x/tiny")
+        model_folder.find_model("x/tiny")
     (tmp_path / "empty").mkdir()
     with pytest.raises(StylePrompterError, match=r"empty is no model folder"):
-        bundle.find_model("empty")
+        model_folder.find_model("empty")
 
 
 def test_replacing_a_folder(folder, tiny_variables):
     (folder / "notes.txt").write_text("mine")
-    bundle.save_arrays(folder / bundle.DISCRIMINATOR, {"a": {"b": np.zeros(2)}})
+    model_folder.save_arrays(
+        folder / model_folder.DISCRIMINATOR, {"a": {"b": np.zeros(2)}}
+    )
     doubled = jax.tree.map(lambda a: 2 * a, tiny_variables)
-    bundle.save_model(folder, TINY, doubled)
-    assert_equal(bundle.load_model(folder)[1], doubled)
+    model_folder.save_model(folder, TINY, doubled)
+    assert_equal(model_folder.load_model(folder)[1], doubled)
     names = {path.name for path in folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "notes.txt"}
     assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_directions_stay_where_a_run_writes_its_model_again(folder, tiny_variables):
-    before = (folder / bundle.DIRECTIONS).read_bytes()
-    bundle.save_model(folder, TINY, tiny_variables, keep_directions=True)
-    assert (folder / bundle.DIRECTIONS).read_bytes() == before
-    bundle.save_model(folder, TINY, tiny_variables)
-    assert not (folder / bundle.DIRECTIONS).exists()
+    before = (folder / model_folder.DIRECTIONS).read_bytes()
+    model_folder.save_model(folder, TINY, tiny_variables, keep_directions=True)
+    assert (folder / model_folder.DIRECTIONS).read_bytes() == before
+    model_folder.save_model(folder, TINY, tiny_variables)
+    assert not (folder / model_folder.DIRECTIONS).exists()
 
 
 def test_equal_arrays_make_equal_files(tmp_path):
     """safetensors writes its metadata in an order of chance."""
-    metadata = {f"key \u00e9 {k}": "\n\"\x01\x7f\u2028" for k in range(8)}
+    metadata = {f"key \u00e9 {k}": '\n"\x01\x7f\u2028' for k in range(8)}
     for k in range(4):
         save_arrays(tmp_path / str(k), {"a": np.ones(3, np.float32)}, metadata)
     assert len({(tmp_path / str(k)).read_bytes() for k in range(4)}) == 1
@@ -182,27 +186,27 @@ def test_nothing_is_written_for_a_bad_model(tmp_path, tiny_variables):
     taken.mkdir()
     (taken / "photo.png").write_text("")
     with pytest.raises(StylePrompterError, match="no model folder"):
-        bundle.save_model(taken, TINY, tiny_variables)
+        model_folder.save_model(taken, TINY, tiny_variables)
     broken = jax.tree.map(lambda a: a * np.float32(np.nan), tiny_variables)
     with pytest.raises(StylePrompterError, match="not finite"):
-        bundle.save_model(tmp_path / "new", TINY, broken)
+        model_folder.save_model(tmp_path / "new", TINY, broken)
     with pytest.raises(StylePrompterError, match="float32"):
-        bundle.save_model(tmp_path / "new", TINY, tiny_variables, dtype="int8")
+        model_folder.save_model(tmp_path / "new", TINY, tiny_variables, dtype="int8")
     assert list(tmp_path.rglob("*")) == [taken, taken / "photo.png"]
 
 
 def test_damaged_directions(folder):
-    bundle.save_arrays(folder / bundle.DIRECTIONS, {"smile": np.zeros(16)})
+    model_folder.save_arrays(folder / model_folder.DIRECTIONS, {"smile": np.zeros(16)})
     with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
 
 
 def test_directions_of_before_they_had_a_strength(tmp_path):
     fields = {"range": [-1.5, 1.5], "layers": None, "origin": "a test"}
     metadata = {"directions": json.dumps({"smile": fields})}
     arrays = {"smile": np.ones(16)}
-    bundle.save_arrays(tmp_path / bundle.DIRECTIONS, arrays, metadata)
-    smile = bundle.load_directions(tmp_path)["smile"]
+    model_folder.save_arrays(tmp_path / model_folder.DIRECTIONS, arrays, metadata)
+    smile = model_folder.load_directions(tmp_path)["smile"]
     assert smile.range == (-1.5, 1.5) and smile.origin == "a test"
     assert smile.strength == 1 and smile.beta == (1, 1)
 
@@ -213,45 +217,47 @@ def test_directions_keep_what_they_answer_to(tmp_path):
         rng.standard_normal((2, 8, 16)), np.ones(2), rng.standard_normal((2, 8, 16))
     )
     smile = Direction(np.ones(16), strength=2, response=response)
-    bundle.save_directions(tmp_path, {"smile": smile, "hat": Direction(np.ones(16))})
-    found = bundle.load_directions(tmp_path)
+    model_folder.save_directions(
+        tmp_path, {"smile": smile, "hat": Direction(np.ones(16))}
+    )
+    found = model_folder.load_directions(tmp_path)
     assert found["hat"].response is None and found["smile"].strength == 2
     codes = rng.standard_normal((3, 8, 16))
     np.testing.assert_array_equal(found["smile"].step(codes), smile.step(codes))
-    bundle.save_directions(tmp_path, {"smile": smile}, "float16")
-    halved = bundle.load_directions(tmp_path)["smile"]
+    model_folder.save_directions(tmp_path, {"smile": smile}, "float16")
+    halved = model_folder.load_directions(tmp_path)["smile"]
     np.testing.assert_allclose(halved.step(codes), smile.step(codes), atol=0.1)
-    bundle.save_arrays(
-        tmp_path / bundle.DIRECTIONS,
+    model_folder.save_arrays(
+        tmp_path / model_folder.DIRECTIONS,
         {"smile": np.ones(16), "smile:reads": response.reads},
         {"directions": json.dumps({"smile": {}})},
     )
     with pytest.raises(StylePrompterError, match="smile:offsets"):
-        bundle.load_directions(tmp_path)
+        model_folder.load_directions(tmp_path)
 
 
 def test_arrays_are_nested_by_their_keys(tmp_path):
     path = tmp_path / "x.safetensors"
     safetensors.numpy.save_file({"a": np.ones(3), "a/b": np.ones(3)}, path)
     with pytest.raises(StylePrompterError, match=r"x\.safetensors has arrays below"):
-        bundle.load_arrays(path)
+        model_folder.load_arrays(path)
     tree = {"a": {"b": np.arange(3.0), "c": np.float32(1)}, "d": np.ones((2, 1))}
-    bundle.save_arrays(tmp_path / "x.safetensors", tree)
-    assert_equal(bundle.load_arrays(tmp_path / "x.safetensors"), tree)
+    model_folder.save_arrays(tmp_path / "x.safetensors", tree)
+    assert_equal(model_folder.load_arrays(tmp_path / "x.safetensors"), tree)
     with pytest.raises(StylePrompterError, match="cannot be written"):
-        bundle.save_arrays(tmp_path / "gone" / "x.safetensors", tree)
+        model_folder.save_arrays(tmp_path / "gone" / "x.safetensors", tree)
 
 
-@pytest.mark.parametrize("name", [*bundle.PARTS, "classifier.safetensors"])
+@pytest.mark.parametrize("name", [*model_folder.PARTS, "classifier.safetensors"])
 def test_a_flipped_bit_is_never_read_as_good(name, folder):
     """Of any file of a model, and of a classifier."""
     shutil.copy(classifier.BUNDLED, folder)
-    save_arrays(folder / bundle.DISCRIMINATOR, {"a": {"b": np.zeros(2)}})
+    save_arrays(folder / model_folder.DISCRIMINATOR, {"a": {"b": np.zeros(2)}})
     file = folder / name
 
     def read():
-        bundle.load_model(folder)
-        bundle.load_arrays(folder / bundle.DISCRIMINATOR)
+        model_folder.load_model(folder)
+        model_folder.load_arrays(folder / model_folder.DISCRIMINATOR)
         classifier.load_classifier(folder / "classifier.safetensors")
 
     read()
@@ -261,7 +267,7 @@ def test_a_flipped_bit_is_never_read_as_good(name, folder):
     ):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << bit
-        if name == bundle.CONFIG and damaged.split() == whole.split():
+        if name == model_folder.CONFIG and damaged.split() == whole.split():
             continue  # one blank for another
         file.write_bytes(damaged)
         with pytest.raises(StylePrompterError, match=str(folder)):
@@ -276,31 +282,31 @@ def test_a_config_changed_by_hand(folder):
     with pytest.raises(
         StylePrompterError, match=r"config\.json is not what was written"
     ):
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
     change_config(folder, lambda config: config.pop("sha256"))
-    assert bundle.load_model(folder)[0].encoder.drop_path == 0.5
+    assert model_folder.load_model(folder)[0].encoder.drop_path == 0.5
 
 
 def test_what_other_programs_left(folder):
     """Folders without sums load; weights beyond float32, and links to nothing, not."""
-    arrays = read_safetensors(folder / bundle.MODEL).arrays
-    safetensors.numpy.save_file(arrays, folder / bundle.MODEL, {"format": "pt"})
+    arrays = read_safetensors(folder / model_folder.MODEL).arrays
+    safetensors.numpy.save_file(arrays, folder / model_folder.MODEL, {"format": "pt"})
     change_config(folder, lambda config: config.pop("sha256"))
-    (folder / bundle.DIRECTIONS).unlink()
-    assert bundle.load_model(folder)[2] == {}
-    for target in ("gone", bundle.DIRECTIONS):  # of a link, and of a loop
-        (folder / bundle.DIRECTIONS).symlink_to(folder / target)
+    (folder / model_folder.DIRECTIONS).unlink()
+    assert model_folder.load_model(folder)[2] == {}
+    for target in ("gone", model_folder.DIRECTIONS):  # of a link, and of a loop
+        (folder / model_folder.DIRECTIONS).symlink_to(folder / target)
         with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):
-            bundle.load_model(folder)
-        (folder / bundle.DIRECTIONS).unlink()
+            model_folder.load_model(folder)
+        (folder / model_folder.DIRECTIONS).unlink()
     large = arrays | {"latent_avg": np.full(16, 1e300)}
-    safetensors.numpy.save_file(large, folder / bundle.MODEL)
+    safetensors.numpy.save_file(large, folder / model_folder.MODEL)
     with pytest.raises(StylePrompterError, match=r"not finite \(1\):\n +latent_avg"):
-        bundle.load_model(folder)
-    (folder / bundle.MODEL).unlink()
-    os.mkfifo(folder / bundle.MODEL)
+        model_folder.load_model(folder)
+    (folder / model_folder.MODEL).unlink()
+    os.mkfifo(folder / model_folder.MODEL)
     with pytest.raises(StylePrompterError, match="is a folder or device"):
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -322,10 +328,10 @@ def test_what_other_programs_left(folder):
 )
 def test_directions_of_others(metadata, tmp_path):
     arrays = {"smile": np.ones(16, np.float32)}
-    path = tmp_path / bundle.DIRECTIONS
+    path = tmp_path / model_folder.DIRECTIONS
     safetensors.numpy.save_file(arrays, path, metadata)
     with pytest.raises(StylePrompterError, match=r"directions\.safetensors") as error:
-        bundle.load_directions(tmp_path)
+        model_folder.load_directions(tmp_path)
     assert str(error.value).isprintable()
     safetensors.numpy.save_file(
         arrays, path, {"values": metadata.get("directions", "")}

@@ -15,9 +15,9 @@ import optax
 import pytest
 from conftest import disk_full_after
 
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import checkpoint, parallel
-from styleprompter_jax.training.checkpoint import Checkpoints
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.run import checkpoint, parallel
+from styleprompter_jax.training.run.checkpoint import Checkpoints
 
 # Reads that are still under way when Orbax meets damage find their event loop closed.
 ORBAX_GIVES_UP = "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -172,7 +172,7 @@ def test_killed_while_saving(delay, tmp_path):
     script = f"""
         import os, signal, sys, time
         import numpy as np
-        from styleprompter_jax.training.checkpoint import Checkpoints
+        from styleprompter_jax.training.run.checkpoint import Checkpoints
         rng = np.random.default_rng(0)
         state = {{"w": rng.standard_normal((2000, 1000), np.float32)}}
         checkpoints = Checkpoints({str(tmp_path / "c")!r}, {{}})

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 import styleprompter_jax as sp
+from styleprompter_jax.app import pictures
 from styleprompter_jax.cli import main
-from styleprompter_jax.commands import pictures
 from styleprompter_jax.core.results import ACCOUNT, Results
 from styleprompter_jax.data.avatars import prepare
+from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images import files as pictures_in_files
 from styleprompter_jax.images.files import read_image
-from styleprompter_jax.latents import load_named
 
 NAMES = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg", "y/a.png"]
 RESULTS = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg.png", "y/a.png.png"]

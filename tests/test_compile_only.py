@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from configs import ffhq_smart, tiny
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.compile_only import Estimate, compile_only
 from styleprompter_jax.training.start import describe_start
 

@@ -20,13 +20,13 @@ from published_trees import (
 )
 
 import styleprompter_jax as sp
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
 from styleprompter_jax.convert.model import mean_code
+from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.convert.recognise import recognise, recognise_network
-from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store import model_folder
 
 
 def convert(capsys, *args):
@@ -50,7 +50,7 @@ def run(tmp_path, capsys):
             write_torch(file, tree)
         code, out, err = convert(capsys, *files, tmp_path / "model")
         assert code == 0, err
-        return out, bundle.load_model(tmp_path / "model")
+        return out, model_folder.load_model(tmp_path / "model")
 
     return convert_trees
 
@@ -258,7 +258,7 @@ def test_where_a_model_is_not_written(tmp_path, capsys, tiny_folder, monkeypatch
     code, _, err = convert(capsys, file, file / "model")
     assert code == 1 and f"{file / 'model'} cannot be written" in err
     # The disk is full halfway.
-    monkeypatch.setattr(bundle, "save_arrays", raise_os_error)
+    monkeypatch.setattr(model_folder, "save_arrays", raise_os_error)
     code, _, err = convert(capsys, file, tmp_path / "model")
     assert code == 1 and "No space" in err
     assert sorted(tmp_path.rglob("*")) == before
@@ -276,7 +276,7 @@ def raise_os_error(path, *_):
 
 
 def test_directions_join_a_model(tmp_path, capsys):
-    folder = bundle.save_model(tmp_path / "model", FULL, VARIABLES)
+    folder = model_folder.save_model(tmp_path / "model", FULL, VARIABLES)
     vector = np.arange(16.0)
     np.save(tmp_path / "smile.npy", vector)
     write_torch(tmp_path / "age.pt", {"direction": np.tile(vector, (1, 8))})
@@ -323,7 +323,9 @@ def test_perceptual_networks(tmp_path, capsys):
 
 def test_what_cannot_be_exported(tmp_path, capsys):
     def refused(config):
-        folder = bundle.save_model(tmp_path / "m", config, random_variables(config))
+        folder = model_folder.save_model(
+            tmp_path / "m", config, random_variables(config)
+        )
         code, _, err = convert(capsys, folder, "--export", tmp_path / "x.pt")
         assert code == 1 and str(folder) in err and not (tmp_path / "x.pt").exists()
         return err
@@ -341,12 +343,12 @@ def test_a_generator_there_and_back(tmp_path, capsys):
     generator = GeneratorConfig(8, z_dim=16, w_dim=16, mapping_layers=3)
     config = dataclasses.replace(GENERATOR, generator=generator)
     variables = random_variables(config)
-    folder = bundle.save_model(tmp_path / "model", config, variables)
+    folder = model_folder.save_model(tmp_path / "model", config, variables)
     code, out, err = convert(capsys, folder, "--export", tmp_path / "x.pt")
     assert code == 0 and "rosinality" in out, err
     code, _, err = convert(capsys, tmp_path / "x.pt", tmp_path / "again")
     assert code == 0, err
-    found, again, _ = bundle.load_model(tmp_path / "again")
+    found, again, _ = model_folder.load_model(tmp_path / "again")
     assert found == config
     assert_equal(again, variables)
     assert "exists" in convert(capsys, folder, "--export", tmp_path / "x.pt")[2]

@@ -6,8 +6,6 @@ import pytest
 import recipe
 from flax.traverse_util import flatten_dict
 
-from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.swin import encoder_table, imagenet_table
 from styleprompter_jax.convert.table import (
     Ignored,
     Kept,
@@ -18,11 +16,13 @@ from styleprompter_jax.convert.table import (
     split_collections,
     write_table,
 )
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig, SwinEncoder
+from styleprompter_jax.convert.tables.style_prompter import checkpoint_table
+from styleprompter_jax.convert.tables.swin import encoder_table, imagenet_table
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
 
 TABLE = (
     Rule("conv_{i}/kernel", "conv.{i}.weight", "o i h w -> h w i o"),

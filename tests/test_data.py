@@ -10,10 +10,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from styleprompter_jax.cli import main
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
 from styleprompter_jax.data.loader import eval_batches, train_iterator
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import resize_to_cover, write_image
 
 

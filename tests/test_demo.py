@@ -9,9 +9,9 @@ from PIL import Image
 
 from configs import tiny
 from styleprompter_jax import demo
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import sheet
-from styleprompter_jax.pipeline import load
+from styleprompter_jax.inversion.pipeline import load
 
 
 def tiny_config(stage, data_dir):

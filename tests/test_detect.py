@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage import data
 
+from styleprompter_jax.app import alignment
 from styleprompter_jax.cli import main
-from styleprompter_jax.commands import alignment
 from styleprompter_jax.images.align import align, crop_quad
 from styleprompter_jax.images.detect import find_faces, find_quad, is_elsewhere
 from styleprompter_jax.images.files import read_image, to_float, write_image

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from styleprompter_jax.bundle import DIRECTIONS, load_directions, save_directions
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.directions import Direction
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store.model_folder import (
+    DIRECTIONS,
+    load_directions,
+    save_directions,
+)
 
 WRONG = [
     *({"layers": value} for value in ("12", [0.5], {"1": 2}, [], 5, [-1], [True])),

@@ -6,17 +6,17 @@ import shutil
 import numpy as np
 import pytest
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
 from styleprompter_jax.convert.directions import find_direction, read_direction
-from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.convert.reading.torch_file import write_torch
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.directions import (
     Direction,
     Response,
     combine,
     directions_from_labels,
 )
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store import model_folder
 
 N, W_DIM = 4, 6
 FLAT = np.arange(N * W_DIM, dtype=np.float64)
@@ -61,7 +61,7 @@ def convert(folder, *files, capsys):
     """What `convert` says of these files, and the directions of the model then."""
     code = main(["convert", *map(str, files), str(folder)])
     out, err = capsys.readouterr()
-    return code, out + err, bundle.load_directions(folder)
+    return code, out + err, model_folder.load_directions(folder)
 
 
 def test_several_directions_of_a_file(tmp_path, tiny_folder, capsys):
@@ -112,7 +112,7 @@ def test_several_directions_of_a_file(tmp_path, tiny_folder, capsys):
         np.testing.assert_array_equal(found[f"batched_{k}"].vector, codes[k])
     np.testing.assert_array_equal(found["smile2"].vector, vectors[0])
     # What is none, or of another model, is named, and the model stays.
-    before = bundle.load_directions(model).keys()
+    before = model_folder.load_directions(model).keys()
     write_torch(tmp_path / "other.pt", {"ckpt": "x.pt", "eigvec": np.eye(5)})
     write_torch(tmp_path / "unknown.pt", {"ckpt": "x.pt", "loss": [1.0]})
     np.save(tmp_path / "codes.npy", np.zeros((14, w_dim)))

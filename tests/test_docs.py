@@ -13,7 +13,7 @@ import pytest
 
 import styleprompter_jax as sp
 from styleprompter_jax.cli import make_parser, parse
-from styleprompter_jax.latents import Latents
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.training.config import get_config, override
 
 ROOT = Path(__file__).parents[1]

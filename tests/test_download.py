@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from link_server import File, Links
 
-from styleprompter_jax.bundle import load_directions
 from styleprompter_jax.cli import main
-from styleprompter_jax.convert import answers, download, drive
-from styleprompter_jax.convert.download import fetch
+from styleprompter_jax.convert.links import answers, download, drive
+from styleprompter_jax.convert.links.download import fetch
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import cache_folder
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store.model_folder import load_directions
 
 ROOT = Path(__file__).parents[1]
 DATA = bytes(range(256)) * 1000
@@ -357,7 +357,7 @@ def test_a_cache_that_cannot_be_written(links, monkeypatch, tmp_path):
 
 def test_a_kill_amid_a_download(links):
     file = links.files["/x.pt"] = File(DATA[:4000], wait=0.01)
-    code = "import sys; from styleprompter_jax.convert.download import fetch; "
+    code = "import sys; from styleprompter_jax.convert.links.download import fetch; "
     code += "fetch(sys.argv[1])"
     command = [sys.executable, "-c", code, f"{links.url}/x.pt"]
     process = subprocess.Popen(command, cwd=ROOT)
@@ -380,7 +380,7 @@ def test_without_the_extra(monkeypatch):
 def test_two_fetch_one_file(links):
     """The second waits for the first one, and takes its file."""
     file = links.files["/x.pt"] = File(DATA[:800], wait=0.01)
-    code = "import sys; from styleprompter_jax.convert.download import fetch; "
+    code = "import sys; from styleprompter_jax.convert.links.download import fetch; "
     code += "print(fetch(sys.argv[1]))"
     command = [sys.executable, "-c", code, f"{links.url}/x.pt"]
     options = dict(cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from conftest import random_directions
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation.classifier import Classifier, load_classifier
 from styleprompter_jax.evaluation.editability import editability
 from styleprompter_jax.images.files import to_float
-from styleprompter_jax.pipeline import load
+from styleprompter_jax.inversion.pipeline import load
 
 
 def test_the_bundled_classifier_knows_the_avatars():

@@ -15,18 +15,18 @@ from PIL import Image
 from scipy import linalg
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from styleprompter_jax import networks
+from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.cli import main
-from styleprompter_jax.commands.compared import Compared
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import TfdsSource
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.evaluation import codes
 from styleprompter_jax.evaluation.evaluate import measure
 from styleprompter_jax.evaluation.protocol import seconds, sha256
 from styleprompter_jax.images.files import read_image, to_float, write_image
+from styleprompter_jax.inversion.pipeline import load
 from styleprompter_jax.ops.kernel_distance import kernel_distance
 from styleprompter_jax.ops.ssim import ms_ssim_weights
-from styleprompter_jax.pipeline import load
+from styleprompter_jax.store import network_folder
 
 COUNT = 5
 
@@ -39,11 +39,11 @@ def evaluated(tiny_folder, tmp_path_factory, quick_compile):
     for k in range(COUNT):
         write_image(source[k]["image"], root / "faces" / f"{k}.png")
     rng = np.random.default_rng(0)
-    shapes = networks.NETWORKS["lpips_squeeze"].shapes()["params"]
+    shapes = network_folder.NETWORKS["lpips_squeeze"].shapes()["params"]
     params = jax.tree.map(
         lambda leaf: np.abs(rng.normal(0, 0.05, leaf.shape)).astype(np.float32), shapes
     )
-    networks.save_network(root / "lpips", "lpips_squeeze", params)
+    network_folder.save_network(root / "lpips", "lpips_squeeze", params)
     call = f"evaluate --model {tiny_folder} --data avatars/tiny --count {COUNT} "
     call += f"--data-dir {root / 'data'} --output {root / 'out'} --batch-size 3 "
     call += f"--networks {root / 'lpips'}"
@@ -162,9 +162,9 @@ class Pooled(nn.Module):
 def test_distances_of_sets_and_identities(tiny_folder):
     model = load(tiny_folder)
     images = np.random.default_rng(1).uniform(-1, 1, (9, 32, 32, 3)).astype(np.float32)
-    networks = {kind: (Pooled(), {}) for kind in ("arcface", "inception")}
+    network_folder = {kind: (Pooled(), {}) for kind in ("arcface", "inception")}
     batches = (images[k : k + 4] for k in (0, 4, 8))
-    measured = measure(model, batches, networks=networks)
+    measured = measure(model, batches, networks=network_folder)
     outputs = np.asarray(model.invert(images)[0])
     a, b = (np.asarray(Pooled().apply({}, x), np.float64) for x in (images, outputs))
     found = measured.values["unquantised"]["refined"]["id_similarity"]

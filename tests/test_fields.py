@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from styleprompter_jax import bundle
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.discriminator import DiscriminatorConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.store import model_folder
 
 LIES = {
     "fraction": 2.5,
@@ -67,18 +67,18 @@ def test_lies_of_a_field(config, name):
 
 
 def change_config(folder, text):
-    (folder / bundle.CONFIG).write_text(text)
+    (folder / model_folder.CONFIG).write_text(text)
     with pytest.raises(StylePrompterError) as error:
-        bundle.load_model(folder)
+        model_folder.load_model(folder)
     message = str(error.value)
-    assert message.startswith(str(folder / bundle.CONFIG)), message
+    assert message.startswith(str(folder / model_folder.CONFIG)), message
     assert message.isprintable() and len(message) < 600
     return message
 
 
 def test_lies_of_a_model_folder(tmp_path, tiny_folder):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
-    whole = json.loads((folder / bundle.CONFIG).read_text())
+    whole = json.loads((folder / model_folder.CONFIG).read_text())
     for part in ("encoder", "smart", "generator"):
         for lie in LIES.values():
             if lie is None and part != "generator":

@@ -15,11 +15,11 @@ import safetensors.numpy
 from weight_files import DATA, Call, npy, nvidia, pickled, storage_id, tensor, torch_zip
 
 import styleprompter_jax
-from styleprompter_jax.convert.files import Object, read_file
-from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.convert.torch_objects import names
-from styleprompter_jax.convert.unpickle import Budget
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.convert.reading.files import Object, read_file
+from styleprompter_jax.convert.reading.torch_file import write_torch
+from styleprompter_jax.convert.reading.torch_objects import names
+from styleprompter_jax.convert.reading.unpickle import Budget
+from styleprompter_jax.core.errors import StylePrompterError
 
 BASE = np.arange(24, dtype=np.float32).reshape(4, 6) / 8
 

@@ -13,8 +13,8 @@ from hostile_files import hostile_files
 from weight_files import good_files
 
 from styleprompter_jax.cli import main
-from styleprompter_jax.convert.files import read_file
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.convert.reading.files import read_file
+from styleprompter_jax.core.errors import StylePrompterError
 
 CASES = hostile_files()
 WAY_OUT = r"download|save|unpack|do not use|name the|fetch|use the network"

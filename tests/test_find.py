@@ -7,10 +7,10 @@ import subprocess
 import pytest
 from PIL import Image
 
+from styleprompter_jax.app.pictures import list_inputs
 from styleprompter_jax.cli import main
-from styleprompter_jax.commands.pictures import list_inputs
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import FolderSource
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.find import find_images
 
 

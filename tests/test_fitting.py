@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from styleprompter_jax.bundle import load_directions
 from styleprompter_jax.cli import main
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.fitting import _changed, _regressed, fit_direction
-from styleprompter_jax.pipeline import load
+from styleprompter_jax.inversion.pipeline import load
+from styleprompter_jax.search.pairs import _changed, _regressed, fit_direction
+from styleprompter_jax.store.model_folder import load_directions
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from configs import tiny
-from styleprompter_jax.bundle import load_model, save_model
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.stylegan2 import Generator
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.generators.stylegan2 import Generator
 from styleprompter_jax.ops.fir import upsample2
+from styleprompter_jax.store.model_folder import load_model, save_model
 from styleprompter_jax.training import loop
-from styleprompter_jax.training.adversarial import Adversarial
+from styleprompter_jax.training.objectives.adversarial import Adversarial
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

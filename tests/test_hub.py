@@ -14,15 +14,16 @@ from huggingface_hub import constants
 
 import styleprompter_jax as sp
 from configs import tiny
-from styleprompter_jax import networks
-from styleprompter_jax.bundle import PARTS, load_model
 from styleprompter_jax.cli import main
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.latents import Latents
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import hub as hub_names
+from styleprompter_jax.store import network_folder
+from styleprompter_jax.store.model_folder import PARTS, load_model
 from styleprompter_jax.store.places import local_folder, pin
-from styleprompter_jax.training import loop, pinning
-from styleprompter_jax.training import workdir as folders
+from styleprompter_jax.training import loop
+from styleprompter_jax.training.run import pinning
+from styleprompter_jax.training.run import workdir as folders
 
 ROOT = Path(__file__).parents[1]
 
@@ -292,16 +293,16 @@ def test_a_run_keeps_the_commit_that_it_began_with(hub, files, tmp_path, monkeyp
 
 
 def test_networks_too(hub, files, tmp_path):
-    shapes = networks.NETWORKS["lpips_squeeze"].shapes()["params"]
+    shapes = network_folder.NETWORKS["lpips_squeeze"].shapes()["params"]
     params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
-    folder = networks.save_network(tmp_path / "lpips", "lpips_squeeze", params)
+    folder = network_folder.save_network(tmp_path / "lpips", "lpips_squeeze", params)
     hub.repos["u/zoo"] = Repo(
         {f"lpips/{file.name}": file.read_bytes() for file in folder.iterdir()} | files
     )
-    assert networks.network_name("hf://u/zoo/lpips") == "lpips_squeeze"
-    _, variables = networks.load_network("hf://u/zoo/lpips", "lpips")
+    assert network_folder.network_name("hf://u/zoo/lpips") == "lpips_squeeze"
+    _, variables = network_folder.load_network("hf://u/zoo/lpips", "lpips")
     np.testing.assert_equal(variables["params"], params)
     with pytest.raises(StylePrompterError, match="holds another model, where ArcFace"):
-        networks.load_network("hf://u/zoo", "arcface")
+        network_folder.load_network("hf://u/zoo", "arcface")
     with pytest.raises(StylePrompterError, match="no folder of a perceptual network"):
-        networks.network_name("hf://u/zoo")
+        network_folder.network_name("hf://u/zoo")

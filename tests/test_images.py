@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import files
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)

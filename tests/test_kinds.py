@@ -25,7 +25,7 @@ from icc import (
 )
 from PIL import Image, ImageCms
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.decode import decode_image
 
 HEIGHT, WIDTH = 12, 40

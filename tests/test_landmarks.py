@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from styleprompter_jax.app.unalign import _read_crops, find_crop
 from styleprompter_jax.cli import main
-from styleprompter_jax.commands.unalign import _read_crops, find_crop
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.align import align, crop_quad, unalign
 from styleprompter_jax.images.files import read_image, write_image
 from styleprompter_jax.images.landmarks import Landmarks, read_landmarks

@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.latents import Latents, load_named
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import Latents, load_named
 
 CODES = np.linspace(-1, 1, 3 * 8 * 16, dtype=np.float32).reshape(3, 8, 16)
 

@@ -17,12 +17,12 @@ from published_trees import (
 )
 from weight_files import storage_id, tensor, torch_zip
 
-from styleprompter_jax.convert.files import read_file
 from styleprompter_jax.convert.model import build_model
-from styleprompter_jax.convert.nvidia import module_arrays
+from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.convert.recognise import recognise
 from styleprompter_jax.convert.table import merge_collections
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.convert.tables.nvidia import module_arrays
+from styleprompter_jax.core.errors import StylePrompterError
 
 MEAN = VARIABLES["const"]["latent_avg"]
 

@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import lock as locks
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.paths import local_path
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store import model_folder
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -50,29 +50,29 @@ def test_no_direction_is_lost(command, model, tmp_path, caplog):
                        "--components", 1, "--count", 20),
     }[command]  # fmt: skip
     with beside(model, caplog, lambda: main([*map(str, call)])) as codes:
-        known = bundle.load_directions(model)
-        bundle.save_directions(model, known | {"other": known["smile"]})
+        known = model_folder.load_directions(model)
+        model_folder.save_directions(model, known | {"other": known["smile"]})
     assert codes == [0]
     new = {"convert": "new", "directions": "sefa_0"}[command]
-    assert bundle.load_directions(model).keys() == {"smile", "hat", "other", new}
+    assert model_folder.load_directions(model).keys() == {"smile", "hat", "other", new}
 
 
 def test_a_folder_that_another_one_made_meanwhile(model, tmp_path, caplog):
     """As two calls of `convert` with one folder would."""
-    new, (config, variables, _) = tmp_path / "new", bundle.load_model(model)
+    new, (config, variables, _) = tmp_path / "new", model_folder.load_model(model)
 
     def work():
         with pytest.raises(StylePrompterError, match="new exists"):
-            bundle.save_model(new, config, variables, replace=False)
+            model_folder.save_model(new, config, variables, replace=False)
 
     with beside(new, caplog, work):
         shutil.copytree(model, new)
-    assert bundle.load_directions(new).keys() == {"smile", "hat"}
+    assert model_folder.load_directions(new).keys() == {"smile", "hat"}
 
 
 def test_nothing_is_left(model, tmp_path, monkeypatch):
     inside = sorted(os.listdir(model))
-    bundle.save_model(model, *bundle.load_model(model)[:2])
+    model_folder.save_model(model, *model_folder.load_model(model)[:2])
     assert os.listdir(tmp_path) == ["model"]
     with folder_lock(model):
         assert sorted(os.listdir(tmp_path)) == [".model.lock", "model"]

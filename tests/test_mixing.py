@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.mixing import mix, mixes
-from styleprompter_jax.errors import StylePrompterError
 
 N = 4
 SOURCE, REFERENCE = np.zeros((2, N, 3)), np.ones((2, N, 3))

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 import styleprompter_jax as sp
+from styleprompter_jax.app import edit
 from styleprompter_jax.cli import main, make_parser
 from styleprompter_jax.cli.arguments import LARGEST_BATCH
-from styleprompter_jax.commands import edit
 from styleprompter_jax.editing.mixing import mixes
-from styleprompter_jax.editing.unsupervised import in_deviations, pca
 from styleprompter_jax.ops.frechet import gaussian
+from styleprompter_jax.search.unsupervised import in_deviations, pca
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 IO = ["--model", "m", "--input", "x", "--output", "y"]

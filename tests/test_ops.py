@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import linalg, signal
 
-from styleprompter_jax.models.discriminator import (
+from styleprompter_jax.models.discriminators.stylegan2 import (
     Discriminator,
     DiscriminatorConfig,
     minibatch_stddev,

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import styleprompter_jax as sp
-from styleprompter_jax.convert.torch_file import write_torch
+from styleprompter_jax.convert.reading.torch_file import write_torch
 
 ROOT = Path(__file__).parents[1]
 BUILD = "from setuptools import build_meta; build_meta.build_{}({!r})"

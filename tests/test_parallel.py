@@ -7,8 +7,9 @@ import pytest
 from jax import lax
 
 from configs import tiny
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import adversarial, health, parallel
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.objectives import adversarial
+from styleprompter_jax.training.run import health, parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -8,17 +8,17 @@ import quick
 import recipe
 from einops import rearrange
 
-from styleprompter_jax import networks
-from styleprompter_jax.bundle import MODEL, load_model
-from styleprompter_jax.convert.perceptual import LAYOUTS, read_network, recognise
 from styleprompter_jax.convert.table import write_table
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.convert.tables.perceptual import LAYOUTS, read_network, recognise
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.perceptual import lpips
+from styleprompter_jax.models.perceptual.arcface import ArcFace
+from styleprompter_jax.models.perceptual.inception import Inception
+from styleprompter_jax.models.perceptual.layers import cosine_distance, unit
+from styleprompter_jax.models.perceptual.moco import MoCo
 from styleprompter_jax.ops.pooling import adaptive_average_pool
-from styleprompter_jax.perceptual import lpips
-from styleprompter_jax.perceptual.arcface import ArcFace
-from styleprompter_jax.perceptual.inception import Inception
-from styleprompter_jax.perceptual.layers import cosine_distance, unit
-from styleprompter_jax.perceptual.moco import MoCo
+from styleprompter_jax.store import network_folder
+from styleprompter_jax.store.model_folder import MODEL, load_model
 
 TRUNKS = ("alex", "vgg", "squeeze")
 
@@ -49,7 +49,7 @@ def test_lpips(trunk):
     case = f"lpips_{trunk}"
     expected = recipe.arrays(case)
     params = load(case, case)
-    module = networks.NETWORKS[case].module
+    module = network_folder.NETWORKS[case].module
     run = quick.jit(lambda params, x: module.apply({"params": params}, x))
     x, y = halves(run(params, image_pair(expected, 64)))
     terms = [lpips.distance([a], [b]) for a, b in zip(x, y, strict=True)]
@@ -111,8 +111,8 @@ def test_inception():
 
 def test_gradients_are_finite_at_zero_features():
     """The published LPIPS answers NaN here, also behind a ReLU that is shut."""
-    module = networks.NETWORKS["lpips_alex"].module
-    params = zeros(networks.NETWORKS["lpips_alex"].shapes())["params"]
+    module = network_folder.NETWORKS["lpips_alex"].module
+    params = zeros(network_folder.NETWORKS["lpips_alex"].shapes())["params"]
     params |= {f"lin{i}": np.ones_like(params[f"lin{i}"]) for i in range(5)}
 
     @quick.jit
@@ -148,7 +148,7 @@ def test_adaptive_average_pool():
 
 def published_state(name):
     """Zeros under the keys of a published file."""
-    params = zeros(networks.NETWORKS[name].shapes()["params"])
+    params = zeros(network_folder.NETWORKS[name].shapes()["params"])
     return write_table(LAYOUTS[name].table, params)
 
 
@@ -192,35 +192,35 @@ def test_lpips_without_its_heads():
 
 def test_folder_there_and_back(tmp_path):
     rng = np.random.default_rng(0)
-    shapes = networks.NETWORKS["lpips_squeeze"].shapes()["params"]
+    shapes = network_folder.NETWORKS["lpips_squeeze"].shapes()["params"]
     params = jax.tree.map(lambda p: rng.standard_normal(p.shape, np.float32), shapes)
-    folder = networks.save_network(tmp_path / "lpips", "lpips_squeeze", params)
-    module, variables = networks.load_network(folder, "lpips")
-    assert module == networks.NETWORKS["lpips_squeeze"].module
+    folder = network_folder.save_network(tmp_path / "lpips", "lpips_squeeze", params)
+    module, variables = network_folder.load_network(folder, "lpips")
+    assert module == network_folder.NETWORKS["lpips_squeeze"].module
     jax.tree.map(np.testing.assert_array_equal, variables, {"params": params})
 
     with pytest.raises(StylePrompterError, match="SqueezeNet, where MoCo"):
-        networks.load_network(folder, "moco")
+        network_folder.load_network(folder, "moco")
     with pytest.raises(StylePrompterError, match="does not describe a model"):
         load_model(folder)
     data = bytearray((folder / MODEL).read_bytes())
     data[-1] ^= 1
     (folder / MODEL).write_bytes(data)
     with pytest.raises(StylePrompterError, match="damaged"):
-        networks.load_network(folder, "lpips")
+        network_folder.load_network(folder, "lpips")
 
 
 def test_folders_that_are_no_network(tiny_folder, tmp_path):
     with pytest.raises(StylePrompterError, match="styleprompter convert FILE"):
-        networks.load_network(tmp_path / "none", "arcface")
+        network_folder.load_network(tmp_path / "none", "arcface")
     with pytest.raises(StylePrompterError, match="another model, where LPIPS"):
-        networks.load_network(tiny_folder, "lpips")
-    params = zeros(networks.NETWORKS["lpips_squeeze"].shapes()["params"])
+        network_folder.load_network(tiny_folder, "lpips")
+    params = zeros(network_folder.NETWORKS["lpips_squeeze"].shapes()["params"])
     before = (tiny_folder / MODEL).read_bytes()
     with pytest.raises(StylePrompterError, match="holds a model"):
-        networks.save_network(tiny_folder, "lpips_squeeze", params)
+        network_folder.save_network(tiny_folder, "lpips_squeeze", params)
     assert (tiny_folder / MODEL).read_bytes() == before
     with pytest.raises(StylePrompterError, match=r"missing .*\n.*lin0"):
         del params["lin0"]
-        networks.save_network(tmp_path / "new", "lpips_squeeze", params)
+        network_folder.save_network(tmp_path / "new", "lpips_squeeze", params)
     assert not (tmp_path / "new").exists()

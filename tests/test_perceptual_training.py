@@ -8,10 +8,11 @@ import pytest
 from test_training import final_state
 
 from configs import tiny
-from styleprompter_jax import networks
-from styleprompter_jax.bundle import load_model
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import loop, losses
+from styleprompter_jax import losses
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.store import network_folder
+from styleprompter_jax.store.model_folder import load_model
+from styleprompter_jax.training import loop
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -25,9 +26,11 @@ def lpips_folder(tmp_path_factory):
         scale = np.sqrt(2 / np.prod(leaf.shape[:-1]), dtype=np.float32)
         return np.abs(scale * rng.standard_normal(leaf.shape, np.float32))
 
-    shapes = networks.NETWORKS["lpips_squeeze"].shapes()["params"]
+    shapes = network_folder.NETWORKS["lpips_squeeze"].shapes()["params"]
     folder = tmp_path_factory.mktemp("networks") / "lpips"
-    return networks.save_network(folder, "lpips_squeeze", jax.tree.map(draw, shapes))
+    return network_folder.save_network(
+        folder, "lpips_squeeze", jax.tree.map(draw, shapes)
+    )
 
 
 def tiny_config(start, **loss):

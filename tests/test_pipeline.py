@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY, random_variables
 
 import styleprompter_jax as sp
+from styleprompter_jax import losses
 from styleprompter_jax.evaluation.evaluate import evaluate
-from styleprompter_jax.training import losses
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -10,7 +10,7 @@ import pytest
 from icc import SRGB, chunk, gamma, icc_chunk, png, profile
 from PIL import Image
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.decode import decode_image, image_size
 
 VALUES = np.random.default_rng(0).integers(0, 256, (6, 9, 3))

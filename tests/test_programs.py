@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import styleprompter_jax as sp
-from styleprompter_jax import pipeline
-from styleprompter_jax.programs import KEPT, BySize
+from styleprompter_jax.core.programs import KEPT, BySize
+from styleprompter_jax.inversion import pipeline
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -10,9 +10,9 @@ from hub_server import TOKEN, Repo
 from test_hub import files as files
 from test_hub import hub as hub
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
 from styleprompter_jax.evaluation.protocol import sha256
+from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.card import Facts, make_card
 
 # How the Hub's client calls its HTTP library.
@@ -49,7 +49,7 @@ def test_a_model_and_its_card(login, files, model, capsys):
     assert all(found[name] == data for name, data in files.items())
     (name,) = re.findall(r"^(\S+) holds the model", capsys.readouterr().out)
     assert name == f"hf://u/faces@{repo.resolve('main')}"
-    assert bundle.load_model(name)[2].keys() == {"smile", "hat"}
+    assert model_folder.load_model(name)[2].keys() == {"smile", "hat"}
     card = found["README.md"].decode()
     assert card.startswith("---\nlibrary_name: styleprompter_jax\nlicense: unknown\n")
     assert 'sp.load("hf://u/faces")' in card and "| smile | 3 | a test |" in card
@@ -98,7 +98,9 @@ def test_what_the_card_knows(login, model):
     (model.parent / "config.json").write_text(json.dumps(record))
     metrics = {
         "protocol": {
-            "model": {"sha256": {"model.safetensors": sha256(model / bundle.MODEL)}},
+            "model": {
+                "sha256": {"model.safetensors": sha256(model / model_folder.MODEL)}
+            },
             "images": {"data": "avatars/64", "split": "test", "count": 1000},
         },
         "unquantised": {"w_plus": {"psnr": 27.416}, "refined": {"psnr": None}},
@@ -123,7 +125,7 @@ def test_the_bundled_model_names_its_artwork(login):
         return file.read_text().split()
 
     notice = " ".join(words(ROOT / "NOTICE"))
-    told = " ".join(words(bundle.BUNDLED / "avatars64" / "NOTICE"))
+    told = " ".join(words(model_folder.BUNDLED / "avatars64" / "NOTICE"))
     for part in ("Title: Personas", "cropped to the head"):
         start = told.index(part)
         assert told[start : start + 230] in notice
@@ -147,7 +149,7 @@ def test_what_is_refused(login, model, capsys, tmp_path, monkeypatch):
     text = refused(capsys, model, "hf://u/m", "--metrics", tmp_path / "m.json")
     assert "is of another model than" in text
     (model / "metrics.json").unlink()
-    (model / bundle.MODEL).write_bytes(b"damaged")
+    (model / model_folder.MODEL).write_bytes(b"damaged")
     assert "cannot be read" in refused(capsys, model, "hf://u/m")
     assert "u/m" not in login.repos
 

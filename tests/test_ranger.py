@@ -10,8 +10,8 @@ import recipe
 from einops import rearrange
 
 from configs import tiny
-from styleprompter_jax.training.optimizers import make_optimizer
-from styleprompter_jax.training.ranger import centralize, ranger
+from styleprompter_jax.training.optim.optimizers import make_optimizer
+from styleprompter_jax.training.optim.ranger import centralize, ranger
 
 # Name in our trees, and the published layout as seen from ours.
 TENSORS = {

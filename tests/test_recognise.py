@@ -5,11 +5,11 @@ import pytest
 import recipe
 from published_trees import FULL, VARIABLES, checkpoint, generator_state
 
-from styleprompter_jax.convert.files import Object, read_file
 from styleprompter_jax.convert.model import build_model
+from styleprompter_jax.convert.reading.files import Object, read_file
 from styleprompter_jax.convert.recognise import recognise
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.stylegan2 import default_channels
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.generators.stylegan2 import default_channels
 
 
 def test_options_of_a_checkpoint():

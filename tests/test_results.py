@@ -13,14 +13,14 @@ import pytest
 from conftest import disk_full_after, random_variables
 from PIL import Image
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import results
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.results import ACCOUNT, Results, check_files
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.store import model_folder
 
 ROOT = Path(results.__file__).parents[2]
 
@@ -311,7 +311,7 @@ def test_convert_replaces_what_it_is_told_to(tmp_path, capsys, tiny_folder):
     generator = GeneratorConfig(32, z_dim=16, w_dim=16, mapping_layers=2)
     generator = StylePrompterConfig(encoder=None, smart=None, generator=generator)
     model, file = tmp_path / "model", tmp_path / "g.pt"
-    bundle.save_model(model, generator, random_variables(generator))
+    model_folder.save_model(model, generator, random_variables(generator))
     assert run(model, "--export", file) == (0, "")
     before = file.read_bytes()
     code, err = run(model, "--export", file)

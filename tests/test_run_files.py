@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import workdir
-from styleprompter_jax.training.report import Report
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.run import workdir
+from styleprompter_jax.training.run.report import Report
 
 
 def start(folder, step=2):

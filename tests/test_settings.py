@@ -10,13 +10,13 @@ import jax
 import pytest
 
 from configs import avatars_generator, own_images_smart, tiny
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main, parse
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.store import model_folder
 from styleprompter_jax.training import loop
-from styleprompter_jax.training.adversarial import Adversarial
 from styleprompter_jax.training.config import get_config, override
-from styleprompter_jax.training.optimizers import make_optimizer
+from styleprompter_jax.training.objectives.adversarial import Adversarial
+from styleprompter_jax.training.optim.optimizers import make_optimizer
 from styleprompter_jax.training.settings import check_settings, check_sizes
 from styleprompter_jax.training.start import describe_start
 
@@ -56,7 +56,7 @@ def test_configs_fit_their_models():
         kind = name.removesuffix(f"_{config.stage}")
         assert encoders.setdefault(kind, model.encoder) == model.encoder, name
     assert len(encoders) * 2 == sum(not name.endswith("_generator") for name in names)
-    assert bundle.load_model("avatars64")[0].encoder == encoders["avatars"]
+    assert model_folder.load_model("avatars64")[0].encoder == encoders["avatars"]
 
 
 def test_variants_of_configs():

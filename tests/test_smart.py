@@ -11,10 +11,15 @@ import recipe
 import reference
 from einops import rearrange
 
-from styleprompter_jax.convert.smart import SMART_BLOCK
 from styleprompter_jax.convert.table import read_table
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import Smart, SmartBlock, SmartConfig, retrieve
+from styleprompter_jax.convert.tables.smart import SMART_BLOCK
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.refiners.smart import (
+    Smart,
+    SmartBlock,
+    SmartConfig,
+    retrieve,
+)
 
 SIZES = (8, 16, 32)
 CONFIG = SmartConfig(ffn_dim=40)

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.spelling import another_path, another_spelling, told_apart
 from styleprompter_jax.editing.directions import Direction
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images
 

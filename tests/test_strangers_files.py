@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from styleprompter_jax.convert.files import read_file
+from styleprompter_jax.convert.reading.files import read_file
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file, read_bytes
 from styleprompter_jax.core.json_files import parse_json, read_json
 from styleprompter_jax.core.refusal import Refusal
@@ -23,7 +24,6 @@ from styleprompter_jax.core.safetensors_files import (
     read_safetensors,
     write_safetensors,
 )
-from styleprompter_jax.errors import StylePrompterError
 
 
 def test_only_regular_files_within_a_size_are_opened(tmp_path):

@@ -11,17 +11,17 @@ import recipe
 from conftest import PUBLISHED
 from einops import rearrange, reduce
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
-from styleprompter_jax.convert.files import read_file
-from styleprompter_jax.convert.style_prompter import checkpoint_table
+from styleprompter_jax.convert.reading.files import read_file
+from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.convert.table import merge_collections, write_table
-from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.convert.tables.style_prompter import checkpoint_table
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store import model_folder
 
 
 def half(images):
@@ -107,7 +107,7 @@ def test_1024_px(tmp_path, capsys):
     rng = np.random.default_rng(0)
     tree = jax.tree.map(
         lambda leaf: np.full(leaf.shape, rng.random(), np.float32),
-        merge_collections(bundle.model_shapes(config)),
+        merge_collections(model_folder.model_shapes(config)),
     )
     latent_avg = tree.pop("latent_avg")
     state = write_table(checkpoint_table(config), tree)
@@ -122,7 +122,7 @@ def test_1024_px(tmp_path, capsys):
     write_torch(file, {"state_dict": state, "latent_avg": latent_avg})
     assert main(["convert", str(file), str(folder)]) == 0
     assert "full, 1024 px, 18 codes, refined layer 4" in capsys.readouterr().out
-    found, variables, _ = bundle.load_model(folder)
+    found, variables, _ = model_folder.load_model(folder)
     assert found == config
     count = {
         part: sum(x.size for x in jax.tree.leaves(tree))

@@ -8,18 +8,18 @@ import quick
 import recipe
 from einops import rearrange, reduce
 
-from styleprompter_jax import bundle
 from styleprompter_jax.cli import main
-from styleprompter_jax.convert.stylegan2 import generator_table
+from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.convert.table import (
     merge_collections,
     read_table,
     split_collections,
     write_table,
 )
-from styleprompter_jax.convert.torch_file import write_torch
-from styleprompter_jax.models.style_prompter import StylePrompter
-from styleprompter_jax.models.stylegan2 import Generator, GeneratorConfig
+from styleprompter_jax.convert.tables.stylegan2 import generator_table
+from styleprompter_jax.models.generators.stylegan2 import Generator, GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompter
+from styleprompter_jax.store import model_folder
 
 CONFIG = GeneratorConfig(image_size=64)
 GENERATOR = Generator(CONFIG)
@@ -86,7 +86,7 @@ def test_256_px_from_a_file(tmp_path):
     tree = {"g_ema": state, "latent_avg": expected["truncation_latent"]}
     write_torch(tmp_path / "x.pt", tree)
     main(["convert", str(tmp_path / "x.pt"), str(tmp_path / "model")])
-    config, variables, _ = bundle.load_model(tmp_path / "model")
+    config, variables, _ = model_folder.load_model(tmp_path / "model")
     assert config.generator == GeneratorConfig(image_size=256)
     model = StylePrompter(config)
     run = quick.jit(lambda v, w: model.apply(v, w, method="synthesize"))

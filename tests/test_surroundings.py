@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styleprompter_jax import surroundings
-from styleprompter_jax.cli import main
-from styleprompter_jax.commands import alignment
-from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.app import alignment
+from styleprompter_jax.cli import main, surroundings
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.sources import TfdsSource
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images
-from styleprompter_jax.latents import load_named
 
 ROOT = Path(surroundings.__file__).parents[1]
 POINTS = [[10, 12], [20, 12], [15, 18], [11, 22], [19, 22]]
@@ -123,7 +122,7 @@ def test_signals_leave_nothing_half_written(tmp_path, number):
     code = f"""
 import gc, os, signal
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path
-from styleprompter_jax.surroundings import orderly
+from styleprompter_jax.cli.surroundings import orderly
 signal.signal({number}, signal.SIG_DFL)  # under nohup it would be passed over
 before = signal.getsignal({number})
 assert orderly(lambda: None) == 0 and signal.getsignal({number}) is before

@@ -12,10 +12,10 @@ import recipe
 import reference
 from einops import rearrange
 
-from styleprompter_jax.convert.swin import encoder_config, encoder_table
 from styleprompter_jax.convert.table import Buffer, read_table
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.swin import SwinBlock, SwinConfig, SwinEncoder
+from styleprompter_jax.convert.tables.swin import encoder_config, encoder_table
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.encoders.swin import SwinBlock, SwinConfig, SwinEncoder
 
 SMALL = SwinConfig(
     image_size=64,

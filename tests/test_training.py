@@ -18,11 +18,13 @@ from conftest import disk_full_after
 from test_checkpoint import ORBAX_GIVES_UP
 
 from configs import tiny
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import write_image
-from styleprompter_jax.training import adversarial, inversion, loop, parallel
-from styleprompter_jax.training import workdir as folders
-from styleprompter_jax.training.hardware import peak_flops
+from styleprompter_jax.training import loop
+from styleprompter_jax.training.objectives import adversarial, inversion
+from styleprompter_jax.training.run import parallel
+from styleprompter_jax.training.run import workdir as folders
+from styleprompter_jax.training.run.hardware import peak_flops
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -229,7 +231,7 @@ def test_one_training_at_a_time(finished, tmp_path):
 def test_the_lock_of_a_killed_process_is_gone(tmp_path):
     code = (
         "import os, pathlib, signal\n"
-        "from styleprompter_jax.training.workdir import lock\n"
+        "from styleprompter_jax.training.run.workdir import lock\n"
         f"with lock(pathlib.Path({str(tmp_path)!r})):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -10,7 +10,7 @@ from conftest import TINY, random_variables
 import styleprompter_jax as sp
 from configs import tiny
 from styleprompter_jax.evaluation.evaluate import evaluate
-from styleprompter_jax.training.inversion import Inversion
+from styleprompter_jax.training.objectives.inversion import Inversion
 from styleprompter_jax.training.start import Start
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -11,11 +11,12 @@ from test_checkpoint import replicated
 
 from configs import tiny
 from styleprompter_jax.cli import main
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.files import write_image
-from styleprompter_jax.training import checkpoint, loop
-from styleprompter_jax.training import workdir as folders
+from styleprompter_jax.training import loop
+from styleprompter_jax.training.run import checkpoint
+from styleprompter_jax.training.run import workdir as folders
 
 
 def config_with(**changes):

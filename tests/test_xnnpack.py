@@ -9,9 +9,9 @@ import pytest
 
 from configs import tiny
 from styleprompter_jax.core import xnnpack
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import parallel
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.loop import train
+from styleprompter_jax.training.run import parallel
 
 FLAG = "--xla_cpu_use_xnnpack"
 

@@ -13,9 +13,9 @@ import unicodedata  # noqa: F401 - which Python's parser imports when it needs i
 
 import numpy as np
 
-from styleprompter_jax.convert.files import Object, read_file
+from styleprompter_jax.convert.reading.files import Object, read_file
 from styleprompter_jax.convert.recognise import recognise
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 # What running something from a file would raise, and reading one does not.
 SUSPECT = (

@@ -1,6 +1,6 @@
 """The command line: which commands there are, and how a call runs.
 
-What a command does is in `commands/NAME.py`, imported when it is called: `--help`
+What a command does is in `app/NAME.py`, imported when it is called: `--help`
 must not wait for JAX.
 """
 
@@ -10,10 +10,10 @@ import sys
 import warnings
 
 from styleprompter_jax.cli import commands as takes
+from styleprompter_jax.cli.surroundings import open_closed_streams, orderly
 from styleprompter_jax.cli.training import add_training, wrong_training
-from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.large_pages import use_large_pages
-from styleprompter_jax.surroundings import open_closed_streams, orderly
 from styleprompter_jax.version import __version__
 
 # In the order of `styleprompter --help`.
@@ -52,7 +52,7 @@ def _run(argv: list[str] | None) -> None:
         use_large_pages()
     if args.command != "train":  # which looks at its config first
         use_compilation_cache()
-    importlib.import_module(f"styleprompter_jax.commands.{args.command}").run(args)
+    importlib.import_module(f"styleprompter_jax.app.{args.command}").run(args)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from styleprompter_jax.convert.files import Object, read_file
+from styleprompter_jax.convert.reading.files import Object, read_file
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_name
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.spelling import another_path, another_spelling
 from styleprompter_jax.editing.directions import Direction
-from styleprompter_jax.errors import StylePrompterError
 
 FIRST = 10  # of components
 _MANY = 100

@@ -9,14 +9,17 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from styleprompter_jax.convert.style_prompter import checkpoint_table
-from styleprompter_jax.convert.stylegan2 import generator_table
 from styleprompter_jax.convert.table import merge_collections, write_table
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig, default_channels
-from styleprompter_jax.models.swin import SwinConfig
+from styleprompter_jax.convert.tables.style_prompter import checkpoint_table
+from styleprompter_jax.convert.tables.stylegan2 import generator_table
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import (
+    GeneratorConfig,
+    default_channels,
+)
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
 
 _FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint tells
 

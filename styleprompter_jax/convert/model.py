@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from styleprompter_jax.bundle import mean_shapes, model_shapes
 from styleprompter_jax.convert.recognise import Found
 from styleprompter_jax.convert.table import (
     Row,
@@ -17,10 +16,14 @@ from styleprompter_jax.convert.table import (
     read_table,
     split_collections,
 )
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig, MappingNetwork
-from styleprompter_jax.models.swin import SwinConfig, SwinEncoder
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder
+from styleprompter_jax.models.generators.stylegan2 import (
+    GeneratorConfig,
+    MappingNetwork,
+)
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
 SAMPLES, BATCH = 100_000, 10_000  # z that a missing mean code is computed from
 

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from styleprompter_jax.convert import nvidia, perceptual, smart, stylegan2, swin
-from styleprompter_jax.convert.files import Object
+from styleprompter_jax.convert.reading.files import Object
 from styleprompter_jax.convert.states import find_state, options, prefix
-from styleprompter_jax.convert.style_prompter import checkpoint_table
 from styleprompter_jax.convert.table import Kept, Row, Rule, prefixed
+from styleprompter_jax.convert.tables import nvidia, perceptual, smart, stylegan2, swin
+from styleprompter_jax.convert.tables.style_prompter import checkpoint_table
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig, default_channels
-from styleprompter_jax.models.swin import SwinConfig
-from styleprompter_jax.networks import NETWORKS
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import (
+    GeneratorConfig,
+    default_channels,
+)
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store.network_folder import NETWORKS
 
 _NO_MEAN = Kept("latent_avg", "the file has none: it is computed")
 
@@ -87,7 +90,7 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
       trees: by file name; LPIPS takes two files, its trunk and its heads.
 
     Returns:
-      A key of `networks.NETWORKS` and arrays by key; None if it is no such network.
+      A key of `NETWORKS` and arrays by key; None if it is no such network.
 
     Raises:
       StylePrompterError: if the other file of LPIPS is missing.

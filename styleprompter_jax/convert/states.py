@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from styleprompter_jax.convert.unpickle import Object
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.convert.reading.unpickle import Object
+from styleprompter_jax.core.errors import StylePrompterError
 
 _DEPTH = 3  # of dicts in dicts
 # What files keep beside the arrays that is used, or of no interest.

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import shown
-from styleprompter_jax.errors import StylePrompterError
 
 
 def as_numbers(value: Any, what: str):

@@ -16,8 +16,8 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import path_text
-from styleprompter_jax.errors import StylePrompterError
 
 _LONGEST = 60  # bytes of a name that are kept in a temporary one
 _PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-\d+\.partial(\.\w+)?")

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.errors import StylePrompterError
 
 
 class Between(NamedTuple):

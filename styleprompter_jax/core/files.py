@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import Refusal
 from styleprompter_jax.core.spelling import another_path
-from styleprompter_jax.errors import StylePrompterError
 
 TEXT = 64 * 2**20  # bytes of a table or list of names that people write
 _FLAGS = (

@@ -9,9 +9,9 @@ import os
 import re
 from typing import Any
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.refusal import DAMAGED, quoted
-from styleprompter_jax.errors import StylePrompterError
 
 LIMIT = 16 * 2**20  # bytes
 _DEPTH = 32

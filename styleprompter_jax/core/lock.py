@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import logging
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 # What file systems without locks answer, as some network drives are.
 _NO_LOCKS = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 LONGEST = 100  # bytes of UTF-8; a file's name has 255, for picture and strength too
 # A path's, and what parts a name from its weight on the command line.

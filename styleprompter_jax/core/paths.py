@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import shown
-from styleprompter_jax.errors import StylePrompterError
 
 # Two letters at least: "C:/" is a drive.  pathlib makes one slash of two.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from styleprompter_jax.core.atomic import atomic_path, make_folder, writing
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.spelling import told_apart
-from styleprompter_jax.errors import StylePrompterError
 
 ACCOUNT = ".styleprompter"
 _LINES = 10_000  # that the account may have beside those it needs

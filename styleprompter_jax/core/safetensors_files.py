@@ -23,10 +23,10 @@ import ml_dtypes  # noqa: F401 - makes NumPy know bfloat16
 import numpy as np
 import safetensors.numpy
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
-from styleprompter_jax.errors import StylePrompterError
 
 SUM = "sha256"
 _HEADER = 16 * 2**20  # bytes; ten thousand arrays take one million

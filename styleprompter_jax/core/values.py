@@ -5,7 +5,7 @@ import operator
 import reprlib
 from typing import Any
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 LARGEST = 2**63 - 1  # that a seed may be
 

@@ -12,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 _FLAG = "--xla_cpu_use_xnnpack"
 _ADVICE = (

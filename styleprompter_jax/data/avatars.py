@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.drawing import draw
 from styleprompter_jax.data.faces import (  # noqa: F401 - the domain, in one place
     BACKGROUND,
@@ -30,7 +31,6 @@ from styleprompter_jax.data.faces import (  # noqa: F401 - the domain, in one pl
     render,
 )
 from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
-from styleprompter_jax.errors import StylePrompterError
 
 
 @dataclasses.dataclass(eq=False)

@@ -15,7 +15,7 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 HAIR = {
     "bald": "bald",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import grain
 from absl import flags
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import resize, resize_to_cover, to_float
 
 # Threads overlap reading with the step and cost nothing on two cores. A few batches

@@ -20,9 +20,9 @@ from pathlib import Path
 import grain
 from absl import logging
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.paths import local_path
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decode_image
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images, shown

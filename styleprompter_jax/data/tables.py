@@ -5,9 +5,9 @@ import json
 import os
 from pathlib import Path
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import TEXT, read_bytes
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.errors import StylePrompterError
 
 ENDINGS = (".csv", ".tsv", ".txt")
 _DELIMITERS = ",;\t"

@@ -9,7 +9,7 @@ import contextlib
 import importlib
 import os
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 _UNCHECKED = "TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK"
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax.core.arrays import as_numbers
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.values import shown, whole
-from styleprompter_jax.errors import StylePrompterError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

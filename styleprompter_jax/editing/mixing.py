@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 MODES = ("replace", "exchange", "interpolate")
 

@@ -11,8 +11,8 @@ import argparse
 import jax.numpy as jnp
 import numpy as np
 
-from styleprompter_jax.compilation_cache import use_compilation_cache
-from styleprompter_jax.latents import Latents
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.ops import metrics
 
 
@@ -20,7 +20,7 @@ def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0
     """Codes that reconstruct images best in the mean square, by Adam.
 
     Args:
-      model: a `pipeline.StylePrompter`; starts from its encoder's codes, or from
+      model: the model; starts from its encoder's codes, or from
         latent_avg where it has none.
       images: (b, s, s, 3) in [-1, 1], s the generator's size.
       steps, learning_rate: of Adam; the rate falls to zero along a cosine.
@@ -43,7 +43,7 @@ def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0
 def main():
     from styleprompter_jax.data.sources import TfdsSource
     from styleprompter_jax.images.files import to_float
-    from styleprompter_jax.pipeline import load
+    from styleprompter_jax.inversion.pipeline import load
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="avatars64")

@@ -23,17 +23,17 @@ import optax
 from einops import rearrange, reduce
 from tqdm import tqdm
 
-from styleprompter_jax import bundle
-from styleprompter_jax.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.store import model_folder
 
-BUNDLED = bundle.BUNDLED / "avatars64" / "classifier.safetensors"
+BUNDLED = model_folder.BUNDLED / "avatars64" / "classifier.safetensors"
 SIZE = 64  # of the images that the network sees
 STEPS, BATCH, LEARNING_RATE = 2000, 64, 2e-3
 SHIFT = 3  # pixels, in training
@@ -92,7 +92,7 @@ class Classifier:
     def save(self, path: str | os.PathLike) -> None:
         """Writes it as safetensors in float16."""
         params = jax.tree.map(lambda a: np.asarray(a, np.float16), self.params)
-        bundle.save_arrays(path, params, {"values": json.dumps(self.values)})
+        model_folder.save_arrays(path, params, {"values": json.dumps(self.values)})
 
 
 def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
@@ -109,7 +109,7 @@ def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
         outputs = sum(map(len, values.values()))
     except (KeyError, TypeError, ValueError) as error:
         raise StylePrompterError(f"{path} is no classifier ({error}).") from error
-    params = bundle.fit_variables(
+    params = model_folder.fit_variables(
         arrays, _shapes(outputs), f"{path} is no classifier that this version reads"
     )["params"]
     return Classifier(values, params)

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from styleprompter_jax.evaluation.evaluate import apply
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.models.perceptual import lpips
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian
 from styleprompter_jax.ops.metrics import mse, resized
-from styleprompter_jax.perceptual import lpips
-from styleprompter_jax.pipeline import StylePrompter
 
 SAMPLES = 10_000  # codes of the mapping network that stand for its distribution
 VARIANCE = 0.999  # share of it that the whitened channels keep
@@ -92,7 +92,7 @@ def path_length(
     Args:
         a, b: codes (m, n, d), or (m, d) in W; pairs.
         size: side to which images are resized first.
-        network: for LPIPS, what `networks.load_network` gives; without, the distance is
+        network: for LPIPS, what `load_network` gives; without, the distance is
             the mean square of pixels in [-1, 1].
         seed: of the points.
         batch_size: pairs at once; a last, smaller batch is compiled anew.

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import Classifier
-from styleprompter_jax.latents import Latents
-from styleprompter_jax.padding import pad, take
-from styleprompter_jax.pipeline import StylePrompter
+from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
 def editability(

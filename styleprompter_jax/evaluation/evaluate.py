@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import resize, to_float, to_uint8
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops import metrics
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian, layout_features
 from styleprompter_jax.ops.kernel_distance import kernel_distance
-from styleprompter_jax.padding import pad, take
-from styleprompter_jax.pipeline import StylePrompter
-from styleprompter_jax.training.losses import PERCEPTUAL
 
 LARGEST = 256  # side at which images are compared, unless asked otherwise
 SMALLEST = 32  # that the metrics can do with
@@ -95,7 +95,7 @@ def measure(
             in its place. A last, smaller batch is filled up.
         size: t; by default the generator's size, 256 at most.
         networks: by kind ("lpips", "arcface", "moco", "inception") what
-            `networks.load_network` gives; the metrics of others are left out.
+            `network_folder.load_network` gives; the metrics of others are left out.
         refine: False leaves out the refined half.
         decoding: options of `StylePrompter.decode`, the same for all batches.
 

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from PIL import Image, ImageFilter
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import resize
 
 FEATHER = 0.1  # of a crop's side, in which an edit fades out

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from styleprompter_jax.core.atomic import atomic_path
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import to_uint8
 
 _QUALITY = 25  # of H.264, from 0, without loss, to 51

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import colour, png
 from styleprompter_jax.images.find import kind_by_content
 from styleprompter_jax.images.room import Room

@@ -13,7 +13,7 @@ import threading
 import numpy as np
 from PIL import Image
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.align import crop_quad
 from styleprompter_jax.images.files import FILTER
 

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from styleprompter_jax.core import values
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import as_paths, local_path
 from styleprompter_jax.core.spelling import another_path
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.decode import decoded, image_size
 from styleprompter_jax.images.find import shown
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.spelling import another_path
-from styleprompter_jax.errors import StylePrompterError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 # Found like the others, so that `read_image` refuses them by name.

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import TEXT
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.images.align import MOST, check_quad, crop_quad
 
 LAYOUT = '{"face.jpg": [[x, y], ...]}'

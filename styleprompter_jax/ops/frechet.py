@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, reduce
 
-from styleprompter_jax.errors import StylePrompterError
+from styleprompter_jax.core.errors import StylePrompterError
 
 
 def layout_features(images):

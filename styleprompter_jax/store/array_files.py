@@ -8,8 +8,8 @@ import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.safetensors_files import read_safetensors, write_safetensors
-from styleprompter_jax.errors import StylePrompterError
 
 
 def save_arrays(

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.editing.directions import Direction, Response
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.store.array_files import save_arrays
 from styleprompter_jax.store.places import DIRECTIONS
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json
-from styleprompter_jax.errors import StylePrompterError
 from styleprompter_jax.store.card import CARD, MARK
 from styleprompter_jax.store.places import (
     CONFIG,

@@ -1,7 +1,7 @@
 """What the name of a model or network stands for: a folder here, or a place elsewhere.
 
     models/ffhq                        a folder
-    avatars64                          a bundled model (`bundle.find_model`)
+    avatars64                          a bundled model (`model_folder.find_model`)
     hf://USER/MODEL[@REVISION][/FOLDER]  the Hugging Face Hub
 
 A name that may come to stand for another model is pinned first: `pin` gives the name
@@ -12,8 +12,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path, scheme
-from styleprompter_jax.errors import StylePrompterError
 
 # The files that a model is made of. Of a place elsewhere nothing else is read.
 CONFIG, MODEL = "config.json", "model.safetensors"

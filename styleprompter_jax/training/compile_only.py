@@ -13,11 +13,11 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import parallel
-from styleprompter_jax.training.adversarial import Adversarial
-from styleprompter_jax.training.hardware import CHIPS, Chip
-from styleprompter_jax.training.inversion import Inversion
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.objectives.adversarial import Adversarial
+from styleprompter_jax.training.objectives.inversion import Inversion
+from styleprompter_jax.training.run import parallel
+from styleprompter_jax.training.run.hardware import CHIPS, Chip
 from styleprompter_jax.training.settings import check_settings
 from styleprompter_jax.training.start import describe_start
 

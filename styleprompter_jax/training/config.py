@@ -18,8 +18,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from styleprompter_jax.core.config_files import PACKAGE, config_names
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path, path_text
-from styleprompter_jax.errors import StylePrompterError
 
 
 def get_config(name_or_file: str | os.PathLike) -> ConfigDict:

@@ -22,23 +22,23 @@ import jax
 from absl import logging
 
 from styleprompter_jax.core import xnnpack
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.training import parallel
-from styleprompter_jax.training import workdir as folders
-from styleprompter_jax.training.checkpoint import Checkpoints
-from styleprompter_jax.training.hardware import peak_flops
-from styleprompter_jax.training.health import Health, guard
-from styleprompter_jax.training.pinning import SOURCES, known_sources, pin_models
-from styleprompter_jax.training.report import Report, Silence
+from styleprompter_jax.training.run import parallel
+from styleprompter_jax.training.run import workdir as folders
+from styleprompter_jax.training.run.checkpoint import Checkpoints
+from styleprompter_jax.training.run.hardware import peak_flops
+from styleprompter_jax.training.run.health import Health, guard
+from styleprompter_jax.training.run.pinning import SOURCES, known_sources, pin_models
+from styleprompter_jax.training.run.report import Report, Silence
+from styleprompter_jax.training.run.stopping import Stop
 from styleprompter_jax.training.settings import (
     check_groups,
     check_settings,
     check_sizes,
 )
-from styleprompter_jax.training.stopping import Stop
 
 # What an evaluation is judged by; the lowest is the best.
 SCORE = {
@@ -51,11 +51,11 @@ SCORE = {
 def make_objective(config):
     """The objective of ``config.stage``."""
     if config.stage == "generator":
-        from styleprompter_jax.training.adversarial import Adversarial
+        from styleprompter_jax.training.objectives.adversarial import Adversarial
 
         return Adversarial(config)
     if config.stage in ("encoder", "smart"):
-        from styleprompter_jax.training.inversion import Inversion
+        from styleprompter_jax.training.objectives.inversion import Inversion
 
         objective = Inversion(config)
         check_sizes(config, objective.model_config)

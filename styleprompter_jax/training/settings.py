@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import LARGEST, shown
 from styleprompter_jax.data.loader import CROPS
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.discriminator import DiscriminatorConfig
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import NOISE_MODES, GeneratorConfig
-from styleprompter_jax.models.swin import VARIANTS, SwinConfig
-from styleprompter_jax.training.losses import PERCEPTUAL
+from styleprompter_jax.losses import PERCEPTUAL
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
+from styleprompter_jax.models.encoders.swin import VARIANTS, SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES, GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
 
 # The least that a whole number may be.
 COUNTS = {

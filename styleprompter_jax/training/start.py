@@ -7,14 +7,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from styleprompter_jax.bundle import load_model
-from styleprompter_jax.errors import StylePrompterError
-from styleprompter_jax.models.smart import SmartConfig
-from styleprompter_jax.models.style_prompter import StylePrompter, StylePrompterConfig
-from styleprompter_jax.models.stylegan2 import GeneratorConfig
-from styleprompter_jax.models.swin import SwinConfig
-from styleprompter_jax.networks import NETWORKS, load_network
-from styleprompter_jax.training import losses
+from styleprompter_jax import losses
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.store.model_folder import load_model
+from styleprompter_jax.store.network_folder import NETWORKS, load_network
 
 
 @dataclasses.dataclass(frozen=True)

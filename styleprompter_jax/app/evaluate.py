@@ -1,0 +1,330 @@
+"""`styleprompter evaluate`: metrics.json with its protocol, images.csv, and a sheet."""
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from styleprompter_jax.app import pictures
+from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.results import Results
+from styleprompter_jax.evaluation import classifier as classifiers
+from styleprompter_jax.evaluation import codes, protocol
+from styleprompter_jax.evaluation.editability import agreement, editability
+from styleprompter_jax.evaluation.evaluate import (
+    DEPTHS,
+    Measured,
+    comparison_size,
+    measure,
+)
+from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.inversion.pipeline import StylePrompter, load
+from styleprompter_jax.ops.ssim import ms_ssim_weights
+from styleprompter_jax.store import model_folder, network_folder
+from styleprompter_jax.store.places import local_folder, pin
+
+FILES = "metrics.json", "images.csv", "sheet.png"
+EDITED = 200  # images that edits are judged on
+PAIRS = 128  # of images that the path length is measured on
+TIMED = 20  # images
+TITLES = {"w_plus": "W+", "refined": "refined"}
+# What is left out without a network of a kind.
+NEEDED = {
+    "lpips": "lpips",
+    "arcface": "id_similarity",
+    "moco": "moco_similarity",
+    "inception": "fid, kid",
+}
+
+
+def run(args):
+    folder = Path(args.output)
+    places = [pin(place) for place in args.networks]
+    found = _networks(places)
+    model = load(args.model, dtype=args.dtype)
+    source = model_folder.find_model(model.source)
+    size = comparison_size(model, args.size)
+    directions = _directions(args.direction, model)
+    classifier_file = _classifier_file(args)
+    classifier = classifier_file and classifiers.load_classifier(classifier_file)
+    images = Compared(args, model.image_size, size)
+    numbers, values, table = files = [folder / name for name in FILES]
+    inputs = [*images.paths, *(args.direction or ()), *filter(None, [classifier_file])]
+    place = Results(folder, files, inputs=inputs, overwrite=args.overwrite)
+    decoding = pictures.decoding(args, 0)
+
+    bar = dict(desc="inversion", unit="batch", disable=None)
+    bar["total"] = -(-len(images) // args.batch_size)
+    batches = tqdm(images.batches(args.batch_size), **bar)
+    measured = measure(model, batches, size=size, networks=found, **decoding)
+    results = measured.means() | {"time": _time(model, images, decoding)}
+    if len(images) > 1:
+        results["codes"] = _codes(model, measured, size, found.get("lpips"), args.seed)
+    if classifier and directions:
+        results["edits"] = _edits(args, model, classifier, images, directions)
+    results["skipped"] = _skipped(results, found, directions)
+    shown = _sheet(model, images, measured, args.batch_size, decoding)
+    settings = {
+        "model": {
+            "name": args.model,
+            "source": model.source,
+            "sha256": _hashes(source),
+        },
+        "images": images.description,
+        "size": size,
+        "resizing": f"PIL {FILTER.name.lower()}, antialiased",
+        "mse": "on the scale of [-1, 1]",
+        "ms_ssim_scales": len(ms_ssim_weights(size)),
+        "networks": {
+            network_folder.network_name(at): _hashes(local_folder(at)) | {"source": at}
+            for at in places
+        },
+        "classifier": classifier_file and protocol.sha256(classifier_file),
+        "decoding": decoding | {"rng": args.seed},
+        "batch_size": args.batch_size,
+        "dtype": args.dtype,
+        "versions": protocol.versions(),
+        "device": protocol.device(),
+    }
+
+    text = json.dumps({"protocol": settings} | results, indent=2, allow_nan=False)
+    with place.writing(numbers), atomic_path(numbers) as partial:
+        partial.write_text(text + "\n")
+    with place.writing(values):
+        _write_values(values, images.names, measured)
+    with place.writing(table):
+        write_image(shown, table)
+    print(f"{_summary(results)}\n\n{numbers} says the rest.")
+
+
+def _networks(places: list[str]) -> dict:
+    """Fixed networks by kind, on the device."""
+    found = {}
+    for place in places:
+        kind = network_folder.NETWORKS[network_folder.network_name(place)].kind
+        if kind in found:
+            raise StylePrompterError(
+                f"--networks names two of the kind {kind}: leave out one of them."
+            )
+        module, variables = network_folder.load_network(place, kind)
+        found[kind] = module, jax.device_put(variables)
+    return found
+
+
+def _directions(names: list[str] | None, model: StylePrompter) -> dict:
+    if names is None:
+        return model.directions
+    shape = model.config.generator.num_codes, model.config.generator.w_dim
+    return dict(find_direction(name, model.directions, *shape) for name in names)
+
+
+def _classifier_file(args) -> Path | None:
+    if args.classifier:
+        return Path(args.classifier)
+    avatars = args.data and args.data.partition("/")[0] == "avatars"
+    return classifiers.BUNDLED if avatars else None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = (folder / name for name in (model_folder.MODEL, model_folder.DIRECTIONS))
+    return {file.name: protocol.sha256(file) for file in files if file.is_file()}
+
+
+def _skipped(results, found, directions) -> dict[str, str]:
+    """What was not measured, and the way to get it."""
+    skipped = {
+        name: f"no network of the kind {kind}: make a folder of the published file by "
+        "`styleprompter convert FILE FOLDER`, and name it to --networks; "
+        "docs/weights.md says where the files are"
+        for kind, name in NEEDED.items()
+        if kind not in found
+    }
+    if "codes" not in results:
+        skipped["codes, distances of sets"] = "one image is no set: give more"
+    if "edits" not in results and directions:
+        skipped["edits"] = (
+            "no classifier: that of the avatars goes with --data avatars; for others, "
+            "`python -m styleprompter_jax.evaluation.classifier` trains one"
+        )
+    elif "edits" not in results:
+        skipped["edits"] = "the model has no directions: `styleprompter directions`"
+    return skipped
+
+
+def _time(model, images: Compared, decoding: dict) -> dict:
+    """Seconds for one image: the model alone, and from file to file."""
+    chosen = range(min(TIMED, len(images)))
+    inputs = [jax.device_put(to_float(images.read(k)["image"][None])) for k in chosen]
+    found = {"batch_size": 1, "model": {}, "end_to_end": {}}
+    parts = {"w_plus": False} | ({"refined": True} if _refines(model, decoding) else {})
+    with tempfile.TemporaryDirectory() as folder:
+        for part, refine in parts.items():
+            options = decoding | {"refine": refine}
+
+            def invert(image, options=options):
+                return model.invert(image, **options)[0]
+
+            def from_file_to_file(k, invert=invert):
+                image = to_float(images.read(k)["image"][None])
+                write_image(np.asarray(invert(image))[0], Path(folder) / f"{k}.png")
+
+            found["model"][part] = protocol.seconds(invert, inputs)
+            found["end_to_end"][part] = protocol.seconds(from_file_to_file, chosen)
+    return found
+
+
+def _refines(model, decoding) -> bool:
+    return model.config.smart is not None and decoding["refine"]
+
+
+def _codes(model, measured: Measured, size: int, network, seed: int) -> dict:
+    """Where the codes lie, and how evenly images change between them."""
+    m = len(measured.w_plus)
+    w = codes.sample_w(model, m + codes.SAMPLES, seed)
+    found = codes.code_statistics(measured.w_plus, w)
+    pairs = min(m // 2, PAIRS)
+    lengths = {}
+    for name, distance in {"mse": None, "lpips": network}.items():
+        if name == "lpips" and network is None:
+            continue
+        lengths[name] = {
+            space: codes.path_length(
+                model,
+                values[: 2 * pairs : 2],
+                values[1 : 2 * pairs : 2],
+                size=size,
+                network=distance,
+                seed=seed,
+            )
+            for space, values in (("w_plus", measured.w_plus), ("w", w))
+        }
+    return found | {"path_length": {"pairs": pairs, "seed": seed} | lengths}
+
+
+def _edits(args, model, classifier, images: Compared, directions) -> dict:
+    """What inversions keep and what edits change, for the first images."""
+    batches, latents = list(images.batches(args.batch_size, EDITED)), []
+    size = min(args.batch_size, len(images))
+    for batch in batches:
+        encoded = model.encode(pictures.pad(batch["image"], size))
+        latents.append(pictures.take(encoded, len(batch["image"])))
+    found = {"count": sum(map(len, latents)), "labels": {}}
+    modes = {"input": None, "w_plus": False}
+    if model.config.smart and args.refine:
+        modes["refined"] = True
+    attributes = images.attributes(batches)
+    for name, refine in modes.items() if attributes else ():
+        shown = (batch["image"] for batch in batches)
+        if refine is not None:
+            shown = (
+                pictures.take(
+                    model.decode(pictures.pad(part, size), refine=refine), len(part)
+                )
+                for part in latents
+            )
+        found["labels"][name] = agreement(classifier, shown, attributes)
+    latents = jax.tree.map(lambda *parts: np.concatenate(parts), *latents)
+    for name, refine in list(modes.items())[1:]:
+        found[name] = editability(
+            model,
+            classifier,
+            latents,
+            directions,
+            beta=args.beta,
+            refine=refine,
+            batch_size=args.batch_size,
+        )
+    return found
+
+
+def _write_values(path: Path, names: list[str], measured: Measured) -> None:
+    """A row of metrics for each image, of results that are not quantised."""
+    columns = {
+        f"{part}_{name}": values
+        for part, metrics in measured.values["unquantised"].items()
+        for name, values in metrics.items()
+    }
+    # A name that is no text becomes one.
+    how = dict(newline="", encoding="utf-8", errors="backslashreplace")
+    with atomic_path(path) as partial, partial.open("w", **how) as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *columns])
+        for name, *row in zip(names, *columns.values(), strict=True):
+            writer.writerow([name, *(f"{value:.6g}" for value in row)])
+
+
+def _sheet(model, images: Compared, measured: Measured, batch_size, decoding):
+    """Pictures from the best inverted to the worst, evenly chosen."""
+    parts = measured.values["unquantised"]
+    psnr = list(parts.values())[-1]["psnr"]
+    order = np.argsort(-psnr)
+    count = min(pictures.SHOWN, len(order))
+    chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
+    rows = []
+    batch_size = min(batch_size, count)
+    for part in pictures.batches(count, batch_size):
+        batch = np.stack([images.read(k)["image"] for k in chosen[part]])
+        latents = model.encode(pictures.pad(to_float(batch), batch_size))
+        made = [
+            model.decode(latents, **decoding | {"refine": name == "refined"})
+            for name in parts
+        ]
+        rows += zip(batch, *pictures.take(made, len(batch)), strict=True)
+    return sheet(
+        rows,
+        ["input", *(TITLES[name] for name in parts)],
+        [f"{psnr[k]:.1f} dB" for k in chosen],
+    )
+
+
+def _summary(results: dict) -> str:
+    """The results for people: tables in Markdown, and what was skipped."""
+    parts = list(results["unquantised"])
+    columns = [(depth, part) for part in parts for depth in DEPTHS]
+    lines = [
+        "| | " + " | ".join(f"{TITLES[p]}, {d}" for d, p in columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for name in results["unquantised"][parts[0]]:
+        numbers = (results[depth][part][name] for depth, part in columns)
+        cells = ("-" if number is None else f"{number:.4g}" for number in numbers)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for kind, text in (("model", "the model alone"), ("end_to_end", "end to end")):
+        times = (
+            "{} {:.1f} ms, p95 {:.1f}".format(
+                TITLES[part], 1000 * time["median"], 1000 * time["p95"]
+            )
+            for part, time in results["time"][kind].items()
+        )
+        lines.append(f"\nAn image, {text}: {'; '.join(times)}.")
+    for part in parts if "edits" in results else ():
+        lines += ["", *_table_of_edits(TITLES[part], results["edits"][part])]
+    if results["skipped"]:
+        lines.append("\nSkipped:")
+        lines += [f"- {name}: {why}." for name, why in results["skipped"].items()]
+    return "\n".join(lines)
+
+
+def _table_of_edits(title: str, edits: dict) -> list[str]:
+    lines = [
+        f"| edit, {title} | strength | images | flips | others kept, the least |",
+        "|---|---|---|---|---|",
+    ]
+    for name, edit in edits.items():
+        if not edit["count"]:
+            continue
+        kept = {other: v for other, v in edit["kept"].items() if v is not None}
+        other = min(kept, key=kept.get, default=None)
+        least = f"{kept[other]:.1%} ({other})" if kept else "-"
+        lines.append(
+            f"| {name} | {edit['strength']:.3g} | {edit['count']} | "
+            f"{edit['flipped']:.1%} | {least} |"
+        )
+    return lines

@@ -1,0 +1,165 @@
+"""Codes of labelled pictures, for `styleprompter directions --method labels`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from styleprompter_jax.app import pictures
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.spelling import another_path, another_spelling
+from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
+from styleprompter_jax.data.loader import eval_batches
+from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.data.tables import find_picture, read_table
+from styleprompter_jax.editing.directions import attribute_directions
+from styleprompter_jax.editing.latents import Latents, load_named
+from styleprompter_jax.inversion.pipeline import StylePrompter
+
+
+def encode_tfds(
+    model: StylePrompter,
+    data: str,
+    data_dir: str | None,
+    count: int,
+    batch_size: int,
+    wanted: Sequence[str] = (),
+) -> tuple[np.ndarray, dict, Latents]:
+    """Codes (m, n, w_dim) and labels of a TFDS data set; the latents of the first.
+
+    Attributes are the class labels and single booleans of its features, nested or not,
+    by their own names; of its split "train".
+
+    Raises:
+        StylePrompterError: if there is no such data set, or it has no labels or not
+          those wanted; before anything is encoded.
+    """
+    size = model.image_size
+    config = ConfigDict(dict(name=data, path=data_dir, image_size=size))
+    labelled = Labelled(make_source(config, "train"), count)
+    if not labelled.names:
+        raise StylePrompterError(f"{data} has neither class labels nor booleans.")
+    _check_names(wanted, labelled.every_value(), data)
+    codes, values, example = [], {name: [] for name in labelled.names}, None
+    with tqdm(total=len(labelled), unit="image", disable=None) as bar:
+        batch_size = min(batch_size, len(labelled))
+        for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
+            m = len(batch["image"])
+            latents = model.encode(pictures.pad(batch["image"], batch_size))
+            latents = pictures.take(latents, m)
+            codes.append(latents.w_plus)
+            for name, labels in values.items():
+                labels.append(batch[name])
+            example = example or latents[0]
+            bar.update(m)
+    values = {name: np.concatenate(labels) for name, labels in values.items()}
+    return np.concatenate(codes), labelled.attributes(values), example
+
+
+def encode_csv(
+    model: StylePrompter,
+    file: str,
+    count: int | None,
+    batch_size: int,
+    wanted: Sequence[str] = (),
+) -> tuple[np.ndarray, dict, Latents]:
+    """Codes (m, n, w_dim) and labels of the pictures that a CSV names; see `read_csv`.
+
+    The third result are the latents of the first.
+
+    Raises:
+        StylePrompterError: if a picture or a wanted label is missing.
+    """
+    names, attributes = read_csv(file, count)
+    _check_names(wanted, attributes, file)
+    paths = [find_picture(Path(file).parent, name) for name in names]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise StylePrompterError(
+            f"{file} names {missing[0]}, and {len(missing) - 1} more, which are not "
+            "there: names are relative to the file's folder."
+            f"{another_path(missing[0])}"
+        )
+    codes, example = [], None
+    read = pictures.at_size(model.image_size)
+    batch_size = min(batch_size, len(paths))
+    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+        for part, images in pictures.read_batches(paths, read, batch_size):
+            latents = pictures.take(model.encode(images), part.stop - part.start)
+            codes.append(latents.w_plus)
+            example = example or latents[0]
+            bar.update(part.stop - part.start)
+    return np.concatenate(codes), attributes, example
+
+
+def stored_codes(
+    latents: str, file: str, count: int | None, wanted: Sequence[str] = ()
+) -> tuple[np.ndarray, dict, Latents]:
+    """`encode_csv` of images whose latents are in a file already.
+
+    The CSV names them as the file does, with or without an ending.
+    """
+    stored, known = load_named(latents)
+    rows = {name: row for row, name in enumerate(known)}
+    names, attributes = read_csv(file, count)
+    _check_names(wanted, attributes, file)
+    found = [rows.get(name, rows.get(_without_ending(name))) for name in names]
+    if None in found:
+        missing = names[found.index(None)]
+        raise StylePrompterError(
+            f"{file} names {missing}, whose latents {latents} does not hold; it holds "
+            f"those of {known[0]}."
+            f"{another_spelling(_without_ending(missing), known)}"
+        )
+    return stored.w_plus[found], attributes, stored[found[0]]
+
+
+def _without_ending(name: str) -> str:
+    """A name in a table as files of latents have it: "x/a" of "x\\a.png"."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(path.with_suffix("")) if path.name else name
+
+
+def _check_names(
+    wanted: Sequence[str], attributes: Mapping[str, np.ndarray], data: str
+) -> None:
+    if unknown := [name for name in wanted if name not in attributes]:
+        raise StylePrompterError(
+            f"{data} has no attribute {unknown[0]!r}: it has {', '.join(attributes)}."
+            f"{another_spelling(unknown[0], attributes)}"
+        )
+    for name in wanted or attributes:
+        attribute_directions(name, attributes[name], data)
+        if problem := ambiguity(attributes[name]):
+            raise StylePrompterError(
+                f"{data}: {name!r} {problem}, or name other columns with --attributes."
+            )
+
+
+def read_csv(
+    file: str, count: int | None = None
+) -> tuple[Sequence[str], dict[str, np.ndarray]]:
+    """Names and attributes of pictures from a CSV with a header.
+
+    The first column names pictures, each other is an attribute: 0 and 1, -1 and 1,
+    false and true, no and yes, f and t or any mix of these for one that is on or off;
+    other texts are classes. An empty one, or NA, means that it does not apply, or is
+    not known; beside on and off, so do None, ?, - and unknown.
+
+    Args:
+        file: the table; see `tables.read_table`.
+        count: reads no more rows than this.
+
+    Returns:
+        The names, and for each attribute (m,); see `labels.as_attribute`.
+
+    Raises:
+        StylePrompterError: if it cannot be read so.
+    """
+    header, content = read_table(file)
+    names, *columns = zip(*content[:count], strict=True)
+    return names, {
+        name: as_attribute(column)
+        for name, column in zip(header[1:], columns, strict=True)
+    }

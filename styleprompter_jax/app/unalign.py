@@ -1,0 +1,172 @@
+"""`styleprompter unalign`: edited crops back into the photographs of `align`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from styleprompter_jax.app import pictures
+from styleprompter_jax.app.read_once import ReadOnce
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.paths import path_text
+from styleprompter_jax.core.results import Results
+from styleprompter_jax.images.align import MOST, check_quad, unalign
+from styleprompter_jax.images.decode import room_for
+from styleprompter_jax.images.files import read_image, write_image
+
+
+class Crop(NamedTuple):
+    """What `align` noted of a crop."""
+
+    record: Path
+    photograph: Path
+    size: tuple[int, int]
+    quad: np.ndarray
+
+
+# The crops of a folder: by their names, without endings, and then by the folders below
+# it that they are in.
+Crops = dict[str, dict[tuple[str, ...], Crop]]
+LARGEST = 2**16  # bytes of a record
+
+
+def run(args):
+    read = ReadOnce(read_image)
+    paths, results, skipped = pictures.find_pictures(
+        args.input, args.output, args.skip_bad, read, f".{args.format}"
+    )
+    crops = _read_crops(Path(args.crops))
+    jobs = []
+    for path, result in zip(paths, results, strict=True):
+        crop = find_crop(path, crops)
+        if crop is None:  # a sheet, say
+            print(f"Skipped: {path} is named like no crop.", file=sys.stderr)
+            skipped += 1
+        else:
+            jobs.append((path, result, crop))
+    if not jobs:
+        raise StylePrompterError(
+            f"No picture is named like a crop in {args.crops}: keep the names that "
+            "`invert` and `edit` gave."
+        )
+    place = Results(
+        args.output,
+        [result for _, result, _ in jobs],
+        inputs=[*paths, *(p for _, _, c in jobs for p in (c.photograph, c.record))],
+        overwrite=args.overwrite,
+    )
+    photographs = {crop.photograph: crop for _, _, crop in jobs}
+    read_photo = ReadOnce(lambda path: _read_photograph(photographs[path]))
+    for photograph in photographs:
+        read_photo.check(photograph)
+
+    def paste(path, result, crop):
+        with room_for(*crop.size):
+            photo, edited = read_photo(crop.photograph), read(path)
+            pasted = unalign(photo, edited, crop.quad, detail=args.detail)
+            with place.writing(result):
+                write_image(pasted, result)
+
+    pictures.each(paste, jobs)
+    left_out = f", {skipped} skipped" if skipped else ""
+    done = pictures.plural(len(jobs), "photograph")
+    print(f"{done} in {args.output}{left_out}.")
+
+
+def find_crop(path: Path, crops: Crops) -> Crop | None:
+    """The crop that a result is of: `a_smile_+2.png` of `a`, in folders alike.
+
+    Raises:
+        StylePrompterError: if it may be of two crops.
+    """
+    *folders, own = path.with_suffix("").parts
+    while own not in crops:  # the longest name counts that the result's begins with
+        own = own.rpartition("_")[0]
+        if not own:
+            return None
+    named = crops[own]
+    # `invert` leaves out the folder that all its pictures are in.
+    for start in range(len(folders) + 1):
+        if (parents := tuple(folders[start:])) in named:
+            return named[parents]
+    first, *others = named.values()
+    if others:
+        raise StylePrompterError(
+            f"{path} may be of {first.record} or {others[0].record}: name the folder "
+            "of one of them as --crops."
+        )
+    return first
+
+
+def _read_crops(folder: Path) -> Crops:
+    crops: Crops = {}
+    for record in sorted(folder.rglob("*.json")):
+        *parents, name = record.relative_to(folder).parts
+        if any(part.startswith(".") for part in (*parents, name)):
+            continue
+        if (crop := _read_record(record)) is not None:
+            crops.setdefault(Path(name).stem, {})[tuple(parents)] = crop
+    if not crops:
+        raise StylePrompterError(
+            f"{folder} holds no crops: name the folder that `styleprompter align` "
+            "wrote, with the .json files in it."
+        )
+    return crops
+
+
+def _read_record(path: Path) -> Crop | None:
+    """A crop's record; None for a file of another kind."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    again = "run `styleprompter align` again."
+    content = read_json(path, (dict, list), hint=again)
+    if not isinstance(content, dict) or "quad" not in content:
+        return None
+    try:
+        quad = np.asarray(content["quad"], np.float64)
+        photograph = path.parent / path_text(_name(content))
+        width, height = content["size"]
+        if quad.shape != (4, 2) or not (np.abs(quad) < MOST).all():
+            raise ValueError("its quad is not four points")
+        if not (type(width) is type(height) is int and min(width, height) > 0):
+            raise ValueError("its size is not two numbers of pixels")
+        right, down = quad[3] - quad[0], quad[1] - quad[0]
+        skew = np.abs(quad[0] + right + down - quad[2]).max()
+        area = abs(right[0] * down[1] - right[1] * down[0])
+        if not area >= 1 or skew > 1e-3 * np.sqrt(area):
+            raise ValueError("its quad is not a parallelogram")
+        check_quad(quad, width, height)
+    except (ValueError, KeyError, TypeError, StylePrompterError) as error:
+        reason = str(error).rstrip(".")
+        raise StylePrompterError(
+            f"{path} is no record of a crop ({reason}): {again}"
+        ) from error
+    return Crop(path, photograph, (width, height), quad)
+
+
+def _name(content: dict) -> str:
+    """The photograph's name; one that is no text is kept as bytes, too."""
+    if "photograph_hex" in content:
+        return os.fsdecode(bytes.fromhex(content["photograph_hex"]))
+    return content["photograph"]
+
+
+def _read_photograph(crop: Crop) -> np.ndarray:
+    path = crop.photograph
+    try:
+        photo = read_image(path)
+    except StylePrompterError as error:
+        raise StylePrompterError(
+            f"{error} It is the photograph that {crop.record} names: put it back, or "
+            "run `styleprompter align` again."
+        ) from error
+    if photo.shape[1::-1] != crop.size:
+        raise StylePrompterError(
+            f"{path} is {photo.shape[1]} x {photo.shape[0]}, but {crop.record} was "
+            f"written for {crop.size[0]} x {crop.size[1]}: run `styleprompter align` "
+            "again."
+        )
+    return photo

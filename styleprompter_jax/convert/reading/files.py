@@ -1,0 +1,116 @@
+"""Reads weight files of any supported kind; which kind it is, the content says."""
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+
+from styleprompter_jax.convert.reading.torch_file import (
+    is_torch_archive,
+    read_pickle,
+    read_torch_archive,
+)
+from styleprompter_jax.convert.reading.unpickle import Object
+from styleprompter_jax.core.archive import Archive
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
+from styleprompter_jax.core.refusal import Refusal
+from styleprompter_jax.core.safetensors_files import is_safetensors, parse_safetensors
+
+__all__ = ["Object", "read_file"]
+
+
+def read_file(path: str | os.PathLike) -> Any:
+    """The content of a weight file, without running anything in it.
+
+    Reads PyTorch's files (zip and legacy), NVIDIA's network pickles, .npy, .npz and
+    safetensors.  Arrays are read-only views of the file where that is possible; do
+    not change the file while they are in use.  bfloat16 becomes float32.
+
+    Returns:
+        A tree of dict, list, tuple, str, bytes, int, float, bool, None, `np.ndarray`
+        and `Object`; sets come as lists.
+
+    Raises:
+        StylePrompterError: if the file is missing, damaged, of another kind, or holds
+            more than data; the message names the file, and the key or byte.
+    """
+    with open_file(path) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise Refusal("it is empty: download or copy it again.")
+        # Arrays keep the map alive, which is closed with the last of them.
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return _read(file, data)
+
+
+def _read(file: Any, data: memoryview) -> Any:
+    """The most specific kind first: sizes may begin with the mark of another."""
+    head = bytes(data[:512])
+    if is_safetensors(head):
+        return parse_safetensors(data).arrays
+    if head.startswith(ZIP):
+        archive = Archive(file, data)
+        if is_torch_archive(archive):
+            return read_torch_archive(archive)
+        if not archive.names or any(not n.endswith(".npy") for n in archive.names):
+            raise Refusal(
+                "it is a zip archive that is neither a file of PyTorch (no data.pkl) "
+                "nor an .npz: unpack it and name the file inside."
+            )
+        return {name: _texts(array) for name, array in parse_npz(archive).items()}
+    if head.startswith(b"\x80"):
+        return read_pickle(data)
+    if head.startswith(NPY):
+        return parse_npy(data)
+    raise Refusal(_what_it_is(head))
+
+
+def _texts(array: np.ndarray) -> np.ndarray | list:
+    """An array of numbers as it is, one of texts as a list of them."""
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "latin-1")
+    return array.tolist() if array.dtype.kind == "U" else array
+
+
+def is_web_page(head: bytes) -> bool:
+    """Whether a file that begins so is a page of the web, or another text of marks."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--"))
+
+
+def _what_it_is(head: bytes) -> str:
+    """What a file is that holds no weights, and what to do."""
+    if is_web_page(head):
+        return (
+            "it is a web page, perhaps the one that asks for consent or says that a "
+            "quota is used up, saved in place of the file: download it again."
+        )
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer to the file: fetch it with `git lfs pull`."
+    if head[257:262] == b"ustar":
+        return (
+            "it is a tar archive: unpack it and name the file inside; a model that "
+            "PyTorch before 0.1.10 saved must be saved again by a later one."
+        )
+    for mark, kind in _PACKED.items():
+        if head.startswith(mark):
+            return f"it is packed with {kind}: unpack it and name the file inside."
+    if head.startswith(b"\x89HDF"):
+        return "it is an HDF5 file: use the network in the version for PyTorch."
+    if head.startswith((b"{", b"[")):
+        return "it is JSON text and no weights: download the file again."
+    return (
+        "it is none of the kinds that are read (.pt and .pth of PyTorch, .pkl of "
+        "NVIDIA, .npy, .npz, .safetensors): name one of these, or download it again."
+    )
+
+
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}

@@ -1,0 +1,295 @@
+"""The names that weight files may use, and the plain data that each stands for.
+
+`names` has the whole list: what PyTorch writes for tensors and parameters, NumPy for
+arrays and numbers, NVIDIA's networks for their modules, and the argparse.Namespace
+that training scripts keep beside the weights.  A name that is not in it is refused.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from styleprompter_jax.convert.reading.unpickle import (
+    Budget,
+    Function,
+    Names,
+    Object,
+    Placeholder,
+    dict_key,
+)
+from styleprompter_jax.core.numpy_files import is_shape, native
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
+
+_LARGEST = 2**48
+STORAGES = {
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "ByteStorage": "uint8",
+    "CharStorage": "int8",
+    "ShortStorage": "int16",
+    "IntStorage": "int32",
+    "LongStorage": "int64",
+    "BoolStorage": "bool",
+}
+
+
+class StorageType:
+    """A class torch.*Storage: the dtype of its elements."""
+
+    def __init__(self, dtype: str):
+        self.dtype = dtype
+        # NumPy has no bfloat16: it is the upper half of a float32.
+        self.stored = np.dtype("uint16" if dtype == "bfloat16" else dtype)
+
+
+class Storage(Placeholder):
+    """The flat numbers that tensors are views of; ``data`` may come later."""
+
+    def __init__(self, kind: Any, numel: Any, data: memoryview | None = None):
+        if type(kind) is not StorageType or type(numel) is not int:
+            raise TypeError
+        if not 0 <= numel < _LARGEST:
+            raise Refusal(f"a storage has an impossible size; {DAMAGED}")
+        self.kind = kind
+        self.numel = numel
+        self.data = data
+        self._array: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.kind.stored.itemsize
+
+    def resolve(self, resolver) -> np.ndarray:
+        return self.array(resolver.budget)
+
+    def array(self, budget: Budget) -> np.ndarray:
+        """All elements; made once, however many tensors are views of it."""
+        if self._array is None:
+            if self.data is None or len(self.data) != self.nbytes:
+                raise Refusal(f"its numbers are not in the file; {DAMAGED}")
+            array = _native(self.data, self.kind.stored, budget)
+            if self.kind.dtype == "bfloat16":
+                budget.spend_bytes(2 * array.nbytes)
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            self._array = array
+        return self._array
+
+
+class Tensor(Placeholder):
+    """A view of a storage; offset and strides are counted in its elements."""
+
+    def __init__(self, storage: Any, offset: Any, size: Any, stride: Any):
+        if type(storage) is not Storage:
+            raise TypeError
+        if type(size) is not tuple or type(stride) is not tuple:
+            raise TypeError
+        if type(offset) is not int or not 0 <= offset <= storage.numel:
+            raise Refusal(f"a tensor begins outside of its storage; {DAMAGED}")
+        if len(size) != len(stride) or not is_shape(size):
+            raise Refusal(f"a tensor has an impossible shape; {DAMAGED}")
+        if any(type(n) is not int or not 0 <= n < _LARGEST for n in stride):
+            raise Refusal(f"a tensor has an impossible stride; {DAMAGED}")
+        end = offset
+        if 0 not in size:
+            end += 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+        if end > storage.numel:
+            raise Refusal(
+                f"a tensor of shape {size} at offset {offset} with strides {stride} "
+                f"reaches outside of its storage of {storage.numel} elements; {DAMAGED}"
+            )
+        self.storage, self.offset = storage, offset
+        self.size, self.stride = size, stride
+
+    def resolve(self, resolver) -> np.ndarray:
+        flat = self.storage.array(resolver.budget)
+        resolver.budget.spend_bytes(math.prod(self.size) * flat.itemsize)
+        if 0 in self.size:
+            return np.empty(self.size, flat.dtype)
+        # NumPy checks once more that the view lies inside its buffer.
+        return np.ndarray(
+            self.size,
+            flat.dtype,
+            buffer=flat,
+            offset=self.offset * flat.itemsize,
+            strides=tuple(s * flat.itemsize for s in self.stride),
+        )
+
+
+class Dtype(Placeholder):
+    """numpy.dtype of numbers; BUILD gives the byte order."""
+
+    def __init__(self, name: Any):
+        if type(name) is not str:
+            raise TypeError
+        if not re.fullmatch(r"[<>|=]?([?]|b1|[iu][1248]|f[248])", name):
+            raise Refusal(
+                f"an array holds no numbers but {quoted(name)}: save it as float32."
+            )
+        self.dtype = np.dtype(name)
+
+    def build(self, state: Any) -> None:
+        order = state[1]
+        if type(order) is not str or order not in ("<", ">", "|", "="):
+            raise TypeError
+        self.dtype = self.dtype.newbyteorder(order)
+
+    def resolve(self, resolver) -> str:
+        return self.dtype.name
+
+
+class Array(Placeholder):
+    """numpy.ndarray; BUILD gives shape, dtype and bytes."""
+
+    def __init__(self):
+        self.data: memoryview | bytes | str | None = None
+
+    def build(self, state: Any) -> None:
+        _version, shape, dtype, fortran, data = state
+        self.set(data, dtype, shape, "F" if fortran is True else "C")
+
+    def set(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
+        if type(dtype) is not Dtype or type(shape) is not tuple:
+            raise TypeError
+        if order not in ("C", "F") or not is_shape(shape):
+            raise Refusal(f"an array has an impossible shape; {DAMAGED}")
+        if type(data) not in (bytes, memoryview, str):  # a string from Python 2
+            raise Refusal(f"an array holds objects and no numbers; {DAMAGED}")
+        if math.prod(shape) * dtype.dtype.itemsize != len(data):
+            raise Refusal(
+                f"an array of shape {shape} and dtype {dtype.dtype} cannot lie in "
+                f"{len(data)} bytes; {DAMAGED}"
+            )
+        self.data, self.dtype, self.shape, self.order = data, dtype.dtype, shape, order
+
+    def resolve(self, resolver) -> np.ndarray:
+        if self.data is None:
+            raise Refusal(f"an array has no content; {DAMAGED}")
+        flat = _native(self.data, self.dtype, resolver.budget)
+        return flat.reshape(self.shape, order=self.order)
+
+
+class Namespace(Placeholder):
+    """argparse.Namespace; BUILD gives the attributes."""
+
+    def __init__(self):
+        self.state: dict = {}
+
+    def build(self, state: Any) -> None:
+        if type(state) is not dict:
+            raise TypeError
+        self.state = state
+
+    def resolve(self, resolver) -> Object:
+        return Object("argparse.Namespace", resolver.entry("state", self.state))
+
+
+def _native(
+    data: memoryview | bytes | str, dtype: np.dtype, budget: Budget
+) -> np.ndarray:
+    """`native`, which draws on a budget, and takes strings of Python 2."""
+    budget.spend_bytes(len(data))
+    return native(data.encode("latin-1") if type(data) is str else data, dtype)
+
+
+def scalar(dtype: Any, data: Any) -> bool | int | float:
+    """numpy.core.multiarray.scalar: one number."""
+    array = Array()
+    array.set(data, dtype, (), "C")
+    return _native(array.data, array.dtype, Budget(0))[0].item()
+
+
+def parameter(tensor: Any, _requires_grad: Any, _hooks: Any) -> Tensor:
+    """torch._utils._rebuild_parameter: its tensor."""
+    if type(tensor) is not Tensor:
+        raise TypeError
+    return tensor
+
+
+def persistent_object(meta: Any) -> Object:
+    """An object of NVIDIA's torch_utils.persistence.
+
+    ``meta`` also carries the source of its module, for the program that wrote the
+    file to execute; it is dropped here.
+    """
+    if meta["type"] != "class" or type(meta["class_name"]) is not str:
+        raise TypeError
+    return Object(meta["class_name"], meta["state"])
+
+
+def names(
+    budget: Budget, load_storage: Callable[[memoryview], Storage] | None = None
+) -> Names:
+    """What a pickle may name.
+
+    Args:
+        budget: what its calls draw on.
+        load_storage: reads a file within the file, which NVIDIA's pickles keep for
+            each tensor; None where there may be none.
+    """
+
+    def listed(items: Any = ()) -> list:
+        if type(items) not in (list, tuple):
+            raise TypeError
+        budget.spend_steps(len(items))
+        return list(items)
+
+    def ordered_dict(items: Any = ()) -> dict:
+        return {dict_key(key): value for key, value in listed(items)}
+
+    def encode(text: Any, encoding: Any) -> bytes:
+        if type(text) is not str or encoding not in ("latin1", "latin-1"):
+            raise TypeError
+        budget.spend_bytes(len(text))
+        return text.encode("latin-1")
+
+    def shape(size: Any) -> tuple:
+        return tuple(listed(size))
+
+    def no_bytes() -> bytes:
+        return b""
+
+    def from_buffer(data: Any, dtype: Any, size: Any, order: Any) -> Array:
+        array = Array()
+        array.set(data, dtype, size, order)
+        return array
+
+    def rebuild_v2(storage, offset, size, stride, _grad, _hooks, _metadata=None):
+        return Tensor(storage, offset, size, stride)
+
+    def reconstruct(_class: Any, _shape: Any, _typecode: Any) -> Array:
+        return Array()
+
+    table: dict[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): Function(ordered_dict),
+        ("dnnlib.util", "EasyDict"): Function(ordered_dict),
+        ("argparse", "Namespace"): Function(Namespace),
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(
+            persistent_object
+        ),
+        ("_codecs", "encode"): Function(encode),
+        ("torch", "Size"): Function(shape),
+        ("torch._utils", "_rebuild_tensor"): Function(Tensor),
+        ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_v2),
+        ("torch._utils", "_rebuild_parameter"): Function(parameter),
+        ("numpy", "dtype"): Function(lambda name, *_: Dtype(name)),
+        ("numpy", "ndarray"): "numpy.ndarray",
+    }
+    for builtins in ("builtins", "__builtin__"):
+        table[builtins, "set"] = Function(listed)
+        table[builtins, "frozenset"] = Function(listed)
+        table[builtins, "bytes"] = Function(no_bytes)
+    for core in ("numpy.core", "numpy._core"):
+        table[f"{core}.multiarray", "_reconstruct"] = Function(reconstruct)
+        table[f"{core}.multiarray", "scalar"] = Function(scalar)
+        table[f"{core}.numeric", "_frombuffer"] = Function(from_buffer)
+    for name, dtype in STORAGES.items():
+        table["torch", name] = StorageType(dtype)
+        table["torch", dtype] = f"torch.{dtype}"
+    if load_storage is not None:
+        table["torch.storage", "_load_from_bytes"] = Function(load_storage)
+    return table

@@ -1,0 +1,115 @@
+"""Table for a generator in the layout of rosinality's StyleGAN2 (``g_ema``).
+
+The target is what ``models.stylegan2.Generator`` holds, parameters and stored noise in
+one tree.  Both sides store kernels N(0, 1), scaled at run time, and keep upsampling
+kernels in the orientation of PyTorch's transposed convolution: axes change their
+order, numbers stay as they are.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from styleprompter_jax.convert.table import Buffer, Kept, Row, Rule, count, size
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.ops.fir import TAPS
+
+FILTER = np.outer(TAPS, TAPS).astype(np.float32) / np.float32(64)
+_UPSAMPLING = 4 * FILTER  # zeros inserted between samples take the rest
+
+
+def generator_config(arrays: Mapping[str, np.ndarray], prefix: str) -> GeneratorConfig:
+    """The architecture, from the sizes of the arrays whose keys start with prefix."""
+    keys = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
+    blocks = 1 + count(r"to_rgbs\.(\d+)\.", keys)
+    channels = [
+        size(
+            arrays,
+            (f"{prefix}{rgb}.conv.weight", 2),
+            (f"{prefix}{conv}.activate.bias", 0),
+            (f"{prefix}{conv}.conv.weight", 1),
+        )
+        for rgb, conv in (
+            ("to_rgb1", "conv1"),
+            *((f"to_rgbs.{k}", f"convs.{2 * k + 1}") for k in range(blocks - 1)),
+        )
+    ]
+    return GeneratorConfig(
+        image_size=image_size(blocks),
+        channels=tuple(channels),
+        z_dim=size(arrays, (f"{prefix}style.1.weight", 1)),
+        w_dim=size(
+            arrays,
+            (f"{prefix}style.1.weight", 0),
+            (f"{prefix}conv1.conv.modulation.weight", 1),
+        ),
+        mapping_layers=count(r"style\.(\d+)\.", keys, first=1),
+    )
+
+
+def image_size(blocks: int) -> int:
+    """Pixels a side after so many blocks, the first of which is 4x4.
+
+    Raises:
+      StylePrompterError: if it is larger than that of any published generator.
+    """
+    if blocks > 11:
+        raise StylePrompterError(f"{blocks} resolutions are more than 4096 px need.")
+    return 2 << blocks
+
+
+NOISE = "synthesis/b{side}/{layer}/noise_const"
+
+
+def generator_table(config: GeneratorConfig, noises: bool = True) -> tuple[Row, ...]:
+    """The rows for a generator of that size; older files lack its ``noises``.
+
+    Keys count convolutions through all resolutions, parameters are sorted by
+    resolution; so the rows are spelt out one by one.
+    """
+    rows = [
+        Rule("synthesis/b4/const", "input.input", "1 c h w -> h w c"),
+        *_conv("synthesis/b4/conv1", "conv1", "noises.noise_0"),
+        *_rgb("synthesis/b4/torgb", "to_rgb1"),
+    ]
+    for k in range(config.mapping_layers):
+        # style.0 is the pixel norm.
+        rows += _linear(f"mapping/fc{k}", f"style.{k + 1}")
+    for k, side in enumerate(config.resolutions[1:]):
+        block, up, conv = f"synthesis/b{side}", 2 * k, 2 * k + 1
+        rows += _conv(f"{block}/conv0", f"convs.{up}", f"noises.noise_{up + 1}")
+        rows += _conv(f"{block}/conv1", f"convs.{conv}", f"noises.noise_{conv + 1}")
+        rows += _rgb(f"{block}/torgb", f"to_rgbs.{k}")
+        rows.append(Buffer(f"convs.{up}.conv.blur.kernel", _UPSAMPLING))
+        rows.append(Buffer(f"to_rgbs.{k}.upsample.kernel", _UPSAMPLING))
+    if noises:
+        return tuple(rows)
+    kept = Kept(NOISE, "the file has none: it is drawn")
+    return (*(row for row in rows if "noises." not in row.source), kept)
+
+
+def _linear(target, source):
+    return (
+        Rule(f"{target}/kernel", f"{source}.weight", "o i -> i o"),
+        Rule(f"{target}/bias", f"{source}.bias"),
+    )
+
+
+def _conv(target, source, noise):
+    """Modulated convolution, noise and activation."""
+    return (
+        Rule(f"{target}/kernel", f"{source}.conv.weight", "1 o i h w -> h w i o"),
+        *_linear(f"{target}/affine", f"{source}.conv.modulation"),
+        Rule(f"{target}/noise_strength", f"{source}.noise.weight", "1 ->"),
+        Rule(f"{target}/noise_const", noise, "1 1 h w -> h w"),
+        Rule(f"{target}/bias", f"{source}.activate.bias"),
+    )
+
+
+def _rgb(target, source):
+    return (
+        Rule(f"{target}/kernel", f"{source}.conv.weight", "1 o i h w -> h w i o"),
+        *_linear(f"{target}/affine", f"{source}.conv.modulation"),
+        Rule(f"{target}/bias", f"{source}.bias", "1 c 1 1 -> c"),
+    )

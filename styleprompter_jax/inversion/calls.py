@@ -1,0 +1,202 @@
+"""What the methods of a model may be given, checked before anything is computed.
+
+Axes: b batch, s side of an image, n codes.
+"""
+
+import operator
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from styleprompter_jax.core.arrays import as_numbers
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.values import LARGEST, shown
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
+from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
+from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
+
+_MISSING = {
+    "encoder": "no encoder: train one for its generator (train.py, stage "
+    '"encoder"), or convert a StylePrompter checkpoint',
+    "smart": "no SMART: decode W+ alone (refine=False, --no-refine), or train SMART "
+    '(train.py, stage "smart")',
+}
+
+
+def require(config: StylePrompterConfig, part: str) -> None:
+    """Refuses a model that lacks a part."""
+    if getattr(config, part) is None:
+        raise StylePrompterError(f"This model has {_MISSING[part]}.")
+
+
+def check_variables(config: StylePrompterConfig, variables) -> None:
+    """Refuses variables that are not {"params": ..., "const": ...} of the config."""
+    if not isinstance(config, StylePrompterConfig):
+        raise StylePrompterError(
+            f"The config is {shown(config)}: give a StylePrompterConfig."
+        )
+    expected = model_shapes(config)
+    if not isinstance(variables, Mapping) or not expected.keys() <= variables.keys():
+        raise StylePrompterError(
+            'The variables are to be {"params": ..., "const": ...}, as the module\'s '
+            "init gives them."
+        )
+    shapes = {
+        collection: {key: np.shape(leaf) for key, leaf in _flat(tree).items()}
+        for collection, tree in expected.items()
+    }
+    for collection, known in shapes.items():
+        found = {k: np.shape(leaf) for k, leaf in _flat(variables[collection]).items()}
+        for key, shape in mean_shapes(config).items():
+            if found.get(key) == shape:
+                known[key] = shape
+        if wrong := sorted(k for k in known | found if known.get(k) != found.get(k)):
+            raise StylePrompterError(
+                f"{len(wrong)} of the variables do not fit the config, {wrong[0]} for "
+                f"one: it is {found.get(wrong[0])}, where {known.get(wrong[0])} is "
+                "needed."
+            )
+
+
+def _flat(tree) -> dict:
+    return flatten_dict(tree, sep="/") if isinstance(tree, Mapping) else {"": tree}
+
+
+def check_dtype(dtype) -> None:
+    """Refuses a dtype that no model computes in."""
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise StylePrompterError(
+            f"dtype is {shown(dtype)}: it must be one of {', '.join(DTYPES)}."
+        )
+
+
+def check_images(config: StylePrompterConfig, images):
+    """float32 (b, s, s, 3), s the encoder's, or without one the generator's."""
+    s = (config.encoder or config.generator).image_size
+    array = as_numbers(images, "The images")
+    if array.ndim != 4 or array.shape[1:] != (s, s, 3):
+        raise StylePrompterError(
+            f"The images are {array.shape}, but this model reads (b, {s}, {s}, 3): "
+            "read them with read_images(paths, model.image_size)."
+        )
+    if not len(array):
+        raise StylePrompterError("There are no images: give one or more.")
+    kind = images.dtype if hasattr(images, "dtype") else np.asarray(images).dtype
+    if not jnp.issubdtype(kind, jnp.floating):
+        raise StylePrompterError(
+            f"The images are {kind}, but this model reads floats in [-1, 1]: read them "
+            "with read_images(paths, model.image_size)."
+        )
+    return array
+
+
+def check_codes(config: StylePrompterConfig, codes):
+    """float32 (b, n, w_dim), of (b, n, w_dim) or (b, w_dim)."""
+    n, w_dim = config.generator.num_codes, config.generator.w_dim
+    if isinstance(codes, Latents):
+        raise StylePrompterError(
+            "The codes are Latents: give latents.w_plus, or decode(latents, "
+            "refine=False)."
+        )
+    array = as_numbers(codes, "The codes")
+    if array.ndim == 2 and array.shape[1] == w_dim:
+        array = jnp.repeat(array[:, None], n, 1)
+    if array.ndim != 3 or array.shape[1:] != (n, w_dim):
+        raise StylePrompterError(
+            f"The codes are {array.shape}, but this model's are (b, {n}, {w_dim})."
+        )
+    if not len(array):
+        raise StylePrompterError("There are no codes: give those of one image or more.")
+    return array
+
+
+def check_latents(config: StylePrompterConfig, latents, refine: bool) -> Latents:
+    """Latents of this model, with the features if they are to be refined by them."""
+    if not isinstance(latents, Latents):
+        raise StylePrompterError(
+            f"The latents are {shown(latents)}: give what `encode` or `Latents.load` "
+            "gave, or codes alone to `synthesize`."
+        )
+    codes = check_codes(config, latents.w_plus)
+    if not refine:
+        return Latents(codes)
+    require(config, "smart")
+    if not isinstance(latents.features, tuple | list) or not latents.features:
+        raise StylePrompterError(
+            "The latents hold no feature maps for SMART to read: encode the image, "
+            "or leave SMART out (refine=False, --no-refine)."
+        )
+    features = tuple(as_numbers(maps, "The features") for maps in latents.features)
+    found = [maps.shape for maps in features]
+    if config.encoder is not None:
+        expected = [(len(codes), *shape) for shape in config.encoder.feature_shapes]
+    else:
+        expected = [(len(codes), *shape[1:]) for shape in found]
+    if found != expected:
+        raise StylePrompterError(
+            f"The features are {_shapes(found)}, but SMART reads {_shapes(expected)}: "
+            "encode the images with this model, and change features as codes are."
+        )
+    return Latents(codes, features)
+
+
+def check_beta(beta, batch: int) -> tuple:
+    """SMART's two weights, each float32 () or (b,)."""
+    try:
+        if isinstance(beta, str | bytes):
+            raise TypeError
+        retrieval, feed_forward = beta
+    except (TypeError, ValueError) as error:
+        raise StylePrompterError(f"beta is two numbers, not {shown(beta)}.") from error
+    weights = tuple(as_numbers(b, "beta's numbers") for b in (retrieval, feed_forward))
+    if any(weight.shape not in ((), (batch,)) for weight in weights):
+        raise StylePrompterError(
+            f"beta is two numbers, or two arrays of one for each of {batch} images, "
+            f"not {shown(beta)}."
+        )
+    return weights
+
+
+def noise_rngs(noise_mode: str, rng) -> dict:
+    """The random streams of a call, {} where nothing is random.
+
+    Args:
+        noise_mode: one of `NOISE_MODES`.
+        rng: a key of JAX or a seed, for "random".
+    """
+    if noise_mode not in NOISE_MODES:
+        raise StylePrompterError(
+            f"noise_mode is {shown(noise_mode)}: it must be one of "
+            f"{', '.join(NOISE_MODES)}."
+        )
+    if noise_mode != "random":
+        return {}
+    if rng is None:
+        raise StylePrompterError('noise_mode "random" needs rng=, a key or a seed.')
+    return {"noise": _key(rng)}
+
+
+def _key(rng) -> jax.Array:
+    is_array = isinstance(rng, jax.Array)
+    if is_array and jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and not rng.shape:
+        return rng
+    try:
+        if is_array and rng.dtype == jnp.uint32 and rng.ndim == 1:
+            # A key as `jax.random.PRNGKey` makes it; one program serves both kinds.
+            return jax.random.wrap_key_data(rng)
+        if isinstance(rng, bool):
+            raise TypeError
+        return jax.random.key(operator.index(rng))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StylePrompterError(
+            f"rng is {shown(rng)}: give a key of jax.random, or a seed from 0 to "
+            f"{LARGEST}."
+        ) from error
+
+
+def _shapes(shapes) -> str:
+    return ", ".join(map(str, shapes))

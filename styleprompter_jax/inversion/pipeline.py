@@ -1,0 +1,344 @@
+"""A loaded model: images to latents and back, compiled once a batch shape.
+
+    model = load("avatars64")
+    y, latents = model.invert(read_images(paths, model.image_size))
+
+Axes: b batch, s side of an image, n codes.  Images are float32 (b, s, s, 3) in [-1, 1].
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from styleprompter_jax import losses
+from styleprompter_jax.core.arrays import as_numbers
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.values import real, shown, whole
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.inversion import calls
+from styleprompter_jax.models import inverter
+from styleprompter_jax.models.encoders.swin import SwinEncoder
+from styleprompter_jax.models.generators.stylegan2 import Generator
+from styleprompter_jax.models.refiners.smart import Smart
+from styleprompter_jax.store.model_folder import load_model, save_model
+from styleprompter_jax.store.places import pin
+
+
+def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePrompter":
+    """Loads a model folder, or a bundled model by its name ("avatars64").
+
+    Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]", with the
+    extra `hub`: it is fetched once, and then loads without a network. A folder that
+    exists wins over a bundled model of the same name.
+
+    Args:
+        name_or_path: which model.
+        dtype: what its maps are computed in, "float32" or "bfloat16". Codes, features
+            and images that it gives are float32 either way. "bfloat16" is faster on
+            GPUs and TPUs, and slower on CPUs.
+
+    Raises:
+        StylePrompterError: if there is no such model, it cannot be fetched, or it is
+            damaged.
+    """
+    source = pin(name_or_path)
+    return StylePrompter(*load_model(source), source=source, dtype=dtype)
+
+
+class StylePrompter:
+    """An encoder, SMART and a generator with their weights.
+
+    A model may lack the encoder (a converted generator) or SMART (trained in stage
+    "encoder" only); asking for what is missing raises StylePrompterError.
+
+    Attributes:
+        config: the architecture, a frozen dataclass; `config.encoder` and
+            `config.smart` are None where the model lacks them.
+        params: parameters by part: "encoder", "smart", "generator".
+        const: what is no parameter: "latent_avg" (w_dim,), the generator's mean code,
+            or (n, w_dim), one for each code; and the generator's stored noise.
+        directions: the named directions that came with the model.
+        source: the name that `load` finds the same model by: the one it was given,
+            with the commit if it is on the Hub; "" for a model that was not loaded.
+    """
+
+    def __init__(
+        self,
+        config: inverter.StylePrompterConfig,
+        variables: Mapping,
+        directions: Mapping[str, Direction] | None = None,
+        source: str = "",
+        dtype: str = "float32",
+    ):
+        calls.check_variables(config, variables)
+        calls.check_dtype(dtype)
+        self.config = config
+        self.directions = dict(directions or {})
+        self.source = source
+        self._variables = jax.device_put(dict(variables))
+        self._module = inverter.StylePrompter(config, inverter.DTYPES[dtype])
+
+    @property
+    def params(self) -> dict:
+        return self._variables["params"]
+
+    @property
+    def const(self) -> dict:
+        return self._variables["const"]
+
+    @property
+    def encoder(self) -> SwinEncoder:
+        """The Flax module; its parameters are `params["encoder"]`."""
+        calls.require(self.config, "encoder")
+        return SwinEncoder(self.config.encoder)
+
+    @property
+    def smart(self) -> Smart:
+        """The Flax module; its parameters are `params["smart"]`."""
+        calls.require(self.config, "smart")
+        return Smart(self.config.smart)
+
+    @property
+    def generator(self) -> Generator:
+        """The Flax module; its parameters are `params["generator"]`, and its stored
+        noise is `const["generator"]`."""
+        return Generator(self.config.generator)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that `encode` reads; without an encoder, of the output."""
+        part = self.config.encoder or self.config.generator
+        return part.image_size
+
+    def encode(self, images) -> Latents:
+        """Images (b, s, s, 3) to latents, s = image_size; b is 1 or more."""
+        calls.require(self.config, "encoder")
+        images = calls.check_images(self.config, images)
+        return _encode(len(images), self._module, self._variables, images)
+
+    def decode(
+        self,
+        latents: Latents,
+        *,
+        beta: tuple[float, float] = (1.0, 1.0),
+        refine: bool = True,
+        noise_mode: str = "const",
+        rng=None,
+    ) -> jax.Array:
+        """Latents to images (b, s, s, 3), s the generator's size; about [-1, 1].
+
+        Args:
+            latents: from `encode`, edited or not.
+            beta: weights of SMART's retrieval and of its feed-forward part, each a
+                number or (b,).
+            refine: False leaves SMART out: W+ alone.
+            noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
+            rng: a JAX key or a seed, for noise_mode "random".
+        """
+        latents = calls.check_latents(self.config, latents, refine)
+        beta = calls.check_beta(beta, len(latents))
+        if not refine:
+            return self.synthesize(latents.w_plus, noise_mode=noise_mode, rng=rng)
+        rngs = calls.noise_rngs(noise_mode, rng)
+        return _decode(
+            len(latents), self._module, noise_mode, self._variables, latents, beta, rngs
+        )
+
+    def invert(self, images, **options) -> tuple[jax.Array, Latents]:
+        """`encode`, then `decode` with these options: (images, latents)."""
+        if options.get("refine", True):
+            calls.require(self.config, "smart")
+        latents = self.encode(images)
+        return self.decode(latents, **options), latents
+
+    def optimize(
+        self,
+        images,
+        latents: Latents,
+        steps: int,
+        *,
+        beta: tuple[float, float] = (1.0, 1.0),
+        refine: bool = True,
+        noise_mode: str = "const",
+        structure: float = 0.3,
+        learning_rate: float = 0.05,
+    ) -> Latents:
+        """Codes fitted to their images by a few steps of gradient descent (Adam).
+
+        The loss is the mean square of the difference, and structure times 1 - SSIM.
+        Each image's codes are fitted for themselves, whatever the batch, and nothing
+        is random.
+
+        Args:
+            images: (b, s, s, 3), s = image_size; what the codes shall show.
+            latents: where to start, from `encode`.
+            steps: how many.
+            beta, refine, noise_mode: as `decode` will be called; not "random".
+            structure: weight of 1 - SSIM over several scales; 0 leaves it out.
+            learning_rate: of the first step; it falls to zero along a cosine.
+
+        Returns:
+            Other codes, the same features.
+        """
+        images = calls.check_images(self.config, images)
+        start = calls.check_latents(self.config, latents, refine)
+        if len(start) != len(images):
+            raise StylePrompterError(
+                f"There are {len(images)} images and the latents of {len(start)}: give "
+                "those of each image."
+            )
+        steps = whole(steps, "steps")
+        structure = real(structure, "structure", 0)
+        learning_rate = real(learning_rate, "learning_rate", 0)
+        if noise_mode == "random":
+            raise StylePrompterError(
+                'Codes are not fitted to random noise: use noise_mode "const" or '
+                '"none".'
+            )
+        calls.noise_rngs(noise_mode, None)
+        how = _Fit(self._module, refine, noise_mode, structure)
+        beta = calls.check_beta(beta, len(images))
+        w_plus = start.w_plus
+        state = _ADAM.init(w_plus)
+        for k in range(steps):
+            rate = learning_rate * (1 + math.cos(math.pi * k / steps)) / 2
+            current = dataclasses.replace(start, w_plus=w_plus)
+            w_plus, state = _fit_step(
+                len(images), how, self._variables, current, state, images, beta, rate
+            )
+        return dataclasses.replace(latents, w_plus=w_plus)
+
+    def mapping(
+        self, z, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
+    ) -> jax.Array:
+        """Normal z (b, z_dim) to codes w (b, w_dim), drawn towards the mean code.
+
+        Args:
+            z: float32 (b, z_dim).
+            truncation_psi: 1 leaves w as it is, 0 is the mean code.
+            truncation_cutoff: truncates the first so many codes only.
+
+        Returns:
+            w; w_plus (b, n, w_dim) with a cutoff, or of a model that has a mean code
+            for each code.
+        """
+        cfg = self.config.generator
+        z = as_numbers(z, "The z")
+        if z.ndim != 2 or z.shape[1] != cfg.z_dim or not len(z):
+            raise StylePrompterError(f"z is {z.shape}, but expected (b, {cfg.z_dim}).")
+        psi = as_numbers(truncation_psi, "truncation_psi's numbers")
+        if psi.ndim and psi.shape not in ((len(z), 1), (1,)):
+            raise StylePrompterError(
+                f"truncation_psi is {shown(truncation_psi)}: give a number, or "
+                f"({len(z)}, 1)."
+            )
+        if truncation_cutoff is not None:
+            truncation_cutoff = whole(truncation_cutoff, "truncation_cutoff")
+        w = _mapping(len(z), self._module, self._variables, z)
+        mean = self.const["latent_avg"]
+        if mean.ndim == 1 and truncation_cutoff is None:
+            return mean + psi * (w - mean)
+        w, psi = w[:, None], psi[..., None]
+        truncated = mean + psi * (w - mean)
+        cutoff = cfg.num_codes if truncation_cutoff is None else truncation_cutoff
+        first = jnp.arange(cfg.num_codes)[:, None] < cutoff
+        return jnp.where(first, truncated, w)
+
+    def synthesize(self, w_plus, noise_mode: str = "const", rng=None) -> jax.Array:
+        """Codes (b, n, w_dim), or (b, w_dim) for all layers alike, to images.
+
+        Without SMART. See `decode` for noise_mode and rng.
+        """
+        w_plus = calls.check_codes(self.config, w_plus)
+        rngs = calls.noise_rngs(noise_mode, rng)
+        return _synthesize(
+            len(w_plus), self._module, noise_mode, self._variables, w_plus, rngs
+        )
+
+    def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
+        """Writes a model folder; see `model_folder.save_model`."""
+        save_model(
+            folder,
+            self.config,
+            self._variables,
+            dtype=dtype,
+            directions=self.directions,
+        )
+
+
+# Compiled once for all: models of one architecture share the programs.
+
+
+@by_size(static_argnums=0)
+def _encode(module, variables, images):
+    w_plus, features = module.apply(variables, images, method="encode")
+    return Latents(w_plus, tuple(map(jnp.float32, features)))
+
+
+@by_size(static_argnums=(0, 1))
+def _decode(module, noise_mode, variables, latents, beta, rngs):
+    return module.apply(
+        variables,
+        latents.w_plus,
+        latents.features,
+        beta=beta,
+        noise_mode=noise_mode,
+        rngs=rngs,
+        method="decode",
+    )
+
+
+_ADAM = optax.scale_by_adam()
+
+
+class _Fit(NamedTuple):
+    """What `_fit_step` is compiled for."""
+
+    module: inverter.StylePrompter
+    refine: bool
+    noise_mode: str
+    structure: float
+
+
+@by_size(static_argnums=0)
+def _fit_step(how, variables, latents, state, images, beta, rate):
+    def loss(w_plus):
+        outputs = how.module.apply(
+            variables,
+            w_plus,
+            latents.features,
+            beta=beta,
+            refine=how.refine,
+            noise_mode=how.noise_mode,
+            method="decode",
+        )
+        size = min(images.shape[1], outputs.shape[1])
+        pair = losses.pool_to(outputs, size), losses.pool_to(images, size)
+        total = losses.l2(*pair)
+        if how.structure:
+            total += how.structure * losses.structure(*pair)
+        # Summed over images: each one's codes are fitted for themselves.
+        return len(images) * total
+
+    updates, state = _ADAM.update(jax.grad(loss)(latents.w_plus), state)
+    return latents.w_plus - rate * updates, state
+
+
+@by_size(static_argnums=0)
+def _mapping(module, variables, z):
+    return module.apply(variables, z, method="mapping")
+
+
+@by_size(static_argnums=(0, 1))
+def _synthesize(module, noise_mode, variables, w_plus, rngs):
+    return module.apply(
+        variables, w_plus, noise_mode=noise_mode, rngs=rngs, method="synthesize"
+    )

@@ -1,0 +1,128 @@
+"""The residual StyleGAN2 discriminator (Karras et al. 2020, config F).
+
+Axes: ``b`` batch, ``h w`` space, ``c`` channels, NHWC.  Equalised learning rate
+everywhere, as in the generator.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from einops import rearrange, repeat
+from flax.linen.dtypes import promote_dtype
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fields import Between, Fields
+from styleprompter_jax.models.generators.stylegan2 import (
+    Channels,
+    EqualizedDense,
+    ImageSize,
+    default_channels,
+    leaky_relu,
+)
+from styleprompter_jax.ops.fir import downsample2
+from styleprompter_jax.ops.modulated_conv import conv2d, downsample_conv
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig(Fields):
+    """Architecture: ``channels`` at 4, 8, ..., image_size px, () for config F.
+
+    ``mbstd_group`` is the size of a minibatch-stddev group: it is lowered to the
+    batch where that is smaller, and must divide it otherwise.
+    """
+
+    image_size: ImageSize = 1024
+    channels: Channels = ()
+    mbstd_group: Annotated[int, Between(1, 2**16)] = 4
+
+    def __post_init__(self):
+        super().__post_init__()
+        channels = self.channels or default_channels(self.image_size)
+        object.__setattr__(self, "channels", channels)
+        if self.image_size != 2 ** (len(channels) + 1):
+            raise StylePrompterError(
+                f"{len(channels)} channels do not fit an image_size of "
+                f"{self.image_size}: give one for each of 4, 8, ..., image_size."
+            )
+
+
+class EqualizedConv(nn.Module):
+    """Convolution with equalised learning rate, bias and activation optional."""
+
+    features: int
+    kernel_size: int = 3
+    down: bool = False
+    activate: bool = True
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        k, fan_in = self.kernel_size, x.shape[-1]
+        kernel = self.param(
+            "kernel", nn.initializers.normal(1.0), (k, k, fan_in, self.features)
+        )
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+        kernel = kernel * (1.0 / math.sqrt(k * k * fan_in))
+        if self.down and k == 1:
+            x = downsample2(x)  # a 1x1 kernel needs no pixel that is dropped
+        x = downsample_conv(x, kernel) if self.down and k > 1 else conv2d(x, kernel)
+        if self.activate:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = leaky_relu(x + bias.astype(x.dtype))
+        return x
+
+
+def minibatch_stddev(x, group: int):
+    """Append one map: the standard deviation over groups of samples, averaged.
+
+    (b, h, w, c) -> (b, h, w, c + 1).
+    """
+    b, h, w, _ = x.shape
+    group = min(group, b)
+    y = rearrange(x, "(g m) h w c -> g m h w c", g=group)
+    # A small spread of large values: its squares need float32.
+    y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+    std = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).astype(x.dtype)
+    std = jnp.mean(std, (1, 2, 3))
+    return jnp.concatenate(
+        [x, repeat(std, "m -> (g m) h w 1", g=group, h=h, w=w)], axis=-1
+    )
+
+
+class Discriminator(nn.Module):
+    """Images (b, size, size, 3) in [-1, 1] -> logits (b,), large for real ones."""
+
+    config: DiscriminatorConfig
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images):
+        cfg = self.config
+        channels = cfg.channels[::-1]
+        x = EqualizedConv(channels[0], 1, dtype=self.dtype, name="from_rgb")(images)
+        for k, (here, below) in enumerate(itertools.pairwise(channels)):
+            name = f"b{cfg.image_size >> k}"
+            y = EqualizedConv(here, dtype=self.dtype, name=f"{name}_conv0")(x)
+            y = EqualizedConv(below, down=True, dtype=self.dtype, name=f"{name}_conv1")(
+                y
+            )
+            skip = EqualizedConv(
+                below,
+                1,
+                down=True,
+                activate=False,
+                dtype=self.dtype,
+                name=f"{name}_skip",
+            )(x)
+            x = (y + skip) / math.sqrt(2)
+        x = minibatch_stddev(x, cfg.mbstd_group)
+        x = EqualizedConv(channels[-1], dtype=self.dtype, name="b4_conv")(x)
+        x = rearrange(x, "b h w c -> b (h w c)")
+        x = leaky_relu(EqualizedDense(channels[-1], dtype=self.dtype, name="b4_fc")(x))
+        # Logits in float32 at least: their differences are what the losses read.
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return EqualizedDense(1, name="b4_out")(x)[:, 0]

@@ -1,0 +1,403 @@
+"""SwinV2 with latent tokens: the encoder of StylePrompter (arXiv 2307.16151).
+
+A SwinV2 transformer (arXiv 2111.09883) reads the image while n *latent tokens* of
+the same image go along: in each block they join the attention of every window, and
+what they gather is summed over the windows.  A small head turns each token into one
+code of W+; the maps of all stages are handed on to SMART.
+
+Axes: b batch, h w space, c channels, k windows of one image, p (and q) cells of one
+window, n (and m) latent tokens, e heads, d channels of one head.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, repeat
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fields import Between, Fields, Length
+from styleprompter_jax.ops import windows
+from styleprompter_jax.ops.attention import attend, logits, normalize
+
+Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02))
+LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5)
+_SHIFT_MASK = -100.0  # added between cells that were no neighbours before the shift
+
+
+Size = Annotated[int, Between(1, 2**16)]
+_BLOCKS = 128  # of all stages; SwinV2-G has 50
+_MASK = 2**14  # cells a side of a map times those of a window; their square is a mask
+
+
+@dataclasses.dataclass(frozen=True)
+class SwinConfig(Fields):
+    """Architecture of an encoder; the defaults are SwinV2-T at 256 px.
+
+    Attributes:
+      image_size: pixels a side.
+      patch_size: pixels a side of one cell of the first map.
+      embed_dim: channels of the first stage; each later stage doubles them.
+      depths: blocks in each stage; the map's side halves after all but the last.
+      num_heads: attention heads in each stage.
+      window_size: cells a side of a window; a map no larger than it is one window.
+      num_tokens: latent tokens, one for each W+ code: 2 log2(output size) - 2.
+      head_dim: width of the head's two hidden layers.
+      w_dim: width of a code.
+      mlp_ratio: hidden width of a block's MLP over its channels.
+      drop_path: rate of stochastic depth in the last block, rising from 0.
+      remat: recompute each block in the backward pass, to save memory.
+    """
+
+    image_size: Annotated[int, Between(1, 2**13)] = 256
+    patch_size: Annotated[int, Between(1, 256)] = 4
+    embed_dim: Annotated[int, Between(1, 2**13)] = 96
+    depths: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(1, 8)] = (
+        *(2, 2, 6, 2),
+    )
+    num_heads: Annotated[tuple[Annotated[int, Between(1, 1024)], ...], Length(1, 8)] = (
+        *(3, 6, 12, 24),
+    )
+    window_size: Annotated[int, Between(1, 64)] = 16
+    num_tokens: Annotated[int, Between(1, 64)] = 18
+    head_dim: Size = 1024
+    w_dim: Size = 512
+    mlp_ratio: Annotated[int, Between(1, 64)] = 4
+    drop_path: Annotated[float, Between(0, 1)] = 0.1
+    remat: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.depths) != len(self.num_heads):
+            raise StylePrompterError(
+                f"SwinConfig: {len(self.depths)} depths but {len(self.num_heads)} "
+                "num_heads; give one of each a stage."
+            )
+        if sum(self.depths) > _BLOCKS:
+            raise StylePrompterError(
+                f"SwinConfig: depths {list(self.depths)} are {sum(self.depths)} "
+                f"blocks, more than {_BLOCKS}."
+            )
+        coarsest = self.patch_size * 2 ** (len(self.depths) - 1)
+        if self.image_size % coarsest:
+            raise StylePrompterError(
+                f"SwinConfig: image_size {self.image_size} is no multiple of "
+                f"{coarsest}, the patch_size doubled after each stage but the last."
+            )
+        for stage, (size, heads) in enumerate(
+            zip(self.map_sizes, self.num_heads, strict=True)
+        ):
+            if size > self.window_size and size * self.window_size > _MASK:
+                raise StylePrompterError(
+                    f"SwinConfig: the {size}x{size} map of stage {stage} is too large "
+                    f"for windows of {self.window_size}: enlarge patch_size."
+                )
+            if size > self.window_size and size % self.window_size:
+                raise StylePrompterError(
+                    f"SwinConfig: the {size}x{size} map of stage {stage} does not "
+                    f"divide into windows of {self.window_size}; change window_size."
+                )
+            if (self.embed_dim << stage) % heads:
+                raise StylePrompterError(
+                    f"SwinConfig: {self.embed_dim << stage} channels of stage {stage} "
+                    f"do not divide into {heads} num_heads."
+                )
+
+    @property
+    def map_sizes(self) -> tuple[int, ...]:
+        """Cells a side of each stage's map."""
+        first = self.image_size // self.patch_size
+        return tuple(first >> stage for stage in range(len(self.depths)))
+
+    @property
+    def feature_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(h, w, c) of the maps that the encoder hands on, coarse to fine."""
+        last = len(self.depths) - 1
+        # The map after a stage is the next one's.
+        stages = (min(stage + 1, last) for stage in reversed(range(len(self.depths))))
+        sizes = self.map_sizes
+        return tuple((sizes[k], sizes[k], self.embed_dim << k) for k in stages)
+
+    @classmethod
+    def variant(cls, name: str, **changes) -> "SwinConfig":
+        """A named SwinV2: "tiny", "small" or "base", with any fields changed."""
+        if name not in VARIANTS:
+            raise StylePrompterError(
+                f"No SwinV2 variant {name!r}; there are {', '.join(VARIANTS)}."
+            )
+        return cls(**{**VARIANTS[name], **changes})
+
+
+VARIANTS = {
+    "tiny": dict(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    "small": dict(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    "base": dict(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+}
+
+
+def gelu(x):
+    """The exact GELU, in float32 at least.
+
+    Through erf: JAX's own goes through erfc, whose many branches cost XLA:CPU as much
+    as the product of matrices after it.
+    """
+    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (0.5 * x32 * (1 + jax.lax.erf(x32 * math.sqrt(0.5)))).astype(x.dtype)
+
+
+class WindowAttention(nn.Module):
+    """Cosine attention inside windows, which the image's latent tokens join.
+
+    In a window, cells and tokens attend to cells and tokens; position bias and shift
+    mask exist between cells only.  The tokens that enter the windows of one image
+    are the same, so their queries, keys and values are computed once.
+    """
+
+    num_heads: int
+    window: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, num_tokens, regions=None):
+        """Attends within each window, and from and to the tokens.
+
+        Args:
+          x: (b, s, c), the cells of all windows, then the tokens: s = k p + n.
+          num_tokens: n.
+          regions: (k, p) of shifted windows, or None.
+
+        Returns:
+          (b, s, c); what the tokens gathered is summed over the windows.
+        """
+        channels, cells, n = x.shape[-1], self.window**2, num_tokens
+        num_windows = (x.shape[1] - n) // cells
+        zeros = nn.initializers.zeros
+        q_bias = self.param("q_bias", zeros, (channels,))
+        v_bias = self.param("v_bias", zeros, (channels,))
+        logit_scale = self.param(
+            "logit_scale", nn.initializers.constant(math.log(10)), (self.num_heads,)
+        )
+        qkv_bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
+        scale = jnp.exp(jnp.minimum(logit_scale, math.log(100)))[:, None]
+
+        y = Dense(3 * channels, use_bias=False, dtype=self.dtype, name="qkv")(x)
+        y = y + qkv_bias.astype(y.dtype)
+        q, k, v = rearrange(y, "b s (t e d) -> t b s e d", t=3, e=self.num_heads)
+
+        def split(y):
+            y, t = y[:, :-n], y[:, -n:]
+            y = rearrange(y, "b (k p) e d -> b k e p d", k=num_windows)
+            return y, repeat(t, "b n e d -> b k e n d", k=num_windows)
+
+        q = jnp.concatenate(split(normalize(q, scale)), axis=-2)
+        (k, tk), (v, tv) = split(normalize(k)), split(v)
+        bias = jnp.pad(self.position_bias(regions), ((0, 0), (0, 0), (0, n), (0, 0)))
+        y = attend((logits(q, k) + bias, v), (logits(q, tk), tv)).astype(v.dtype)
+        y, t = y[..., :cells, :], y[..., cells:, :]
+        # The sum of the windows' projections is k times the projection of their mean,
+        # and NOTE(reference): so it counts the projection's bias k times.
+        y = rearrange(y, "b k e p d -> b (k p) (e d)")
+        t = rearrange(t.mean(axis=1), "b e n d -> b n (e d)")
+        y = jnp.concatenate([y, t], axis=1)
+        y = Dense(channels, dtype=self.dtype, name="proj")(y)
+        times = np.where(np.arange(y.shape[1]) < num_windows * cells, 1, num_windows)
+        return y * times[:, None].astype(y.dtype)
+
+    def position_bias(self, regions):
+        """Bias between cells (1, e, p, p), with the shift's mask (k, e, p, p)."""
+        table = jnp.asarray(windows.log_offsets(self.window), jnp.result_type(float))
+        table = nn.relu(Dense(512, name="cpb_mlp_0")(table))
+        table = Dense(self.num_heads, use_bias=False, name="cpb_mlp_2")(table)
+        table = rearrange(16 * nn.sigmoid(table), "y x e -> e y x")
+        bias = windows.spread_offsets(table)[None]
+        if regions is None:
+            return bias
+        apart = regions[:, None, :, None] != regions[:, None, None, :]
+        return bias + jnp.where(apart, _SHIFT_MASK, 0.0).astype(bias.dtype)
+
+
+class Mlp(nn.Module):
+    """Two layers with the exact GELU between them.  (..., c) -> (..., c)."""
+
+    hidden: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        y = Dense(self.hidden, dtype=self.dtype, name="fc1")(x)
+        y = gelu(y)
+        return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(y)
+
+
+class SwinBlock(nn.Module):
+    """Window attention and MLP, each normalised *after* it ran (SwinV2, section 3.2).
+
+    The norms start at zero, as SwinV2's do, so that every block starts as nothing.
+    """
+
+    num_heads: int
+    window: int
+    shift: int
+    mlp_ratio: int = 4
+    drop_path: float = 0.0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, tokens, deterministic=True):
+        """x (b, h, w, c), tokens (b, n, c) -> the same.
+
+        The tokens share the attention's norm with the cells and skip the MLP.
+        """
+        size, channels = x.shape[1], x.shape[-1]
+        norm = dict(scale_init=nn.initializers.zeros, dtype=self.dtype)
+        norm1 = LayerNorm(name="norm1", **norm)
+        norm2 = LayerNorm(name="norm2", **norm)
+
+        def drop_path(y):
+            axes = tuple(range(1, y.ndim))
+            drop = nn.Dropout(self.drop_path, axes, rng_collection="drop_path")
+            return drop(y, deterministic=deterministic)
+
+        shift, regions, n = self.shift, None, tokens.shape[1]
+        y = x
+        if shift:
+            y = jnp.roll(y, (-shift, -shift), axis=(1, 2))
+            regions = windows.shift_regions(size, self.window, shift)
+        y = rearrange(windows.window_partition(y, self.window), "b k p c -> b (k p) c")
+        y = jnp.concatenate([y, tokens], axis=1)
+        attn = WindowAttention(self.num_heads, self.window, self.dtype, name="attn")
+        y = norm1(attn(y, n, regions))
+        y, t = y[:, :-n], y[:, -n:]
+        y = rearrange(y, "b (k p) c -> b k p c", p=self.window**2)
+        y = windows.window_reverse(y, self.window, size)
+        if shift:
+            y = jnp.roll(y, (shift, shift), axis=(1, 2))
+        x = x + drop_path(y)
+        tokens = tokens + drop_path(t)
+        mlp = Mlp(self.mlp_ratio * channels, self.dtype, name="mlp")
+        return x + drop_path(norm2(mlp(x))), tokens
+
+
+class PatchMerging(nn.Module):
+    """Halves a map and doubles its channels: (b, h, w, c) -> (b, h/2, w/2, 2c)."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        channels = x.shape[-1]
+        # Rows change fastest: (even, even), (odd row, even column), (even, odd), ...
+        x = rearrange(x, "b (h y) (w x) c -> b h w (x y c)", y=2, x=2)
+        x = Dense(2 * channels, use_bias=False, dtype=self.dtype, name="reduction")(x)
+        return LayerNorm(dtype=self.dtype, name="norm")(x)
+
+
+class PatchEmbed(nn.Module):
+    """One vector a patch: (b, s, s, 3) -> (b, s/patch, s/patch, channels)."""
+
+    channels: int
+    patch: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Conv(
+            self.channels,
+            (self.patch, self.patch),
+            (self.patch, self.patch),
+            padding="VALID",
+            dtype=self.dtype,
+            name="proj",
+        )(images)
+        return LayerNorm(dtype=self.dtype, name="norm")(x)
+
+
+class PredictionHead(nn.Module):
+    """Three layers with tanh between them: (b, n, c) -> (b, n, w_dim)."""
+
+    hidden: int
+    w_dim: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="layers_0")(x))
+        x = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="layers_1")(x))
+        return Dense(self.w_dim, dtype=self.dtype, name="layers_2")(x)
+
+
+class SwinEncoder(nn.Module):
+    """Images to W+ codes and feature maps.
+
+    Each image has its own latent tokens, so its code depends on nothing else in the
+    batch (the published code mixes the tokens of a batch; for one image both agree).
+    """
+
+    config: SwinConfig
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images, *, deterministic=True):
+        """Encodes images.
+
+        Args:
+          images: (b, s, s, 3) in [-1, 1], s = config.image_size.
+          deterministic: no stochastic depth; else it needs the RNG "drop_path".
+
+        Returns:
+          codes (b, num_tokens, w_dim), to be added to the generator's mean code; and
+          the feature maps (b, h, w, c), coarse to fine: the last stage's output,
+          then the merged output of the stages before it.
+        """
+        cfg = self.config
+        batch = images.shape[0]
+        if images.shape[1:] != (cfg.image_size, cfg.image_size, 3):
+            raise StylePrompterError(
+                f"The encoder reads images of shape (b, {cfg.image_size}, "
+                f"{cfg.image_size}, 3), not {images.shape}; resize them first."
+            )
+        block_type = nn.remat(SwinBlock, static_argnums=3) if cfg.remat else SwinBlock
+        rates = iter(np.linspace(0, cfg.drop_path, sum(cfg.depths)).tolist())
+
+        x = PatchEmbed(cfg.embed_dim, cfg.patch_size, self.dtype, name="patch_embed")(
+            images
+        )
+        bound = math.sqrt(6 / (3 * cfg.patch_size**2 + cfg.embed_dim))
+        tokens = self.param(
+            "latent_tok",
+            lambda key, shape: jax.random.uniform(key, shape, minval=-1) * bound,
+            (cfg.num_tokens, cfg.embed_dim),
+        )
+        tokens = jnp.broadcast_to(tokens, (batch, *tokens.shape)).astype(x.dtype)
+        features = []
+        for i, (depth, size) in enumerate(zip(cfg.depths, cfg.map_sizes, strict=True)):
+            window = min(cfg.window_size, size)
+            for j in range(depth):
+                shifted = j % 2 == 1 and size > window
+                block = block_type(
+                    cfg.num_heads[i],
+                    window,
+                    window // 2 if shifted else 0,
+                    cfg.mlp_ratio,
+                    next(rates),
+                    self.dtype,
+                    name=f"layers_{i}_blocks_{j}",
+                )
+                x, tokens = block(x, tokens, deterministic)
+            if i + 1 < len(cfg.depths):
+                x = PatchMerging(self.dtype, name=f"layers_{i}_downsample")(x)
+                widen = Dense(
+                    x.shape[-1], dtype=self.dtype, name=f"dim_up_layers_{i}_0"
+                )
+                norm = LayerNorm(dtype=self.dtype, name=f"dim_up_layers_{i}_1")
+                tokens = norm(widen(tokens))
+            features.append(x)
+        codes = PredictionHead(
+            cfg.head_dim, cfg.w_dim, self.dtype, name="prediction_head"
+        )(tokens)
+        return codes, tuple(reversed(features))

@@ -1,0 +1,61 @@
+"""MoCo-v2's ResNet-50 (Chen et al. 2020, arXiv 2003.04297), for what is no face."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from styleprompter_jax.models.perceptual.layers import FrozenBatchNorm, conv, unit
+
+_STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # inner channels and blocks
+_SIZE = 224
+
+
+class MoCo(nn.Module):
+    """Images to unit vectors; compare them with `layers.cosine_distance`."""
+
+    @nn.compact
+    def __call__(self, images):
+        """Features after the average pooling.
+
+        NOTE(reference): images are not normalised with ImageNet's mean and deviation,
+        with which the network was trained, and are resized without any filter.
+
+        Args:
+          images: (b, h, w, 3) in [-1, 1].
+
+        Returns:
+          (b, 2048).
+        """
+        x = conv(64, 7, 2, 3, name="conv1")(_nearest(images))
+        x = nn.relu(FrozenBatchNorm(name="bn1")(x))
+        x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1)] * 2)
+        for stage, (channels, count) in enumerate(_STAGES):
+            for k in range(count):
+                stride = 2 if stage and not k else 1
+                x = _Bottleneck(channels, stride, name=f"layer{stage + 1}_{k}")(x)
+        return unit(jnp.mean(x, (1, 2)))
+
+
+class _Bottleneck(nn.Module):
+    channels: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x):
+        c, s = self.channels, self.stride
+        shortcut = x
+        if x.shape[-1] != 4 * c:
+            shortcut = conv(4 * c, 1, s, name="downsample_0")(x)
+            shortcut = FrozenBatchNorm(name="downsample_1")(shortcut)
+        x = nn.relu(FrozenBatchNorm(name="bn1")(conv(c, 1, name="conv1")(x)))
+        x = conv(c, 3, s, 1, name="conv2")(x)
+        x = nn.relu(FrozenBatchNorm(name="bn2")(x))
+        x = FrozenBatchNorm(name="bn3")(conv(4 * c, 1, name="conv3")(x))
+        return nn.relu(x + shortcut)
+
+
+def _nearest(images):
+    """To 224 px; output i is input floor(i n / 224), as PyTorch's "nearest" has it."""
+    _, h, w, _ = images.shape
+    rows, columns = (np.arange(_SIZE) * n // _SIZE for n in (h, w))
+    return images[:, rows][:, :, columns]

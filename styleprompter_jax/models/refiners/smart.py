@@ -1,0 +1,179 @@
+"""SMART: refines a generator's feature map with the encoder's (arXiv 2307.16151, 3.3).
+
+Each cell of the generator's map attends, in every map of the encoder, to the cells
+that cover it or that it covers; a small MLP follows.
+
+Axes: b batch, h w space, c channels, k cells of the coarser of two maps, p queries
+and j keys inside one of those, e heads, d channels of one head.
+"""
+
+import dataclasses
+import math
+from typing import Annotated, Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fields import Between, Fields, Length
+from styleprompter_jax.ops.windows import window_partition, window_reverse
+
+_kernel_init = nn.initializers.xavier_uniform()
+
+
+@dataclasses.dataclass(frozen=True)
+class SmartConfig(Fields):
+    """Architecture of SMART.
+
+    Attributes:
+      refined_layers: layers of the generator whose maps are refined.  Layer l has
+        2**((l + 4) // 2) cells a side; the paper's F_5 is layer 4, at 16x16.
+      num_heads: attention heads.
+      ffn_dim: hidden width of the MLP.
+      dropout: rate of the three dropouts.
+      attention: "linear" weighs by q.k as it is, as published; "softmax" by the
+        softmax of q.k / sqrt(d) over all keys of a query.
+    """
+
+    refined_layers: Annotated[
+        tuple[Annotated[int, Between(1, 63)], ...], Length(1, 32)
+    ] = (4,)
+    num_heads: Annotated[int, Between(1, 1024)] = 4
+    ffn_dim: Annotated[int, Between(1, 2**16)] = 1024
+    dropout: Annotated[float, Between(0, 1)] = 0.1
+    attention: Literal["linear", "softmax"] = "linear"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(set(self.refined_layers)) < len(self.refined_layers):
+            raise StylePrompterError(
+                f"SmartConfig: refined_layers {list(self.refined_layers)} names a "
+                "layer twice."
+            )
+
+
+def retrieve(query, keys_values, num_heads, attention="linear"):
+    """Local attention of a map to other maps.
+
+    Two maps meet in the cells of the coarser one, its *grid*: a query sees the keys
+    that lie in the same cell of the grid.  That is one key of a coarser map, and a
+    square of keys of a finer one; the pattern is regular, so nothing is gathered and
+    no key is repeated.
+
+    Args:
+      query: (b, h, h, c).
+      keys_values: maps (b, s, s, 2c), keys in the first half of the channels.
+      num_heads: the channels are (e d).
+      attention: see ``SmartConfig``.
+
+    Returns:
+      (b, h, h, c), the weighted sums of values.
+    """
+    size = query.shape[1]
+    query = _heads(query, num_heads)
+    blocks, weights, values = [], [], []  # block: queries a side of a grid cell
+    for kv in keys_values:
+        side = kv.shape[1]
+        grid = min(size, side)
+        if size % grid or side % grid:
+            raise StylePrompterError(
+                f"SMART: a map of {size} cells a side cannot attend to one of {side}; "
+                "one must be a multiple of the other."
+            )
+        k, v = jnp.split(window_partition(kv, side // grid), 2, axis=-1)
+        q = window_partition(query, size // grid)
+        blocks.append(size // grid)
+        weights.append(jnp.einsum("bkped,bkjed->bkpje", q, _heads(k, num_heads)))
+        values.append(_heads(v, num_heads))
+    # NOTE(reference): the published code has neither softmax nor 1/sqrt(d).
+    if attention == "softmax":
+        # Only here do the maps know of each other: line up all keys of a query.
+        keys = [
+            window_reverse(w, block, size)
+            for w, block in zip(weights, blocks, strict=True)
+        ]
+        ends = np.cumsum([k.shape[3] for k in keys])[:-1]
+        keys = jnp.concatenate(keys, axis=3) / math.sqrt(query.shape[-1])
+        keys = jnp.split(nn.softmax(keys, axis=3), ends, axis=3)
+        weights = [
+            window_partition(k, block) for k, block in zip(keys, blocks, strict=True)
+        ]
+    retrieved = sum(
+        window_reverse(jnp.einsum("bkpje,bkjed->bkped", w, v), block, size)
+        for w, v, block in zip(weights, values, blocks, strict=True)
+    )
+    return rearrange(retrieved, "b h w e d -> b h w (e d)")
+
+
+def _heads(x, num_heads):
+    return rearrange(x, "... (e d) -> ... e d", e=num_heads)
+
+
+class SmartBlock(nn.Module):
+    """Refines the map of one layer.
+
+    The output projections start at zero, so that training starts from the image as it
+    is without SMART (ours; the published code starts them at random).
+    """
+
+    config: SmartConfig
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, features, beta=(1.0, 1.0), deterministic=True):
+        """Refines a map.
+
+        Args:
+          x: the generator's map (b, h, h, c).
+          features: the encoder's maps (b, s, s, c_i); of s and h, the larger is a
+            multiple of the smaller.
+          beta: weights of the retrieved values and of the MLP, each a number or (b,);
+            (0, 0) leaves x plus the bias of ``proj``.
+          deterministic: no dropout; else it needs the RNG "dropout".
+
+        Returns:
+          (b, h, h, c).
+        """
+        cfg = self.config
+        channels = x.shape[-1]
+        if channels % cfg.num_heads:
+            raise StylePrompterError(
+                f"SMART: {channels} channels do not divide into {cfg.num_heads} heads."
+            )
+        beta_1, beta_2 = (jnp.reshape(y, (-1, 1, 1, 1)).astype(x.dtype) for y in beta)
+        zeros = nn.initializers.zeros
+
+        def dense(width, name, init=_kernel_init):
+            return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)
+
+        def drop(y):
+            return nn.Dropout(cfg.dropout)(y, deterministic=deterministic)
+
+        query = dense(channels, "query_proj")(x)
+        keys_values = [
+            dense(2 * channels, f"input_proj_{i}")(feature)
+            for i, feature in enumerate(features)
+        ]
+        retrieved = retrieve(query, keys_values, cfg.num_heads, cfg.attention)
+        x = x + drop(dense(channels, "proj", zeros)(beta_1 * retrieved))
+        y = drop(nn.relu(dense(cfg.ffn_dim, "linear1")(x)))
+        return x + beta_2 * drop(dense(channels, "linear2", zeros)(y))
+
+
+class Smart(nn.Module):
+    """One block ``layer_{l}`` for each refined layer of the generator."""
+
+    config: SmartConfig
+    dtype: Any = None
+
+    def setup(self):
+        self.layer = {
+            str(layer): SmartBlock(self.config, self.dtype)
+            for layer in self.config.refined_layers
+        }
+
+    def __call__(self, layer, x, features, beta=(1.0, 1.0), deterministic=True):
+        """Refines the map of one layer; the other arguments as in `SmartBlock`."""
+        return self.layer[str(layer)](x, features, beta, deterministic)

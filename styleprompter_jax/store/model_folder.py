@@ -1,0 +1,373 @@
+"""A model folder: what training and conversion write, and inference reads.
+
+    config.json                version, architecture, SHA-256 of model.safetensors
+    model.safetensors          encoder/..., smart/..., generator/..., latent_avg
+    directions.safetensors     optional: named directions, metadata in its header
+    discriminator.safetensors  optional: what fine-tuning a generator goes on from
+
+Parameters and constants ("params" and "const" of the module) share one namespace on
+disk. A folder appears under its name when it is whole.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from styleprompter_jax.core.atomic import atomic_folder, repair_folder
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.lock import folder_lock
+from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.store.array_files import (
+    load_arrays,  # noqa: F401 - for those who use a folder, as all that is marked so
+    save_arrays,
+)
+from styleprompter_jax.store.direction_files import load_directions, save_directions
+from styleprompter_jax.store.places import (
+    CONFIG,
+    CONFIG_BYTES,
+    DIRECTIONS,
+    DISCRIMINATOR,  # noqa: F401
+    MODEL,
+    PARTS,
+    local_folder,
+    reading,
+)
+
+VERSION = 1
+BUNDLED = Path(__file__).parents[1] / "bundled"
+_CONFIG_SUM = "config"  # a key of model.safetensors' metadata
+_AGAIN = "copy or convert the model again."
+_SHOWN = 20  # problems of one kind that a report lists by name
+
+
+class Sums(NamedTuple):
+    """What a folder's config.json tells: how to know damage.
+
+    Attributes:
+        model: SHA-256 of model.safetensors, which holds that of the config; None in
+            folders that were changed by hand.
+        config: that of the config as it is.
+    """
+
+    model: str | None
+    config: str
+
+
+def save_model(
+    folder: str | os.PathLike,
+    config: StylePrompterConfig,
+    variables: Mapping,
+    *,
+    dtype: str | None = None,
+    directions: Mapping[str, Direction] | None = None,
+    keep_directions: bool = False,
+    replace: bool = True,
+) -> Path:
+    """Writes a model folder, whole or not at all.
+
+    A model folder of that name is replaced; files in it that are no part of a model
+    (notes, pictures) stay. A link to a folder stays a link, and the model lies where it
+    points to. While another program writes it, this one waits.
+
+    Args:
+        folder: where to.
+        config: the architecture.
+        variables: {"params": ..., "const": ...} as the module's init gives them.
+        dtype: "float16" halves the file; None keeps float32.
+        directions: named directions to keep with the model.
+        keep_directions: keeps those of the model that is replaced, in their place.
+        replace: False refuses a folder that holds anything.
+
+    Returns:
+        The folder's path.
+
+    Raises:
+        StylePrompterError: if the variables do not fit the config or are not finite,
+            or the folder exists and is no model, or a direction's name is none that
+            files can carry (`core.names`); nothing is written then.
+    """
+    folder = Path(os.path.abspath(local_path(folder)))
+    if dtype not in (None, "float32", "float16"):
+        raise StylePrompterError(
+            f'A model is saved as "float32" or "float16", not {dtype!r}.'
+        )
+    check_names(directions or (), f"{folder} was not written")
+    arrays = flat_arrays(variables)
+    headline = f"{folder} was not written: the arrays do not fit the config"
+    fit_variables(arrays, model_shapes(config), headline, mean_shapes(config))
+    with np.errstate(over="ignore"):
+        arrays = {
+            k: a.astype(dtype or np.float32, copy=False) for k, a in arrays.items()
+        }
+    if too_large := [k for k, a in arrays.items() if not np.isfinite(a).all()]:
+        raise StylePrompterError(
+            f"{too_large[0]} holds values beyond the range of float16: save the model "
+            "as float32."
+        )
+    return write_folder(
+        folder,
+        config.to_dict(),
+        arrays,
+        directions,
+        dtype,
+        keep_directions=keep_directions,
+        replace=replace,
+    )
+
+
+def load_model(
+    folder_or_name: str | os.PathLike,
+) -> tuple[StylePrompterConfig, dict, dict[str, Direction]]:
+    """Reads a model folder.
+
+    Args:
+        folder_or_name: a folder, the name of a bundled model ("avatars64"), or
+            hf://USER/MODEL[@REVISION][/FOLDER] on the Hugging Face Hub. A folder that
+            exists wins over a bundled model of the same name.
+
+    Returns:
+        The config; {"params": ..., "const": ...} as float32 NumPy arrays; and the
+        named directions.
+
+    Raises:
+        StylePrompterError: if there is no such model, or it is damaged; every missing,
+            unexpected, misshapen and not finite entry is named at once.
+    """
+    folder = find_model(folder_or_name)
+    with reading(folder_or_name, folder):
+        config, shapes, sums = _read_architecture(folder)
+        variables = read_variables(folder, shapes, sums, mean_shapes(config))
+        return config, variables, load_directions(folder)
+
+
+def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, Sums]:
+    """The config in a folder, its shapes, and sums to check the folder with."""
+    fields, sums = read_config(folder)
+    try:
+        config = StylePrompterConfig.from_dict(fields)
+        return config, model_shapes(config), sums
+    except StylePrompterError as error:
+        raise StylePrompterError(
+            f"{folder / CONFIG} does not describe a model: {error}"
+        ) from error
+
+
+def find_model(folder_or_name: str | os.PathLike) -> Path:
+    """The model folder that a name stands for: see `load_model`."""
+    folder = local_folder(folder_or_name)
+    repair_folder(folder)
+    if (folder / CONFIG).is_file():
+        return folder
+    if folder.exists():
+        raise StylePrompterError(
+            f"{folder} is no model folder, which holds {CONFIG} and {MODEL}: name one, "
+            "or convert a file with `styleprompter convert`."
+        )
+    name = os.fspath(folder_or_name)
+    if Path(name).name == name and (BUNDLED / name / CONFIG).is_file():
+        return BUNDLED / name
+    bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
+    raise StylePrompterError(
+        f"There is no model folder {folder}; bundled models: "
+        f"{', '.join(bundled) or 'none'}."
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def model_shapes(config: StylePrompterConfig) -> dict:
+    """Shapes of a model's variables by collection, as its init would make them."""
+    size = (config.encoder or config.generator).image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    init, key = StylePrompter(config).init, jax.random.key(0)
+    # jax.numpy's own small jitted functions make up a quarter of the time to trace.
+    with jax.disable_jit():
+        return jax.eval_shape(init, key, images)
+
+
+# What `networks` writes and reads its folders with too.
+
+
+def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
+    """Arrays of all collections in one namespace, keys joined by "/"."""
+    arrays = {}
+    for tree in variables.values():
+        arrays |= flatten_dict(tree, sep="/")
+    return {key: np.asarray(value) for key, value in arrays.items()}
+
+
+def mean_shapes(config: StylePrompterConfig) -> dict[str, tuple[int, int]]:
+    """The other shape of the mean code: one for each of n codes, (n, w_dim)."""
+    return {"latent_avg": (config.generator.num_codes, config.generator.w_dim)}
+
+
+def fit_variables(
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping,
+    headline: str,
+    others: Mapping[str, tuple] | None = None,
+) -> dict:
+    """Float32 variables from flat arrays, which must be exactly those of ``shapes``.
+
+    Args:
+        arrays: by key.
+        shapes: what `jax.eval_shape` of a module's init gives.
+        headline: what the message begins with if they do not fit.
+        others: by key, a shape that an array may have instead.
+
+    Raises:
+        StylePrompterError: naming every missing, unexpected, misshapen and not finite
+            array at once.
+    """
+    expected = {
+        key: (collection, leaf)
+        for collection, tree in shapes.items()
+        for key, leaf in flatten_dict(tree, sep="/").items()
+    }
+    problems: dict[str, list[str]] = {}
+    variables = {collection: {} for collection in shapes}
+    for key, (collection, leaf) in expected.items():
+        if key not in arrays:
+            problems.setdefault("missing", []).append(f"{key} {list(leaf.shape)}")
+            continue
+        array = arrays[key]
+        with np.errstate(over="ignore"):
+            value = array.astype(np.float32, copy=False)
+        variables[collection][key] = value
+        if array.shape not in (leaf.shape, (others or {}).get(key)):
+            problems.setdefault("wrong shape", []).append(
+                f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
+            )
+        elif not np.issubdtype(array.dtype, np.floating):
+            problems.setdefault("not floating point", []).append(key)
+        elif not np.isfinite(value).all():  # as float64 it may have been
+            problems.setdefault("not finite", []).append(key)
+    if unexpected := [key for key in arrays if key not in expected]:
+        problems["unexpected"] = unexpected
+    if problems:
+        raise StylePrompterError(_report(headline, problems))
+    return {
+        collection: unflatten_dict(flat, sep="/")
+        for collection, flat in variables.items()
+    }
+
+
+def write_folder(
+    folder: Path,
+    fields: Mapping,
+    arrays: Mapping[str, np.ndarray],
+    directions: Mapping[str, Direction] | None = None,
+    dtype: str | None = None,
+    *,
+    keep_directions: bool = False,
+    replace: bool = True,
+) -> Path:
+    """Writes config.json with ``fields`` and model.safetensors, whole or not at all.
+
+    ``dtype`` is that of the directions' responses; ``arrays`` are written as they are.
+    """
+    with folder_lock(folder):
+        check_place(folder, replace)
+        kept = {DIRECTIONS} if keep_directions else ()
+        with atomic_folder(folder, [p for p in PARTS if p not in kept]) as partial:
+            tree = unflatten_dict(arrays, sep="/")
+            save_arrays(partial / MODEL, tree, {_CONFIG_SUM: _config_sum(fields)})
+            if directions:
+                save_directions(partial, directions, dtype)
+            text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
+            (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
+    return folder
+
+
+def check_place(folder: Path, replace: bool) -> None:
+    """Refuses to write a folder where there is anything; a model may be replaced if
+    ``replace`` says so."""
+    if os.path.lexists(folder) and _is_occupied(folder):
+        if not replace:
+            raise StylePrompterError(
+                f"{folder} exists: choose another name, or replace the model there "
+                "with --overwrite."
+            )
+        if not (folder / CONFIG).is_file():
+            raise StylePrompterError(
+                f"{folder} exists and is no model folder: choose another name."
+            )
+
+
+def read_config(folder: Path) -> tuple[dict, Sums]:
+    """The fields of a folder's config.json, and sums to check the folder with.
+
+    Raises:
+        StylePrompterError: if it is damaged or of another version.
+    """
+    path = folder / CONFIG
+    fields = read_json(path, limit=CONFIG_BYTES, hint=_AGAIN)
+    if "version" not in fields:
+        raise StylePrompterError(
+            f"{path} is no model configuration, which has a version: name the folder "
+            "of a model."
+        )
+    version, digest = fields.pop("version"), fields.pop("sha256", None)
+    if type(version) is not int or version != VERSION:
+        raise StylePrompterError(
+            f"{path} has version {quoted(version)}, and this program reads "
+            f"{VERSION}: update styleprompter_jax, or convert the model again."
+        )
+    if digest is not None and type(digest) is not str:
+        raise StylePrompterError(
+            f"{path} has no SHA-256 under sha256 but {quoted(digest)}: {_AGAIN}"
+        )
+    return fields, Sums(digest, _config_sum(fields))
+
+
+def read_variables(
+    folder: Path, shapes: Mapping, sums: Sums, others: Mapping | None = None
+) -> dict:
+    """The variables in a folder's model.safetensors; see `fit_variables`."""
+    path = folder / MODEL
+    arrays, metadata = read_safetensors(path, digest=sums.model)
+    if sums.model and metadata.get(_CONFIG_SUM, sums.config) != sums.config:
+        raise StylePrompterError(
+            f"{folder / CONFIG} is not what was written: it is damaged, and the model "
+            "must be copied again; or it was changed on purpose, and its sha256 must "
+            "be removed."
+        )
+    headline = f"{path} does not fit {CONFIG} beside it"
+    return fit_variables(arrays, shapes, headline, others)
+
+
+def _config_sum(fields: Mapping) -> str:
+    text = json.dumps(fields, sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _report(headline: str, problems: Mapping[str, list[str]]) -> str:
+    lines = [f"{headline}:"]
+    for kind, texts in problems.items():
+        lines.append(f"  {kind} ({len(texts)}):")
+        lines += [f"    {text}" for text in texts[:_SHOWN]]
+        if len(texts) > _SHOWN:
+            lines.append(f"    and {len(texts) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _is_occupied(folder: Path) -> bool:
+    return not folder.is_dir() or any(folder.iterdir())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,141 @@
+"""The fixed perceptual networks by name, and as folders on disk.
+
+    config.json         version, "network": its name, SHA-256 of model.safetensors
+    model.safetensors   its parameters
+
+Published files become such folders by `styleprompter convert`.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from styleprompter_jax.core.atomic import repair_folder
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.models.perceptual.arcface import ArcFace
+from styleprompter_jax.models.perceptual.inception import Inception
+from styleprompter_jax.models.perceptual.lpips import Lpips
+from styleprompter_jax.models.perceptual.moco import MoCo
+from styleprompter_jax.store import model_folder
+from styleprompter_jax.store.places import local_folder, reading
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A fixed network: images (b, h, w, 3) in [-1, 1] to features.
+
+    Attributes:
+      kind: what it is for; networks of one kind can stand for each other.
+      title: what to call it in a message.
+      module: the Flax module.
+    """
+
+    kind: str
+    title: str
+    module: nn.Module
+
+    def shapes(self) -> dict:
+        """Shapes of the module's variables."""
+        images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+        return jax.eval_shape(self.module.init, jax.random.key(0), images)
+
+
+NETWORKS = {
+    "lpips_alex": Network("lpips", "LPIPS on AlexNet", Lpips("alex")),
+    "lpips_vgg": Network("lpips", "LPIPS on VGG-16", Lpips("vgg")),
+    "lpips_squeeze": Network("lpips", "LPIPS on SqueezeNet", Lpips("squeeze")),
+    "arcface": Network("arcface", "ArcFace IR-SE50", ArcFace()),
+    "moco": Network("moco", "MoCo-v2 ResNet-50", MoCo()),
+    "inception": Network("inception", "Inception-v3 of FID", Inception()),
+}
+
+
+def save_network(
+    folder: str | os.PathLike, name: str, params: Mapping, *, replace: bool = True
+) -> Path:
+    """Writes the folder of a network, whole or not at all.
+
+    Args:
+      folder: where to; the folder of a network there is replaced.
+      name: one of `NETWORKS`.
+      params: its parameters.
+      replace: False refuses a folder that holds anything.
+
+    Raises:
+      StylePrompterError: if the parameters do not fit or are not finite, or the folder
+        exists and holds anything but a network; nothing is written then.
+    """
+    folder = Path(os.path.abspath(local_path(folder)))
+    arrays = model_folder.flat_arrays({"params": params})
+    headline = f"{folder} was not written: the arrays do not fit {name}"
+    model_folder.fit_variables(arrays, NETWORKS[name].shapes(), headline)
+    if (folder / model_folder.CONFIG).exists() and _name(folder)[0] is None:
+        raise StylePrompterError(
+            f"{folder} holds a model, not a perceptual network: choose another name."
+        )
+    return model_folder.write_folder(folder, {"network": name}, arrays, replace=replace)
+
+
+def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]:
+    """Reads the folder of a network.
+
+    Args:
+      folder: as `save_network` or `styleprompter convert` wrote it; or where it is on
+        the Hugging Face Hub, hf://USER/MODEL[@REVISION][/FOLDER].
+      kind: "lpips", "arcface", "moco" or "inception".
+
+    Returns:
+      The module and its variables, float32 NumPy arrays.
+
+    Raises:
+      StylePrompterError: if the folder is missing, damaged or of another kind.
+    """
+    place, folder = folder, local_folder(folder)
+    repair_folder(folder)
+    titles = " or ".join(n.title for n in NETWORKS.values() if n.kind == kind)
+    if not (folder / model_folder.CONFIG).is_file():
+        raise StylePrompterError(
+            f"There is no folder {folder} with {titles}: make it from the published "
+            f"file with `styleprompter convert FILE {folder}`."
+        )
+    with reading(place, folder):
+        name, sums = _name(folder)
+        if name not in NETWORKS or NETWORKS[name].kind != kind:
+            found = NETWORKS[name].title if name in NETWORKS else "another model"
+            raise StylePrompterError(
+                f"{folder} holds {found}, where {titles} is needed."
+            )
+        network = NETWORKS[name]
+        return network.module, model_folder.read_variables(
+            folder, network.shapes(), sums
+        )
+
+
+def network_name(folder: str | os.PathLike) -> str:
+    """Which of `NETWORKS` a folder holds.
+
+    Raises:
+      StylePrompterError: if it holds none.
+    """
+    folder = local_folder(folder)
+    repair_folder(folder)
+    name = _name(folder)[0] if (folder / model_folder.CONFIG).is_file() else None
+    if name not in NETWORKS:
+        raise StylePrompterError(
+            f"{folder} is no folder of a perceptual network: make one of a published "
+            f"file with `styleprompter convert FILE {folder}`."
+        )
+    return name
+
+
+def _name(folder):
+    """The "network" in a folder's config.json (None for a model), and its sums."""
+    fields, sums = model_folder.read_config(folder)
+    name = fields.get("network")
+    return name if isinstance(name, str) else None, sums

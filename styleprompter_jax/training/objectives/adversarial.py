@@ -1,0 +1,377 @@
+"""Stage "generator": StyleGAN2's own recipe for a generator of one's own domain.
+
+Non-saturating logistic loss, R1 on the discriminator and (optionally) path length
+on the generator, both lazily, style mixing, an exponential moving average of the
+generator (Karras et al. 2020).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+from flax.traverse_util import flatten_dict
+from jax import lax
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.data.loader import eval_batches
+from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.models.discriminators.stylegan2 import (
+    Discriminator,
+    DiscriminatorConfig,
+)
+from styleprompter_jax.models.generators.stylegan2 import Generator, GeneratorConfig
+from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
+from styleprompter_jax.ops.frechet import (
+    frechet_distance,
+    gaussian,
+    layout_features,
+)
+from styleprompter_jax.store.model_folder import (
+    DISCRIMINATOR,
+    find_model,
+    fit_variables,
+    load_model,
+    save_arrays,
+    save_model,
+)
+from styleprompter_jax.training.objectives import growing
+from styleprompter_jax.training.optim.optimizers import ema_decay
+from styleprompter_jax.training.run.parallel import AXIS, local_slice
+
+EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
+
+
+class Adversarial:
+    """Generator against discriminator.  See `training.loop` for what it calls.
+
+    ``config.init_from`` may name a model folder that an earlier run of this stage
+    wrote: fine-tuning goes on from its generator and discriminator.  Where that
+    generator is smaller, this one grows from it (`objectives.growing`).
+
+    ``config.loss`` holds r1_gamma, r1_every, path_length_weight, path_length_every,
+    style_mixing (probability), noise_mode ("random", or "none" for domains without
+    texture), blur_sigma and blur_images: the discriminator sees everything blurred,
+    by blur_sigma pixels at first and not at all after blur_images images, so that
+    layout is learned before edges (as in StyleGAN3, Karras et al. 2021).
+    ``config.optimizer`` holds beta1, beta2, eps and ema_images, the half-life of the
+    moving average in images.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.generator_config = GeneratorConfig(**config.model.generator.to_dict())
+        dtype = DTYPES[config.dtype]
+        self.generator = Generator(self.generator_config, dtype)
+        self.discriminator = Discriminator(
+            DiscriminatorConfig(
+                self.generator_config.image_size, **config.model.discriminator.to_dict()
+            ),
+            dtype,
+        )
+        self.g_optimizer = self._optimizer(
+            config.loss.path_length_every if config.loss.path_length_weight else 0
+        )
+        self.d_optimizer = self._optimizer(config.loss.r1_every)
+        self._z_dim = self.generator_config.z_dim
+        self._grows = False  # from a start that has a part of the blocks
+        self._start = self._load_start(config.init_from) if config.init_from else None
+        self._held_out = None
+
+    def _optimizer(self, every: int):
+        # A regulariser that runs every k steps adds a step's worth of update to k:
+        # the paper shrinks the rates by k / (k + 1) to make up for it.
+        ratio = every / (every + 1) if every else 1.0
+        opt = self.config.optimizer
+        return optax.adam(
+            self.config.learning_rate * ratio,
+            b1=opt.beta1**ratio,
+            b2=opt.beta2**ratio,
+            eps=opt.eps,
+        )
+
+    def init(self, rng):
+        """The state at step 0, a pytree."""
+        start = self._start or self._fresh(rng)
+        if self._grows:
+            start = map(growing.grow, self._fresh(rng), start)
+        generator, const, discriminator = start
+        return {
+            "generator": generator,
+            "discriminator": discriminator,
+            "ema": jax.tree.map(jnp.array, generator),
+            "const": const,
+            "g_opt": self.g_optimizer.init(generator),
+            "d_opt": self.d_optimizer.init(discriminator),
+            "path_length": jnp.zeros(()),
+        }
+
+    def _fresh(self, rng):
+        g_rng, d_rng = jax.random.split(rng)
+        size = self.generator_config.image_size
+        variables = jax.jit(self.generator.init)(g_rng, jnp.zeros((1, self._z_dim)))
+        discriminator = jax.jit(self.discriminator.init)(
+            d_rng, jnp.zeros((1, size, size, 3))
+        )
+        return variables["params"], variables["const"], discriminator["params"]
+
+    def _load_start(self, init_from):
+        """Generator and discriminator of a model that stage "generator" wrote."""
+        model_config, variables, _ = load_model(init_from)
+        given, wanted = model_config.generator, self.generator_config
+        self._grows = given.image_size < wanted.image_size
+        if self._grows:  # into another size, with other channels at its end
+            wanted = dataclasses.replace(
+                wanted, image_size=given.image_size, channels=given.channels
+            )
+        if given != wanted:
+            apart = ", apart from image_size and channels" if self._grows else ""
+            raise StylePrompterError(
+                f"The generator of {init_from} is another than config.model.generator "
+                f"describes: set the latter to {given}{apart}."
+            )
+        generator = {kind: variables[kind]["generator"] for kind in ("params", "const")}
+        file = find_model(init_from) / DISCRIMINATOR
+        arrays = read_safetensors(file).arrays
+        like = jax.eval_shape(self._fresh, jax.random.key(0))
+        generator_like, like = dict(params=like[0], const=like[1]), like[2]
+        if self._grows:
+            generator, g_last = growing.kept_blocks(generator, generator_like)
+            arrays, d_last = growing.kept_blocks(arrays, like)
+            for part, last in (("generator", g_last), ("discriminator", d_last)):
+                if not last:
+                    raise StylePrompterError(
+                        f"The {part} of {init_from} has other channels at 4 px than "
+                        f"config.model.{part} describes: nothing of it can be kept. "
+                        f"Set the first of config.model.{part}.channels as there."
+                    )
+            like, _ = growing.kept_blocks(like, arrays)
+            logging.info(
+                "Of %s the blocks are kept up to %d px in the generator, up to %d px "
+                "in the discriminator.",
+                *(init_from, g_last, d_last),
+            )
+        discriminator = fit_variables(
+            flatten_dict(arrays, sep="/"),
+            {"params": like},
+            f"{file} does not fit config.model.discriminator, and the config that it "
+            "was trained with does",
+        )["params"]
+        return generator["params"], generator["const"], discriminator
+
+    # What changes from step to step is a key of `step`: one compiled function each.
+    def variant(self, step: int) -> tuple[bool, bool]:
+        """(with R1, with path length) at this step."""
+        loss = self.config.loss
+        return (
+            step % loss.r1_every == 0,
+            bool(loss.path_length_weight) and step % loss.path_length_every == 0,
+        )
+
+    def step(self, state, batch, rng, *, variant):
+        """One update of the discriminator, then of the generator, on one device."""
+        with_r1, with_path = variant
+        images = batch["image"]
+        d_rng, g_rng, path_rng = jax.random.split(rng, 3)
+        seen = state["g_opt"][0].count * self.config.batch_size
+        blur = self._blur(images.shape[1], seen)
+
+        def discriminate(params, x):
+            return self.discriminator.apply({"params": params}, blur(x))
+
+        fakes = self._sample(state, state["generator"], d_rng, images.shape[0])
+        (d_loss, d_metrics), grads = jax.value_and_grad(self._d_loss, has_aux=True)(
+            state["discriminator"],
+            discriminate,
+            lax.stop_gradient(fakes),
+            images,
+            with_r1,
+        )
+        grads = lax.pmean(grads, AXIS)
+        updates, d_opt = self.d_optimizer.update(grads, state["d_opt"])
+        discriminator = optax.apply_updates(state["discriminator"], updates)
+
+        def g_loss(params):
+            fakes = self._sample(state, params, g_rng, images.shape[0])
+            loss = jnp.mean(jax.nn.softplus(-discriminate(discriminator, fakes)))
+            if not with_path:
+                return loss, state["path_length"]
+            penalty, mean = self._path_length(params, state, path_rng, images.shape[0])
+            return loss + penalty, mean
+
+        (loss, path_length), grads = jax.value_and_grad(g_loss, has_aux=True)(
+            state["generator"]
+        )
+        grads = lax.pmean(grads, AXIS)
+        grad_norm = optax.tree.norm(grads)
+        updates, g_opt = self.g_optimizer.update(grads, state["g_opt"])
+        generator = optax.apply_updates(state["generator"], updates)
+
+        batch_size = self.config.batch_size
+        decay = ema_decay(
+            self.config.optimizer.ema_images, seen + batch_size, batch_size
+        )
+        state = state | {
+            "generator": generator,
+            "discriminator": discriminator,
+            "ema": optax.incremental_update(generator, state["ema"], 1 - decay),
+            "g_opt": g_opt,
+            "d_opt": d_opt,
+            "path_length": lax.pmean(path_length, AXIS),
+        }
+        metrics = lax.pmean({"loss": loss, "loss_d": d_loss, **d_metrics}, AXIS)
+        return state, metrics | {"grad_norm": grad_norm}
+
+    def _sample(self, state, params, rng, count):
+        """Fakes of this device, with style mixing."""
+        z_rng, cut_rng, noise_rng = jax.random.split(rng, 3)
+        cfg, n = self.generator_config, self.generator_config.num_codes
+        z = local_slice(
+            lambda r, b: jax.random.normal(r, (b, 2, cfg.z_dim)), z_rng, count
+        )
+        variables = {"params": params, "const": state["const"]}
+        mixing = self.config.loss.style_mixing
+
+        def cuts(rng, b):
+            on, layer = jax.random.split(rng)
+            layer = jax.random.randint(layer, (b, 1, 1), 1, n)
+            return jnp.where(jax.random.bernoulli(on, mixing, (b, 1, 1)), layer, n)
+
+        w = self.generator.apply(
+            variables, z.reshape(-1, cfg.z_dim), method=lambda g, z: g.mapping(z)
+        ).reshape(count, 2, cfg.w_dim)
+        first = jnp.arange(n)[None, :, None] < local_slice(cuts, cut_rng, count)
+        return self._synthesize(
+            variables, jnp.where(first, w[:, :1], w[:, 1:]), noise_rng
+        )
+
+    def _synthesize(self, variables, w_plus, noise_rng):
+        noise_rng = jax.random.fold_in(noise_rng, lax.axis_index(AXIS))
+        return self.generator.apply(
+            variables,
+            w_plus,
+            method=lambda g, w: g.synthesis(w, noise_mode=self.config.loss.noise_mode),
+            rngs={"noise": noise_rng},
+        )
+
+    def _blur(self, size: int, seen):
+        """The Gaussian blur of (b, size, size, c) after ``seen`` images."""
+        loss = self.config.loss
+        if not loss.blur_images:
+            return lambda x: x
+        sigma = loss.blur_sigma * jnp.maximum(0.0, 1 - seen / loss.blur_images)
+        offsets = jnp.arange(size) - jnp.arange(size)[:, None]
+        band = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-2)) ** 2)
+        band = band / jnp.sum(band, 1, keepdims=True)
+        return lambda x: jnp.einsum("hy,wx,byxc->bhwc", band, band, x)
+
+    def _d_loss(self, params, discriminate, fakes, images, with_r1):
+        def logits(x):
+            return discriminate(params, x)
+
+        real, fake = logits(images), logits(fakes)
+        loss = jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
+        metrics = {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
+        if with_r1:
+            scale = self.config.loss.r1_gamma / 2 * self.config.loss.r1_every
+            loss = loss + scale * r1_penalty(logits, images)
+        return loss, metrics
+
+    def evaluate(self, state, report, step):
+        """Sample grids with truncation 1.0 and 0.7; Fréchet distance to the data."""
+        if self._held_out is None:
+            self._held_out = gaussian(self._real_features())
+        render = jax.jit(self._render)
+        z = jax.random.normal(jax.random.key(0), (64, self._z_dim))
+        for psi in (1.0, 0.7):
+            grid = render(state, z, psi)
+            report.images(step, f"samples_psi{psi}", grid, columns=8)
+        fakes = []
+        for k in range(-(-EVAL_SAMPLES // 64)):
+            z = jax.random.normal(jax.random.key(k), z.shape)
+            fakes.append(layout_features(render(state, z, 1.0)))
+        distance = frechet_distance(
+            self._held_out, gaussian(jnp.concatenate(fakes)[:EVAL_SAMPLES])
+        )
+        report.scalars(step, {"frechet_distance": distance}, split="validation")
+
+    def _real_features(self):
+        data = self.config.data
+        source = make_source(data, data.eval_split)
+        batches = eval_batches(source, batch_size=64, image_size=data.image_size)
+        return np.concatenate([layout_features(batch["image"]) for batch in batches])
+
+    def _render(self, state, z, truncation_psi):
+        """Images of the moving average, without noise where training had none."""
+        variables = {"params": state["ema"], "const": state["const"]}
+
+        def run(generator, z):
+            w = generator.mapping(z)
+            many = jax.random.normal(jax.random.key(0), (4_096, self._z_dim))
+            mean = jnp.mean(generator.mapping(many), 0)
+            w = mean + truncation_psi * (w - mean)
+            w_plus = jnp.repeat(w[:, None], self.generator_config.num_codes, 1)
+            return generator.synthesis(w_plus)
+
+        return self.generator.apply(variables, z, method=run)
+
+    def export(self, state, folder):
+        """A model folder with the moving average, and the discriminator beside it."""
+        z = jax.random.normal(jax.random.key(0), (LATENT_AVG_SAMPLES, self._z_dim))
+        variables = {"params": state["ema"], "const": state["const"]}
+        w = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
+        save_model(
+            folder,
+            StylePrompterConfig(None, None, self.generator_config),
+            {
+                "params": {"generator": state["ema"]},
+                "const": {"generator": state["const"], "latent_avg": jnp.mean(w, 0)},
+            },
+            keep_directions=True,
+        )
+        save_arrays(folder / DISCRIMINATOR, state["discriminator"])
+
+    def _path_length(self, params, state, rng, count):
+        """(|J^T y| - its running mean)^2 over half of the batch, and the new mean."""
+        z_rng, y_rng, noise_rng = jax.random.split(rng, 3)
+        cfg, count = self.generator_config, max(1, count // 2)
+        variables = {"params": params, "const": state["const"]}
+        shape = (cfg.image_size, cfg.image_size, 3)
+        z = local_slice(lambda r, b: jax.random.normal(r, (b, cfg.z_dim)), z_rng, count)
+        y = local_slice(lambda r, b: jax.random.normal(r, (b, *shape)), y_rng, count)
+        w = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
+        w_plus = jnp.repeat(w[:, None], cfg.num_codes, 1)
+
+        def projected(w_plus):
+            image = self._synthesize(variables, w_plus, noise_rng)
+            return jnp.sum(image * y) / cfg.image_size
+
+        pulled = jax.grad(projected)(w_plus)
+        lengths = jnp.sqrt(jnp.mean(jnp.sum(pulled**2, -1), -1))
+        mean = state["path_length"] + 0.01 * (
+            lax.pmean(jnp.mean(lengths), AXIS) - state["path_length"]
+        )
+        scale = self.config.loss.path_length_weight * self.config.loss.path_length_every
+        mean = lax.stop_gradient(mean)
+        return scale * jnp.mean((lengths - mean) ** 2), mean
+
+
+def r1_penalty(logits, images):
+    """Mean squared norm of d logits / d images, (b, h, w, 3) -> ().
+
+    Its gradient in the parameters is that of ``2 v . (d logits / d images)`` with the
+    direction v = d logits / d images held fixed; written as a forward derivative
+    along v, it needs first-order convolutions only, at half the time of
+    differentiating twice.
+    """
+    batch = images.shape[0]
+
+    def total(x):
+        return jnp.sum(logits(x)) / batch**0.5
+
+    v = lax.stop_gradient(jax.grad(total)(images))
+    _, square = jax.jvp(total, (images,), (v,))
+    return 2 * square - lax.stop_gradient(square)

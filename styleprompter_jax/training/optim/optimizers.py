@@ -1,0 +1,73 @@
+"""From ``config.optimizer`` to an optax transformation."""
+
+import jax.numpy as jnp
+import optax
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.optim.ranger import ranger
+
+
+def make_schedule(config) -> optax.Schedule:
+    """Learning rate by step: "constant" or "cosine" (to zero), after a linear warm-up.
+
+    Reads learning_rate, total_steps, optimizer.schedule and optimizer.warmup_steps.
+    """
+    opt = config.optimizer
+    if opt.schedule == "constant":
+        after = optax.constant_schedule(config.learning_rate)
+    elif opt.schedule == "cosine":
+        steps = max(1, config.total_steps - opt.warmup_steps)
+        after = optax.cosine_decay_schedule(config.learning_rate, steps)
+    else:
+        raise StylePrompterError(
+            f"config.optimizer.schedule is {opt.schedule!r}: it must be "
+            '"constant" or "cosine".'
+        )
+    if not opt.warmup_steps:
+        return after
+    warmup = optax.linear_schedule(0.0, config.learning_rate, opt.warmup_steps)
+    return optax.join_schedules([warmup, after], [opt.warmup_steps])
+
+
+def make_optimizer(config) -> optax.GradientTransformation:
+    """ "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0.
+
+    With optimizer.accumulate = k above 1, the mean gradient of k steps makes one
+    update at the last of them; the schedule goes on by steps all the same.
+    """
+    opt, by_step = config.optimizer, make_schedule(config)
+    every = opt.get("accumulate", 1)
+
+    def schedule(count):
+        return by_step(every * count)
+
+    betas = dict(b1=opt.beta1, b2=opt.beta2, eps=opt.eps)
+    if opt.name == "adam":
+        optimizer = optax.adam(schedule, **betas)
+    elif opt.name == "adamw":
+        optimizer = optax.adamw(schedule, weight_decay=opt.weight_decay, **betas)
+    elif opt.name == "ranger":
+        switch = opt.get("centralize_logit_scale", False)
+        optimizer = ranger(schedule, **betas, centralize_logit_scale=switch)
+    else:
+        raise StylePrompterError(
+            f'config.optimizer.name is {opt.name!r}: it must be "adam", "adamw" or '
+            '"ranger".'
+        )
+    if opt.clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(opt.clip_norm), optimizer)
+    if every > 1:
+        return optax.MultiSteps(optimizer, every).gradient_transformation()
+    return optimizer
+
+
+def ema_decay(half_life: float, seen, batch_size: int):
+    """Decay of a moving average of parameters for one step.
+
+    Args:
+      half_life: in images, above 0.
+      seen: images seen so far, above 0.  A short memory at first, a twentieth of them,
+        soon forgets the initial values.
+      batch_size: images of the step.
+    """
+    return 0.5 ** (batch_size / jnp.minimum(half_life, 0.05 * seen))

@@ -1,0 +1,273 @@
+"""Checkpoints: everything that a run needs to go on, with Orbax."""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.experimental import multihost_utils
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.run import parallel
+from styleprompter_jax.version import __version__
+
+ROOT = Path(__file__).parents[3]
+
+
+class Checkpoints:
+    """The steps saved in WORKDIR/checkpoints; use as a context manager.
+
+    A step holds two items: ``state``, a pytree of arrays, and ``record``, a JSON dict
+    with the position in the data, the config, the revision of the code, and SHA-256
+    sums of every array and of the record itself, by which damage is found.
+
+    Saving goes on while the run does.  Orbax writes a step under a temporary name and
+    renames it, so a kill never leaves half a step that passes for a whole one.
+
+    Args:
+      folder: where the steps are; made where missing.
+      config: of the run, as plain JSON types.
+      keep: how many steps stay.
+    """
+
+    def __init__(self, folder: Path, config: dict, keep: int = 2):
+        self._folder, self._config = Path(folder).absolute(), config
+        self._revision = revision()
+        self._last = None
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True
+        )
+        try:
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except OSError as error:
+            raise StylePrompterError(
+                f"{self._folder} cannot be used for checkpoints: {error}."
+            ) from error
+
+    def __enter__(self):
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            self._manager.close()  # waits for the save that is being written
+        except Exception as error:
+            if kind is None:
+                raise self._failed(error) from error
+        finally:
+            sys.unraisablehook = self._hook
+
+    def _on_unraisable(self, found):
+        # After one read or write failed, Orbax closes the event loop that the others
+        # report to; each would print a traceback beside the one sentence of ours.
+        if str(found.exc_value) != "Event loop is closed":
+            self._hook(found)
+
+    def save(self, step: int, state, position: dict):
+        """Begins to save a step; one that was saved or restored already stays.
+
+        Raises:
+          StylePrompterError: if this step or the one before it cannot be written, or
+            the state is not finite; the steps saved before stay as they are.
+        """
+        if step == self._last:
+            return
+        # Copies: the next training step overwrites the buffers.
+        state = jax.tree.map(np.array, state)
+        arrays = _named(state)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            finite = list(pool.map(_is_finite, arrays.values()))
+            sums = list(pool.map(_sha256, arrays.values()))
+        if not all(finite):
+            raise StylePrompterError(
+                f"Step {step} was not saved: the state holds NaN or infinity "
+                f"({list(arrays)[finite.index(False)]}). {self.advice()}"
+            )
+        record = {
+            "position": position,
+            "config": self._config,
+            "revision": self._revision,
+            "arrays": dict(zip(arrays, sums, strict=True)),
+        }
+        record["sha256"] = _record_sum(record)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    record=ocp.args.JsonSave(record),
+                ),
+            )
+        except Exception as error:  # of this save, or of the one in the background
+            raise self._failed(error) from error
+        self._last = step
+
+    def wait(self):
+        """Returns when the last save is on disk; raises as `save` does."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def restore(self, like):
+        """The newest whole step as (step, state, record), or None where there is none.
+
+        The state comes as NumPy arrays, to be placed on any number of devices.
+
+        A damaged step is passed over with a warning and moved to ``damaged/`` beside
+        the folder, since the run is going to save that step again.
+
+        Args:
+          like: a state of the same structure, shapes and dtypes.
+
+        Raises:
+          StylePrompterError: if there are steps and none is whole; nothing is moved.
+        """
+        problems = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state, record = self._read(step, like)
+            except Exception as error:  # damage shows as nearly any exception
+                problems[step] = f"step {step}: {str(error).splitlines()[0][:200]}"
+                continue
+            if problems:
+                self._set_aside(problems)
+                logging.warning(
+                    "%s: %s; the run goes on from step %d.",
+                    self._folder,
+                    "; ".join(problems.values()),
+                    step,
+                )
+            self._last = step
+            return step, state, record
+        if problems:
+            raise StylePrompterError(
+                f"No step in {self._folder} can be restored "
+                f"({'; '.join(problems.values())}): use another --workdir, or bring "
+                "the folder back from a copy."
+            )
+        return None
+
+    def _read(self, step: int, like):
+        """One step as NumPy arrays, and its record; raises if anything is damaged."""
+        empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(empty), record=ocp.args.JsonRestore()
+            ),
+        )
+        record = restored.record
+        if record.pop("sha256") != _record_sum(record):
+            raise ValueError("its record is damaged")
+        arrays, sums = _named(restored.state), record["arrays"]
+        if arrays.keys() != sums.keys():
+            raise ValueError("it holds other arrays than its record names")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = pool.map(_sha256, arrays.values())
+            damaged = [
+                name for name, a in zip(arrays, found, strict=True) if a != sums[name]
+            ]
+        if damaged:
+            raise ValueError(f"{damaged[0]} is damaged")
+        return restored.state, record
+
+    def _set_aside(self, steps):
+        if parallel.is_first():
+            aside = self._folder.with_name("damaged")
+            aside.mkdir(exist_ok=True)
+            for step in steps:
+                name, count = aside / str(step), 1
+                while name.exists():
+                    name, count = aside / f"{step}_{count}", count + 1
+                (self._folder / str(step)).rename(name)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged steps are set aside")
+        self._manager.reload()
+
+    def _failed(self, error):
+        return StylePrompterError(
+            f"{self._folder} cannot be written ({str(error).splitlines()[0][:200]}): "
+            f"free space there. {self.advice()}"
+        )
+
+    def advice(self) -> str:
+        """Which step the same command would go on from; waits for the last save."""
+        with contextlib.suppress(Exception):  # `save` and `wait` report it
+            self._manager.wait_until_finished()
+        steps = saved_steps(self._folder)
+        if not steps:
+            return "No step was saved before."
+        return f"Step {steps[-1]} is saved, and the same command goes on from there."
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The numbers of the steps in a folder of checkpoints, whole or not."""
+    return sorted(int(p.name) for p in Path(folder).glob("*") if p.name.isdigit())
+
+
+def saved_config(folder: Path) -> dict | None:
+    """The config of the newest step whose record is whole; None where there is none.
+
+    Writes nothing, and needs no state to compare with.
+    """
+    if not (steps := saved_steps(folder)):
+        return None
+    options = ocp.CheckpointManagerOptions(create=False)
+    with ocp.CheckpointManager(Path(folder).absolute(), options=options) as manager:
+        for step in reversed(steps):
+            items = ocp.args.Composite(record=ocp.args.JsonRestore())
+            with contextlib.suppress(Exception):  # damage shows as nearly any
+                record = manager.restore(step, args=items).record
+                if record.pop("sha256") == _record_sum(record):
+                    return record["config"]
+    return None
+
+
+def revision() -> str:
+    """The commit of the checkout that this code runs from, or the version."""
+    if (ROOT / ".git").exists():  # not some repository around an installed package
+        options = ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            result = subprocess.run(
+                ["git", "describe", *options],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=10,
+            )
+            if result.returncode == 0:
+                return result.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            pass  # no git here: the version has to do
+    return __version__
+
+
+def _named(tree) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        return True
+    return bool(np.isfinite(array).all())
+
+
+def _sha256(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _record_sum(record: dict) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

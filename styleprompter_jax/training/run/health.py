@@ -1,0 +1,95 @@
+"""Losses that are not finite: found on the device, without waiting for it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from styleprompter_jax.core.errors import StylePrompterError
+
+IN_A_ROW = 20  # steps without an update, after which no other is to be hoped for
+
+
+def guard(step: Callable, skip: bool) -> Callable:
+    """The step of an objective with ``finite`` among its metrics.
+
+    Args:
+      step: ``step(state, batch, rng) -> (state, metrics)``.
+      skip: whether a step whose metrics or state are not finite leaves the state as
+        it was.  Costs a pass over what the step changes.
+    """
+
+    def guarded(state, batch, rng):
+        new, metrics = step(state, batch, rng)
+        finite = _all_finite(metrics)
+        if skip:
+            # What is frozen comes out as the very same leaf.
+            pairs = zip(jax.tree.leaves(new), jax.tree.leaves(state), strict=True)
+            finite &= _all_finite([a for a, b in pairs if a is not b])
+            new = jax.tree.map(
+                lambda a, b: a if a is b else jnp.where(finite, a, b), new, state
+            )
+        return new, metrics | {"finite": finite}
+
+    return guarded
+
+
+class Health:
+    """Counts steps that were not finite, on the device, and stops at too many.
+
+    Args:
+      skip: as `guard` takes it.
+    """
+
+    def __init__(self, skip: bool):
+        self._skip = skip
+        self._counts = jnp.zeros(3, jnp.int32)  # all, the last in a row, most in a row
+
+    def add(self, finite) -> None:
+        """Counts one step; does not wait for it."""
+        self._counts = _add(self._counts, finite)
+
+    def check(self, step: int, advice: Callable[[], str]) -> dict:
+        """What to log of the steps since the last call; waits for them.
+
+        Args:
+          step: the one that was just made.
+          advice: says what can be gone on from.
+
+        Raises:
+          StylePrompterError: if one was not finite, or with ``skip`` too many in a row.
+        """
+        count, row, most = (int(n) for n in self._counts)
+        self._counts = jnp.array([0, row, row], jnp.int32)
+        if count and not self._skip:
+            raise StylePrompterError(
+                f"The loss or its gradient became NaN or infinite by step {step}: "
+                "lower config.learning_rate, or leave such steps out with "
+                f"--config.on_nan=skip. {advice()}"
+            )
+        if most >= IN_A_ROW:
+            raise StylePrompterError(
+                f"{most} steps in a row up to step {step} gave NaN or infinity, and "
+                f"none of them changed the model: lower config.learning_rate. "
+                f"{advice()}"
+            )
+        return {"skipped_steps": count} if self._skip else {}
+
+
+@jax.jit
+def _add(counts, finite):
+    count, row, most = counts
+    row = jnp.where(finite, 0, row + 1)
+    return jnp.stack([count + ~finite, row, jnp.maximum(most, row)])
+
+
+def _all_finite(tree):
+    return jnp.all(
+        jnp.stack(
+            [
+                jnp.all(jnp.isfinite(leaf))
+                for leaf in jax.tree.leaves(tree)
+                if jnp.issubdtype(leaf.dtype, jnp.inexact)
+            ]
+        )
+    )

@@ -1,0 +1,127 @@
+"""One step on all devices: what `jax.pmap` does, in today's spelling.
+
+A step is written for one device: it sees its own part of the batch, and averages
+gradients and metrics over the axis :data:`AXIS` with `lax.pmean`.  ``map_step``
+maps it over a one-axis mesh.  State is replicated; batches are split along their
+first axis.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from styleprompter_jax.core.errors import StylePrompterError
+
+AXIS = "batch"
+
+
+def join_hosts(
+    coordinator: str, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Makes this process one of several that train together; before all else in JAX.
+
+    Args:
+      coordinator: "HOST:PORT" of process 0; "auto" where JAX finds the others by
+        itself, as on TPU pods and under SLURM.
+      num_processes, process_id: how many there are, and which this is, from 0; not for
+        "auto".
+
+    Raises:
+      StylePrompterError: if they do not find each other.
+    """
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        raise StylePrompterError(
+            f"--coordinator={coordinator}: the processes did not find each other "
+            f"({str(error).splitlines()[0]}): each needs --num_processes and its own "
+            "--process_id, or a cluster that JAX knows."
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes for all."""
+    return jax.process_index() == 0
+
+
+def make_mesh(devices=None) -> Mesh:
+    """All devices (of all hosts) along one axis.
+
+    Raises:
+      StylePrompterError: if the kind of device that was asked for is not there.
+    """
+    try:
+        devices = jax.devices() if devices is None else devices
+    except (RuntimeError, AssertionError) as error:  # the latter for cuda without it
+        raise StylePrompterError(
+            f"JAX finds no device of the kind {jax.config.jax_platforms!r}: install "
+            "JAX for it, or change JAX_PLATFORMS."
+        ) from error
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+    """Raises a StylePrompterError where the devices do not divide the batch."""
+    count = mesh.devices.size
+    if batch_size % count:
+        raise StylePrompterError(
+            f"config.batch_size is {batch_size}, which {count} devices do not divide: "
+            f"use a multiple of {count}."
+        )
+
+
+def map_step(step: Callable, mesh: Mesh) -> Callable:
+    """Compiles ``step(state, batch, rng) -> (state, metrics)`` for the mesh.
+
+    The state's buffers are donated.  ``check_vma`` is off: with it on, a replicated
+    parameter's gradient is already summed over the devices, and the step's own mean
+    would make it too large by their number.
+    """
+    mapped = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(P(), P(AXIS), P()),
+        out_specs=(P(), P()),
+        check_vma=False,
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def replicate(tree, mesh: Mesh):
+    """Places every leaf on all devices (of all hosts, which have equal ones)."""
+    sharding = NamedSharding(mesh, P())
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
+    )
+
+
+def local_copy(tree):
+    """What `replicate` placed, on this process's first device alone."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def shard_batch(batch, mesh: Mesh):
+    """Splits this host's arrays over its devices along the first axis."""
+    sharding = NamedSharding(mesh, P(AXIS))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
+    )
+
+
+def local_slice(draw: Callable, rng, local_size: int):
+    """This device's rows of an array drawn for the whole batch.
+
+    ``draw(rng, global_size)`` gives an array; every device draws the same one and
+    keeps its part, so results do not depend on the number of devices.
+    """
+    index, count = jax.lax.axis_index(AXIS), jax.lax.axis_size(AXIS)
+    whole = draw(rng, local_size * count)
+    return jax.lax.dynamic_slice_in_dim(whole, index * local_size, local_size)

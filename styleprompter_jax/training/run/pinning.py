@@ -1,0 +1,41 @@
+"""Which models a config names, and which those are that a run used."""
+
+from collections.abc import Mapping
+
+from styleprompter_jax import losses
+from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.store.places import pin
+
+SOURCES = "sources"  # the key of a run's record
+
+
+def pin_models(config, known: Mapping[str, str]):
+    """A config in which every model on the Hub is named with its commit.
+
+    Args:
+      config: an ml_collections ConfigDict; stays as it is.
+      known: by name, what an earlier call of the run used, and this one uses too.
+
+    Returns:
+      The config, and the pinned names by those in ``config``.
+
+    Raises:
+      StylePrompterError: if there is no such model, or the Hub cannot be asked.
+    """
+    pinned, sources = config.copy_and_resolve_references(), {}
+    loss = pinned.get("loss") or {}
+    keys = [(pinned, "init_from")]
+    keys += [(loss, f"{name}_weights") for name in losses.PERCEPTUAL]
+    for part, key in keys:
+        name = part.get(key)
+        if name and scheme(name):
+            sources[name] = part[key] = known.get(name) or pin(name)
+    return pinned, sources
+
+
+def known_sources(record: Mapping) -> dict[str, str]:
+    """What `pin_models` gave for a run, from its record."""
+    sources = record.get(SOURCES)
+    if not isinstance(sources, dict):
+        return {}
+    return {key: name for key, name in sources.items() if isinstance(name, str)}

@@ -1,0 +1,165 @@
+"""What a training tells: progress bar, metrics.jsonl, TensorBoard, sample grids."""
+
+import json
+import math
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tqdm import tqdm
+
+from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.files import open_file
+from styleprompter_jax.core.json_files import parse_json
+from styleprompter_jax.images.files import image_grid, to_uint8, write_image
+from styleprompter_jax.training.run.workdir import writing
+
+_LINE = 2**16  # bytes; lines have some hundred
+
+
+class Report:
+    """One object a run; use as a context manager.
+
+    What cannot be written is a StylePrompterError of the call that tried.
+
+    Args:
+      workdir: where metrics.jsonl, TensorBoard events and samples/ go.
+      step: the step that the run resumes from.  Lines of metrics.jsonl beyond it,
+        which an interrupted run wrote after its last checkpoint, are dropped.
+      evaluate: whether that step is going to be evaluated: the line of an evaluation
+        before is dropped then too.
+      total_steps: the end of the bar.
+      batch_size: global, for images per second.
+      peak_flops: of a device, for model FLOP utilisation; None where it is not known.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        step: int,
+        evaluate: bool,
+        total_steps: int,
+        batch_size: int,
+        peak_flops: float | None = None,
+    ):
+        self._workdir = workdir
+        self._file = workdir / "metrics.jsonl"
+        self.validation = {}  # what the last evaluation found
+        with writing(workdir):
+            _keep_lines(self._file, step, evaluate)
+            # Not SummaryWriter: it writes in a thread, which dies in silence when the
+            # disk is full. The process in the name keeps a run that goes on within a
+            # second from writing over the file of the one before.
+            self._events = EventsWriter(str(workdir / "events"), f".{os.getpid()}")
+        self._bar = tqdm(
+            total=total_steps, initial=step, unit="step", dynamic_ncols=True
+        )
+        self._batch_size, self._peak_flops = batch_size, peak_flops
+        self.restart_clock(step)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self._bar.close()
+        # An error on its way out is not hidden by another.
+        with writing(self._workdir) if kind is None else suppress(OSError):
+            self._events.close()
+
+    def advance(self, flops: float = 0.0):
+        """One step more on the bar, which took so many FLOPs on one device."""
+        self._bar.update()
+        self._flops += flops
+
+    def say(self, text: str):
+        """A line above the bar."""
+        self._bar.write(text)
+
+    def restart_clock(self, step: int):
+        """Leaves out what was not training (compiling, evaluating) from the rate."""
+        self._since, self._flops = (step, time.perf_counter()), 0.0
+
+    def scalars(self, step: int, values: dict, split: str = "train"):
+        """Writes one line; training lines get the speed since the one before."""
+        values = {k: float(v) for k, v in values.items()}
+        if split == "validation":
+            self.validation = values
+        if split == "train":
+            since, clock = self._since
+            seconds = time.perf_counter() - clock
+            values["images_per_sec"] = (step - since) * self._batch_size / seconds
+            values["seconds_per_step"] = seconds / (step - since)
+            if self._peak_flops:
+                used = self._flops / (seconds * self._peak_flops)
+                values["model_flop_utilisation"] = used
+            self.restart_clock(step)
+            shown = {k: v for k, v in values.items() if k.startswith("loss")}
+            rate = f"{values['images_per_sec']:.1f} img/s"
+            self._bar.set_postfix_str(
+                ", ".join([rate, *(f"{k} {v:.3f}" for k, v in shown.items())])
+            )
+        # JSON has no NaN, which a skipped step may have given.
+        row = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        with writing(self._workdir):
+            with self._file.open("a") as f:
+                f.write(json.dumps({"step": step, "split": split, **row}) + "\n")
+            for key, value in row.items():
+                if value is not None:
+                    self._event(step, summary.scalar(f"{split}/{key}", value))
+            self._events.flush()
+
+    def images(self, step: int, name: str, images, columns: int):
+        """Writes samples/NAME_STEP.png of float images in [-1, 1]."""
+        grid = image_grid(to_uint8(np.asarray(images)), columns=columns)
+        write_image(grid, self._workdir / "samples" / f"{name}_{step:07d}.png")
+        with writing(self._workdir):
+            self._event(step, summary.image(name, grid, dataformats="HWC"))
+
+    def _event(self, step: int, value):
+        event = Event(wall_time=time.time(), step=step, summary=value)
+        self._events.write_event(event)
+
+
+class Silence:
+    """The Report of a process that is not the first."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+def _keep_lines(file: Path, step: int, evaluate: bool):
+    """Drops the lines of later steps, and what is no line of metrics."""
+    if not os.path.lexists(file):
+        return
+    with (
+        open_file(file) as lines,
+        atomic_path(file) as partial,
+        partial.open("wb") as kept,
+    ):
+        for line in iter(lambda: lines.readline(_LINE), b""):
+            if _is_before(line, step, evaluate):
+                kept.write(line)
+
+
+def _is_before(line: bytes, step: int, evaluate: bool) -> bool:
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return False  # half of it, of a run that was killed; or a bad byte
+    own = row.get("step")
+    if not line.endswith(b"\n") or type(own) is not int:
+        return False
+    again = evaluate and own == step and row.get("split") == "validation"
+    return own <= step and not again

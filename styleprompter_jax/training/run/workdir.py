@@ -1,0 +1,224 @@
+"""The folder of a run: whose it is, its config and pictures, its best model."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import logging
+
+from styleprompter_jax.core import lock as locks
+from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.store.places import DIRECTIONS, PARTS
+from styleprompter_jax.training.run.checkpoint import saved_config, saved_steps
+from styleprompter_jax.training.run.pinning import SOURCES
+
+# What may differ between a run and its continuation.
+FREE_KEYS = (
+    "total_steps",
+    "eval_every",
+    "checkpoint_every",
+    "log_every",
+    "on_nan",
+    "data.workers",
+    "data.on_bad",
+    "data.path",  # the pictures may move, and are compared by themselves
+)
+CONFIG, DATA, CHECKPOINTS = "config.json", "data.json", "checkpoints"
+BEST, SCORE = "model_best", "validation.json"
+
+
+@contextlib.contextmanager
+def writing(path: Path):
+    """Turns an OSError within into one sentence about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise StylePrompterError(
+            f"{path} cannot be written ({error}): free space there, or use another "
+            "--workdir; what was saved before is whole."
+        ) from error
+
+
+def plain(config) -> dict:
+    """A ConfigDict as JSON has it."""
+    return json.loads(config.to_json_best_effort())
+
+
+def check_config(workdir: Path, config: dict) -> dict:
+    """Refuses a workdir that holds a run of another config; writes nothing.
+
+    Returns:
+      The config of the run that is there: that of its newest step, or where none was
+      saved yet, that of config.json; {} where there is neither.
+    """
+    file = workdir / CONFIG
+    if os.path.lexists(workdir) and not workdir.is_dir():
+        raise StylePrompterError(f"{workdir} is no folder: use another --workdir.")
+    there = saved_config(workdir / CHECKPOINTS)
+    if there is None and os.path.lexists(file):
+        there = read_json(file, hint="remove it, since no step was saved yet.")
+    if there is not None:
+        check_same(workdir, there, config)
+    return there or {}
+
+
+def check_same(workdir: Path, there: dict, config: dict) -> None:
+    """Refuses to go on with a config that differs beyond FREE_KEYS."""
+    if there.get("stage") != config["stage"]:
+        raise StylePrompterError(
+            f"{workdir} holds a run of stage {_shown(there.get('stage'))}, and the "
+            f"config's stage is {config['stage']!r}: use another --workdir."
+        )
+    if differences := _differences(there, config):
+        raise StylePrompterError(
+            f"{workdir} holds a run with another config ({'; '.join(differences)}): "
+            "use its values or another --workdir."
+        )
+
+
+def write_config(workdir: Path, config: dict) -> None:
+    """Writes config.json, unless it is there; call once the config is checked."""
+    file = workdir / CONFIG
+    with contextlib.suppress(StylePrompterError):
+        if not _differences(read_json(file), config):
+            return
+    _write_json(file, config)
+
+
+def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
+    """Refuses to go on with other pictures than the run began with; writes nothing.
+
+    Args:
+      workdir: of the run.
+      data: what `Source.fingerprint` says of each split.
+      there: the config that the run has.
+      config: the one to go on with.
+    """
+    file = workdir / DATA
+    if not saved_steps(workdir / CHECKPOINTS):
+        return  # nothing depends on them yet
+    if not os.path.lexists(file):
+        old, new = (str(c.get("data", {}).get("path") or "") for c in (there, config))
+        if old != new:
+            logging.warning(
+                "%s does not say which pictures the run began with: see that %s holds "
+                "those of %s.",
+                workdir,
+                new or "TFDS's own folder",
+                old or "TFDS's own folder",
+            )
+        return
+    began = read_json(file, hint="remove it to go on with the pictures as they are.")
+    for split, now in data.items():
+        if changed := _change(began.get(split), now):
+            raise StylePrompterError(
+                f"The {split} pictures are not those that the run in {workdir} began "
+                f"with: {changed}. Bring those back, use another --workdir, or remove "
+                f"{file} to go on with these."
+            )
+
+
+def write_data(workdir: Path, data: dict) -> None:
+    """Writes which pictures the run has, unless that is there."""
+    file = workdir / DATA
+    with contextlib.suppress(StylePrompterError):
+        if read_json(file) == data:
+            return
+    _write_json(file, data)
+
+
+def _change(began, now: dict) -> str:
+    """What is not as in the beginning, in words; "" where all is."""
+    if not isinstance(began, dict):
+        return "it does not say which those were"
+    if began.get("count") != now["count"]:
+        return f"there are {now['count']}, and were {began.get('count')}"
+    if began.get("names") != now["names"]:
+        return "there are as many, with other names"
+    if began.get("contents") != now["contents"]:
+        return "they have the same names, and other contents"
+    return ""
+
+
+def _write_json(file: Path, content: dict) -> None:
+    with writing(file), atomic_path(file) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _differences(there: dict, config: dict) -> list[str]:
+    """What differs beyond FREE_KEYS, a text for each key."""
+    old, new = _flat(there), _flat(config)
+    return [
+        f"{key if key.isprintable() else ascii(key)}: "
+        f"{_shown(old.get(key))} there, {_shown(new.get(key))} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+        and key not in FREE_KEYS
+        and not key.startswith(f"{SOURCES}.")
+    ]
+
+
+def _shown(value) -> str:
+    """A value of a file, in full where it is not huge."""
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@contextlib.contextmanager
+def lock(workdir: Path):
+    """Makes the folder, and holds it against a second training."""
+    with writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    busy = f"Another training runs in {workdir}: stop it, or use another --workdir."
+    with locks.lock(workdir / ".lock", busy):
+        yield
+
+
+class BestModel:
+    """WORKDIR/model_best: the model of the evaluation with the lowest score.
+
+    Its score is in the folder, so that it outlives the run, and a worse model of a
+    later one does not replace it.
+    """
+
+    def __init__(self, workdir: Path):
+        self._folder = workdir / BEST
+        repair_folder(self._folder)
+        old = workdir / f".{BEST}.old"  # of version 0.1, killed between two renames
+        if old.exists() and not self._folder.exists():
+            old.rename(self._folder)
+
+    def score(self) -> float:
+        """The best one so far; infinity where there is none."""
+        try:
+            score = read_json(self._folder / SCORE).get("score")
+        except StylePrompterError:
+            return math.inf
+        return float(score) if isinstance(score, int | float) else math.inf
+
+    def offer(self, step: int, name: str, score: float, export: Callable) -> None:
+        """Keeps the model that ``export(folder)`` writes if its score is lower."""
+        if not score < self.score():  # nor if it is NaN
+            return
+        parts = [*PARTS, SCORE]
+        parts.remove(DIRECTIONS)  # that somebody found since stay
+        with atomic_folder(self._folder, parts) as new:
+            new.rmdir()  # which makes it
+            export(new)
+            text = {"step": step, "metric": name, "score": score}
+            (new / SCORE).write_text(json.dumps(text) + "\n")
