@@ -14,8 +14,9 @@ def test_an_old_name_is_the_new_module(old, new):
 
 
 def test_as_scripts_write_it():
+    from styleprompter_jax.pipeline import load
+
     from styleprompter_jax import bundle
     from styleprompter_jax.models import swin
-    from styleprompter_jax.pipeline import load
 
     assert bundle.load_model and swin.SwinConfig and load
