@@ -69,26 +69,50 @@ def test_what_others_wrote_stays(tmp_path, how):
 
 
 def test_after_a_kill_the_same_call_goes_on(tmp_path):
+    """Killed when "b" has no name yet, "c" has it already; "d" was not begun."""
+    write(tmp_path, ["b"], "before")
     code = f"""
-import os, signal, sys
-sys.path.insert(0, "tests")
+import os, signal
 from pathlib import Path
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.results import Results
 folder = Path({str(tmp_path)!r})
-place = Results(folder, [folder / "a", folder / "b", folder / "c"])
-for name in "ab":
-    with place.writing(folder / name):
-        (folder / name).write_text("made")
-        if name == "b":
-            os.kill(os.getpid(), signal.SIGKILL)
+place = Results(folder, [folder / name for name in "abcd"])
+replace = Path.replace
+def killed(self, other):
+    if other.name == "b":
+        raise KeyboardInterrupt
+    replace(self, other)
+    if other.name == "c":
+        os.kill(os.getpid(), signal.SIGKILL)
+Path.replace = killed
+for name in "abc":
+    try:
+        with place.writing(folder / name), atomic_path(folder / name) as partial:
+            partial.write_text("made")
+    except KeyboardInterrupt:
+        pass
 """
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
-    (tmp_path / "c").write_text("mine")  # put there before it was begun
-    with pytest.raises(StylePrompterError, match="/c is there already"):
-        write(tmp_path, ["a", "b", "c"])
-    write(tmp_path, ["a", "b"])
+    found = {p.name: p.read_text() for p in tmp_path.glob("[abc]")}
+    assert found == {"a": "made", "b": "before", "c": "made"}
+    (tmp_path / "d").write_text("mine")  # put there before it was begun
+    with pytest.raises(StylePrompterError, match="/d is there already"):
+        write(tmp_path, ["a", "b", "c", "d"])
+    Results(tmp_path, [tmp_path / name for name in "abc"])
+    for name in "abc":  # and after
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(StylePrompterError, match=f"/{name} is there already"):
+            write(tmp_path, [name])
+
+
+def test_a_beginning_owns_nothing(tmp_path):
+    """Version 0.1 wrote lines of what it began, which a kill left without an end."""
+    (tmp_path / ACCOUNT).write_text('\n{"begin": "a"}')
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(StylePrompterError, match="/a is there already"):
+        write(tmp_path, ["a"])
 
 
 def test_what_fails_leaves_the_account_as_it_was(tmp_path):
@@ -108,9 +132,6 @@ def test_damaged_accounts_tell_nothing(tmp_path):
     write(tmp_path, ["a", "b"])
     for content in (b"\xff\0\n", b"{" * 100_000, whole.replace(b'"file"', b'"fill"')):
         (tmp_path / ACCOUNT).write_bytes(content)
-        if b"begin" in content:  # what was begun and never ended is ours
-            write(tmp_path, ["a", "b"])
-            continue
         with pytest.raises(StylePrompterError, match="there already"):
             write(tmp_path, ["a", "b"])
 
@@ -121,7 +142,7 @@ def test_an_account_does_not_grow_for_ever(tmp_path, monkeypatch):
         write(tmp_path, ["a", "b"])
     assert (tmp_path / ACCOUNT).read_bytes().count(b"\n") < 25
     rows = [json.loads(row) for row in (tmp_path / ACCOUNT).read_text().split("\n")[1:]]
-    assert {row.get("file") or row["begin"] for row in rows} == {"a", "b"}
+    assert {row["file"] for row in rows} == {"a", "b"}
 
 
 @pytest.mark.parametrize("link", ["same", "symlink", "hardlink", "folder"])

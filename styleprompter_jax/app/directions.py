@@ -100,8 +100,9 @@ def _write(folder: Path, table: np.ndarray, directions, overwrite: bool) -> None
     picture = folder / PICTURE
     place = Results(folder, [picture], overwrite=overwrite)
     # The picture gets its name when the directions are there.
-    with place.writing(picture), atomic_path(picture) as partial:
+    with atomic_path(picture) as partial:
         write_image(table, partial)
+        place.record(picture, partial)
         model_folder.save_directions(folder, directions)
 
 

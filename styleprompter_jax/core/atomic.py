@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -26,6 +26,7 @@ _OLD = re.compile(r"\.(.+)\.(?:([0-9a-f]{8})-)?(\d+)(?:-\d+)?\.old")
 _count = itertools.count()
 _swept: set[Path] = set()
 _live: set[Path] = set()  # temporary names in use
+_told: dict[str, Callable[[Path], None]] = {}  # of `before_naming`
 
 
 @contextlib.contextmanager
@@ -53,12 +54,31 @@ def atomic_path(path: str | os.PathLike, *, parents: bool = True) -> Iterator[Pa
                 make_folder(path.parent)
             _sweep(path.parent)
             yield partial
+            if tell := _told.get(os.path.abspath(path)):
+                tell(partial)
             partial.replace(path)
     finally:
         # Where the folder could not be made, there is no place to look for it.
         with contextlib.suppress(OSError, ValueError):
             partial.unlink()
         _live.discard(partial)
+
+
+@contextlib.contextmanager
+def before_naming(
+    path: str | os.PathLike, tell: Callable[[Path], None]
+) -> Iterator[None]:
+    """Has `atomic_path` call ``tell(partial)`` when a file is whole and has no name.
+
+    For what wants to know of a file that is written further down. What ``tell`` raises
+    leaves the file of before as it is.
+    """
+    key = os.path.abspath(path)
+    _told[key] = tell
+    try:
+        yield
+    finally:
+        del _told[key]
 
 
 @contextlib.contextmanager

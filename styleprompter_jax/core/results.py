@@ -1,10 +1,10 @@
 """The one place for what a command writes: told before the work, and kept account of.
 
 Inputs are never overwritten, and what this program did not write, only if it is told
-to. The file `.styleprompter` in the folder of the results says what it wrote: two lines
-of JSON for each file, {"begin": NAME} before it is written, {"file": NAME, "sha256":
-...} after. So a file that was changed since is another's, and after a kill the same
-call goes on as before.
+to. The file `.styleprompter` in the folder of the results says what it wrote: a line of
+JSON for each file, {"file": NAME, "sha256": ...}, written when the file is whole and
+before it gets its name. What has another sum under that name is another's, and after a
+kill the same call goes on as before.
 """
 
 import contextlib
@@ -19,7 +19,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from styleprompter_jax.core.atomic import atomic_path, make_folder, writing
+from styleprompter_jax.core.atomic import (
+    atomic_path,
+    before_naming,
+    make_folder,
+    writing,
+)
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.spelling import told_apart
 
@@ -59,21 +64,20 @@ class Results:
         if not overwrite:
             self._check_owner(files)
 
-    @contextlib.contextmanager
-    def writing(self, file: Path) -> Iterator[None]:
-        """To be held while one of the files is written."""
-        name = self._names[file]
+    def writing(self, file: Path) -> contextlib.AbstractContextManager:
+        """To be held while one of the files is written by `atomic_path`."""
+        return before_naming(file, lambda partial: self.record(file, partial))
+
+    def record(self, file: Path, partial: Path) -> None:
+        """Takes down what one of the files is going to be.
+
+        Raises:
+            StylePrompterError: if the account cannot be written.
+        """
+        with writing(file):
+            digest = _sha256(partial)
         with self._lock:
-            self._account.begin(name)
-        try:
-            yield
-        except BaseException:
-            with self._lock:
-                self._account.keep(name)
-            raise
-        digest = _sha256(file)
-        with self._lock:
-            self._account.end(name, digest)
+            self._account.add(self._names[file], digest)
 
     def _check_owner(self, files: Sequence[Path]) -> None:
         there = [file for file in files if os.path.lexists(file)]
@@ -209,51 +213,39 @@ def _node(path: str | os.PathLike) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
-def _sha256(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Account:
-    """What was written into a folder, in a file there."""
+    """The SHA-256 of what was written into a folder, in a file there."""
 
     def __init__(self, path: Path):
-        self._path, self._sums, self._begun = path, {}, set()
-        count = 0
-        for row in _rows(path):
-            count += 1
-            if "begin" in row:
-                self._begun.add(row["begin"])
-            elif "file" in row:
-                self._begun.discard(row["file"])
-                self._sums[row["file"]] = row.get("sha256")
-        if count > len(self._sums) + len(self._begun) + _LINES:
+        self._path = path
+        # Several of a name, the latest last: after a kill the file of before is there,
+        # and the last line is of one that never got the name.
+        self._sums: dict[str, list[str]] = {}
+        rows = list(_rows(path))
+        for row in rows:
+            # Version 0.1 wrote {"begin": NAME} too, which tells nothing of a content.
+            if {"file", "sha256"} <= row.keys():
+                self._sums.setdefault(row["file"], []).append(row["sha256"])
+        if len(rows) > 2 * len(self._sums) + _LINES:
             self._rewrite()
 
     def wrote(self, name: str, file: Path) -> bool:
         """Whether a file that is there is as this program wrote it."""
         if not stat.S_ISREG(os.lstat(file).st_mode):
             return False
-        if name in self._begun:
-            return True
-        return self._sums.get(name) is not None and self._sums[name] == _sha256(file)
+        try:
+            return name in self._sums and _sha256(file) in self._sums[name]
+        except OSError:
+            return False
 
-    def begin(self, name: str) -> None:
+    def add(self, name: str, digest: str) -> None:
         with writing(self._path):
-            self._append({"begin": name})
-
-    def end(self, name: str, digest: str | None) -> None:
-        self._sums[name] = digest
-        # On a full disk the other line tells enough.
-        with contextlib.suppress(OSError):
             self._append({"file": name, "sha256": digest})
-
-    def keep(self, name: str) -> None:
-        """Ends what was begun and not written."""
-        self.end(name, self._sums.get(name))
 
     def _append(self, row: dict) -> None:
         make_folder(self._path.parent)
@@ -268,8 +260,11 @@ class _Account:
             os.close(file)
 
     def _rewrite(self) -> None:
-        rows = [{"file": name, "sha256": s} for name, s in self._sums.items()]
-        rows += [{"begin": name} for name in self._begun]
+        rows = [
+            {"file": name, "sha256": digest}
+            for name, sums in self._sums.items()
+            for digest in sums[-2:]
+        ]
         with atomic_path(self._path) as partial:
             partial.write_text("".join(f"\n{json.dumps(row)}" for row in rows))
 
@@ -283,6 +278,6 @@ def _rows(path: Path) -> Iterator[dict]:
             with contextlib.suppress(ValueError, RecursionError):
                 row = json.loads(line)
                 if isinstance(row, dict) and all(
-                    isinstance(value, str | None) for value in row.values()
+                    isinstance(value, str) for value in row.values()
                 ):
                     yield row
