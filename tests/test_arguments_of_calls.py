@@ -8,7 +8,11 @@ from conftest import TINY
 from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
-from styleprompter_jax.editing.directions import Direction, directions_from_labels
+from styleprompter_jax.editing.directions import (
+    Direction,
+    Response,
+    directions_from_labels,
+)
 from styleprompter_jax.search.pairs import fit_direction
 
 NAN = float("nan")
@@ -99,6 +103,7 @@ def test_options_of_decode(model):
     refused(
         lambda rng: decode(noise_mode="random", rng=rng),
         *(None, "3", 1.5, True, 2**64, np.zeros(2), jnp.zeros(2), [0, 1]),
+        *(-1, 2**63, np.int64(-1)),
         jax.random.split(jax.random.key(0)),
     )
     refused(lambda beta: decode(beta=beta), *(1, None, "12", (1,), (1, 2, 3)),
@@ -148,7 +153,8 @@ def test_latents(tmp_path):
     refused(lambda w: sp.Latents(w).edit(direction), *NO_NUMBERS, codes(8, 16))
     path = tmp_path / "latents.npz"
     refused(lambda path: latents.save(path), *NO_PATH, "a.npy")
-    refused(lambda n: latents.save(path, names=n), "ab", ["a"], [1, 2], [None] * 2)
+    refused(lambda n: latents.save(path, names=n), "ab", ["a"], [1, 2], [None] * 2,
+            ["a", "a"], ["a", "../b"], ["a", ""], ["/a", "b"])  # fmt: skip
     refused(lambda w: sp.Latents(w).save(path), *NO_NUMBERS, codes(8, 16))
     odd = sp.Latents(codes(2, 8, 16), (images(1, 2),))
     refused(lambda path: odd.save(path, features=True), path)
@@ -222,6 +228,15 @@ def test_there_is_a_test_for_every_name():
 
 def test_directions():
     refused(Direction, *NO_NUMBERS, codes(1, 8, 16), codes(16, value=NAN))
+    one = codes(16)
+    refused(lambda k: Direction(one, k), "12", 3, [-1], [1.5], ["1"], [2**40])
+    for name in ("range", "beta"):
+        refused(lambda v, k=name: Direction(one, **{k: v}), *NO_NUMBERS, "12", [1, NAN])
+    refused(lambda v: Direction(one, strength=v), *NO_NUMBERS, "1", NAN, [1])
+    refused(lambda v: Direction(one, response=v), 1, one)
+    refused(lambda v: Direction(one, origin=v), None, 3)
+    reads = codes(2, 8, 16)
+    refused(lambda v: Response(reads, v, reads), *NO_NUMBERS, codes(3), one[:2] + NAN)
     smile = {"smile": [True, False, True]}
     wrong = [*NO_NUMBERS, codes(3, 16), codes(3, 8, 16, value=NAN)]
     refused(lambda w: directions_from_labels(w, smile), *wrong)

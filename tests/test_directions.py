@@ -192,7 +192,7 @@ def test_edits_that_depend_on_the_codes():
         both = combine(weighted, N, layers).step(codes)
         parts = sum(weight * d.step(codes, layers) for d, weight in weighted)
         np.testing.assert_allclose(both, parts, rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match=r"\[2, 4, 6\], \[3\]"):
+    with pytest.raises(StylePrompterError, match=r"\[2, 4, 6\], \[3\]"):
         Response(reads, np.zeros(3), writes)
 
 

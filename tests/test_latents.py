@@ -44,6 +44,13 @@ def test_a_loop_ends(latents):
     assert len(list(reversed(latents))) == len(latents) == 3
 
 
+def test_equal_are_those_of_equal_numbers(latents):
+    assert latents == latents[:] and latents[0] in latents
+    assert latents != latents[:2] and latents[1] != latents[0]
+    assert latents != sp.Latents(latents.w_plus) and latents != 3
+    assert sp.Latents(latents.w_plus[:1] + 9) not in latents
+
+
 @pytest.mark.parametrize("index", [3, -4, [0, 3], 2**70, np.uint64(2**63)])
 def test_no_such_image(latents, index):
     with pytest.raises(sp.StylePrompterError, match=r"no image .* among 3") as caught:

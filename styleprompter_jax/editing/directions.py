@@ -13,7 +13,9 @@ import numpy as np
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
-from styleprompter_jax.core.values import shown, whole
+from styleprompter_jax.core.values import real, shown, whole
+
+_MOST_CODES = 2**15  # of any generator, so that an index of one is below
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +29,9 @@ class Response:
         reads: float32 (r, n, w_dim), what of the codes it depends on.
         offsets: (r,), what is read from codes for which the vector alone is right.
         writes: (r, n, w_dim), what is added for each.
+
+    Raises:
+        StylePrompterError: if the shapes are others or a number is not finite.
     """
 
     reads: np.ndarray
@@ -35,17 +40,19 @@ class Response:
 
     def __post_init__(self):
         arrays = {
-            field.name: np.asarray(getattr(self, field.name), np.float32)
+            field.name: np.asarray(
+                as_numbers(getattr(self, field.name), f"A response's {field.name}")
+            )
             for field in dataclasses.fields(self)
         }
         reads, offsets, writes = shapes = [array.shape for array in arrays.values()]
         if len(reads) != 3 or reads != writes or offsets != reads[:1]:
-            raise ValueError(
-                "a response is [r, n, w_dim], [r] and [r, n, w_dim], not "
-                f"{', '.join(str(list(shape)) for shape in shapes)}"
+            raise StylePrompterError(
+                "A response is [r, n, w_dim], [r] and [r, n, w_dim], not "
+                f"{', '.join(str(list(shape)) for shape in shapes)}."
             )
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError("a response is finite")
+            raise StylePrompterError("A response holds NaN or infinity.")
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
@@ -70,6 +77,9 @@ class Direction:
         beta: SMART's weights for such edits, as `StylePrompter.decode` takes them.
         origin: how it was found, for people.
         response: what an edit adds to ``vector``, by the codes; None adds nothing.
+
+    Raises:
+        StylePrompterError: for a field of another type or shape, or not finite.
     """
 
     vector: np.ndarray
@@ -87,16 +97,24 @@ class Direction:
                 f"A direction is {list(vector.shape)}: it must be a finite [w_dim] or "
                 "[n, w_dim]."
             )
-        low, high = map(float, self.range)
-        retrieval, feed_forward = map(float, self.beta)
-        if not np.isfinite([low, high, self.strength, retrieval, feed_forward]).all():
-            raise ValueError("a direction's range, strength and beta are finite")
-        object.__setattr__(self, "vector", vector)
-        object.__setattr__(self, "range", (low, high))
-        object.__setattr__(self, "strength", float(self.strength))
-        object.__setattr__(self, "beta", (retrieval, feed_forward))
-        if self.layers is not None:
-            object.__setattr__(self, "layers", tuple(map(int, self.layers)))
+        if not isinstance(self.origin, str):
+            raise StylePrompterError(
+                f"A direction's origin is {shown(self.origin)}: it must be text."
+            )
+        if not isinstance(self.response, Response | None):
+            raise StylePrompterError(
+                f"A direction's response is {shown(self.response)}: it must be a "
+                "Response or None."
+            )
+        layers = check_layers(self.layers, _MOST_CODES)
+        for name, value in (
+            ("vector", vector),
+            ("layers", None if layers is None else tuple(layers)),
+            ("range", _pair(self.range, "A direction's range")),
+            ("strength", real(self.strength, "A direction's strength")),
+            ("beta", _pair(self.beta, "A direction's beta")),
+        ):
+            object.__setattr__(self, name, value)
 
     def per_code(self, num_codes: int, layers: Sequence[int] | None = None):
         """float32 (n, w_dim), its vector for each of n codes; 0 for those it leaves.
@@ -126,6 +144,16 @@ class Direction:
         layers = self.layers if layers is None else layers
         layers = range(num_codes) if layers is None else layers
         return np.isin(np.arange(num_codes), layers).astype(np.float32)[:, None]
+
+
+def _pair(value, name: str) -> tuple[float, float]:
+    try:
+        first, second = value
+    except (TypeError, ValueError) as error:
+        raise StylePrompterError(
+            f"{name} is {shown(value)}: it must be two numbers."
+        ) from error
+    return real(first, name), real(second, name)
 
 
 def check_layers(layers: Sequence[int] | None, num_codes: int) -> list[int] | None:

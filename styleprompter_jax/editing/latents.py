@@ -24,7 +24,7 @@ from styleprompter_jax.editing.directions import Direction, check_layers
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Latents:
     """The latents of b images; a pytree, and a sequence of the latents of one image.
 
@@ -39,6 +39,13 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.w_plus)
+
+    def __eq__(self, other) -> bool:
+        """Whether both hold the same numbers, features included."""
+        if not isinstance(other, Latents):
+            return NotImplemented
+        mine, others = jax.tree.leaves(self), jax.tree.leaves(other)
+        return len(mine) == len(others) and all(map(np.array_equal, mine, others))
 
     def __getitem__(self, index) -> "Latents":
         """The latents of one image (still a batch, of 1) or of several.
@@ -124,7 +131,8 @@ class Latents:
 
         Raises:
             StylePrompterError: if the name does not end in .npz or cannot be written,
-                or names, codes and features are not of b images.
+                names, codes and features are not of b images, or `load_named` would
+                refuse the names.
         """
         path = local_path(path)
         if path.suffix.lower() != ".npz":
@@ -136,6 +144,7 @@ class Latents:
                 arrays[f"features_{k}"] = np.asarray(maps)
         if names is not None:
             arrays["names"] = np.asarray(_names(names))
+            _check_names(path, names)
         shapes = {key: array.shape for key, array in arrays.items()}
         batch = shapes["w_plus"][:1]
         if len(shapes["w_plus"]) != 3 or any(s[:1] != batch for s in shapes.values()):
@@ -214,6 +223,12 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
             folder, or that of two images.
     """
     latents, names = _read(path)
+    _check_names(path, names)
+    return latents, names
+
+
+def _check_names(path: str | os.PathLike, names: Iterable[str]) -> None:
+    """Refuses what cannot name the images of a file, and each a picture."""
     seen = set()
     for name in names:
         if not _is_below(name):
@@ -227,7 +242,6 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
                 "different names."
             )
         seen.add(name)
-    return latents, names
 
 
 def _is_below(name: str) -> bool:

@@ -190,7 +190,9 @@ def _key(rng) -> jax.Array:
             return jax.random.wrap_key_data(rng)
         if isinstance(rng, bool):
             raise TypeError
-        return jax.random.key(operator.index(rng))
+        if not 0 <= (seed := operator.index(rng)) <= LARGEST:
+            raise ValueError
+        return jax.random.key(seed)
     except (TypeError, ValueError, OverflowError) as error:
         raise StylePrompterError(
             f"rng is {shown(rng)}: give a key of jax.random, or a seed from 0 to "

@@ -104,7 +104,7 @@ def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Dire
             if has_response:
                 response = Response(**{k: arrays[key] for k, key in keys.items()})
             return Direction(arrays[name], response=response, **fields)
-    except (ValueError, StylePrompterError) as error:
+    except StylePrompterError as error:
         reason = str(error).rstrip(".")
         raise ValueError(f"{quoted(name)}: {reason}") from error
 
