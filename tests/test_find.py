@@ -131,6 +131,14 @@ def test_a_glob_in_a_circle_keeps_the_shortest_names(tmp_path):
     folder = made(tmp_path / "in", {"a.png": PNG, "z.png": PNG, "x/y.png": PNG})
     (folder / "loop").symlink_to(".")
     assert names(folder, "**/*.png") == ["a.png", "x/y.png", "z.png"]
+    (folder / "other").symlink_to("x")
+    for k in range(8):  # as often round as a name may be long, in each order
+        (folder / "x" / f"up{k}").symlink_to("..")
+    assert names(folder, "**/*.png") == ["a.png", "x/y.png", "z.png"]
+    assert names(folder, "**/x/**/*.png") == ["x/y.png"]
+    assert names(folder, "**") == names(folder, "**/**/*.p*") == names(folder)
+    with pytest.raises(StylePrompterError, match="matches no file"):
+        find_images(folder / "**" / "\u00fc.png")
 
 
 def test_a_thousand_folders_in_each_other(tmp_path):

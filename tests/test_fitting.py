@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from styleprompter_jax.app import directions
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
@@ -71,7 +73,7 @@ def test_edits_that_depend_on_the_image():
         np.testing.assert_allclose(vector, change[rows].mean(0), rtol=1e-5)
 
 
-def test_command(tiny_folder, tmp_path, capsys):
+def test_command(tiny_folder, tmp_path, capsys, monkeypatch):
     """From avatars that are drawn; a CSV that does not do."""
     command = ["directions", f"--model={tiny_folder}", "--method=pairs", "--count=2"]
     drawn = tmp_path / "drawn"
@@ -82,9 +84,16 @@ def test_command(tiny_folder, tmp_path, capsys):
     assert found["smile"].beta == (0.5, 0.5)
 
     table = tmp_path / "pairs.csv"
-    table.write_text("direction,before,after\nhat,none.png,none.png\n")
+    late = tmp_path / "late.csv"
+    for file, name in ((table, "none.png"), (late, "bad.png")):
+        rows = f"hat,a.png,a.png\nscarf,a.png,{name}\n"
+        file.write_text(f"direction,before,after\n{rows}")
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    (tmp_path / "bad.png").write_text("")
+    monkeypatch.setattr(directions, "fit_direction", None)  # all is known before that
     for argv, message in (
-        ([f"--data={table}"], "none.png"),
+        ([f"--data={table}"], "none.png: no such picture"),
+        ([f"--data={late}"], "bad.png cannot be read"),
         ([f"--data={table}", "--attributes", "wig"], "no direction 'wig'"),
         (["--data=celeb_a"], "direction,before,after"),
         (["--attributes", "horns"], "no attribute 'horns'"),

@@ -93,13 +93,17 @@ def test_faces_that_are_small_or_cut_off_are_right():
 
 def test_percent_is_refused_where_it_is_plain_and_else_warned_of():
     percent = (FACE / SIDE * 100).tolist()
+    for size in ((2000, 1500), (SIDE, SIDE)):
+        with pytest.raises(StylePrompterError, match="look like percent"):
+            quad(percent, *size)
+    for points, side in (({"pixels": percent}, SIDE), (percent, 150), (PAIRS, 2000)):
+        assert len(quad(points, side, side)) == 4
+        assert not Landmarks.parsed(points).looks_like_percent(side, side)
+    small = ((FACE / SIDE - 0.5) * 50 + 50).tolist()
+    assert Landmarks.parsed(small).looks_like_percent(SIDE, SIDE)
+    assert len(quad(small)) == 4
     with pytest.raises(StylePrompterError, match="look like percent"):
-        quad(percent, 2000, 1500)
-    found = Landmarks.parsed(percent)
-    assert found.looks_like_percent(SIDE, SIDE) and len(found.quad(SIDE, SIDE)) == 4
-    assert not found.looks_like_percent(150, 150)
-    assert not Landmarks.parsed(PAIRS).looks_like_percent(2000, 2000)
-    assert not Landmarks.parsed({"pixels": percent}).looks_like_percent(SIDE, SIDE)
+        quad(small, 2000, 1500)
 
 
 def written(path, content):
@@ -111,7 +115,7 @@ def test_whose_they_are(tmp_path):
     paths = [Path(name) for name in ("in/x/a.png", "in/y/a.png", "in/b.png")]
 
     def read(content, paths=paths):
-        return read_landmarks(written(tmp_path / "points.json", content), paths)
+        return read_landmarks(written(tmp_path / "points.json", content), paths)[0]
 
     assert read({"x/a.png": 1, "b.png": 2, "else.png": 3}) == {paths[0]: 1, paths[2]: 2}
     assert read(PAIRS, paths[:1]) == {paths[0]: PAIRS}
@@ -143,6 +147,14 @@ def test_the_command_says_it_and_writes_nothing(tmp_path, capsys):
     assert '{"shares": [[x, y], ...]}' in capsys.readouterr().err
     assert main([*call, str(shares), "--skip-bad"]) == 1
     capsys.readouterr()
+    assert main([*call, str(percent)]) == 1 and not (tmp_path / "out").exists()
+    assert capsys.readouterr().err.count("look like percent") == 1
+    written(percent, {"\u00e9.png": PAIRS})
+    (tmp_path / "a.png").rename(tmp_path / "e\u0301.png")
+    assert main([*call[:2], str(tmp_path), *call[3:], str(percent)]) == 1
+    assert "looks the same and is written in other" in capsys.readouterr().err
+    (tmp_path / "e\u0301.png").rename(tmp_path / "a.png")
+    written(percent, {"a.png": ((FACE / SIDE - 0.5) * 50 + 50).tolist()})
     assert main([*call, str(percent)]) == 0
     assert capsys.readouterr().err.count("look like percent") == 1
     assert main([*call[:4], "9999", *call[5:], str(percent)]) == 1
@@ -200,7 +212,7 @@ def test_names_are_matched_in_linear_time(tmp_path):
         tmp_path / "points.json", {f"{n}.png": k for k, n in enumerate(names)}
     )
     start = time.process_time()
-    assert list(read_landmarks(file, paths).values()) == list(range(10_000))
+    assert list(read_landmarks(file, paths)[0].values()) == list(range(10_000))
     crops = {}
     for name in names:
         folder, own = name.split("/")

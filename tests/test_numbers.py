@@ -58,6 +58,19 @@ def test_huge_numbers(command, option):
             parsed(command, f"{option}={value}")
 
 
+def test_numbers_that_float32_cannot_square(capsys):
+    for command, option in (("edit", "--strength"), ("mix", "--alpha")):
+        for value in ("1e39", "-1e10", "nan", "inf", "9" * 400):
+            with pytest.raises(SystemExit):
+                parsed(command, f"{option}={value}")
+            assert f"argument {option}" in capsys.readouterr().err
+        assert parsed(command, f"{option}=-1e9")
+    model = sp.load("avatars64")
+    for weight in ("1e39", "-1e10", "1e-39", "nan", "9" * 400):
+        with pytest.raises(sp.StylePrompterError, match=r"--direction smile:.* weight"):
+            edit._weighted(f"smile:{weight}", model, (10, 64))
+
+
 @pytest.fixture
 def face(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)

@@ -294,7 +294,8 @@ def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
         "notes", "notes/a.txt", ACCOUNT,
     }  # fmt: skip
     # The copy again, in place; and once more where somebody's picture is in the way.
-    assert run("--model", tmp_path / "copy")[0] == 0
+    code, out, _ = run("--model", tmp_path / "copy")
+    assert code == 0 and out.endswith(": sefa_0. Replaced: sefa_0.\n")
     (tmp_path / "copy" / "directions.png").write_text("mine")
     code, _, err = run("--model", tmp_path / "copy")
     assert code == 1 and "directions.png is there already" in err

@@ -112,11 +112,11 @@ def test_what_is_a_class():
         "none red 0",
         "? - a",
         "Red red 1",
-        "none unknown",
     ):
         assert as_attribute(column.split()).tolist() == column.split()
     assert as_attribute(["red", "NA", "", "blue"]).tolist() == ["red", "", "", "blue"]
-    assert as_attribute(["", "na"]).tolist() == ["", ""]
+    for column in (["", "na"], ["?", "-"], ["none", "unknown"], ["-", ""]):
+        assert as_attribute(column).tolist() == ["", ""]
 
 
 def test_what_is_not_clear():
@@ -169,3 +169,17 @@ def test_pictures_of_a_table_of_windows(tmp_path):
     file.write_text("image,smile\n0.png,0.9\n1.png,0.1\n")
     with pytest.raises(StylePrompterError, match=r"'smile' holds 0\.1, which is no cl"):
         encode_csv(None, str(file), None, 4)
+    (tmp_path / "1.png").touch()
+    for rows, words in (
+        ("smile\nx/0.png,1\n1.png,1\n", "'smile' is not on in some"),
+        ("smile\nx/0.png,?\n1.png,-\n", "'smile' has fewer than two"),
+        ("smile,hat\nx/0.png,1,1\n1.png,0,0\n", "smile, hat apart"),
+        ("h,h_a\nx/0.png,a,1\n1.png,b,0\n", "give a direction 'h_a'"),
+    ):
+        file.write_text(f"image,{rows}")
+        for find in (
+            lambda: encode_csv(None, str(file), None, 4),  # before any is read
+            lambda: stored_codes(str(tmp_path / "a.npz"), str(file), None),
+        ):
+            with pytest.raises(StylePrompterError, match=rf"a\.csv: .*{words}"):
+                find()

@@ -12,6 +12,7 @@ from styleprompter_jax.app.read_once import ReadOnce
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, check_quad
 from styleprompter_jax.images.files import open_image, write_image
@@ -20,10 +21,10 @@ from styleprompter_jax.images.landmarks import Landmarks, read_landmarks
 
 
 def run(args):
-    given, quads, doubtful = None, {}, []
+    given, named, quads, doubtful = None, [], {}, []
     if args.landmarks:
         paths = pictures.list_inputs(args.input, args.output)
-        given = read_landmarks(args.landmarks, paths)
+        given, named = read_landmarks(args.landmarks, paths)
     else:
         detect.network()  # says so at once if it is not there
 
@@ -31,7 +32,9 @@ def run(args):
         with open_image(path) as photo:
             size = photo.shape[1::-1]
             if path not in quads:  # else it is read once more, as it did not fit
-                quads[path], is_doubtful = _quad(path, photo, given, args.landmarks)
+                quads[path], is_doubtful = _quad(
+                    path, photo, given, named, args.landmarks
+                )
                 doubtful.extend([path] * is_doubtful)
             return align(photo, quads[path], args.size), size
 
@@ -66,7 +69,11 @@ def run(args):
 
 
 def _quad(
-    path: Path, photo: np.ndarray, given: dict[Path, object] | None, file: str | None
+    path: Path,
+    photo: np.ndarray,
+    given: dict[Path, object] | None,
+    named: list[str],
+    file: str | None,
 ) -> tuple[np.ndarray, bool]:
     """The crop of a photograph, from the landmarks in a file or of its largest face.
 
@@ -76,7 +83,8 @@ def _quad(
     try:
         if given is not None:
             if path not in given:
-                raise StylePrompterError(f"{file} has no landmarks of it.")
+                other = another_spelling(path.name, named)
+                raise StylePrompterError(f"{file} has no landmarks of it.{other}")
             landmarks = Landmarks.parsed(given[path])
             quad = landmarks.quad(width, height)
             return quad, landmarks.looks_like_percent(width, height)

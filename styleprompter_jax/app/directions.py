@@ -83,7 +83,8 @@ def run(args):
         }
     with folder_lock(folder), _unchanged(folder):
         # Read again: another program may have added some while this one worked.
-        directions = model_folder.load_directions(source_folder) | found
+        before = model_folder.load_directions(source_folder)
+        directions = before | found
         table = _sheet(model, directions, example)
         if args.output:
             model_folder.check_place(folder, args.overwrite)
@@ -92,7 +93,11 @@ def run(args):
                 _write(partial, table, directions, overwrite=True)
         else:
             _write(folder, table, directions, args.overwrite)
-    print(f"{len(found)} directions in {folder}: {', '.join(found)}.")
+    replaced = [name for name in found if name in before]
+    print(
+        f"{len(found)} directions in {folder}: {', '.join(found)}."
+        + (f" Replaced: {', '.join(replaced)}." if replaced else "")
+    )
 
 
 def _write(folder: Path, table: np.ndarray, directions, overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.values import LARGEST_NUMBER
 from styleprompter_jax.editing.directions import Direction, combine
 from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images import animation
@@ -244,6 +245,10 @@ def _weighted(text: str, model, shape) -> tuple[str, Direction, float]:
     if head and text not in model.directions:
         with contextlib.suppress(ValueError):  # else it is a path with a colon
             text, weight = head, float(tail)
-    if not np.isfinite(weight):
-        raise StylePrompterError(f"{head} has the weight {tail}: give a number.")
+    if weight and not 1 / LARGEST_NUMBER <= abs(weight) <= LARGEST_NUMBER:
+        raise StylePrompterError(
+            f"--direction {head}:{tail} has a weight that is too large or too small: "
+            f"give 0, or a number of {1 / LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}, "
+            "which may be negative."
+        )
     return *find_direction(text, model.directions, *shape), weight

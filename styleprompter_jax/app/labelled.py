@@ -1,7 +1,7 @@
 """Codes of labelled pictures, for `styleprompter directions --method labels`."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -9,12 +9,12 @@ from tqdm import tqdm
 
 from styleprompter_jax.app import pictures
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.spelling import another_path, another_spelling
+from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.data.tables import find_picture, read_table
-from styleprompter_jax.editing.directions import attribute_directions
+from styleprompter_jax.data.tables import find_pictures, read_table
+from styleprompter_jax.editing.directions import attribute_directions, label_design
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
@@ -54,8 +54,11 @@ def encode_tfds(
                 labels.append(batch[name])
             example = example or latents[0]
             bar.update(m)
-    values = {name: np.concatenate(labels) for name, labels in values.items()}
-    return np.concatenate(codes), labelled.attributes(values), example
+    attributes = labelled.attributes(
+        {name: np.concatenate(labels) for name, labels in values.items()}
+    )
+    _check_labels(wanted, attributes, data)
+    return np.concatenate(codes), attributes, example
 
 
 def encode_csv(
@@ -70,17 +73,13 @@ def encode_csv(
     The third result are the latents of the first.
 
     Raises:
-        StylePrompterError: if a picture or a wanted label is missing.
+        StylePrompterError: if a picture or a wanted label is missing, or no direction
+          can be found by the labels; before anything is encoded.
     """
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
-    paths = [find_picture(Path(file).parent, name) for name in names]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise StylePrompterError(
-            f"{file} names {missing[0]}, and {len(missing) - 1} more, which are not "
-            "there: names are relative to the file's folder."
-            f"{another_path(missing[0])}"
-        )
+    paths = find_pictures(file, names)
+    _check_labels(wanted, attributes, file)
     codes, example = [], None
     read = pictures.at_size(model.image_size)
     batch_size = min(batch_size, len(paths))
@@ -112,6 +111,7 @@ def stored_codes(
             f"those of {known[0]}."
             f"{another_spelling(_without_ending(missing), known)}"
         )
+    _check_labels(wanted, attributes, file)
     return stored.w_plus[found], attributes, stored[found[0]]
 
 
@@ -135,6 +135,17 @@ def _check_names(
             raise StylePrompterError(
                 f"{data}: {name!r} {problem}, or name other columns with --attributes."
             )
+
+
+def _check_labels(
+    wanted: Sequence[str], attributes: Mapping[str, np.ndarray], data: str
+) -> None:
+    """Refuses labels that no directions can be found by."""
+    chosen = {name: attributes[name] for name in wanted or attributes}
+    try:
+        label_design(chosen, len(next(iter(chosen.values()))))
+    except StylePrompterError as error:
+        raise StylePrompterError(f"{data}: {error}") from error
 
 
 def read_csv(

@@ -1,17 +1,17 @@
 """Pairs of pictures before and after an edit, for `directions --method pairs`."""
 
 import io
+import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.spelling import another_spelling
-from styleprompter_jax.data.tables import find_picture, read_table
+from styleprompter_jax.data.tables import find_pictures, read_table
 from styleprompter_jax.images.decode import decode_image
-from styleprompter_jax.images.files import read_images, to_float
+from styleprompter_jax.images.files import read_images, read_size, to_float
 
 HEADER = ["direction", "before", "after"]
 # Drawn where nothing else is asked for.
@@ -46,17 +46,25 @@ def read_pairs(
         )
     pairs = {}
     for name, *pair in rows:
-        pairs.setdefault(name, []).append(
-            [find_picture(Path(file).parent, p) for p in pair]
-        )
+        pairs.setdefault(name, []).append(pair)
     if unknown := [name for name in names if name not in pairs]:
         raise StylePrompterError(
             f"{file} has no direction {unknown[0]!r}: it has {', '.join(pairs)}."
             f"{another_spelling(unknown[0], pairs)}"
         )
     check_names(names or pairs, file)
-    for name in names or pairs:
-        before, after = zip(*pairs[name][:count], strict=True)
+    # Of all directions at once: each takes minutes to be found.
+    found = {
+        name: [
+            find_pictures(file, pictures)
+            for pictures in zip(*pairs[name][:count], strict=True)
+        ]
+        for name in names or pairs
+    }
+    for pictures in found.values():
+        for path in itertools.chain(*pictures):
+            read_size(path)
+    for name, (before, after) in found.items():
         yield name, read_images(before, size), read_images(after, size), True
 
 

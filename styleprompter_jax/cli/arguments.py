@@ -4,6 +4,7 @@ import argparse
 import re
 
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.values import LARGEST_NUMBER
 
 MOST = 2**31 - 1  # that a number of steps, pictures or components may be
 LARGEST_BATCH = 1024  # pictures at once: results do not depend on it
@@ -60,10 +61,11 @@ def span(text: str):
 
 
 def number(text: str):
-    """A finite number."""
+    """A number that the networks can compute with."""
     value = float(text)
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    if not abs(value) <= LARGEST_NUMBER:
+        most = f"{LARGEST_NUMBER:.0e}".replace("+0", "")
+        raise argparse.ArgumentTypeError(f"{text} is no number from -{most} to {most}")
     return value
 
 

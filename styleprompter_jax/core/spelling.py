@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from styleprompter_jax.core.walk import matching
+
 
 def told_apart(text: str | os.PathLike) -> str:
     """A name as people see it, and in ASCII where that says more."""
@@ -20,6 +22,8 @@ def told_apart(text: str | os.PathLike) -> str:
 
 def another_spelling(name: str, known: Iterable[str]) -> str:
     """A sentence about the one of the known names that looks like this one; or ""."""
+    if name.isascii():
+        return ""
     wanted = _form(name)
     for other in known:
         if isinstance(other, str) and other != name and _form(other) == wanted:
@@ -50,7 +54,7 @@ def another_path(path: str | os.PathLike) -> str:
         found /= part
     for form in ("NFC", "NFD"):
         other = unicodedata.normalize(form, text)
-        if other != text and next(glob.iglob(other, recursive=True), None):
+        if other != text and next(matching(Path(other)), None):
             return _difference(other, text)
     return ""
 

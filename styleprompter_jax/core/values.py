@@ -8,6 +8,8 @@ from typing import Any
 from styleprompter_jax.core.errors import StylePrompterError
 
 LARGEST = 2**63 - 1  # that a seed may be
+# That a strength or weight may be: networks square it, and float32 ends at 3e38.
+LARGEST_NUMBER = 1e9
 
 
 def whole(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:

@@ -17,7 +17,8 @@ OFF = ("0", "-1", "false", "f", "no", "n", "off")
 ON = ("1", "true", "t", "yes", "y", "on")
 # What stands for a value that is not known.
 UNKNOWN = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "<na>", "null")
-# What does so among on and off only; elsewhere "none" may be the name of a class.
+# What does so among on and off, and where nothing else is said; elsewhere "none" may be
+# the name of a class.
 UNSAID = ("none", "?", "-", "--", "unknown", "missing")
 _WHOLE = re.compile(r"\+?(-?[0-9]+)\.?0*")
 _NUMBER = re.compile(
@@ -100,6 +101,8 @@ def as_attribute(column: Iterable[str]) -> np.ndarray:
     if _are_switches(set(plain[said])) and not _two_ways_off(set(plain[said])):
         on = np.isin(plain, ON)
         return on if said.all() else np.where(said, on, np.nan)
+    if not said.any():
+        return np.full(len(values), "")
     return np.where(np.isin(plain, UNKNOWN), "", values)
 
 

@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import TEXT, read_bytes
 from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.core.spelling import another_path
 
 ENDINGS = (".csv", ".tsv", ".txt")
 _DELIMITERS = ",;\t"
@@ -57,6 +59,22 @@ def read_table(file: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
                 f"first row {len(header)}."
             )
     return header, rows
+
+
+def find_pictures(file: str | os.PathLike, names: Iterable[str]) -> list[Path]:
+    """The pictures that a table names, relative to its folder.
+
+    Raises:
+        StylePrompterError: if one is not there.
+    """
+    paths = [find_picture(Path(file).parent, name) for name in names]
+    if missing := [path for path in paths if not path.is_file()]:
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise StylePrompterError(
+            f"{file} names {missing[0]}{more}: no such picture is there; names are "
+            f"relative to the file's folder.{another_path(missing[0])}"
+        )
+    return paths
 
 
 def find_picture(folder: Path, name: str) -> Path:

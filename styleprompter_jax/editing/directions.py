@@ -260,8 +260,28 @@ def directions_from_labels(
             f"The codes are {list(codes.shape)}: they must be [m, n, w_dim]."
         )
     m = len(codes)
-    columns, steps = [np.ones(m)], {}  # a step: weights of columns, by index
+    design, steps = label_design(attributes, m)
+    coefficients = np.linalg.lstsq(design, codes.reshape(m, -1), rcond=None)[0]
+    coefficients = coefficients.reshape(-1, *codes.shape[1:])
+    return {
+        name: Direction(
+            sum(weight * coefficients[column] for column, weight in step.items()),
+            range=(-1.5, 1.5),
+            origin=origin,
+        )
+        for name, step in steps.items()
+    }
 
+
+def label_design(
+    attributes: Mapping[str, np.ndarray], m: int
+) -> tuple[np.ndarray, dict[str, dict[int, float]]]:
+    """Columns (m, p) that codes are regressed on, and each direction's weights of them.
+
+    Raises:
+        StylePrompterError: as `directions_from_labels`, which needs no codes for it.
+    """
+    columns, steps = [np.ones(m)], {}
     for name, labels in attributes.items():
         labels = np.asarray(labels)
         if labels.shape != (m,):
@@ -311,13 +331,4 @@ def directions_from_labels(
             f"The labels of {m} samples do not tell {', '.join(attributes)} apart: "
             "some occur only together; leave one out or give more samples."
         )
-    coefficients = np.linalg.lstsq(design, codes.reshape(m, -1), rcond=None)[0]
-    coefficients = coefficients.reshape(-1, *codes.shape[1:])
-    return {
-        name: Direction(
-            sum(weight * coefficients[column] for column, weight in step.items()),
-            range=(-1.5, 1.5),
-            origin=origin,
-        )
-        for name, step in steps.items()
-    }
+    return design, steps

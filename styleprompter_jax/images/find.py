@@ -9,7 +9,6 @@ Commands and training find pictures by the same rules:
 - Links to folders are followed, each folder once.
 """
 
-import collections
 import glob
 import os
 import re
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.spelling import another_path
+from styleprompter_jax.core.walk import folders, is_folder, matching
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 # Found like the others, so that `read_image` refuses them by name.
@@ -171,60 +171,22 @@ def _literal(pattern: Path) -> str:
 
 
 def _walk(top: Path, problems: list[Path]) -> Iterator[Path]:
-    """Files below a folder; folders that cannot be read are added to `problems`.
-
-    Folders are walked before links to folders, and each folder once: a link may lead
-    round in a circle, and adds only what is not there without it.
-    """
-    seen = set()
-    folders, links = [top], collections.deque()
-    while folders or links:
-        folder = folders.pop() if folders else links.popleft()
-        try:
-            place = os.stat(folder)
-            if (place.st_dev, place.st_ino) in seen:
-                continue
-            seen.add((place.st_dev, place.st_ino))
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            problems.append(folder)
-            continue
+    """Files below a folder; folders that cannot be read are added to `problems`."""
+    for folder, entries in folders(top, SYSTEM_FOLDERS, problems):
         for entry in entries:
-            path = folder / entry.name
-            if entry.name.startswith("."):
-                continue
-            if not _is_folder(entry):
-                yield path
-            elif entry.name.casefold() in SYSTEM_FOLDERS:
-                continue
-            elif not entry.is_symlink():
-                folders.append(path)
-            elif not _is_above(path, folder) and not _is_above(path, top):
-                links.append(path)
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link round in a circle, which `read_image` refuses
-        return False
-
-
-def _is_above(link: Path, folder: Path) -> bool:
-    """Whether a link leads to what a folder is in, as one to / does."""
-    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))
+            if not is_folder(entry):
+                yield folder / entry.name
 
 
 def _matching(pattern: Path) -> Iterator[Path]:
     """Files that match a glob, each once; system folders only where it names them."""
     left_out = SYSTEM_FOLDERS.difference(map(str.casefold, pattern.parts))
-    # "**" follows links to folders, round in a circle too: the shortest name counts.
-    places, found = set(), map(Path, glob.iglob(str(pattern), recursive=True))
+    places, found = set(), set(matching(pattern, left_out))
+    # A file may be found under several names, by links: the shortest counts.
     for path in sorted(found, key=lambda path: (len(path.parts), path)):
         place = (path.parent.resolve(), path.name)
-        folders = map(str.casefold, path.parts[:-1])
-        if place in places or path.is_dir() or left_out.intersection(folders):
+        around = map(str.casefold, path.parts[:-1])
+        if place in places or path.is_dir() or left_out.intersection(around):
             continue
         places.add(place)
         yield path

@@ -21,9 +21,8 @@ LAYOUT = '{"face.jpg": [[x, y], ...]}'
 UNITS = {"pixels": None, "shares": 1, "percent": 100, "thousandths": 1000}
 SMALLEST = 16  # pixels of a crop's side, in a photograph that has four times as many
 FAR = 0.25  # of a photograph's sides, that the middle of a face may lie outside
-CORNER = (
-    100  # pixels in which faces are few, in a photograph that has ten times as many
-)
+CORNER = 100  # pixels in which faces are few, in a photograph of many more
+PORTRAIT = 60  # percent of a photograph's sides that the crop of a portrait has
 
 
 class Landmarks(NamedTuple):
@@ -93,7 +92,8 @@ class Landmarks(NamedTuple):
                 and -FAR * height < y < (1 + FAR) * height
             ):
                 raise StylePrompterError("The face lies outside of the photograph.")
-            if self.looks_like_percent(width, height, 10):
+            # A portrait fills its photograph; what is smaller may be a face in pixels.
+            if self.looks_like_percent(width, height, 2 if side > PORTRAIT else 10):
                 raise StylePrompterError(
                     f"The face lies in the first {CORNER} pixels of {width} x {height}."
                 )
@@ -137,14 +137,16 @@ class Landmarks(NamedTuple):
         return (
             f"Its landmarks look like {unit} of its sides: write "
             f'{{"face.jpg": {{"{unit}": [[x, y], ...]}}}}, or pixels of the upright '
-            "photograph."
+            'photograph under "pixels".'
         )
 
 
 def read_landmarks(
     file: str | os.PathLike, paths: Sequence[Path]
-) -> dict[Path, object]:
+) -> tuple[dict[Path, object], list[str]]:
     """The landmarks of each picture that has any, for `Landmarks.parsed`.
+
+    And the names of pictures in the file, without their folders.
 
     The file is JSON: {"a.jpg": POINTS}, or POINTS alone for one picture; FFHQ's own
     metadata ("in_the_wild") is read, too. POINTS are 5 or 68 [x, y], [x, y, z] or
@@ -162,7 +164,7 @@ def read_landmarks(
                 f"{file} holds one list of points for {len(paths)} pictures: write "
                 f"{LAYOUT}."
             )
-        return {paths[0]: content}
+        return {paths[0]: content}, []
     entries = [_of_ffhq(name, entry) for name, entry in content.items()]
     lengths = {len(Path(name).parts) for name, _ in entries}
     named: dict[tuple[str, ...], list[Path]] = {}
@@ -180,7 +182,7 @@ def read_landmarks(
             )
         if those:
             found[those[0]] = entry
-    return found
+    return found, [Path(name).name for name, _ in entries]
 
 
 def _of_ffhq(name: str, entry) -> tuple[str, object]:
