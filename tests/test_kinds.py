@@ -213,6 +213,7 @@ def tiff_kinds():
                          photometric="minisblack" if black else "miniswhite"),
                     shown(grey[..., None].astype(int), depth, **means),
                 )  # fmt: skip
+            yield from grey_and_alpha(title, a[..., [0, 3]], depth, grey_how, means)
             yield (
                 f"{title} rgb {depth}",
                 tiff(a[..., :3], photometric="rgb", **how),
@@ -238,6 +239,26 @@ def tiff_kinds():
     yield "tiff lab", file, of_lab(lab * [100 / 255, 1, 1])
     twelve = stored(1, 12)
     yield "tiff 12", twelve_bits(twelve), shown(twelve, 12)
+
+
+def grey_and_alpha(title, values, depth, how, means):
+    """Two values a pixel, the second of which a TIFF may mean in three ways."""
+    grey, alpha = values[..., 0], values[..., 1]
+    whole = grey.dtype.type(2**depth - 1)
+    cases = {"unassalpha": (values, shown(values, depth, **means))}
+    if depth == 16:  # of 8 bits these are PIL's own
+        whites = np.stack([whole - grey, alpha], -1)
+        cases["white is 0"] = whites, cases["unassalpha"][1]
+        times = np.rint(grey * (alpha / whole)).astype(grey.dtype)
+        # Where little can be seen, little is known of the grey, which is no harm.
+        cases["assocalpha"] = np.stack([times, alpha], -1), cases["unassalpha"][1]
+        cases["unspecified"] = values, shown(values[..., :1].astype(int), 16, **means)
+    for name, (pixels, expected) in cases.items():
+        photometric = "miniswhite" if name == "white is 0" else "minisblack"
+        extra = [name if photometric == "minisblack" else "unassalpha"]
+        file = tiff(pixels, photometric=photometric, extrasamples=extra,
+                    planarconfig="contig", **how)  # fmt: skip
+        yield f"{title} grey and alpha {depth} {name}", file, expected
 
 
 def of_lab(lab):

@@ -5,6 +5,7 @@ sRGB's, damage) is dealt with here and nowhere else.
 """
 
 import contextlib
+import itertools
 import math
 import re
 import sys
@@ -37,14 +38,19 @@ STORED = {
     8: lambda a: np.rot90(a, -1),
 }
 # Tags of EXIF and TIFF.
-SUBFILE, DNG = 254, 50706
+SUBFILE, DNG, EXTRA = 254, 50706, 338
 BITS, PHOTOMETRIC, ORIENTATION, PLANES, SAMPLE_FORMAT = 258, 262, 274, 284, 339
+PREMULTIPLIED = 1  # of EXTRA; 0 is none of transparency, 2 is plain
 GREY = {"1", "L", "LA", "La"}  # modes of PIL, beside those of 16 bits
 # PIL knows 16-bit grey in which 0 is white of one order of bytes only.
 TiffImagePlugin.OPEN_INFO.setdefault(
     (b"MM", 0, (1,), 1, (16,), ()),
     TiffImagePlugin.OPEN_INFO[b"MM", 1, (1,), 1, (16,), ()],
 )
+# 16-bit grey with alpha has as many bytes as red, green, blue and alpha of 8.
+for _key in itertools.product((b"II", b"MM"), (0, 1), [(1,)], [1], [(16, 16)],
+                              [(0,), (PREMULTIPLIED,), (2,)]):  # fmt: skip
+    TiffImagePlugin.OPEN_INFO.setdefault(_key, ("RGBA", "RGBA"))
 SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -198,12 +204,17 @@ def _prepare(image: Image.Image) -> str:
             raise ValueError("floating point pixels, whose range is not known")
         if image.mode in GREY and 2 in tags.get(SAMPLE_FORMAT, ()):
             raise ValueError("signed pixels, whose range is not known")
+        has_pairs = tags.get(BITS) == (16, 16)
         if tags.get(PLANES) == 2:
-            if image.mode in GREY:
+            if image.mode in GREY or has_pairs:
                 raise ValueError("grey and transparency in planes of their own")
             if _rawmode(image) in tuple("RGBA") and 16 in tags.get(BITS, ()):
                 order = "L" if tags.prefix == b"II" else "B"
                 _change_rawmode(image, lambda mode: f"{mode};16{order}")
+        if has_pairs:  # of which libtiff gives the machine's order of bytes
+            is_packed = image.tile[0].codec_name == "libtiff"
+            is_little = sys.byteorder == "little" if is_packed else tags.prefix == b"II"
+            return "LA;16L" if is_little else "LA;16B"
     return _rawmode(image)
 
 
@@ -239,7 +250,7 @@ def _converter(
     """A function from a box of a picture to its pixels, uint8 (h, w, 3)."""
     is_deep = image.mode.startswith("I")
     mode = "CMYK" if image.mode == "CMYK" else "RGB"
-    mode = "L" if is_deep or image.mode in GREY or rawmode == "LA;16B" else mode
+    mode = "L" if is_deep or image.mode in GREY or rawmode.startswith("LA;16") else mode
     conversion = colour.conversion(mode, image.info.get("icc_profile"), chunks)
     key = image.info.get("transparency")  # of PNG: the colour that is not seen
     if is_deep:
@@ -332,7 +343,7 @@ def _deep_colours(image: Image.Image, file: BinaryIO, rawmode: str) -> Callable 
     if not re.fullmatch(r"(LA|R|RGB|RGBA|RGBX);16[LBN]", rawmode):
         return None
     # Grey and alpha of 16 bits have four bytes, as red, green, blue and alpha of 8.
-    is_grey = rawmode == "LA;16B"
+    is_grey = rawmode.startswith("LA")
     lower = _open(file)
     _prepare(lower)
     _change_rawmode(
@@ -343,7 +354,21 @@ def _deep_colours(image: Image.Image, file: BinaryIO, rawmode: str) -> Callable 
     def values(box):
         low = np.asarray(lower.crop(box)).astype(np.uint16)
         if is_grey:
-            return low[..., ::2] * 256 + low[..., 1::2]
+            pairs = low[..., ::2], low[..., 1::2]
+            high, low = pairs if rawmode.endswith("B") else reversed(pairs)
+            return _plain_pairs(high * 256 + low, getattr(image, "tag_v2", {}))
         return np.asarray(image.crop(box)).astype(np.uint16) * 256 + low
 
     return values
+
+
+def _plain_pairs(pairs: np.ndarray, tags: Mapping) -> np.ndarray:
+    """uint16 (h, w, 2) or (h, w, 1), 0 for black, of grey and what a TIFF means by it."""
+    (extra, *_) = tags.get(EXTRA, (2,))
+    grey, alpha = pairs[..., :1], pairs[..., 1:]
+    if extra == PREMULTIPLIED:
+        deepest = np.int64(colour.DEEPEST)
+        grey = np.minimum(grey * deepest // np.maximum(alpha, 1), deepest)
+    if tags.get(PHOTOMETRIC) == 0:
+        grey = colour.DEEPEST - grey
+    return np.concatenate([grey, alpha] if extra else [grey], -1).astype(np.uint16)
