@@ -363,7 +363,7 @@ def _deep_colours(image: Image.Image, file: BinaryIO, rawmode: str) -> Callable 
 
 
 def _plain_pairs(pairs: np.ndarray, tags: Mapping) -> np.ndarray:
-    """uint16 (h, w, 2) or (h, w, 1), 0 for black, of grey and what a TIFF means by it."""
+    """uint16 (h, w, 2 or 1), 0 for black, of grey and what a TIFF means beside it."""
     (extra, *_) = tags.get(EXTRA, (2,))
     grey, alpha = pairs[..., :1], pairs[..., 1:]
     if extra == PREMULTIPLIED:
