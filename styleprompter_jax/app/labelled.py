@@ -156,7 +156,7 @@ def read_csv(
     The first column names pictures, each other is an attribute: 0 and 1, -1 and 1,
     false and true, no and yes, f and t or any mix of these for one that is on or off;
     other texts are classes. An empty one, or NA, means that it does not apply, or is
-    not known; beside on and off, so do None, ?, - and unknown.
+    not known; beside on and off, or alone, so do None, ?, - and unknown.
 
     Args:
         file: the table; see `tables.read_table`.
