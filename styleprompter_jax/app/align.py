@@ -9,7 +9,7 @@ import numpy as np
 
 from styleprompter_jax.app import pictures
 from styleprompter_jax.app.read_once import ReadOnce
-from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
@@ -124,5 +124,4 @@ def _write_record(
             "quad": quad.tolist(),
         }
     )
-    with atomic_path(record) as partial:
-        partial.write_text(text + "\n")
+    write_text(record, text + "\n")

@@ -23,8 +23,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax.core.errors import StylePrompterError
-
-_SHOWN = 20  # problems of one kind that a report lists by name
+from styleprompter_jax.core.problems import refuse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +165,7 @@ def read_table(
             )
         elif not np.allclose(array, buffers[key], rtol=1e-3, atol=1e-3):
             problem("not what the architecture computes", key)
-    _refuse(problems, f"{name} does not fit the model; nothing was loaded")
+    refuse(f"{name} does not fit the model; nothing was loaded.", problems)
     return unflatten_dict(filled, sep="/")
 
 
@@ -191,7 +190,7 @@ def write_table(
     for row in rows:
         if isinstance(row, Buffer):
             arrays[row.source] = row.value
-    _refuse(problems, f"{name} does not fit the file's layout; nothing was written")
+    refuse(f"{name} does not fit the file's layout; nothing was written.", problems)
     return arrays
 
 
@@ -274,16 +273,3 @@ def _pattern(text):
 
 def _describe(array):
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
-
-
-def _refuse(problems, headline):
-    """Raises one error that lists all problems, grouped by kind; none, no error."""
-    if not problems:
-        return
-    lines = []
-    for kind, texts in problems.items():
-        lines.append(f"  {kind} ({len(texts)}):")
-        lines += [f"    {text}" for text in texts[:_SHOWN]]
-        if len(texts) > _SHOWN:
-            lines.append(f"    and {len(texts) - _SHOWN} more")
-    raise StylePrompterError("\n".join([f"{headline}.", *lines]))

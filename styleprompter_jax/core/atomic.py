@@ -81,6 +81,12 @@ def before_naming(
         del _told[key]
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text in UTF-8, whole or not at all; see `atomic_path`."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike, parts: Collection[str]) -> Iterator[Path]:
     """A folder to fill, which takes the place of ``path`` at the end of the block.

@@ -9,6 +9,7 @@ import os
 import re
 from typing import Any
 
+from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.refusal import DAMAGED, quoted
@@ -42,6 +43,21 @@ def read_json(
         return parse_json(content, kind)
     except ValueError as error:
         raise StylePrompterError(f"{path} cannot be read ({error}): {hint}") from error
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a value as JSON for people too, whole or not at all; see `atomic_path`.
+
+    Raises:
+        StylePrompterError: if the file cannot be written, or a number is not finite.
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise StylePrompterError(
+            f"{path} was not written: it would hold a number that is not finite."
+        ) from error
+    write_text(path, text + "\n")
 
 
 def parse_json(text: str | bytes, kind: type | tuple[type, ...] = dict) -> Any:

@@ -8,7 +8,6 @@ kill the same call goes on as before.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
@@ -20,13 +19,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from styleprompter_jax.core.atomic import (
-    atomic_path,
     before_naming,
     make_folder,
+    write_text,
     writing,
 )
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.spelling import told_apart
+from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
 _LINES = 10_000  # that the account may have beside those it needs
@@ -75,7 +75,7 @@ class Results:
             StylePrompterError: if the account cannot be written.
         """
         with writing(file):
-            digest = _sha256(partial)
+            digest = sha256(partial)
         with self._lock:
             self._account.add(self._names[file], digest)
 
@@ -213,11 +213,6 @@ def _node(path: str | os.PathLike) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class _Account:
     """The SHA-256 of what was written into a folder, in a file there."""
 
@@ -239,7 +234,7 @@ class _Account:
         if not stat.S_ISREG(os.lstat(file).st_mode):
             return False
         try:
-            return name in self._sums and _sha256(file) in self._sums[name]
+            return name in self._sums and sha256(file) in self._sums[name]
         except OSError:
             return False
 
@@ -265,8 +260,7 @@ class _Account:
             for name, sums in self._sums.items()
             for digest in sums[-2:]
         ]
-        with atomic_path(self._path) as partial:
-            partial.write_text("".join(f"\n{json.dumps(row)}" for row in rows))
+        write_text(self._path, "".join(f"\n{json.dumps(row)}" for row in rows))
 
 
 def _rows(path: Path) -> Iterator[dict]:

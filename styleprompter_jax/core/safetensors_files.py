@@ -27,6 +27,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
+from styleprompter_jax.core.sums import sha256
 
 SUM = "sha256"
 _HEADER = 16 * 2**20  # bytes; ten thousand arrays take one million
@@ -168,7 +169,7 @@ def write_safetensors(
         file.seek(8)
         file.write(header)
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(file)
         file.seek(8 + header.index(_SUM_KEY + _NO_SUM) + len(_SUM_KEY))
         file.write(digest.encode())
 

@@ -1,6 +1,5 @@
 """What a measured number depends on: versions, device, weights, time."""
 
-import hashlib
 import os
 import platform
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from styleprompter_jax.core.sums import sha256  # noqa: F401 - of what is measured
 from styleprompter_jax.version import __version__
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow")
@@ -34,12 +34,6 @@ def device() -> dict:
         else os.cpu_count(),
         "matmul_precision": jax.config.jax_default_matmul_precision or "default",
     }
-
-
-def sha256(path: str | os.PathLike) -> str:
-    """Of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def seconds(

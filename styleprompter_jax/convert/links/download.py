@@ -17,7 +17,6 @@ import dataclasses
 import errno
 import hashlib
 import ipaddress
-import json
 import os
 import shutil
 import sys
@@ -36,9 +35,9 @@ from styleprompter_jax.convert.links.answers import (
     Record,
 )
 from styleprompter_jax.convert.reading.files import is_web_page
-from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core import sums
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.json_files import read_json, write_json
 from styleprompter_jax.core.lock import lock
 from styleprompter_jax.core.paths import cache_folder
 from styleprompter_jax.core.refusal import quoted
@@ -268,7 +267,7 @@ class _Download:
             with self.partial.open("rb") as file:
                 head = file.read(answers.PAGE)
                 file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = sums.sha256(file)
                 found = dataclasses.replace(found, length=file.tell(), sha256=digest)
             if is_web_page(head):
                 self._drop_partial()
@@ -293,8 +292,7 @@ class _Download:
         """The file in the cache, if it is as it was when it came."""
         record = self._read(RECORD)
         try:
-            with (self.folder / record.name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sums.sha256(self.folder / record.name)
         except (AttributeError, OSError):
             return None
         return record if digest == record.sha256 else None
@@ -311,8 +309,7 @@ class _Download:
             return None
 
     def _write(self, name: str, record: Record) -> None:
-        with atomic_path(self.folder / name) as partial:
-            partial.write_text(json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+        write_json(self.folder / name, dataclasses.asdict(record))
 
     def _drop_partial(self) -> None:
         for name in (PARTIAL_RECORD, PARTIAL):

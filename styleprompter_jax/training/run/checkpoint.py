@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.sums import json_sha256
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.version import __version__
 
@@ -98,7 +98,7 @@ class Checkpoints:
             "revision": self._revision,
             "arrays": dict(zip(arrays, sums, strict=True)),
         }
-        record["sha256"] = _record_sum(record)
+        record["sha256"] = json_sha256(record)
         try:
             self._manager.save(
                 step,
@@ -167,7 +167,7 @@ class Checkpoints:
             ),
         )
         record = restored.record
-        if record.pop("sha256") != _record_sum(record):
+        if record.pop("sha256") != json_sha256(record):
             raise ValueError("its record is damaged")
         arrays, sums = _named(restored.state), record["arrays"]
         if arrays.keys() != sums.keys():
@@ -228,7 +228,7 @@ def saved_config(folder: Path) -> dict | None:
             items = ocp.args.Composite(record=ocp.args.JsonRestore())
             with contextlib.suppress(Exception):  # damage shows as nearly any
                 record = manager.restore(step, args=items).record
-                if record.pop("sha256") == _record_sum(record):
+                if record.pop("sha256") == json_sha256(record):
                     return record["config"]
     return None
 
@@ -267,7 +267,3 @@ def _sha256(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
     digest.update(np.ascontiguousarray(array).view(np.uint8))
     return digest.hexdigest()
-
-
-def _record_sum(record: dict) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

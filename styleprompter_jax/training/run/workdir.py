@@ -10,9 +10,9 @@ from pathlib import Path
 from absl import logging
 
 from styleprompter_jax.core import lock as locks
-from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
+from styleprompter_jax.core.atomic import atomic_folder, repair_folder
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.json_files import read_json, write_json
 from styleprompter_jax.store.places import DIRECTIONS, PARTS
 from styleprompter_jax.training.run.checkpoint import saved_config, saved_steps
 from styleprompter_jax.training.run.pinning import SOURCES
@@ -87,7 +87,7 @@ def write_config(workdir: Path, config: dict) -> None:
     with contextlib.suppress(StylePrompterError):
         if not _differences(read_json(file), config):
             return
-    _write_json(file, config)
+    write_json(file, config)
 
 
 def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
@@ -129,7 +129,7 @@ def write_data(workdir: Path, data: dict) -> None:
     with contextlib.suppress(StylePrompterError):
         if read_json(file) == data:
             return
-    _write_json(file, data)
+    write_json(file, data)
 
 
 def _change(began, now: dict) -> str:
@@ -143,11 +143,6 @@ def _change(began, now: dict) -> str:
     if began.get("contents") != now["contents"]:
         return "they have the same names, and other contents"
     return ""
-
-
-def _write_json(file: Path, content: dict) -> None:
-    with writing(file), atomic_path(file) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _differences(there: dict, config: dict) -> list[str]:

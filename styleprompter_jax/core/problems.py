@@ -1,0 +1,57 @@
+"""Several things that are wrong, said in one message."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from styleprompter_jax.core.errors import StylePrompterError
+
+_SHOWN = 20  # problems of one kind that are listed
+
+
+def refuse(headline: str, problems: Mapping[str, Sequence[str]]) -> None:
+    """Raises one error that lists problems by kind; none where there are none.
+
+    Args:
+        headline: the message's first line.
+        problems: texts by kind.
+
+    Raises:
+        StylePrompterError: if there are problems.
+    """
+    if not problems:
+        return
+    lines = [headline]
+    for kind, texts in problems.items():
+        lines.append(f"  {kind} ({len(texts)}):")
+        lines += [f"    {text}" for text in texts[:_SHOWN]]
+        if len(texts) > _SHOWN:
+            lines.append(f"    and {len(texts) - _SHOWN} more")
+    raise StylePrompterError("\n".join(lines))
+
+
+class Problems:
+    """Gathers the errors of several blocks, to raise them as one.
+
+    with Problems() as problems:
+        for file in files:
+            with problems.gathered():
+                read(file)
+    """
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """A block whose StylePrompterError is kept for the end."""
+        try:
+            yield
+        except StylePrompterError as error:
+            self._texts.append(str(error))
+
+    def __enter__(self) -> "Problems":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is None and self._texts:
+            raise StylePrompterError("\n".join(self._texts))

@@ -1,0 +1,56 @@
+"""What is written once and used by all: no second spelling of it."""
+
+import hashlib
+
+import pytest
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import read_json, write_json
+from styleprompter_jax.core.problems import Problems, refuse
+from styleprompter_jax.core.sums import json_sha256, sha256
+
+
+def test_sums(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+    expected = hashlib.sha256(b"abc").hexdigest()
+    assert sha256(file) == sha256(str(file)) == expected
+    with file.open("rb") as opened:
+        opened.read(1)
+        assert sha256(opened) == hashlib.sha256(b"bc").hexdigest()
+    assert json_sha256({"a": 1, "b": [2]}) == json_sha256({"b": [2], "a": 1})
+
+
+def test_json_is_written_whole(tmp_path):
+    file = tmp_path / "new" / "file.json"
+    write_json(file, {"é": [1.5]})
+    with pytest.raises(StylePrompterError, match=r"file\.json was not written"):
+        write_json(file, {"loss": float("nan")})
+    assert read_json(file) == {"é": [1.5]}
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_problems_come_together():
+    def fail(text):
+        raise StylePrompterError(text)
+
+    both = r"\Aone\ntwo\Z"
+    with pytest.raises(StylePrompterError, match=both), Problems() as found:
+        for text in ("one", "two"):
+            with found.gathered():
+                fail(text)
+    with pytest.raises(KeyError), Problems() as found:  # what comes between is its own
+        with found.gathered():
+            fail("one")
+        raise KeyError
+    refuse("All is well:", {})
+    with pytest.raises(StylePrompterError) as error:
+        refuse("It does not fit:", {"missing": ["a"], "unexpected": ["b"] * 22})
+    lines = str(error.value).splitlines()
+    assert lines[:4] == [
+        "It does not fit:",
+        "  missing (1):",
+        "    a",
+        "  unexpected (22):",
+    ]
+    assert len(lines) == 3 + 1 + 20 + 1 and lines[-1] == "    and 2 more"
