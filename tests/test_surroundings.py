@@ -1,5 +1,6 @@
 """Streams, homes, devices, signals and disks as a program may meet them."""
 
+import io
 import json
 import os
 import pwd
@@ -101,6 +102,14 @@ def test_names_that_the_output_cannot_say(photos, tmp_path):
             "--output", tmp_path / "done")  # fmt: skip
     code, out, err = program(*call, env=env)
     assert code == 0 and "1 photograph in" in out and "Traceback" not in err
+
+
+def test_a_stream_of_few_letters():
+    content = io.BytesIO()
+    stream = surroundings.Stream(io.TextIOWrapper(content, "ascii"))
+    assert stream.write("ü\udcff名") == 3
+    stream.flush()
+    assert content.getvalue() == rb"\xfc\udcff\u540d" and stream.error is None
 
 
 def test_streams_in_a_process_that_goes_on(capsys):
