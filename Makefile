@@ -1,5 +1,5 @@
 # make quickstart   from nothing to inverted and edited faces, in runs/quickstart/
-# make test         ruff and all tests
+# make test         ruff, mypy and all tests
 # make test-fast    the tests that neither train nor render
 # make test-colab   the notebooks, and the tests that neither train nor render, on the
 #                   versions of Google Colab's runtime; needs Python 3.13
@@ -34,6 +34,7 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)

@@ -36,9 +36,9 @@ class Case:
     """One call to time.
 
     Attributes:
-      run: does it once; returns arrays to wait for.
-      flop: useful work of one call.
-      images: images that one call serves.
+        run: does it once; returns arrays to wait for.
+        flop: useful work of one call.
+        images: images that one call serves.
     """
 
     run: Callable[[], object]

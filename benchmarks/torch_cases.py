@@ -6,7 +6,7 @@ Steps take PyTorch's fused Adam, which is faster than Ranger written in Python.
 import numpy as np
 import torch
 
-from benchmarks import torch_side
+from benchmarks import torch_losses, torch_side
 from benchmarks.cases import Case, draw, random_images
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.models.encoders.swin import SwinConfig
@@ -66,8 +66,8 @@ def _step(stage, weights, images, dtype, wrap):
     @wrap
     def loss():
         with torch.autocast(DEVICE, torch.bfloat16, enabled=mixed):
-            parts = torch_side.inversion_losses(weights, networks, images, stage)
-            return sum(torch_side.WEIGHTS[name] * x for name, x in parts.items())
+            parts = torch_losses.inversion_losses(weights, networks, images, stage)
+            return sum(torch_losses.WEIGHTS[name] * x for name, x in parts.items())
 
     def run():
         total = loss()

@@ -30,7 +30,7 @@ from weight_files import (
 
 
 def hostile_files():
-    """{file name: (bytes, words of the message)}"""
+    """{file name: (bytes, words of the message)}."""
     cases = {}
     for family in (calls, machine, bombs, _zips, _arrays, _storages, _others, _cut):
         for name, (content, words) in family().items():

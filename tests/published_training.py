@@ -33,10 +33,10 @@ class PublishedTraining:
     """One stage, from the fixture's weights, on one device and for one image a step.
 
     Args:
-      case: of `CASES`.
-      model: folder of the whole model.
-      root: an empty folder, for those of the networks.
-      learning_rate: the config's where not given.
+        case: of `CASES`.
+        model: folder of the whole model.
+        root: an empty folder, for those of the networks.
+        learning_rate: the config's where not given.
     """
 
     def __init__(self, case, model, root, learning_rate=None, dtype=np.float32):

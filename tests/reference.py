@@ -32,7 +32,6 @@ def swin_block(params, x, tokens, heads, window, shift):
 
     Tokens are appended to the cells of every window, attend and are attended to.
     """
-
     attn, mlp = params["attn"], params["mlp"]
     size, cells = x.shape[0], window**2
     table = np.maximum(dense(windows.log_offsets(window), attn["cpb_mlp_0"]), 0)

@@ -210,6 +210,6 @@ def test_what_is_named_is_there(page):
 
 
 def test_the_page_of_the_interface_is_current():
-    """After a change of a docstring: python docs/api.py"""
+    """After a change of a docstring: python docs/api.py."""
     made = runpy.run_path(str(ROOT / "docs" / "api.py"))["make_page"]()
     assert (ROOT / "docs" / "api.md").read_text() == made

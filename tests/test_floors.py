@@ -1,9 +1,24 @@
-"""The house of CONTRIBUTING.md: each floor imports only from the floors below it."""
+"""The house of CONTRIBUTING.md: each floor imports from those below it; tidy files."""
 
 import ast
+import re
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "styleprompter_jax"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "styleprompter_jax"
+CODE = ("styleprompter_jax", "tests", "benchmarks", "docs")
+# Not yet.
+LONG = {"tests/test_cli.py", "styleprompter_jax/models/encoders/swin.py"}
+WIDE = (
+    "app",
+    "convert",
+    "evaluation",
+    "losses",
+    "models",
+    "search",
+    "inversion",
+    "training",
+)
 # From the ground up; what is on one floor does not know of each other.
 FLOORS = (
     {"version", "large_pages"},
@@ -75,3 +90,40 @@ def later():
     from styleprompter_jax.data import avatars
 """
     assert list(imported(source)) == ["ops", "bundle", "images", "data"]
+
+
+def code():
+    """(name, text) of all files of Python."""
+    for folder in CODE:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            yield file.relative_to(ROOT).as_posix(), file.read_text()
+
+
+def test_no_file_is_long():
+    lengths = {name: text.count("\n") for name, text in code()}
+    assert len(lengths) > 250
+    assert not {name: n for name, n in lengths.items() if n > 400}.keys() - LONG
+
+
+def sections(docstring: str):
+    """(the title of a section, spaces of its first line) of a cleaned docstring."""
+    title = "^(Args|Attributes|Raises|Returns|Yields):\n( *)"
+    return re.findall(title, docstring, flags=re.MULTILINE)
+
+
+def test_sections_of_docstrings_are_4_spaces_in():
+    wrong = []
+    for name, text in code():
+        if name.startswith(tuple(f"styleprompter_jax/{room}/" for room in WIDE)):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                for title, spaces in sections(ast.get_docstring(node) or ""):
+                    if len(spaces) != 4:
+                        wrong.append(f"{name}: {getattr(node, 'name', '')}, {title}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_sections_are_seen():
+    text = "What.\n\nArgs:\n  x: it.\n\nRaises:\n    ValueError: if.\n"
+    assert sections(text) == [("Args", "  "), ("Raises", "    ")]

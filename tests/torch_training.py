@@ -3,7 +3,7 @@
 Both stages for one image at a time, on the weights that `recipe` draws, written from
 the method alone: windows that each hold a copy of the tokens, modulated weights, keys
 lined up for each query, autograd.  Needs numpy and torch 2.13 and no code of the
-package.  Optimiser and losses are those of benchmarks/torch_side.py.
+package.  Optimiser and losses are those of benchmarks/torch_losses.py.
 
     PYTHONPATH=. python tests/torch_training.py train_full
     PYTHONPATH=. python tests/torch_training.py train_full --threads=1
@@ -23,7 +23,8 @@ import recipe
 import torch
 import torch.nn.functional as F
 
-from benchmarks.torch_side import Ranger, id_loss, layer_norm, linear, lpips, under
+from benchmarks.torch_losses import Ranger, id_loss, lpips
+from benchmarks.torch_side import layer_norm, linear, under
 
 STEPS = 10
 LEARNING_RATE = 1e-4  # as published; the recorded runs took far smaller ones

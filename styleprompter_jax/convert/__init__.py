@@ -1,0 +1,1 @@
+"""Published weights to model folders, and back."""

@@ -15,9 +15,9 @@ class State(NamedTuple):
     """A state dict in a file.
 
     Attributes:
-      arrays: by key, with whatever else lies beside.
-      path: keys that lead to it.
-      around: the dicts on the way, the nearest last.
+        arrays: by key, with whatever else lies beside.
+        path: keys that lead to it.
+        around: the dicts on the way, the nearest last.
     """
 
     arrays: Mapping[str, Any]
@@ -48,7 +48,7 @@ def find_state(tree: Any, *anchors: str) -> State | None:
     ("g_ema", "params_ema").
 
     Raises:
-      StylePrompterError: if there are several, and none or many are moving averages.
+        StylePrompterError: if there are several, and none or many are moving averages.
     """
     found = [
         state

@@ -99,18 +99,18 @@ def read_table(
     """Fills a tree from the arrays of a file.
 
     Args:
-      rows: the table.
-      source: the file's arrays by key.
-      target: nested dict with a shape and a dtype at each leaf, as ``jax.eval_shape``
-        of a module's init gives; values only where a row is ``Kept``.
-      name: what to call the file in a message.
+        rows: the table.
+        source: the file's arrays by key.
+        target: nested dict with a shape and a dtype at each leaf, as ``jax.eval_shape``
+            of a module's init gives; values only where a row is ``Kept``.
+        name: what to call the file in a message.
 
     Returns:
-      The target's tree with NumPy arrays of its shapes and dtypes.
+        The target's tree with NumPy arrays of its shapes and dtypes.
 
     Raises:
-      StylePrompterError: naming every missing, unexpected, misshapen and not finite
-        entry at once.
+        StylePrompterError: naming every missing, unexpected, misshapen and not finite
+            entry at once.
     """
     leaves = flatten_dict(target, sep="/")
     problems: dict[str, list[str]] = {}
@@ -204,7 +204,7 @@ def size(arrays: Mapping[str, np.ndarray], *places: tuple[str, int]) -> int:
     """A length that the file tells: of the first of these (key, axis) that it has.
 
     Raises:
-      StylePrompterError: if it has none.
+        StylePrompterError: if it has none.
     """
     for key, axis in places:
         shape = getattr(arrays.get(key), "shape", ())

@@ -10,6 +10,7 @@ import re
 import struct
 import zipfile
 import zlib
+from typing import BinaryIO
 
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
 
@@ -32,7 +33,7 @@ class Archive:
         Refusal: if anything about it is ambiguous or unusual.
     """
 
-    def __init__(self, file, data: memoryview):
+    def __init__(self, file: BinaryIO, data: memoryview):
         found = re.finditer(b"PK\x01\x02", data)
         if len(list(itertools.islice(found, _ENTRIES + 1))) > _ENTRIES:
             raise Refusal(f"the archive has more than {_ENTRIES:,} entries; {DAMAGED}")
@@ -71,6 +72,7 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
+        """What the entries are called."""
         return list(self._entries)
 
     def read(self, name: str) -> memoryview:
@@ -138,9 +140,9 @@ class Archive:
 
 
 def _root(names: list[str]) -> str:
-    """The folder that holds all entries, which may be called what a file may be.
+    r"""The folder that holds all entries, which may be called what a file may be.
 
-    torch.save calls it as its file, "run_12:30" or "C:\\run".
+    torch.save calls it as its file, "run_12:30" or "C:\run".
     """
     folders = {name.partition("/")[0] for name in names if "/" in name}
     whole = len(folders) == 1 and all("/" in name for name in names)

@@ -10,7 +10,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import shown
 
 
-def as_numbers(value: Any, what: str):
+def as_numbers(value: Any, what: str) -> jax.Array | np.ndarray:
     """Numbers as an array of float32: of NumPy, or of JAX where it is one of JAX.
 
     What is on a device is not waited for, so NaN is found in NumPy's arrays only.
@@ -23,6 +23,7 @@ def as_numbers(value: Any, what: str):
         StylePrompterError: for None, text, lists of several lengths, values that are no
             real numbers, or not finite in float32.
     """
+    array: jax.Array | np.ndarray
     if isinstance(value, jax.Array):
         array = value
     else:

@@ -14,7 +14,8 @@ def use_compilation_cache() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    # JAX makes these attributes when it is imported.
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         try:
             folder = cache_folder("xla")
             folder.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,11 @@ more when it is open.
 """
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
@@ -27,7 +27,9 @@ _FLAGS = (
 
 
 @contextlib.contextmanager
-def open_file(path: str | os.PathLike, limit: int | None = None) -> Iterator[BinaryIO]:
+def open_file(
+    path: str | os.PathLike, limit: int | None = None
+) -> Iterator[io.BufferedReader]:
     """Opens a regular file to read its bytes; links are followed.
 
     Args:
@@ -65,7 +67,7 @@ def read_bytes(path: str | os.PathLike, limit: int) -> bytes:
         return content
 
 
-def _open(path: Path, limit: int | None) -> BinaryIO:
+def _open(path: Path, limit: int | None) -> io.BufferedReader:
     _check(path, path.stat(), limit)
     descriptor = os.open(path, _FLAGS)
     try:

@@ -141,9 +141,11 @@ def _constant(text: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict:
     value = dict(pairs)
     if len(value) < len(pairs):
-        seen = set()
-        twice = next(k for k, _ in pairs if k in seen or seen.add(k))
-        raise ValueError(f"the key {quoted(twice)} occurs twice")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {quoted(key)} occurs twice")
+            seen.add(key)
     return value
 
 
@@ -153,7 +155,7 @@ _DECODER = json.JSONDecoder(
     parse_constant=_constant,
     object_pairs_hook=_object,
 )
-_TITLES = {dict: "an object", list: "a list", str: "a text"}
+_TITLES: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
 
 def _title(value: Any) -> str:

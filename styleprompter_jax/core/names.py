@@ -1,6 +1,7 @@
 """What a direction may be called: its name is a key of files and a part of theirs."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
 
@@ -10,8 +11,8 @@ _SEPARATORS = ("/", "\\", ":")
 _RESERVED = "__metadata__"  # a key of safetensors
 
 
-def check_name(name: object, source: str = "") -> str:
-    """A direction's name that files, results and the command line can carry.
+def check_name(name: Any, source: str = "") -> str:
+    r"""A direction's name that files, results and the command line can carry.
 
     Args:
         name: what is to be one.
@@ -19,7 +20,7 @@ def check_name(name: object, source: str = "") -> str:
 
     Raises:
         StylePrompterError: if it is empty, begins or ends with a blank, begins with
-            "-", holds "/", "\\\\", ":" or what cannot be printed, is longer than 100
+            "-", holds "/", "\\", ":" or what cannot be printed, is longer than 100
             bytes or is "__metadata__".
     """
     problem = _problem(name)
@@ -39,7 +40,7 @@ def check_names(names: Iterable, source: str = "") -> None:
         check_name(name, source)
 
 
-def _problem(name) -> str:
+def _problem(name: Any) -> str:
     if not isinstance(name, str):
         return f"for it is no text but {type(name).__name__}"
     if not name:

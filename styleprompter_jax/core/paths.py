@@ -51,7 +51,7 @@ def local_path(path: str | os.PathLike) -> Path:
 
 
 def scheme(path: str | os.PathLike) -> str:
-    """ "hf" of an address such as hf://..., in small letters; "" of a path."""
+    """The "hf" of an address such as hf://..., in small letters; "" of a path."""
     found = _SCHEME.match(path_text(path))
     return found[1].lower() if found else ""
 

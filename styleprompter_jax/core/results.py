@@ -158,7 +158,8 @@ def _check_names(folder: Path, files: Sequence[Path]) -> None:
         raise StylePrompterError(
             f"Two results would both become {twice[0]}: rename a picture."
         )
-    known, alike = set(files), {}
+    known = set(files)
+    alike: dict[str, Path] = {}
     for file in files:
         with writing(file):  # for what is no name at all
             size = len(os.fsencode(os.path.abspath(file)))

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes  # noqa: F401 - makes NumPy know bfloat16
 import numpy as np
@@ -34,7 +34,7 @@ _HEADER = 16 * 2**20  # bytes; ten thousand arrays take one million
 _NO_SUM = b"0" * 64
 _DIMENSIONS = 32
 _METADATA = "__metadata__"
-_DTYPES = {
+_DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -77,10 +77,9 @@ def read_safetensors(path: str | os.PathLike, digest: str | None = None) -> Cont
         StylePrompterError: if it is missing, damaged or of another kind.
     """
     with open_file(path) as file:
-        buffer = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
-        if file.readinto(buffer) != len(buffer):
+        data = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
+        if file.readinto(data) != len(data):
             raise Refusal(f"it became shorter while it was read; {DAMAGED}")
-        data = memoryview(buffer)
         # Before its sum, so that a file that is cut off is called that.
         content = parse_safetensors(data)
         if digest is None:
@@ -201,7 +200,7 @@ def _has_own_sum(data: memoryview, metadata: Mapping[str, str]) -> bool:
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def _entry(name: str, entry) -> tuple[str, list[int], list[int]]:
+def _entry(name: str, entry: Any) -> tuple[str, list[int], list[int]]:
     """Type, shape and place of an array, as far as one can tell without the others."""
     if not is_name(name):
         raise Refusal(f"{quoted(name)} is no name of an array; {DAMAGED}")

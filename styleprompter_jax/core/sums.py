@@ -1,13 +1,14 @@
 """SHA-256 of files and of JSON values, as hexadecimal digits."""
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 
-def sha256(file: str | os.PathLike | BinaryIO) -> str:
+def sha256(file: str | os.PathLike | io.BufferedIOBase) -> str:
     """Of a file by its name, or of what is left to read of an open one.
 
     Raises:

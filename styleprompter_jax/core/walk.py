@@ -21,7 +21,7 @@ def folders(
         problems: gets the folders that cannot be read.
     """
     seen = set()
-    waiting, links = [top], collections.deque()
+    waiting, links = [top], collections.deque[Path]()
     while waiting or links:
         folder = waiting.pop() if waiting else links.popleft()
         try:
@@ -68,6 +68,7 @@ def matching(pattern: Path, left_out: Collection[str] = ()) -> Iterator[Path]:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link round in a circle, which nothing can read

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
 
@@ -33,7 +34,7 @@ def switch_off() -> None:
     flags = os.environ.get("XLA_FLAGS", "").strip()
     if not _has_stale_copies() or _given(flags):
         return
-    bridge = sys.modules.get("jax._src.xla_bridge")
+    bridge: Any = sys.modules.get("jax._src.xla_bridge")
     _late = bridge is not None and bridge.backends_are_initialized()
     if not _late and not _is_file(flags):
         os.environ["XLA_FLAGS"] = f"{flags} {_FLAG}=false".lstrip()

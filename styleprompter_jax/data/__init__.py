@@ -1,0 +1,1 @@
+"""Pictures and labels to train and measure on, and the cartoon faces."""

@@ -9,7 +9,9 @@ record files are array_record, so that neither writing nor reading needs TensorF
 
 import dataclasses
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +63,7 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
             test=16,
         ),
     ]
-    url_infos = {}  # noqa: RUF012  (nothing to download, so no checksums to look up)
+    url_infos: dict = {}  # noqa: RUF012  (nothing to download, so no checksums to look up)
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -89,11 +91,11 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
             license="Remix of Personas by Draftbit (CC BY 4.0), drawn by DiceBear",
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: Any) -> dict:
         del dl_manager
         return {split: self._generate_examples(split) for split in FIRST_SEED}
 
-    def _generate_examples(self, split):
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         first, config = FIRST_SEED[split], self.builder_config
         faces = [Face.from_seed(first + k) for k in range(getattr(config, split))]
         pictures = zip(faces, draw(faces, config.size), strict=True)

@@ -37,14 +37,13 @@ def draw(faces: Sequence[Face], size: int) -> Iterator[bytes]:
     programs = [_start(faces[k::count], size) for k in range(count if count > 1 else 0)]
     try:
         for k, face in enumerate(faces):
-            png = _receive(programs[k % count].stdout) if programs else b""
+            png = _receive(programs[k % count]) if programs else b""
             # Of a program that could not start, or was killed, the rest is drawn here.
             yield png or _png(face, size)
     finally:
         for program in programs:
-            program.kill()
-            program.stdout.close()
-            program.wait()
+            with program:  # closes its pipe, and waits for it
+                program.kill()
 
 
 def _cores() -> int:
@@ -69,8 +68,10 @@ def _start(faces: Sequence[Face], size: int) -> subprocess.Popen:
         )
 
 
-def _receive(stream) -> bytes:
+def _receive(program: subprocess.Popen[bytes]) -> bytes:
     """The next PNG of a program; empty where there is no whole one."""
+    stream = program.stdout
+    assert stream  # it was asked for
     length = stream.read(_LENGTH.size)
     if len(length) < _LENGTH.size:
         return b""

@@ -10,7 +10,9 @@ import functools
 import io
 import json
 import random
+from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -161,7 +163,9 @@ def as_seen(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return seen | {"hair_color": np.where(hidden, "", seen["hair_color"])}
 
 
-def pairs(attribute: str, count: int):
+def pairs(
+    attribute: str, count: int
+) -> Iterator[tuple[str, list[tuple[Face, Face]], bool]]:
     """Faces before and after a change of one attribute: the ground truth of edits.
 
     Args:
@@ -178,7 +182,7 @@ def pairs(attribute: str, count: int):
     """
     field = "skin_color" if attribute == "skin" else attribute
     if field in ("smile", "glasses", "beard"):
-        wanted = {attribute: True}
+        wanted: dict[str, Any] = {attribute: True}
     elif field in LABELS:
         wanted = {f"{attribute}_{value}": value for value in LABELS[field]}
     else:
@@ -186,13 +190,15 @@ def pairs(attribute: str, count: int):
             f"The avatars have no attribute {attribute!r}: they have smile, glasses, "
             f"beard, {', '.join(LABELS)}."
         )
+    without: dict[str, Any] = {field: False}
     for name, value in wanted.items():
-        found, seed = [], FIRST_PAIR
+        found: list[tuple[Face, Face]] = []
+        seed = FIRST_PAIR
         while len(found) < count:
             face, seed = Face.from_seed(seed), seed + 1
             after = dataclasses.replace(face, **{field: value})
             if value is True:
-                face = dataclasses.replace(face, **{field: False})
+                face = dataclasses.replace(face, **without)
             hidden = field == "hair_color" and face.hair == "bald" and not face.beard
             if after != face and not hidden:
                 found.append((face, after))
@@ -200,7 +206,7 @@ def pairs(attribute: str, count: int):
 
 
 @functools.cache
-def artist():
+def artist() -> tuple[Any, Any, Any]:
     """DiceBear's style, its Avatar class and the rasteriser.
 
     Raises:
@@ -249,7 +255,7 @@ def _adapt(artwork: dict) -> dict:
     return artwork
 
 
-def _elements(node):
+def _elements(node: Any) -> Iterator[dict]:
     """Every SVG element below a node of the artwork's JSON."""
     if isinstance(node, dict):
         if node.get("type") == "element":

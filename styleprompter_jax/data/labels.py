@@ -6,7 +6,7 @@ Axes: m images.
 import functools
 import operator
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -151,13 +151,15 @@ def _two_ways_off(labels: set[str]) -> bool:
     return {"-1", "0"} <= labels
 
 
-def as_booleans(column) -> np.ndarray:
+def as_booleans(column: Sequence[str] | np.ndarray) -> np.ndarray:
     """Strings (m,), as booleans where they are 0 and 1, no and yes, or the like."""
     labels = as_attribute(column)
     return labels if labels.dtype == bool else np.asarray(column, str)
 
 
-def _labels_among(features, path=()) -> Iterator[tuple[tuple[str, ...], list | None]]:
+def _labels_among(
+    features: Mapping, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], list | None]]:
     """Where labels are among TFDS's features, and the names of their classes."""
     from styleprompter_jax.data.tfds import tfds  # slow to import
 

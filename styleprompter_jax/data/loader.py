@@ -5,11 +5,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import grain
+import numpy as np
 from absl import flags
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.data.sources import Source
 from styleprompter_jax.images.files import resize, resize_to_cover, to_float
 
 # Threads overlap reading with the step and cost nothing on two cores. A few batches
@@ -19,7 +22,7 @@ CROPS = ("center", "random")
 
 
 def train_iterator(
-    source,
+    source: Source,
     *,
     batch_size: int,
     image_size: int,
@@ -57,20 +60,20 @@ def train_iterator(
             f"{batch_size * count}: add images or lower config.batch_size."
         )
 
-    def load(element):
+    def load(element: dict) -> dict:
         change = resize_to_cover if crop == "random" else resize
         return element | {"image": change(element["image"], image_size)}
 
-    def cut(element, rng):
+    def cut(element: dict, rng: np.random.Generator) -> dict:
         image = element["image"]
         y, x = (rng.integers(n - image_size + 1) for n in image.shape[:2])
         return element | {"image": image[y : y + image_size, x : x + image_size]}
 
-    def mirror(element, rng):
+    def mirror(element: dict, rng: np.random.Generator) -> dict:
         image = element["image"]
         return element | {"image": image[:, ::-1] if rng.random() < 0.5 else image}
 
-    def keep(element):
+    def keep(element: dict) -> dict:
         return {"image": element["image"], "bad": element.get("bad", 0)}
 
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
@@ -93,16 +96,16 @@ class TrainIterator:
     def __init__(self, batches: grain.MapDataset, workers: int):
         self._dataset, self._workers = batches, workers
         self._next_index = 0
-        self._reading = None
+        self._reading: Any = None  # Grain's iterator
         self._bad = 0
 
-    def __enter__(self):
+    def __enter__(self) -> "TrainIterator":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._close()
 
-    def __iter__(self):
+    def __iter__(self) -> "TrainIterator":
         return self
 
     def __next__(self) -> dict:
@@ -120,9 +123,11 @@ class TrainIterator:
         return {"image": to_float(batch["image"])}
 
     def get_state(self) -> dict:
+        """The position, as JSON has it."""
         return {"next_index": self._next_index}
 
     def set_state(self, state: dict) -> None:
+        """Goes to a position that `get_state` told."""
         self._close()
         self._next_index = state["next_index"]
 
@@ -131,7 +136,7 @@ class TrainIterator:
         count, self._bad = self._bad, 0
         return {"bad_images": count} if count else {}
 
-    def _start(self):
+    def _start(self) -> Any:
         dataset = self._dataset[self._next_index :].to_iter_dataset(READING)
         if self._workers:
             if not flags.FLAGS.is_parsed():
@@ -140,7 +145,7 @@ class TrainIterator:
             dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
         return iter(dataset)
 
-    def _close(self):
+    def _close(self) -> None:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
@@ -153,14 +158,15 @@ def _start_worker(index: int, count: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     training = multiprocessing.parent_process()
 
-    def end_with_it():
-        training.join()
+    def end_with_it() -> None:
+        if training:
+            training.join()
         os._exit(1)
 
     threading.Thread(target=end_with_it, daemon=True).start()
 
 
-def eval_batches(source, *, batch_size: int, image_size: int) -> Iterator[dict]:
+def eval_batches(source: Source, *, batch_size: int, image_size: int) -> Iterator[dict]:
     """Every image once, in the source's order; the last batch may be smaller.
 
     Yields:
@@ -168,10 +174,10 @@ def eval_batches(source, *, batch_size: int, image_size: int) -> Iterator[dict]:
         entries stacked along the first axis.
     """
 
-    def load(element):
+    def load(element: dict) -> dict:
         return element | {"image": resize(element["image"], image_size)}
 
-    def convert(batch):
+    def convert(batch: dict) -> dict:
         return batch | {"image": to_float(batch["image"])}
 
     dataset = grain.MapDataset.source(source).map(load).batch(batch_size).map(convert)

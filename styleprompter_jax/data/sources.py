@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import grain
 from absl import logging
@@ -34,7 +35,15 @@ MOST_SKIPPED = 100
 LOOKED_INTO, BEGINNING = 16, 4096
 
 
-def make_source(data_config, split: str):
+class Source(Protocol):
+    """A sequence of {"image": uint8 (h, w, 3), ...}."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict: ...
+
+
+def make_source(data_config: Any, split: str) -> "Kept | Part | Skipping":
     """The source that a config asks for.
 
     Args:
@@ -59,7 +68,7 @@ def make_source(data_config, split: str):
     return Skipping(source) if data_config.get("on_bad") == "skip" else source
 
 
-def _make_source(data_config, split: str):
+def _make_source(data_config: Any, split: str) -> "Kept | Part":
     path, name = data_config.get("path") or None, data_config.name
     if name in ("folder", "array_record"):
         if path is None:
@@ -69,7 +78,7 @@ def _make_source(data_config, split: str):
         split, _, part = split.partition("[")
         place = local_path(path) / split
         if name == "folder":
-            source = FolderSource(place)
+            source: FolderSource | ArrayRecordSource = FolderSource(place)
         else:
             source = ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
         return Part(source, part) if part else source
@@ -82,7 +91,7 @@ def _make_source(data_config, split: str):
 class Part:
     """The elements "A:B]" of a source, by number or by percentage of its length."""
 
-    def __init__(self, source, bounds: str):
+    def __init__(self, source: "FolderSource | ArrayRecordSource", bounds: str):
         self._source = source
         found = re.fullmatch(r"(-?\d+%?)?:(-?\d+%?)?\]", bounds)
         if not found:
@@ -109,6 +118,7 @@ class Part:
         return self._source[self._range[index]]
 
     def fingerprint(self) -> dict:
+        """Of its own elements."""
         return self._source.fingerprint(self._range)
 
 
@@ -119,14 +129,14 @@ class Skipping:
     are is logged, once a process.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: "Kept | Part"):
         self._source = source
-        self._logged = set()
+        self._logged: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # also while it is being unpickled
             raise AttributeError(name)
         return getattr(self._source, name)
@@ -163,6 +173,7 @@ class FolderSource:
         return {"image": read_image(self.paths[index])}
 
     def fingerprint(self, part: range | None = None) -> dict:
+        """Of a part, by default of all pictures."""
         paths = self.paths[part.start : part.stop] if part else self.paths
         root = self._folder.as_posix()
         names = [path.as_posix().removeprefix(root) for path in paths]
@@ -195,6 +206,7 @@ class ArrayRecordSource:
         return {"image": decode_image(io.BytesIO(record), name)}
 
     def fingerprint(self, part: range | None = None) -> dict:
+        """Of a part, by default of all pictures."""
         part = part or range(len(self))
         names = [self._file.name, part.start, part.stop]
         return _fingerprint(len(part), names, [self._file])
@@ -240,11 +252,15 @@ class TfdsSource:
         return record | {"image": decode_image(io.BytesIO(record["image"]), name)}
 
     def fingerprint(self) -> dict:
+        """Of the whole split."""
         return _fingerprint(len(self), self._identity, [])
 
 
+Kept = FolderSource | ArrayRecordSource | TfdsSource
+
+
 def _fingerprint(count: int, names: list, files: Sequence[Path]) -> dict:
-    def digest(values):
+    def digest(values: list) -> str:
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
     spread = files[:: max(1, len(files) // LOOKED_INTO)]
@@ -267,7 +283,7 @@ def _beginning(file: Path) -> str | None:
         return None
 
 
-def _read_record(records, index: int, name: str):
+def _read_record(records: Sequence, index: int, name: str) -> Any:
     try:
         return records[index]
     except Exception as error:  # array_record's own are plain RuntimeErrors
@@ -277,7 +293,7 @@ def _read_record(records, index: int, name: str):
         ) from error
 
 
-def _prepare(tfds, name: str, data_dir: str | None):
+def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
     """Any other TFDS data set, downloaded if it is not there."""
     from styleprompter_jax.data.tfds import data_folder, not_writable
 

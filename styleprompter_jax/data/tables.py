@@ -96,7 +96,7 @@ def _celeba(text: str) -> tuple[list[str], list[list[str]]] | None:
     return ["", *lines[1]], rows
 
 
-def _csv(file, text: str) -> tuple[list[str], list[list[str]]]:
+def _csv(file: str | os.PathLike, text: str) -> tuple[list[str], list[list[str]]]:
     """The header and rows by the delimiter that fits best."""
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
@@ -105,14 +105,16 @@ def _csv(file, text: str) -> tuple[list[str], list[list[str]]]:
         _parsed(file, text, ",")
     ]
 
-    def fit(table):
+    def fit(table: tuple[list[str], list[list[str]]]) -> bool:
         header, rows = table
         return len(header) > 1 and all(len(row) == len(header) for row in rows)
 
     return next(filter(fit, found), found[0])
 
 
-def _parsed(file, text: str, delimiter: str) -> tuple[list[str], list[list[str]]]:
+def _parsed(
+    file: str | os.PathLike, text: str, delimiter: str
+) -> tuple[list[str], list[list[str]]]:
     reader = csv.reader(
         text.splitlines(keepends=True), strict=True, delimiter=delimiter
     )

@@ -8,6 +8,7 @@ Import `tfds` from here: the versions are not compared meanwhile.  Slow to impor
 import contextlib
 import importlib
 import os
+from collections.abc import Iterator
 
 from styleprompter_jax.core.errors import StylePrompterError
 
@@ -15,7 +16,7 @@ _UNCHECKED = "TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK"
 
 
 @contextlib.contextmanager
-def _any_version():
+def _any_version() -> Iterator[None]:
     before = os.environ.get(_UNCHECKED)
     os.environ[_UNCHECKED] = "true"
     try:
@@ -47,7 +48,7 @@ def data_folder(data_dir: str | None) -> str:
     raise StylePrompterError(f"There is no home folder to keep data in: {_NAME_ONE}.")
 
 
-def not_writable(place, error: OSError) -> StylePrompterError:
+def not_writable(place: str | os.PathLike, error: OSError) -> StylePrompterError:
     """What to say if a data set cannot be made."""
     return StylePrompterError(
         f"The data set {place} cannot be written ({error}): free space there, or "

@@ -1,0 +1,1 @@
+"""Latents, and what changes them: directions and mixing."""

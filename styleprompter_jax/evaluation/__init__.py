@@ -1,0 +1,1 @@
+"""How good inversions, codes and edits are."""

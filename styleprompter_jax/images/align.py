@@ -11,6 +11,7 @@ uint8 (h, w, 3).
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -131,7 +132,7 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
     right, down = (quad[3] - quad[0]) / fine, (quad[1] - quad[0]) / fine
     rows, reach = max(1, BAND // size), 12  # in four times its size, of Lanczos' filter
 
-    def cut(channel):
+    def cut(channel: Image.Image) -> np.ndarray:
         bands = []
         for top in range(0, size, rows):
             low, high = max(0, 4 * top - reach), min(fine, 4 * (top + rows) + reach)
@@ -146,7 +147,8 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
             end = min(size, top + rows)
             box = (0, 4 * top - low, fine, 4 * end - low)
             shape = (size, end - top)
-            bands.append(band.resize(shape, Image.Resampling.LANCZOS, box))
+            band = band.resize(shape, Image.Resampling.LANCZOS, box)
+            bands.append(np.asarray(band))
         return np.concatenate(bands)
 
     # In floats: on bytes, Pillow's transform cuts off what it should round.
@@ -202,7 +204,8 @@ def unalign(
         affine[[2, 5]] += edge
         height, width, _ = part.shape
         how = (Image.Transform.AFFINE, tuple(affine), Image.Resampling.BICUBIC)
-        change = np.stack([c.transform((width, height), *how) for c in channels], -1)
+        moved = [c.transform((width, height), *how) for c in channels]
+        change = np.stack([np.asarray(channel) for channel in moved], -1)
         across, down = (
             np.arange(width) + 0.5 + offset[0],
             np.arange(height) + 0.5 + offset[1],
@@ -215,11 +218,11 @@ def unalign(
     return result
 
 
-def _side(quad) -> float:
+def _side(quad: np.ndarray) -> float:
     return float(np.hypot(*(quad[3] - quad[0])))
 
 
-def _pad(image: Image.Image, missing, blur: float) -> Image.Image:
+def _pad(image: Image.Image, missing: np.ndarray, blur: float) -> Image.Image:
     """Reflects what is missing left, above, right and below, more blurred outwards."""
     left, top, right, bottom = map(int, missing)
     pixels = np.pad(
@@ -246,9 +249,11 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     return np.rint(values.clip(0, 255)).astype(np.uint8)
 
 
-def _each_channel(image: np.ndarray, change) -> np.ndarray:
+def _each_channel(
+    image: np.ndarray, change: Callable[[Image.Image], Image.Image | np.ndarray]
+) -> np.ndarray:
     """What Pillow makes of each channel of a float32 (h, w, 3)."""
-    return np.stack([change(channel) for channel in _channels(image)], -1)
+    return np.stack([np.asarray(change(channel)) for channel in _channels(image)], -1)
 
 
 def _channels(image: np.ndarray) -> list[Image.Image]:

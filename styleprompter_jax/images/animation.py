@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from styleprompter_jax.core.atomic import atomic_path
@@ -23,7 +24,9 @@ def check_mp4() -> None:
         )
 
 
-def write_gif(images, path: str | os.PathLike, frames_per_second: float = 20) -> None:
+def write_gif(
+    images: ArrayLike, path: str | os.PathLike, frames_per_second: float = 20
+) -> None:
     """Writes (t, h, w, 3), in [-1, 1] or uint8, as a GIF that repeats for ever.
 
     The file appears under its name when it is whole.
@@ -44,7 +47,9 @@ def write_gif(images, path: str | os.PathLike, frames_per_second: float = 20) ->
         )
 
 
-def write_mp4(images, path: str | os.PathLike, frames_per_second: float = 20) -> None:
+def write_mp4(
+    images: ArrayLike, path: str | os.PathLike, frames_per_second: float = 20
+) -> None:
     """Writes (t, h, w, 3), in [-1, 1] or uint8, as H.264; h and w must be even.
 
     The file appears under its name when it is whole, with every picture in it.

@@ -11,7 +11,7 @@ import functools
 import io
 import struct
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -46,6 +46,9 @@ POWERS = {4: 2.2, 5: 2.8, 8: 1.0}
 TRANSFERS = {*POWERS, 13, 1, 6, 14, 15}
 
 
+Place = Sequence[float] | np.ndarray  # x, y
+
+
 class Conversion:
     """From the colours of some pictures to sRGB.
 
@@ -77,14 +80,14 @@ class Conversion:
 
 
 class Shaper:
-    """A curve for each channel and a matrix: values to light to sRGB."""
+    """A curve for each channel and a matrix: values to light to sRGB.
+
+    Args:
+        curves: (k, 65536), the light that each value stands for, 0 to 1.
+        to_xyz: (3, 3), light to XYZ under D50; None for grey.
+    """
 
     def __init__(self, curves: np.ndarray, to_xyz: np.ndarray | None = None):
-        """
-        Args:
-            curves: (k, 65536), the light that each value stands for, 0 to 1.
-            to_xyz: (3, 3), light to XYZ under D50; None for grey.
-        """
         self._curves = curves.astype(np.float32)
         self._matrix = None
         if to_xyz is not None:
@@ -154,12 +157,15 @@ def _by_profile(profile: bytes) -> Conversion | None:
             greys = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
             table = np.asarray(ImageCms.applyTransform(greys, transform))[0]
 
-            def convert(image):
+            def convert(image: Image.Image) -> Image.Image:
                 return Image.fromarray(table[np.asarray(image)])
 
         else:
             transform = ImageCms.buildTransform(source, target, mode, "RGB")
-            convert = functools.partial(ImageCms.applyTransform, transform=transform)
+            # None is what changes in place return.
+            convert = functools.partial(  # type: ignore[assignment]
+                ImageCms.applyTransform, transform=transform
+            )
 
     except (ImageCms.PyCMSError, OSError, ValueError, KeyError):
         return None
@@ -201,7 +207,9 @@ def _by_gamma(gamma: bytes, places: bytes, mode: str) -> Conversion | None:
     return _by_light(light, (*colours, white), mode)
 
 
-def _by_light(light: np.ndarray, primaries, mode: str) -> Conversion | None:
+def _by_light(
+    light: np.ndarray, primaries: Sequence[Place], mode: str
+) -> Conversion | None:
     """From the light of `LEVELS`, (65536,), and places x, y of primaries and white."""
     try:
         if mode == "L":
@@ -218,7 +226,9 @@ def _by_light(light: np.ndarray, primaries, mode: str) -> Conversion | None:
 def from_lab(image: Image.Image) -> Image.Image:
     """An image of mode LAB as RGB."""
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB", flags=EXACT)
+    return ImageCms.profileToProfile(  # type: ignore[return-value]  # None: in place
+        image, lab, srgb, outputMode="RGB", flags=EXACT
+    )
 
 
 def _is_srgb(convert: Callable[[Image.Image], Image.Image], mode: str) -> bool:
@@ -251,10 +261,10 @@ def _light(transfer: int) -> np.ndarray:
     return np.where(LEVELS < 0.081, LEVELS / 4.5, curved)
 
 
-def _to_xyz(primaries) -> np.ndarray:
+def _to_xyz(primaries: Sequence[Place]) -> np.ndarray:
     """(3, 3): light of these primaries to XYZ under D50, adapted as ICC has it."""
 
-    def column(place):
+    def column(place: Place) -> np.ndarray:
         x, y = place
         if not y > 0:
             raise np.linalg.LinAlgError("a primary without light")
@@ -319,7 +329,7 @@ def _curve(tag: bytes) -> np.ndarray:
     (kind,) = struct.unpack_from(">H", tag, 8)
     count = (1, 3, 4, 5, 7)[kind]
     values = np.array(struct.unpack_from(f">{count}i", tag, 12)) / 65536
-    g, a, b, c, d, e, f = (1, 1, 0, 0, 0, 0, 0)
+    g, a, b, c, d, e, f = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if kind == 0:
         (g,) = values
     elif kind in (1, 2):  # nothing below the place where the power begins

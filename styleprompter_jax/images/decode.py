@@ -10,10 +10,10 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import colour, png
@@ -21,6 +21,7 @@ from styleprompter_jax.images.find import kind_by_content
 from styleprompter_jax.images.room import Room
 
 T = TypeVar("T")
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 # What PIL may open, whatever a file is called: other formats of its run programs
 # (EPS) or are libraries of their own. APNG is PNG, and MPO is JPEG.
@@ -80,7 +81,7 @@ def decoded(file: BinaryIO, name: str) -> Iterator[np.ndarray]:
     """
     with contextlib.ExitStack() as room:
 
-        def read(file):
+        def read(file: BinaryIO) -> np.ndarray:
             chunks = png.colour_chunks(file) if png.is_png(file) else {}
             with _open(file) as image:
                 room.enter_context(ROOM.take(image.width * image.height))
@@ -103,7 +104,7 @@ def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
         StylePrompterError: if it is no picture, or too large.
     """
 
-    def read(file):
+    def read(file: BinaryIO) -> tuple[int, int]:
         with _open(file) as image:
             return image.size
 
@@ -121,7 +122,7 @@ def _refusing(name: str) -> Iterator[None]:
     try:
         yield
     except _TooLarge as error:
-        most = Image.MAX_IMAGE_PIXELS
+        most = Image.MAX_IMAGE_PIXELS or 0
         side = math.isqrt(most) // 100 * 100
         raise StylePrompterError(
             f"{name} cannot be read as a picture (it has more than {most:,} pixels): "
@@ -153,7 +154,7 @@ def _attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
         raise
 
 
-def _open(file: BinaryIO) -> Image.Image:
+def _open(file: BinaryIO) -> ImageFile.ImageFile:
     file.seek(0)
     if kind_by_content(file.read(32)) is False:
         raise UnidentifiedImageError
@@ -168,7 +169,7 @@ def _open(file: BinaryIO) -> Image.Image:
 
 
 def _pixels(
-    image: Image.Image, file: BinaryIO, chunks: Mapping[bytes, bytes]
+    image: ImageFile.ImageFile, file: BinaryIO, chunks: Mapping[bytes, bytes]
 ) -> np.ndarray:
     """uint8 (h, w, 3) of an open picture."""
     rawmode = _prepare(image)
@@ -190,13 +191,13 @@ def _pixels(
     return pixels
 
 
-def _prepare(image: Image.Image) -> str:
+def _prepare(image: ImageFile.ImageFile) -> str:
     """How the pixels lie in the file, in PIL's terms; what PIL would misread is mended.
 
     Raises:
         ValueError: for what cannot be mended.
     """
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
         if tags.get(SUBFILE, 0) & 1 or DNG in tags:
             raise ValueError("a preview in a raw photograph")
@@ -218,19 +219,19 @@ def _prepare(image: Image.Image) -> str:
     return _rawmode(image)
 
 
-def _rawmode(image: Image.Image) -> str:
+def _rawmode(image: ImageFile.ImageFile) -> str:
     args = image.tile[0].args if image.tile else ""
-    rawmode = args if isinstance(args, str) else args[0]
+    rawmode = args[0] if isinstance(args, tuple) else args
     return rawmode if isinstance(rawmode, str) else ""
 
 
-def _change_rawmode(image: Image.Image, change: Callable[[str], str]) -> None:
+def _change_rawmode(image: ImageFile.ImageFile, change: Callable[[str], str]) -> None:
     """Lets PIL take the bytes of a picture, which is not loaded yet, for another."""
     image.tile = [
         tile._replace(
-            args=change(tile.args)
-            if isinstance(tile.args, str)
-            else (change(tile.args[0]), *tile.args[1:])
+            args=(change(tile.args[0]), *tile.args[1:])
+            if isinstance(tile.args, tuple)
+            else change(tile.args or "")
         )
         for tile in image.tile
     ]
@@ -246,7 +247,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _converter(
     image: Image.Image, file: BinaryIO, rawmode: str, chunks: Mapping[bytes, bytes]
-) -> Callable[[tuple[int, int, int, int]], np.ndarray]:
+) -> Callable[[Box], np.ndarray]:
     """A function from a box of a picture to its pixels, uint8 (h, w, 3)."""
     is_deep = image.mode.startswith("I")
     mode = "CMYK" if image.mode == "CMYK" else "RGB"
@@ -262,7 +263,7 @@ def _converter(
             return _deep_converter(values, conversion, key)
     depth = {"1": 1, "L;2": 2, "L;4": 4}.get(rawmode, 8)
 
-    def convert(box):
+    def convert(box: Box) -> np.ndarray:
         band = image.crop(box)
         alpha = _alpha(band, key, depth)
         if alpha and band.mode == "P":
@@ -282,7 +283,7 @@ def _converter(
     return convert
 
 
-def _alpha(band: Image.Image, key, depth: int) -> Image.Image | None:
+def _alpha(band: Image.Image, key: Any, depth: int) -> Image.Image | None:
     """What can be seen of a picture of up to 8 bits: mode L; None if all can be."""
     if not band.has_transparency_data:
         return None
@@ -295,13 +296,15 @@ def _alpha(band: Image.Image, key, depth: int) -> Image.Image | None:
     return Image.fromarray(np.where((values == key).all(-1), 0, 255).astype(np.uint8))
 
 
-def _deep_converter(values: Callable, conversion: colour.Conversion | None, key):
+def _deep_converter(
+    values: Callable, conversion: colour.Conversion | None, key: Any
+) -> Callable[[Box], np.ndarray]:
     """As `_converter`, for a function from a box to uint16 (h, w, k).
 
     k is 1 for grey, 2 with alpha, 3 for colours, 4 with alpha.
     """
 
-    def convert(box):
+    def convert(box: Box) -> np.ndarray:
         deep = values(box)
         colours = deep[..., : deep.shape[-1] - 1 | 1]
         rgb = conversion.deep(colours) if conversion else colours / np.float32(257)
@@ -316,13 +319,13 @@ def _deep_converter(values: Callable, conversion: colour.Conversion | None, key)
     return convert
 
 
-def _deep_grey(image: Image.Image) -> Callable:
+def _deep_grey(image: Image.Image) -> Callable[[Box], np.ndarray]:
     """A function from a box to uint16 (h, w, 1)."""
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(BITS, (16,))[0]
     most = 2**bits - 1 if bits < 16 else colour.DEEPEST
 
-    def values(box):
+    def values(box: Box) -> np.ndarray:
         grey = np.asarray(image.crop(box)).astype(np.int64)[..., None]
         if grey.min() < 0 or grey.max() > most:
             raise ValueError(f"grey values beyond {min(bits, 16)} bits")
@@ -334,7 +337,9 @@ def _deep_grey(image: Image.Image) -> Callable:
     return values
 
 
-def _deep_colours(image: Image.Image, file: BinaryIO, rawmode: str) -> Callable | None:
+def _deep_colours(
+    image: Image.Image, file: BinaryIO, rawmode: str
+) -> Callable[[Box], np.ndarray] | None:
     """A function from a box to uint16 (h, w, 2 to 4); None for a picture of 8 bits.
 
     PIL keeps the upper byte of each value.  In the other order of bytes it keeps the
@@ -351,7 +356,7 @@ def _deep_colours(image: Image.Image, file: BinaryIO, rawmode: str) -> Callable 
     )
     lower.load()
 
-    def values(box):
+    def values(box: Box) -> np.ndarray:
         low = np.asarray(lower.crop(box)).astype(np.uint16)
         if is_grey:
             pairs = low[..., ::2], low[..., 1::2]

@@ -9,6 +9,7 @@ with its weights, both under the MIT licence; nothing is downloaded.
 import contextlib
 import functools
 import threading
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -74,7 +75,8 @@ def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
     """Whether a face does not lie as another one, both in images of side 1.
 
     Args:
-        quad, expected: their crops, (4, 2).
+        quad: the crop of the one, (4, 2).
+        expected: that of the other.
 
     Returns:
         True if it is moved by more than a tenth of the image, larger or smaller by more
@@ -91,7 +93,7 @@ def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
 
 
 @functools.cache
-def network():
+def network() -> Any:
     """The detector.
 
     Raises:

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -25,7 +25,7 @@ from styleprompter_jax.images.find import shown
 
 LARGEST_SIDE = 16_384  # pixels, that a picture is resized to
 # How pictures are written, by the ending of the name.
-WRITTEN = {
+WRITTEN: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".webp": {"format": "WEBP", "lossless": True},
@@ -167,7 +167,7 @@ def to_float(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def to_uint8(images) -> np.ndarray:
+def to_uint8(images: Any) -> np.ndarray:
     """Images in [-1, 1] to uint8, rounded to nearest, clipped; uint8 stays as it is.
 
     Raises:
@@ -198,7 +198,7 @@ def to_uint8(images) -> np.ndarray:
     return np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def write_image(image, path: str | os.PathLike) -> None:
+def write_image(image: Any, path: str | os.PathLike) -> None:
     """Writes (h, w, 3), in [-1, 1] or uint8; makes the folder if needed.
 
     The file appears under its name when it is whole.
@@ -214,7 +214,7 @@ def write_image(image, path: str | os.PathLike) -> None:
         picture.save(partial, **options)
 
 
-def write_images(images, paths: Sequence[str | os.PathLike]) -> None:
+def write_images(images: Any, paths: Sequence[str | os.PathLike]) -> None:
     """Writes (b, h, w, 3) to b files; see `write_image`.
 
     Raises:
@@ -270,7 +270,7 @@ def output_paths(
     ]
 
 
-def image_grid(images, columns: int | None = None, padding: int = 2) -> np.ndarray:
+def image_grid(images: Any, columns: int | None = None, padding: int = 2) -> np.ndarray:
     """Images side by side on white.
 
     Args:
@@ -325,7 +325,8 @@ def sheet(
     cell = values.whole(cell, "cell", 1, LARGEST_SIDE)
     gap = 6
     font = ImageFont.load_default(size=max(12, cell // 9))
-    line = sum(font.getmetrics()) + gap
+    # Without FreeType, Pillow would have refused the size.
+    line = sum(font.getmetrics()) + gap  # type: ignore[union-attr]
     # Pixels of a small picture stay visible when a whole number of them fits.
     enlarge = Image.Resampling.NEAREST if cell % side == 0 else FILTER
     left = gap
@@ -355,7 +356,9 @@ def sheet(
     return np.asarray(canvas)
 
 
-def _table(rows, column_titles, row_titles):
+def _table(
+    rows: Any, column_titles: Any, row_titles: Any
+) -> tuple[list[list[np.ndarray]], list[str], list[str]]:
     """What `sheet` is given: rows of uint8 images, and lists of titles."""
     try:
         rows = [[*row] for row in rows]

@@ -12,7 +12,7 @@ Commands and training find pictures by the same rules:
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,9 +121,10 @@ def find_images(path: str | os.PathLike) -> Found:
         StylePrompterError: if there is no such path, or no picture in it.
     """
     path = local_path(path)
-    images, unread = [], []
+    images: list[Path] = []
+    unread: list[Path] = []
     if os.path.isdir(path):
-        candidates = _walk(path, images)
+        candidates: Iterable[Path] = _walk(path, images)
     elif os.path.lexists(path):
         return Found([path], [])
     elif glob.has_magic(str(path)):

@@ -6,7 +6,7 @@ Landmarks are 5 or 68 points (x, y); see `align.crop_quad`.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -107,7 +107,8 @@ class Landmarks(NamedTuple):
         In pixels it would lie in the corner of the photograph, top left.
 
         Args:
-            width, height: of the photograph.
+            width: of the photograph.
+            height: of the photograph.
             times: how many corners its sides are long, at least.
         """
         points = self.points
@@ -185,7 +186,7 @@ def read_landmarks(
     return found, [Path(name).name for name, _ in entries]
 
 
-def _of_ffhq(name: str, entry) -> tuple[str, object]:
+def _of_ffhq(name: str, entry: Any) -> tuple[str, object]:
     """A picture's name and points, out of an entry of FFHQ's metadata if it is one."""
     wild = entry.get("in_the_wild") if isinstance(entry, dict) else None
     if isinstance(wild, dict) and isinstance(wild.get("file_path"), str):

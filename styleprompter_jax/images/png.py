@@ -33,7 +33,7 @@ def colour_chunks(file: BinaryIO) -> dict[bytes, bytes]:
     Returns:
         The content of `COLOURS`, those that are there.
     """
-    chunks = {}
+    chunks: dict[bytes, bytes] = {}
     for kind, length, start in _chunks(file):
         if kind == b"IDAT":
             break

@@ -1,0 +1,1 @@
+"""A loaded model: from images to latents and back."""

@@ -1,0 +1,1 @@
+"""The networks: architecture and nothing else."""

@@ -1,12 +1,13 @@
 """Cosine attention in pieces: unit vectors, logits, and softmax over split keys."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 
 
-def normalize(x, scale=1.0):
+def normalize(x: jax.Array, scale: float | jax.Array = 1.0) -> jax.Array:
     """Unit length along the last axis, times ``scale``; in float32 at least."""
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     # Clamping the square keeps the gradient finite at zero.
@@ -14,26 +15,27 @@ def normalize(x, scale=1.0):
     return (x32 * (scale * jax.lax.rsqrt(jnp.maximum(power, 1e-24)))).astype(x.dtype)
 
 
-def logits(q, k):
+def logits(q: jax.Array, k: jax.Array) -> jax.Array:
     """(..., q, d), (..., k, d) -> (..., q, k), summed up in float32 at least."""
     kind = jnp.promote_types(k.dtype, jnp.float32)
     return jnp.einsum("...qd,...kd->...qk", q, k, preferred_element_type=kind)
 
 
-def attend(*parts):
+def attend(*parts: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Softmax attention over keys that lie in several arrays, without joining them.
 
     Each part is logits (..., q, k) and values (..., k, d); returns (..., q, d).
     """
-    highest = [jnp.max(x, axis=-1, keepdims=True) for x, _ in parts]
-    highest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, highest))
+    peaks = [jnp.max(x, axis=-1, keepdims=True) for x, _ in parts]
+    highest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, peaks))
     weights = [jnp.exp(x - highest) for x, _ in parts]
-    total = sum(jnp.sum(w, axis=-1, keepdims=True) for w in weights)
-    values = (v for _, v in parts)
-    return sum(map(_values, weights, values)) / total
+    totals = (jnp.sum(w, axis=-1, keepdims=True) for w in weights)
+    total = functools.reduce(operator.add, totals)
+    values = map(_values, weights, (v for _, v in parts))
+    return functools.reduce(operator.add, values) / total
 
 
-def _values(weights, v):
+def _values(weights: jax.Array, v: jax.Array) -> jax.Array:
     """(..., q, k), (..., k, d) -> (..., q, d), summed up in float32 at least."""
     weights = weights.astype(v.dtype)
     kind = jnp.promote_types(v.dtype, jnp.float32)

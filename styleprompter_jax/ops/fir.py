@@ -7,9 +7,13 @@ kind of sums; a depthwise convolution is many times slower on CPUs.  On TPUs it 
 two depthwise convolutions, since each slice is read there by itself.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -17,37 +21,54 @@ from jax import lax
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
-def blur(x, padding: Sequence[tuple[int, int]], gain: float = 1.0, stride: int = 1):
+def blur(
+    x: jax.Array, padding: Sequence[tuple[int, int]], gain: float = 1.0, stride: int = 1
+) -> jax.Array:
     """Filter with [1, 3, 3, 1] x [1, 3, 3, 1] / 64 * gain after zero padding.
 
     Args:
-      x: (b, h, w, c).
-      padding: ((top, bottom), (left, right)) zeros to add first.
-      gain: factor of the result.
-      stride: keep every stride-th row and column.
+        x: (b, h, w, c).
+        padding: ((top, bottom), (left, right)) zeros to add first.
+        gain: factor of the result.
+        stride: keep every stride-th row and column.
 
     Returns:
-      (b, h', w', c) with h' = (h + top + bottom - 4) // stride + 1.
+        (b, h', w', c) with h' = (h + top + bottom - 4) // stride + 1.
     """
-    how = dict(padding=padding, taps=[t * gain**0.5 / 8.0 for t in TAPS], stride=stride)
+    how: dict[str, Any] = dict(
+        padding=padding, taps=[t * gain**0.5 / 8.0 for t in TAPS], stride=stride
+    )
     return lax.platform_dependent(
         x, tpu=partial(by_convolutions, **how), default=partial(by_slices, **how)
     )
 
 
-def by_slices(x, *, padding, taps, stride):
+def by_slices(
+    x: jax.Array,
+    *,
+    padding: Sequence[tuple[int, int]],
+    taps: Sequence[float],
+    stride: int,
+) -> jax.Array:
     """`blur` as sums of slices; ``taps`` are those of each axis."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     for axis in (1, 2):
         span = (x.shape[axis] - 4) // stride * stride + 1
-        x = sum(
+        parts = [
             t * lax.slice_in_dim(x, k, k + span, stride, axis)
             for k, t in enumerate(taps)
-        )
+        ]
+        x = functools.reduce(operator.add, parts)
     return x
 
 
-def by_convolutions(x, *, padding, taps, stride):
+def by_convolutions(
+    x: jax.Array,
+    *,
+    padding: Sequence[tuple[int, int]],
+    taps: Sequence[float],
+    stride: int,
+) -> jax.Array:
     """`blur` as a depthwise convolution along each axis."""
     channels = x.shape[-1]
     # A TPU would round float32 to bfloat16.
@@ -69,15 +90,15 @@ def by_convolutions(x, *, padding, taps, stride):
     return x
 
 
-def upsample2(x):
+def upsample2(x: jax.Array) -> jax.Array:
     """Twice the size: zero insertion, then the filter with gain 4.
 
     Args:
-      x: (b, h, w, c).
+        x: (b, h, w, c).
 
     Returns:
-      (b, 2h, 2w, c).  Each new sample is 3/4 of the nearer old one and 1/4 of the
-      farther one; beyond the edge lies zero.
+        (b, 2h, 2w, c).  Each new sample is 3/4 of the nearer old one and 1/4 of the
+        farther one; beyond the edge lies zero.
     """
     for axis in (1, 2):
         size = x.shape[axis]
@@ -91,6 +112,6 @@ def upsample2(x):
     return x
 
 
-def downsample2(x):
+def downsample2(x: jax.Array) -> jax.Array:
     """Half the size: the filter, then every second sample.  (b, h/2, w/2, c)."""
     return blur(x, ((1, 1), (1, 1)), stride=2)

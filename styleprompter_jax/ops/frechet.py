@@ -1,13 +1,17 @@
 """Fréchet distance between two sets of images, on features that need no weights."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, reduce
+from numpy.typing import ArrayLike
 
 from styleprompter_jax.core.errors import StylePrompterError
 
+Gaussian = tuple[np.ndarray, np.ndarray]  # mean and covariance
 
-def layout_features(images):
+
+def layout_features(images: jax.Array) -> jax.Array:
     """What is where: (b, h, w, 3) in [-1, 1] -> (b, 320).
 
     On an 8x8 grid: the mean colour (192 numbers), and the mean absolute horizontal
@@ -29,7 +33,7 @@ def layout_features(images):
     return rearrange(jnp.concatenate([colour, steps], -1), "b y x c -> b (y x c)")
 
 
-def gaussian(features) -> tuple[np.ndarray, np.ndarray]:
+def gaussian(features: ArrayLike) -> Gaussian:
     """Mean (d,) and covariance (d, d) of features (n, d) in float64, n of 2 or more."""
     features = np.asarray(features, np.float64)
     if len(features) < 2:
@@ -39,7 +43,7 @@ def gaussian(features) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(0), np.cov(features, rowvar=False)
 
 
-def frechet_distance(a, b) -> float:
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of two `gaussian` results."""
     (mu_a, cov_a), (mu_b, cov_b) = a, b
     values, vectors = np.linalg.eigh(cov_a)

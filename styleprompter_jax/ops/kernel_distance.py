@@ -1,11 +1,12 @@
 """Kernel distance between two sets of images (KID, Bińkowski et al. 2018)."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 BLOCK = 1000  # features in an estimate, as published
 
 
-def kernel_distance(a, b, block: int = BLOCK) -> float:
+def kernel_distance(a: ArrayLike, b: ArrayLike, block: int = BLOCK) -> float:
     """Squared maximum mean discrepancy of features, with the kernel (x·y / d + 1)³.
 
     The unbiased estimate, which may be a little below 0 for sets that are alike. Sets
@@ -13,7 +14,8 @@ def kernel_distance(a, b, block: int = BLOCK) -> float:
     the same call gives the same number, where the published form draws subsets.
 
     Args:
-        a, b: (n, d) and (m, d), with 2 rows or more.
+        a: (n, d), with 2 rows or more.
+        b: (m, d), with 2 rows or more.
         block: most rows of a set in one estimate.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -23,15 +25,15 @@ def kernel_distance(a, b, block: int = BLOCK) -> float:
     return float(np.mean([_estimate(*part) for part in parts]))
 
 
-def _estimate(a, b):
+def _estimate(a: np.ndarray, b: np.ndarray) -> float:
     return _among(a) + _among(b) - 2 * _kernel(a, b).mean()
 
 
-def _among(a):
+def _among(a: np.ndarray) -> float:
     """Mean of the kernel over pairs of different rows."""
     n, values = len(a), _kernel(a, a)
     return (values.sum() - np.trace(values)) / (n * (n - 1))
 
 
-def _kernel(a, b):
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a @ b.T / a.shape[1] + 1) ** 3

@@ -8,6 +8,9 @@ scaling the *input* channels by the style and the *output* channels by the
 demodulation factor, around one convolution that the whole batch shares.
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -17,23 +20,32 @@ from styleprompter_jax.ops.upsample_conv import strided_conv, upsample_conv
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def conv2d(x, kernel, padding="SAME"):
+def conv2d(
+    x: jax.Array, kernel: jax.Array, padding: str | Sequence[tuple[int, int]] = "SAME"
+) -> jax.Array:
     """Plain convolution: (b, h, w, i) * (kh, kw, i, o) -> (b, h', w', o)."""
     return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_NHWC)
 
 
-def modulated_conv(x, kernel, style, *, demodulate=True, up=False):
+def modulated_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    style: jax.Array,
+    *,
+    demodulate: bool = True,
+    up: bool = False,
+) -> jax.Array:
     """Style-modulated 3x3 or 1x1 convolution, optionally to twice the size.
 
     Args:
-      x: (b, h, w, i).
-      kernel: (k, k, i, o), already scaled by its equalised learning rate.
-      style: (b, i) factors of the input channels.
-      demodulate: scale each output channel to unit variance (eps 1e-8).
-      up: stride-2 transposed convolution followed by the [1, 3, 3, 1] blur.
+        x: (b, h, w, i).
+        kernel: (k, k, i, o), already scaled by its equalised learning rate.
+        style: (b, i) factors of the input channels.
+        demodulate: scale each output channel to unit variance (eps 1e-8).
+        up: stride-2 transposed convolution followed by the [1, 3, 3, 1] blur.
 
     Returns:
-      (b, h, w, o), or (b, 2h, 2w, o) with ``up``.
+        (b, h, w, o), or (b, 2h, 2w, o) with ``up``.
     """
     x = x * style[:, None, None, :].astype(x.dtype)
     x = upsample_conv(x, kernel) if up else conv2d(x, kernel)
@@ -43,28 +55,30 @@ def modulated_conv(x, kernel, style, *, demodulate=True, up=False):
     return x
 
 
-def modulated_rgb(x, kernel, style):
+def modulated_rgb(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Array:
     """Style-modulated 1x1 convolution to few channels, without demodulation.
 
     Args:
-      x: (b, h, w, i).
-      kernel: (i, o), already scaled by its equalised learning rate.
-      style: (b, i) factors of the input channels.
+        x: (b, h, w, i).
+        kernel: (i, o), already scaled by its equalised learning rate.
+        style: (b, i) factors of the input channels.
 
     Returns:
-      (b, h, w, o).
+        (b, h, w, o).
     """
     return lax.platform_dependent(
         x, kernel, style, tpu=rgb_of_scaled_map, default=rgb_by_scaled_weights
     )
 
 
-def rgb_by_scaled_weights(x, kernel, style):
+def rgb_by_scaled_weights(
+    x: jax.Array, kernel: jax.Array, style: jax.Array
+) -> jax.Array:
     """`modulated_rgb` with weights for each image: no pass over the map to scale it."""
     return jnp.einsum("bhwi,bio->bhwo", x, style[:, :, None] * kernel)
 
 
-def rgb_of_scaled_map(x, kernel, style):
+def rgb_of_scaled_map(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Array:
     """`modulated_rgb` with weights that the batch shares.
 
     With weights for each image, a TPU's compiler lays the map out with its columns
@@ -73,7 +87,7 @@ def rgb_of_scaled_map(x, kernel, style):
     return (x * style[:, None, None, :]) @ kernel
 
 
-def downsample_conv(x, kernel):
+def downsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The blur, then a 3x3 convolution with stride 2.
 
     (b, h, w, i) * (3, 3, i, o) -> (b, h/2, w/2, o).

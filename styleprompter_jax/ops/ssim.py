@@ -5,6 +5,9 @@ the quick form, above all in the gradient: for 16 images of 64 px 8 ms, against 
 for shifted sums and 250 ms for a convolution per channel.
 """
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +26,8 @@ def ssim(x: jax.Array, y: jax.Array) -> jax.Array:
     gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=2.
 
     Args:
-        x, y: (b, h, w, c) in [-1, 1], h and w at least 11.
+        x: (b, h, w, c) in [-1, 1], h and w at least 11.
+        y: of that shape and range.
 
     Returns:
         (b,), 1 for equal images.
@@ -42,7 +46,8 @@ def ms_ssim(
     negative similarity counts as 0.
 
     Args:
-        x, y: (b, h, w, c) in [-1, 1].
+        x: (b, h, w, c) in [-1, 1].
+        y: of that shape and range.
         weights: exponent of each scale. The standard five need 176 pixels a side;
             pass fewer for smaller images.
 
@@ -58,7 +63,7 @@ def ms_ssim(
             f"{len(weights)} scales need {least} pixels a side, not "
             f"{x.shape[1]} x {x.shape[2]}: pass fewer weights."
         )
-    result = 1.0
+    factors = []
     for scale, weight in enumerate(weights):
         if scale:
             x, y = _halve(x), _halve(y)
@@ -66,8 +71,8 @@ def ms_ssim(
         if scale == len(weights) - 1:
             similarity = luminance * similarity
         # A root has no gradient at 0.
-        result *= jnp.maximum(similarity.mean((1, 2)), 1e-6) ** weight
-    return result.mean(-1)
+        factors.append(jnp.maximum(similarity.mean((1, 2)), 1e-6) ** weight)
+    return functools.reduce(operator.mul, factors).mean(-1)
 
 
 def ms_ssim_weights(size: int) -> tuple[float, ...]:
@@ -76,7 +81,7 @@ def ms_ssim_weights(size: int) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def _similarity(x, y):
+def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The luminance factor, and contrast times structure, of every window."""
     c1, c2 = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
     # The two variances occur only as their sum: four maps to filter, not five.
@@ -88,7 +93,7 @@ def _similarity(x, y):
     return luminance, contrast
 
 
-def _blur(x):
+def _blur(x: jax.Array) -> jax.Array:
     """The Gaussian over the axes h and w of (m, b, h, w, c), without padding."""
     high = jax.lax.Precision.HIGHEST  # variances are differences of near numbers
     rows, columns = _band(x.shape[2]), _band(x.shape[3])
@@ -105,7 +110,7 @@ def _band(size: int) -> np.ndarray:
     return band.astype(np.float32)
 
 
-def _halve(x):
+def _halve(x: jax.Array) -> jax.Array:
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2]
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))

@@ -9,6 +9,8 @@ Axes: ``b`` batch, ``h w`` space, ``i o`` channels in and out.  Activations are 
 and kernels HWIO, in the orientation of a cross-correlation (not flipped).
 """
 
+import functools
+import operator
 from functools import partial
 
 import jax
@@ -22,9 +24,11 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 # the faster one.
 _PHASES_FROM = 96
 
+_Inputs = tuple[jax.Array, jax.Array]
+
 
 @jax.custom_vjp
-def upsample_conv(x, kernel):
+def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Transposed 3x3 convolution with stride 2, then the blur with gain 4.
 
     (b, h, w, i) * (3, 3, i, o) -> (b, 2h, 2w, o).
@@ -39,11 +43,11 @@ def upsample_conv(x, kernel):
     return lax.platform_dependent(x, kernel, **forms)
 
 
-def _forward(x, kernel):
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, _Inputs]:
     return upsample_conv(x, kernel), (x, kernel)
 
 
-def _backward(inputs, g):
+def _backward(inputs: _Inputs, g: jax.Array) -> _Inputs:
     x, kernel = inputs
     g = blur(g, ((2, 2), (2, 2)), gain=4.0)  # the filter is its own transpose
     turned = jnp.swapaxes(kernel, 2, 3)
@@ -57,12 +61,12 @@ def _backward(inputs, g):
 upsample_conv.defvjp(_forward, _backward)
 
 
-def strided_conv(x, kernel):
+def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolution with stride 2 and no padding: (b, 2h+1, 2w+1, i) -> (b, h, w, o)."""
     return lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=_NHWC)
 
 
-def by_dilation(x, kernel):
+def by_dilation(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`upsample_conv` as a convolution of the input with zeros in between.
 
     ``out[2i + k] += x[i] @ kernel[k]``, and a border of zeros for the blur.
@@ -70,7 +74,7 @@ def by_dilation(x, kernel):
     return blur(_dilated(x, kernel, border=1), ((0, 0), (0, 0)), gain=4.0)
 
 
-def by_cudnn(x, kernel):
+def by_cudnn(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`by_dilation` in the form that XLA hands to cuDNN as a transposed convolution.
 
     XLA looks for a reversed kernel and for no padding beyond the kernel's own.  Else it
@@ -81,7 +85,7 @@ def by_cudnn(x, kernel):
     return blur(_dilated(x, kernel, border=0), ((1, 1), (1, 1)), gain=4.0)
 
 
-def _dilated(x, kernel, border):
+def _dilated(x: jax.Array, kernel: jax.Array, border: int) -> jax.Array:
     return lax.conv_general_dilated(
         x,
         jnp.flip(kernel, (0, 1)),
@@ -92,7 +96,7 @@ def _dilated(x, kernel, border):
     )
 
 
-def by_phases(x, kernel):
+def by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`upsample_conv` from the four phases of the transposed convolution.
 
     The even rows (columns) of its output take taps 0 and 2 of the kernel, the odd
@@ -113,7 +117,9 @@ def by_phases(x, kernel):
     return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
 
 
-def _blur_phases(even, odd, axis):
+def _blur_phases(
+    even: jax.Array, odd: jax.Array, *, axis: int
+) -> tuple[jax.Array, jax.Array]:
     """The blur along an axis, from its even and odd inputs to its even and odd outputs.
 
     even: n + 1 inputs, odd: n + 2, the first and the last zero; n outputs of each.
@@ -127,7 +133,7 @@ def _blur_phases(even, odd, axis):
     )
 
 
-def strided_conv_by_phases(x, kernel):
+def strided_conv_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`strided_conv` as a sum over the four phases of its input."""
     h, w = (n // 2 for n in x.shape[1:3])
     parts = [
@@ -137,8 +143,8 @@ def strided_conv_by_phases(x, kernel):
         for p in (0, 1)
         for q in (0, 1)
     ]
-    return sum(parts)
+    return functools.reduce(operator.add, parts)
 
 
-def _conv(x, kernel, *padding):
+def _conv(x: jax.Array, kernel: jax.Array, *padding: tuple[int, int]) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_NHWC)

@@ -5,12 +5,17 @@ window (row by row), r offsets.  Nothing here has parameters; the tables depend 
 sizes only and are NumPy constants.
 """
 
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
-def window_partition(x, window):
+
+def window_partition(x: Array, window: int) -> Array:
     """Cuts a map into square windows: (b, h, w, ...) -> (b, k, p, ...).
 
     Windows and the cells inside them are both counted row by row; ``h`` and ``w``
@@ -19,7 +24,7 @@ def window_partition(x, window):
     return rearrange(x, "b (h y) (w x) ... -> b (h w) (y x) ...", y=window, x=window)
 
 
-def window_reverse(x, window, height):
+def window_reverse(x: Array, window: int, height: int) -> Array:
     """Puts windows back into a map of that height: (b, k, p, ...) -> (b, h, w, ...)."""
     return rearrange(
         x,
@@ -30,7 +35,7 @@ def window_reverse(x, window, height):
     )
 
 
-def shift_regions(size, window, shift):
+def shift_regions(size: int, window: int, shift: int) -> np.ndarray:
     """Names the parts of a shifted map that were neighbours before the shift.
 
     After ``roll(x, -shift)`` the last windows of each row and column join cells
@@ -44,7 +49,7 @@ def shift_regions(size, window, shift):
     return window_partition(regions[None, :, :, None], window)[0, :, :, 0]
 
 
-def log_offsets(window):
+def log_offsets(window: int) -> np.ndarray:
     """Log-spaced offsets (row, column) between two cells of a window.
 
     float64 (2 window - 1, 2 window - 1, 2), query minus key, for SwinV2's continuous
@@ -56,7 +61,7 @@ def log_offsets(window):
     return np.stack(np.meshgrid(t, t, indexing="ij"), axis=-1)
 
 
-def spread_offsets(table):
+def spread_offsets(table: jax.Array) -> jax.Array:
     """From one value an offset to one value a pair of cells.
 
     table (c, 2 m - 1, 2 m - 1), m = window -> (c, p, p) for queries q and keys k:
@@ -66,7 +71,7 @@ def spread_offsets(table):
     return rearrange(_toeplitz(by_column), "c x1 x2 y1 y2 -> c (y1 x1) (y2 x2)")
 
 
-def _toeplitz(values):
+def _toeplitz(values: jax.Array) -> jax.Array:
     """From 2 n - 1 offsets to n x n pairs: out[..., i, j] = values[..., i - j + n - 1].
 
     A gather would do, but its gradient is a scatter, which is slow everywhere.  Read

@@ -1,0 +1,1 @@
+"""How directions are found."""

@@ -31,9 +31,9 @@ class Network:
     """A fixed network: images (b, h, w, 3) in [-1, 1] to features.
 
     Attributes:
-      kind: what it is for; networks of one kind can stand for each other.
-      title: what to call it in a message.
-      module: the Flax module.
+        kind: what it is for; networks of one kind can stand for each other.
+        title: what to call it in a message.
+        module: the Flax module.
     """
 
     kind: str
@@ -62,14 +62,14 @@ def save_network(
     """Writes the folder of a network, whole or not at all.
 
     Args:
-      folder: where to; the folder of a network there is replaced.
-      name: one of `NETWORKS`.
-      params: its parameters.
-      replace: False refuses a folder that holds anything.
+        folder: where to; the folder of a network there is replaced.
+        name: one of `NETWORKS`.
+        params: its parameters.
+        replace: False refuses a folder that holds anything.
 
     Raises:
-      StylePrompterError: if the parameters do not fit or are not finite, or the folder
-        exists and holds anything but a network; nothing is written then.
+        StylePrompterError: if the parameters do not fit or are not finite, or the
+            folder exists and holds anything but a network; nothing is written then.
     """
     folder = Path(os.path.abspath(local_path(folder)))
     arrays = model_folder.flat_arrays({"params": params})
@@ -86,15 +86,15 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     """Reads the folder of a network.
 
     Args:
-      folder: as `save_network` or `styleprompter convert` wrote it; or where it is on
-        the Hugging Face Hub, hf://USER/MODEL[@REVISION][/FOLDER].
-      kind: "lpips", "arcface", "moco" or "inception".
+        folder: as `save_network` or `styleprompter convert` wrote it; or where it is on
+            the Hugging Face Hub, hf://USER/MODEL[@REVISION][/FOLDER].
+        kind: "lpips", "arcface", "moco" or "inception".
 
     Returns:
-      The module and its variables, float32 NumPy arrays.
+        The module and its variables, float32 NumPy arrays.
 
     Raises:
-      StylePrompterError: if the folder is missing, damaged or of another kind.
+        StylePrompterError: if the folder is missing, damaged or of another kind.
     """
     place, folder = folder, local_folder(folder)
     repair_folder(folder)
@@ -121,7 +121,7 @@ def network_name(folder: str | os.PathLike) -> str:
     """Which of `NETWORKS` a folder holds.
 
     Raises:
-      StylePrompterError: if it holds none.
+        StylePrompterError: if it holds none.
     """
     folder = local_folder(folder)
     repair_folder(folder)

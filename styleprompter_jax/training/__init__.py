@@ -1,0 +1,1 @@
+"""Training: what a config asks for, and the loop."""

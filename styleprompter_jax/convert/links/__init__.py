@@ -1,0 +1,1 @@
+"""Weight files behind links, fetched whole."""

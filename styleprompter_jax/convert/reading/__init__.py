@@ -1,0 +1,1 @@
+"""Files of weights read as data, without running what they hold."""

@@ -22,9 +22,9 @@ class Layout:
     """How published files hold a network.
 
     Attributes:
-      table: keys of the file (of a state dict, without any level around it) and
-        parameters of the module.
-      signature: keys that such files have and those of other networks have not.
+        table: keys of the file (of a state dict, without any level around it) and
+            parameters of the module.
+        signature: keys that such files have and those of other networks have not.
     """
 
     table: tuple[Row, ...]
@@ -46,7 +46,7 @@ def read_network(
     """Parameters of the network ``name`` from a state dict, float32.
 
     Raises:
-      StylePrompterError: as `table.read_table`.
+        StylePrompterError: as `table.read_table`.
     """
     shapes = NETWORKS[name].shapes()
     return read_table(LAYOUTS[name].table, state, shapes["params"], file)

@@ -52,7 +52,7 @@ def image_size(blocks: int) -> int:
     """Pixels a side after so many blocks, the first of which is 4x4.
 
     Raises:
-      StylePrompterError: if it is larger than that of any published generator.
+        StylePrompterError: if it is larger than that of any published generator.
     """
     if blocks > 11:
         raise StylePrompterError(f"{blocks} resolutions are more than 4096 px need.")

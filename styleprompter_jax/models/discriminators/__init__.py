@@ -1,0 +1,1 @@
+"""Networks that tell pictures of a data set from generated ones."""

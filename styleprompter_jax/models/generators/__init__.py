@@ -1,0 +1,1 @@
+"""Networks from codes to images."""

@@ -1,0 +1,1 @@
+"""Fixed networks, in whose features images are compared."""

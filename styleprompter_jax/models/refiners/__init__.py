@@ -1,0 +1,1 @@
+"""Networks that correct a generator's maps by an encoder's features."""

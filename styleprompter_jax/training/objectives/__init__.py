@@ -1,0 +1,1 @@
+"""What is trained for: the state, its start and one step."""

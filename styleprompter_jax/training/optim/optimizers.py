@@ -65,9 +65,9 @@ def ema_decay(half_life: float, seen, batch_size: int):
     """Decay of a moving average of parameters for one step.
 
     Args:
-      half_life: in images, above 0.
-      seen: images seen so far, above 0.  A short memory at first, a twentieth of them,
-        soon forgets the initial values.
-      batch_size: images of the step.
+        half_life: in images, above 0.
+        seen: images seen so far, above 0.  A short memory at first, a twentieth of
+            them, soon forgets the initial values.
+        batch_size: images of the step.
     """
     return 0.5 ** (batch_size / jnp.minimum(half_life, 0.05 * seen))

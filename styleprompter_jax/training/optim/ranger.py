@@ -29,13 +29,13 @@ def ranger(
     """The chain of `centralize`, `scale_by_radam`, learning rate and `lookahead`.
 
     Args:
-      learning_rate: a number or an optax schedule.
-      b1, b2, eps: see `scale_by_radam`.
-      sync_period, slow_step_size: see `lookahead`.
-      centralize_logit_scale: see `centralize`.
+        learning_rate: a number or an optax schedule.
+        b1, b2, eps: see `scale_by_radam`.
+        sync_period, slow_step_size: see `lookahead`.
+        centralize_logit_scale: see `centralize`.
 
     Returns:
-      A transformation whose update needs the parameters.
+        A transformation whose update needs the parameters.
     """
     return optax.chain(
         centralize(centralize_logit_scale),
@@ -53,9 +53,9 @@ def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
     and all else with one axis stay as they are.
 
     Args:
-      logit_scale: NOTE(reference): there, the scale of a head's attention is an array
-        (1, 1), so that its gradient is centred to zero and it never trains.  True does
-        the same.
+        logit_scale: NOTE(reference): there, the scale of a head's attention is an array
+            (1, 1), so that its gradient is centred to zero and it never trains.  True
+            does the same.
     """
 
     def center(path, gradient):
@@ -79,8 +79,8 @@ def scale_by_radam(
     """Rectified Adam: the first moment alone while the second's variance is unknown.
 
     Args:
-      b1, b2: decay of the moments.
-      eps: added to the root of the second moment, whose bias is *not* corrected.
+        b1, b2: decay of the moments.
+        eps: added to the root of the second moment, whose bias is *not* corrected.
     """
     table = _radam_table(b1, b2)
 
@@ -138,8 +138,8 @@ def lookahead(
     The last of a chain.  Slow weights start as the initial parameters.
 
     Args:
-      sync_period: steps from one synchronisation to the next.
-      slow_step_size: the part of the way that the slow weights go.
+        sync_period: steps from one synchronisation to the next.
+        slow_step_size: the part of the way that the slow weights go.
     """
 
     def init(params):

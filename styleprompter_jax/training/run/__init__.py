@@ -1,0 +1,1 @@
+"""What any run needs: checkpoints, reports, devices, an orderly end."""

@@ -34,9 +34,9 @@ class Checkpoints:
     renames it, so a kill never leaves half a step that passes for a whole one.
 
     Args:
-      folder: where the steps are; made where missing.
-      config: of the run, as plain JSON types.
-      keep: how many steps stay.
+        folder: where the steps are; made where missing.
+        config: of the run, as plain JSON types.
+        keep: how many steps stay.
     """
 
     def __init__(self, folder: Path, config: dict, keep: int = 2):
@@ -76,8 +76,8 @@ class Checkpoints:
         """Begins to save a step; one that was saved or restored already stays.
 
         Raises:
-          StylePrompterError: if this step or the one before it cannot be written, or
-            the state is not finite; the steps saved before stay as they are.
+            StylePrompterError: if this step or the one before it cannot be written, or
+                the state is not finite; the steps saved before stay as they are.
         """
         if step == self._last:
             return
@@ -127,10 +127,10 @@ class Checkpoints:
         the folder, since the run is going to save that step again.
 
         Args:
-          like: a state of the same structure, shapes and dtypes.
+            like: a state of the same structure, shapes and dtypes.
 
         Raises:
-          StylePrompterError: if there are steps and none is whole; nothing is moved.
+            StylePrompterError: if there are steps and none is whole; nothing is moved.
         """
         problems = {}
         for step in sorted(self._manager.all_steps(), reverse=True):

@@ -14,9 +14,9 @@ def guard(step: Callable, skip: bool) -> Callable:
     """The step of an objective with ``finite`` among its metrics.
 
     Args:
-      step: ``step(state, batch, rng) -> (state, metrics)``.
-      skip: whether a step whose metrics or state are not finite leaves the state as
-        it was.  Costs a pass over what the step changes.
+        step: ``step(state, batch, rng) -> (state, metrics)``.
+        skip: whether a step whose metrics or state are not finite leaves the state as
+            it was.  Costs a pass over what the step changes.
     """
 
     def guarded(state, batch, rng):
@@ -38,7 +38,7 @@ class Health:
     """Counts steps that were not finite, on the device, and stops at too many.
 
     Args:
-      skip: as `guard` takes it.
+        skip: as `guard` takes it.
     """
 
     def __init__(self, skip: bool):
@@ -53,11 +53,12 @@ class Health:
         """What to log of the steps since the last call; waits for them.
 
         Args:
-          step: the one that was just made.
-          advice: says what can be gone on from.
+            step: the one that was just made.
+            advice: says what can be gone on from.
 
         Raises:
-          StylePrompterError: if one was not finite, or with ``skip`` too many in a row.
+            StylePrompterError: if one was not finite, or with ``skip`` too many in a
+                row.
         """
         count, row, most = (int(n) for n in self._counts)
         self._counts = jnp.array([0, row, row], jnp.int32)

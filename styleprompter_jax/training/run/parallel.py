@@ -24,13 +24,13 @@ def join_hosts(
     """Makes this process one of several that train together; before all else in JAX.
 
     Args:
-      coordinator: "HOST:PORT" of process 0; "auto" where JAX finds the others by
-        itself, as on TPU pods and under SLURM.
-      num_processes, process_id: how many there are, and which this is, from 0; not for
-        "auto".
+        coordinator: "HOST:PORT" of process 0; "auto" where JAX finds the others by
+            itself, as on TPU pods and under SLURM.
+        num_processes: how many there are; not for "auto".
+        process_id: which this is, from 0; not for "auto".
 
     Raises:
-      StylePrompterError: if they do not find each other.
+        StylePrompterError: if they do not find each other.
     """
     try:
         if coordinator == "auto":
@@ -54,7 +54,7 @@ def make_mesh(devices=None) -> Mesh:
     """All devices (of all hosts) along one axis.
 
     Raises:
-      StylePrompterError: if the kind of device that was asked for is not there.
+        StylePrompterError: if the kind of device that was asked for is not there.
     """
     try:
         devices = jax.devices() if devices is None else devices

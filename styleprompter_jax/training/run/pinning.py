@@ -13,14 +13,14 @@ def pin_models(config, known: Mapping[str, str]):
     """A config in which every model on the Hub is named with its commit.
 
     Args:
-      config: an ml_collections ConfigDict; stays as it is.
-      known: by name, what an earlier call of the run used, and this one uses too.
+        config: an ml_collections ConfigDict; stays as it is.
+        known: by name, what an earlier call of the run used, and this one uses too.
 
     Returns:
-      The config, and the pinned names by those in ``config``.
+        The config, and the pinned names by those in ``config``.
 
     Raises:
-      StylePrompterError: if there is no such model, or the Hub cannot be asked.
+        StylePrompterError: if there is no such model, or the Hub cannot be asked.
     """
     pinned, sources = config.copy_and_resolve_references(), {}
     loss = pinned.get("loss") or {}

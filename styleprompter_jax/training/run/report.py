@@ -28,14 +28,14 @@ class Report:
     What cannot be written is a StylePrompterError of the call that tried.
 
     Args:
-      workdir: where metrics.jsonl, TensorBoard events and samples/ go.
-      step: the step that the run resumes from.  Lines of metrics.jsonl beyond it,
-        which an interrupted run wrote after its last checkpoint, are dropped.
-      evaluate: whether that step is going to be evaluated: the line of an evaluation
-        before is dropped then too.
-      total_steps: the end of the bar.
-      batch_size: global, for images per second.
-      peak_flops: of a device, for model FLOP utilisation; None where it is not known.
+        workdir: where metrics.jsonl, TensorBoard events and samples/ go.
+        step: the step that the run resumes from.  Lines of metrics.jsonl beyond it,
+            which an interrupted run wrote after its last checkpoint, are dropped.
+        evaluate: whether that step is going to be evaluated: the line of an evaluation
+            before is dropped then too.
+        total_steps: the end of the bar.
+        batch_size: global, for images per second.
+        peak_flops: of a device, for model FLOP utilisation; None where it is not known.
     """
 
     def __init__(

@@ -53,8 +53,8 @@ def check_config(workdir: Path, config: dict) -> dict:
     """Refuses a workdir that holds a run of another config; writes nothing.
 
     Returns:
-      The config of the run that is there: that of its newest step, or where none was
-      saved yet, that of config.json; {} where there is neither.
+        The config of the run that is there: that of its newest step, or where none was
+        saved yet, that of config.json; {} where there is neither.
     """
     file = workdir / CONFIG
     if os.path.lexists(workdir) and not workdir.is_dir():
@@ -94,10 +94,10 @@ def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
     """Refuses to go on with other pictures than the run began with; writes nothing.
 
     Args:
-      workdir: of the run.
-      data: what `Source.fingerprint` says of each split.
-      there: the config that the run has.
-      config: the one to go on with.
+        workdir: of the run.
+        data: what `Source.fingerprint` says of each split.
+        there: the config that the run has.
+        config: the one to go on with.
     """
     file = workdir / DATA
     if not saved_steps(workdir / CHECKPOINTS):
