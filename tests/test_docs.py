@@ -53,7 +53,7 @@ def known_options() -> set[str]:
         option for p in subparsers().values() for option in p._option_string_actions
     }
     programs = [*ROOT.glob("tests/*.py"), *ROOT.glob("benchmarks/*.py")]
-    programs += ROOT.glob("styleprompter_jax/evaluation/*.py")
+    programs += ROOT.glob("styleprompter_jax/cli/*.py")
     return found.union(*map(options_of, programs))
 
 

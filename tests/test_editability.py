@@ -1,12 +1,15 @@
 """The classifier of attributes, and what edits change by its verdicts."""
 
 import dataclasses
+import runpy
+import sys
 
 import jax
 import numpy as np
 import pytest
 from conftest import random_directions
 
+from styleprompter_jax.cli import train_classifier
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
 from styleprompter_jax.evaluation import classifier as classifiers
@@ -81,12 +84,28 @@ def test_training_one_names_its_file(tmp_path, capsys):
     """It never writes over the bundled one, nor over any other file."""
     before = classifiers.BUNDLED.read_bytes()
     with pytest.raises(SystemExit) as caught:
-        classifiers.main([])
+        train_classifier.main([])
     assert caught.value.code == 2 and "--output" in capsys.readouterr().err
     for path in (classifiers.BUNDLED, tmp_path):
-        with pytest.raises(StylePrompterError, match="exists: choose another"):
-            classifiers.main(["--output", str(path)])
+        assert train_classifier.main(["--output", str(path)]) == 1
+        assert "exists: choose another" in capsys.readouterr().err
     assert classifiers.BUNDLED.read_bytes() == before
+
+
+NEW = {
+    "evaluation.ceiling": "cli.ceiling",
+    "evaluation.classifier": "cli.train_classifier",
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_programs_run_under_their_first_names(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["program", "--help"])
+    monkeypatch.delitem(sys.modules, f"styleprompter_jax.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"styleprompter_jax.{NEW[name]}", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(f"styleprompter_jax.{name}", run_name="__main__")
+    assert not caught.value.code and "usage: program" in capsys.readouterr().out
 
 
 def test_editability_counts_verdicts(tiny_folder, quick_compile):

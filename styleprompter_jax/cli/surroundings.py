@@ -5,6 +5,7 @@ told.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -87,7 +88,7 @@ def orderly(work: Callable[[], None], *, show_traceback: bool = False) -> int:
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            with _signals():
+            with _signals(), _saying():
                 code = _answer(work, show_traceback)
         except SystemExit as leaving:
             code = leaving
@@ -124,6 +125,30 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
     else:
         print(f"Error: {message}", file=sys.stderr)
     return 1
+
+
+class _Sayer(logging.Handler):
+    """Says what is told during the work: answers, and on standard error warnings."""
+
+    def emit(self, record):
+        warns = record.levelno >= logging.WARNING
+        stream = sys.stderr if warns else sys.stdout
+        print(record.getMessage(), file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def _saying() -> Iterator[None]:
+    """What the modules of this package log is said, and by nobody else."""
+    log, sayer = logging.getLogger("styleprompter_jax"), _Sayer()
+    before = log.level, log.propagate
+    log.addHandler(sayer)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(sayer)
+        log.level, log.propagate = before
 
 
 @contextlib.contextmanager

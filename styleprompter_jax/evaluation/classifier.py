@@ -1,17 +1,13 @@
 """Verdicts on the attributes of images: what tells which ones an edit changed.
 
-    python -m styleprompter_jax.evaluation.classifier --data avatars/64 --output FILE
-
-trains one on the labels of a data set, and says how often it is right on another split.
-The one for the avatars is bundled; this is how it was made.
+The one for the avatars is bundled; `cli/train_classifier.py` made it.
 
 Axes: b batch, s side of an image, v values of an attribute.
 """
 
-import argparse
 import json
 import os
-import sys
+import runpy
 from collections.abc import Mapping
 from functools import partial
 
@@ -23,10 +19,8 @@ import optax
 from einops import rearrange, reduce
 from tqdm import tqdm
 
-from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import parse_json
-from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
@@ -239,35 +233,20 @@ def read_split(name: str, split: str, data_dir: str | None, count: int | None = 
     return columns.pop("image"), labelled.attributes(columns)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="avatars/64", help="a TFDS data set")
-    parser.add_argument("--data-dir", help="where TFDS keeps its data sets")
-    parser.add_argument("--split", default="train", help="to learn from")
-    parser.add_argument("--test-split", default="test")
-    parser.add_argument(
-        "--output", required=True, help="file to write: NAME.safetensors"
-    )
-    args = parser.parse_args(argv)
-    output = local_path(args.output)
-    if os.path.lexists(output):
-        raise StylePrompterError(f"{output} exists: choose another --output.")
-    use_compilation_cache()
-    classifier = train(*read_split(args.data, args.split, args.data_dir))
-    classifier.save(output)
-    classifier = load_classifier(output)
-    images, attributes = read_split(args.data, args.test_split, args.data_dir)
+def right(
+    classifier: Classifier, images: np.ndarray, attributes: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """The share of images (m, 64, 64, 3) of which it says what the labels do."""
     verdicts = [
         classifier.verdicts(images[k : k + BATCH]) for k in range(0, len(images), BATCH)
     ]
-    for name, labels in attributes.items():
-        found = np.concatenate([part[name] for part in verdicts])
-        right = np.mean(found == labels)
-        print(f"{name}: right on {right:.1%} of {len(images)} images")
+    return {
+        name: float(
+            np.mean(np.concatenate([part[name] for part in verdicts]) == labels)
+        )
+        for name, labels in attributes.items()
+    }
 
 
-if __name__ == "__main__":
-    try:
-        main()
-    except StylePrompterError as error:
-        sys.exit(f"Error: {error}")
+if __name__ == "__main__":  # the program's name in version 0.1
+    runpy.run_module("styleprompter_jax.cli.train_classifier", run_name="__main__")

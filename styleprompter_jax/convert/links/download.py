@@ -17,9 +17,9 @@ import dataclasses
 import errno
 import hashlib
 import ipaddress
+import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +42,8 @@ from styleprompter_jax.core.lock import lock
 from styleprompter_jax.core.paths import cache_folder
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.version import __version__
+
+log = logging.getLogger(__name__)
 
 MAX_SIZE = 8 * 2**30  # bytes
 TIMEOUT = 30.0  # seconds without a byte
@@ -127,9 +129,8 @@ class _Download:
                 return self._ask(client, self.shared or self.link)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             if self.kept and self.sha256 is None:
-                print(
-                    f"{self.title} cannot be reached: its copy in the cache is used.",
-                    file=sys.stderr,
+                log.warning(
+                    "%s cannot be reached: its copy in the cache is used.", self.title
                 )
                 return self.folder / self.kept.name
             why = f"cannot be reached ({str(error) or type(error).__name__})"

@@ -1,0 +1,46 @@
+"""Trains what judges edits, and says how often it is right on another split.
+
+python -m styleprompter_jax.cli.train_classifier --data avatars/64 --output FILE
+"""
+
+import argparse
+import os
+import sys
+
+from styleprompter_jax.cli.arguments import path
+from styleprompter_jax.cli.surroundings import orderly
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.errors import StylePrompterError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the program; returns 0, or 1 after a StylePrompterError."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="avatars/64", help="a TFDS data set")
+    parser.add_argument("--data-dir", help="where TFDS keeps its data sets")
+    parser.add_argument("--split", default="train", help="to learn from")
+    parser.add_argument("--test-split", default="test")
+    parser.add_argument(
+        "--output", type=path, required=True, help="file to write: NAME.safetensors"
+    )
+    return orderly(lambda: run(parser.parse_args(argv)))
+
+
+def run(args):
+    from styleprompter_jax.evaluation import classifier
+
+    if os.path.lexists(args.output):
+        raise StylePrompterError(f"{args.output} exists: choose another --output.")
+    use_compilation_cache()
+    labelled = classifier.read_split(args.data, args.split, args.data_dir)
+    classifier.train(*labelled).save(args.output)
+    images, attributes = classifier.read_split(
+        args.data, args.test_split, args.data_dir
+    )
+    judge = classifier.load_classifier(args.output)
+    for name, share in classifier.right(judge, images, attributes).items():
+        print(f"{name}: right on {share:.1%} of {len(images)} images")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
