@@ -139,7 +139,7 @@ def make_sheet(models, directions, batch, chosen) -> np.ndarray:
             direction = directions[name_of_direction]
             sign = 1 if label is None else np.where(batch[label], -1, 1)
             edited = latents.edit(direction, sign * direction.strength)
-            made.append(model.decode(edited, beta=direction.beta))
+            made.append(model.decode(edited, **model.options_of(direction)))
         columns[name] = [batch["image"], *map(np.asarray, made)]
     titles = [f"± {title}" if label else title for title, _, label in edits]
     rows = [

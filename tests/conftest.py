@@ -53,7 +53,7 @@ TINY = StylePrompterConfig(
         head_dim=16,
         w_dim=16,
     ),
-    smart=SmartConfig(refined_layers=(4,), num_heads=2, ffn_dim=16),
+    refiner=SmartConfig(refined_layers=(4,), num_heads=2, ffn_dim=16),
     generator=GeneratorConfig(
         image_size=32, channels=(8, 8, 8, 8), z_dim=16, w_dim=16, mapping_layers=2
     ),
@@ -62,7 +62,7 @@ TINY = StylePrompterConfig(
 # Of the fixture styleprompter_256.
 PUBLISHED = StylePrompterConfig(
     encoder=SwinConfig(num_tokens=14),
-    smart=SmartConfig(refined_layers=(4,)),
+    refiner=SmartConfig(refined_layers=(4,)),
     generator=GeneratorConfig(image_size=256),
 )
 

@@ -12,8 +12,8 @@ from styleprompter_jax.convert.tables.swin import imagenet_table
 from styleprompter_jax.models.refiners.smart import SmartConfig
 
 # Heads are not told by weights: a file is taken to have the published four.
-FULL = dataclasses.replace(TINY, smart=SmartConfig((4,), num_heads=4, ffn_dim=16))
-BASELINE = dataclasses.replace(TINY, smart=None)
+FULL = dataclasses.replace(TINY, refiner=SmartConfig((4,), num_heads=4, ffn_dim=16))
+BASELINE = dataclasses.replace(TINY, refiner=None)
 GENERATOR = dataclasses.replace(BASELINE, encoder=None)
 VARIABLES = random_variables(FULL)
 

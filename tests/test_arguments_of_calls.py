@@ -97,6 +97,7 @@ def test_shapes_of_features(model):
 
 
 def test_options_of_decode(model):
+    assert model.options_of(Direction(codes(16), options={"x": 1})) == {}
     latents = sp.Latents(codes(2, 8, 16))
     decode = lambda **options: model.decode(latents, refine=False, **options)  # noqa: E731
     refused(lambda mode: decode(noise_mode=mode), None, 3, "loud", ["const"])
@@ -230,8 +231,11 @@ def test_directions():
     refused(Direction, *NO_NUMBERS, codes(1, 8, 16), codes(16, value=NAN))
     one = codes(16)
     refused(lambda k: Direction(one, k), "12", 3, [-1], [1.5], ["1"], [2**40])
-    for name in ("range", "beta"):
-        refused(lambda v, k=name: Direction(one, **{k: v}), *NO_NUMBERS, "12", [1, NAN])
+    wrong = [v for v in NO_NUMBERS if v is not None]  # None is no beta of its own
+    refused(lambda v: Direction(one, range=v), *NO_NUMBERS, "12", [1, NAN])
+    refused(lambda v: Direction(one, beta=v), *wrong, "12", [1, NAN])
+    options = None, [1], {"gain": "1"}, {"gain": [NAN]}
+    refused(lambda v: Direction(one, options=v), *options)
     refused(lambda v: Direction(one, strength=v), *NO_NUMBERS, "1", NAN, [1])
     refused(lambda v: Direction(one, response=v), 1, one)
     refused(lambda v: Direction(one, origin=v), None, 3)

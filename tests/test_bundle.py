@@ -62,7 +62,7 @@ def test_half_precision(tmp_path, tiny_folder, tiny_variables):
 
 
 def test_a_model_may_lack_parts(tmp_path):
-    for missing in (dict(smart=None), dict(smart=None, encoder=None)):
+    for missing in (dict(refiner=None), dict(refiner=None, encoder=None)):
         config = dataclasses.replace(TINY, **missing)
         variables = random_variables(config)
         path = model_folder.save_model(tmp_path / "model", config, variables)
@@ -125,7 +125,7 @@ def test_damaged_files(folder):
         (lambda c: c["generator"].update(image_size=33), "33"),
         (lambda c: c["generator"].update(channels=8), "does not describe a model"),
         (lambda c: c.update(generator=None), "does not describe a model"),
-        (lambda c: c.update(version=2), "version 2"),
+        (lambda c: c.update(version=3), "version 3"),
         (lambda c: c.pop("version"), "no model configuration"),
     ],
 )

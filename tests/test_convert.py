@@ -332,7 +332,7 @@ def test_what_cannot_be_exported(tmp_path, capsys):
 
     assert "encoder has image_size = 32" in refused(FULL)
     several = SmartConfig((2, 4), num_heads=4, ffn_dim=16)
-    assert "layers 2, 4" in refused(dataclasses.replace(FULL, smart=several))
+    assert "layers 2, 4" in refused(dataclasses.replace(FULL, refiner=several))
     assert "channels = (8, 8, 8, 8)" in refused(GENERATOR)
     clamped = GeneratorConfig(8, z_dim=16, w_dim=16, mapping_layers=1, conv_clamp=256)
     clamped = dataclasses.replace(GENERATOR, generator=clamped)

@@ -179,7 +179,7 @@ def test_latents_in_files(tmp_path, latents):
 
 
 def test_what_is_missing_is_named(model, images, latents):
-    config = dataclasses.replace(TINY, smart=None, encoder=None)
+    config = dataclasses.replace(TINY, refiner=None, encoder=None)
     generator = sp.StylePrompter(config, random_variables(config))
     assert generator.image_size == 32
     for ask in (

@@ -17,7 +17,7 @@ def test_options_of_a_checkpoint():
     for wrap in (dict, lambda opts: Object("argparse.Namespace", opts)):
         opts = dict(type="full", output_size=32, refined_layer=5, tokens_num=8)
         found = recognise(tree | {"opts": wrap(opts)}, "x.pt")
-        assert found.smart.refined_layers == (5,)
+        assert found.refiner.refined_layers == (5,)
         for option in (
             dict(type="baseline"),
             dict(output_size=64),

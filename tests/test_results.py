@@ -331,7 +331,7 @@ def test_convert_replaces_what_it_is_told_to(tmp_path, capsys, tiny_folder):
         return code, capsys.readouterr().err
 
     generator = GeneratorConfig(32, z_dim=16, w_dim=16, mapping_layers=2)
-    generator = StylePrompterConfig(encoder=None, smart=None, generator=generator)
+    generator = StylePrompterConfig(encoder=None, refiner=None, generator=generator)
     model, file = tmp_path / "model", tmp_path / "g.pt"
     model_folder.save_model(model, generator, random_variables(generator))
     assert run(model, "--export", file) == (0, "")

@@ -180,11 +180,11 @@ def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
             after,
             both_ways=both_ways,
             rank=args.rank,
-            beta=tuple(args.beta),
             steps=args.steps,
             layers=args.layers,
             seed=args.seed,
             origin=f"{len(before)} pairs of {args.data}, seed {args.seed}",
+            **pictures.refiner_options(args),
         )
         example = example or model.encode(before[:1])
         print(f"{name}: fitted to {len(before)} pairs.", flush=True)
@@ -201,7 +201,9 @@ def _from_generator(model, args) -> tuple[dict[str, Direction], Latents]:
     w = sample_w(model, count, args.seed)
     layers = args.layers or range(model.config.generator.num_codes)
     if args.method == "sefa":
-        kernels = affine_kernels(model)
+        generator = model.config.generator
+        kernels = generator.affine_kernels(model.params["generator"])
+        kernels = [np.asarray(kernel) for kernel in kernels]
         vectors = unsupervised.sefa([kernels[k] for k in layers], args.components)
         origin = f"SeFa of the affine layers of codes {_spans(layers)}"
     else:
@@ -235,18 +237,6 @@ def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def affine_kernels(model: StylePrompter) -> list[np.ndarray]:
-    """The affine layer that each code feeds, (w_dim, c): of its convolution; of the
-    last code, which no convolution reads, of the RGB layer."""
-    blocks = model.params["generator"]["synthesis"]
-    names = [f"b{size}" for size in model.config.generator.resolutions]
-    layers = [blocks[names[0]]["conv1"]]
-    for name in names[1:]:
-        layers += [blocks[name]["conv0"], blocks[name]["conv1"]]
-    layers.append(blocks[names[-1]]["torgb"])
-    return [np.asarray(layer["affine"]["kernel"]) for layer in layers]
-
-
 def _spans(layers: Sequence[int]) -> str:
     """ "0-3,7" for 0, 1, 2, 3, 7."""
     spans = []
@@ -262,7 +252,7 @@ def _sheet(
     model: StylePrompter, directions: dict[str, Direction], example: Latents
 ) -> np.ndarray:
     """A row for each: the example at both ends of its range, and at its strength."""
-    refine = model.config.smart is not None and bool(example.features)
+    refine = model.config.refiner is not None and bool(example.features)
     same = jax.tree.map(lambda array: np.repeat(array, len(TITLES), axis=0), example)
     rows, row_titles = [], []
     for name, direction in directions.items():
@@ -270,7 +260,9 @@ def _sheet(
         strengths = np.array([low, -there, 0, there, high], np.float32)
         edited = same.edit(direction, strengths)
         rows.append(
-            np.asarray(model.decode(edited, beta=direction.beta, refine=refine))
+            np.asarray(
+                model.decode(edited, refine=refine, **model.options_of(direction))
+            )
         )
         row_titles.append(f"{name}: {low:g}, ±{there:g}, {high:g}")
     return sheet(rows, TITLES, row_titles)

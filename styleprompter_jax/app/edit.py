@@ -112,7 +112,7 @@ def _edit(args, model, plan, latents, results, options, place, write):
     edited = {
         label: model.decode(
             latents.edit(direction, strength, args.layers),
-            **options | {"beta": args.beta or direction.beta},
+            **model.options_of(direction) | options,
         )
         for label, (direction, strength) in plan.items()
     }
@@ -127,7 +127,7 @@ def _animate(args, model, directions, latents, results, options, place, write):
     shown = {}
     batch_size = min(args.batch_size, args.frames)
     for name, direction in directions.items():
-        options = options | {"beta": args.beta or direction.beta}
+        options = model.options_of(direction) | options
         low, *_, high = _strengths(args, direction)
         strengths = np.linspace(low, high, args.frames, dtype=np.float32)
         ends = (0, args.frames // 2, args.frames - 1)

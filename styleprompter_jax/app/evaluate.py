@@ -181,7 +181,7 @@ def _time(model, images: Compared, decoding: dict) -> dict:
 
 
 def _refines(model, decoding) -> bool:
-    return model.config.smart is not None and decoding["refine"]
+    return model.config.refiner is not None and decoding["refine"]
 
 
 def _codes(model, measured: Measured, size: int, network, seed: int) -> dict:
@@ -217,7 +217,7 @@ def _edits(args, model, classifier, images: Compared, directions) -> dict:
         latents.append(pictures.take(encoded, len(batch["image"])))
     found = {"count": sum(map(len, latents)), "labels": {}}
     modes = {"input": None, "w_plus": False}
-    if model.config.smart and args.refine:
+    if model.config.refiner and args.refine:
         modes["refined"] = True
     attributes = images.attributes(batches)
     for name, refine in modes.items() if attributes else ():
@@ -237,9 +237,9 @@ def _edits(args, model, classifier, images: Compared, directions) -> dict:
             classifier,
             latents,
             directions,
-            beta=args.beta,
             refine=refine,
             batch_size=args.batch_size,
+            **pictures.refiner_options(args),
         )
     return found
 

@@ -33,7 +33,6 @@ THREADS = min(os.cpu_count() or 1, 8)
 AHEAD = 2  # batches that are read before their turn
 WAITING = 64  # pictures at most that wait to be written
 SHOWN = 8  # pictures on a sheet
-BETA = 1.0, 1.0  # without --beta
 
 
 def at_size(size: int) -> ReadOnce:
@@ -196,11 +195,13 @@ def decoding(args, index: int) -> dict:
     if args.noise_mode == "random":
         rng = jax.random.fold_in(jax.random.key(args.seed), index)
     return dict(
-        beta=args.beta or BETA,
-        refine=args.refine,
-        noise_mode=args.noise_mode,
-        rng=rng,
+        refine=args.refine, noise_mode=args.noise_mode, rng=rng, **refiner_options(args)
     )
+
+
+def refiner_options(args) -> dict:
+    """The options of the refiner that the command line names."""
+    return {"beta": args.beta} if args.beta else {}
 
 
 def fit(args, model, images, latents):
@@ -213,9 +214,9 @@ def fit(args, model, images, latents):
         images,
         latents,
         args.optimize,
-        beta=args.beta or BETA,
         refine=args.refine,
         noise_mode=noise_mode,
+        **refiner_options(args),
     )
 
 

@@ -55,9 +55,9 @@ def run(args):
 
 def _parts(config, variables) -> list[tuple[str, object, int]]:
     """Each part, the side of its images, and how many parameters it has."""
-    fields, found = config.to_dict(), []
+    found = []
     for part, tree in variables["params"].items():
-        size = fields[part].get("image_size", config.generator.image_size)
+        size = getattr(config.parts[part], "image_size", config.generator.image_size)
         count = sum(np.size(array) for array in flatten_dict(tree).values())
         found.append((part, size, count))
     return found

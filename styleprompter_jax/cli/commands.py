@@ -228,7 +228,6 @@ def directions(parser):
         "--beta",
         nargs=2,
         type=number,
-        default=(0.5, 0.5),
         metavar=("B1", "B2"),
         help="pairs: SMART's weights for such edits (default: 0.5 0.5)",
     )

@@ -42,7 +42,7 @@ def export_model(
     tree = merge_collections(variables)
     latent_avg = tree.pop("latent_avg")
     if config.encoder is None:
-        if config.smart is not None:
+        if config.refiner is not None:
             raise StylePrompterError(
                 "The published code has no model with SMART and without an encoder."
             )
@@ -65,28 +65,28 @@ def _options(config: StylePrompterConfig) -> dict:
     layer = 4
     published = StylePrompterConfig(
         encoder=SwinConfig(num_tokens=config.generator.num_codes),
-        smart=None,
+        refiner=None,
         generator=GeneratorConfig(size),
     )
-    if config.smart is not None:
-        layers = config.smart.refined_layers
+    if config.refiner is not None:
+        layers = config.refiner.refined_layers
         if len(layers) != 1:
             raise StylePrompterError(
                 f"This model refines layers {', '.join(map(str, layers))}, and the "
                 "published code one: it cannot be exported."
             )
         (layer,) = layers
-        published = dataclasses.replace(published, smart=SmartConfig((layer,)))
+        published = dataclasses.replace(published, refiner=SmartConfig((layer,)))
     for part, fields in published.to_dict().items():
         for field, value in (fields or {}).items():
-            own = getattr(getattr(config, part), field)
+            own = getattr(getattr(config, part), field, None)
             if field not in _FREE and own != value:
                 raise StylePrompterError(
                     f"This model's {part} has {field} = {own}, and the published code "
                     f"builds {value} only: it cannot be exported."
                 )
     return dict(
-        type="baseline" if config.smart is None else "full",
+        type="baseline" if config.refiner is None else "full",
         output_size=size,
         tokens_num=config.encoder.num_tokens,
         refined_layer=layer,

@@ -17,12 +17,14 @@ from styleprompter_jax.convert.table import (
     split_collections,
 )
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder
-from styleprompter_jax.models.generators.stylegan2 import (
-    GeneratorConfig,
-    MappingNetwork,
-)
 from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.registry import (
+    KINDS,
+    EncoderBase,
+    GeneratorBase,
+    PartConfig,
+    make,
+)
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
 SAMPLES, BATCH = 100_000, 10_000  # z that a missing mean code is computed from
@@ -48,7 +50,7 @@ def build_model(
     shapes = model_shapes(config)
     target, tree, notes = merge_collections(shapes), {}, []
     for name, file in found.items():
-        wanted = {part: target[part] for part in file.parts}
+        wanted = {name: target[name] for name in map(_name, file.parts.values())}
         if file.generator is not None:
             wanted["latent_avg"] = target["latent_avg"]
             if getattr(file.arrays.get("latent_avg"), "ndim", 1) == 2:  # one a code
@@ -65,9 +67,14 @@ def build_model(
             )
     _draw_noise(tree["generator"])
     if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
-        tree["latent_avg"] = mean_code(config.generator, tree["generator"]["mapping"])
+        tree["latent_avg"] = mean_code(config.generator, tree["generator"])
         notes.append(f"The file lacks latent_avg: it is the mean of {SAMPLES:,} codes.")
     return config, split_collections(tree, shapes), notes
+
+
+def _name(part: PartConfig) -> str:
+    """What the parameters of a part lie under."""
+    return part.type if part.kind == "refiner" else part.kind
 
 
 def _draw_noise(generator: dict) -> None:
@@ -80,9 +87,9 @@ def _draw_noise(generator: dict) -> None:
                 layer["noise_const"] = rng.standard_normal(noise.shape, np.float32)
 
 
-def mean_code(config: GeneratorConfig, params: Mapping) -> np.ndarray:
-    """The mean w of the mapping network over seeded normal z, float32 (w_dim,)."""
-    run = jax.jit(lambda z: MappingNetwork(config).apply({"params": params}, z))
+def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
+    """The mean w of a generator over seeded normal z, float32 (w_dim,)."""
+    run = jax.jit(lambda z: make(config).apply({"params": params}, z, method="mapping"))
     rng, total = np.random.default_rng(0), np.zeros(config.w_dim)
     for _ in range(SAMPLES // BATCH):
         z = rng.standard_normal((BATCH, config.z_dim), np.float32)
@@ -93,14 +100,14 @@ def mean_code(config: GeneratorConfig, params: Mapping) -> np.ndarray:
 def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
     """The architecture that the parts make together."""
     owners: dict[str, str] = {}
-    parts = dict(encoder=None, smart=None, generator=None)
+    parts = dict.fromkeys(KINDS)
     for name, file in found.items():
-        for part in file.parts:
+        for part, config in file.parts.items():
             if part in owners:
                 raise StylePrompterError(
                     f"{owners[part]} and {name} both hold the {part}: give one of them."
                 )
-            owners[part], parts[part] = name, getattr(file, part)
+            owners[part], parts[part] = name, config
     if "generator" not in owners:
         raise StylePrompterError(
             f"{', '.join(found)}: no generator among them, without which there is no "
@@ -109,21 +116,22 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
     generator = parts["generator"]
     for file in found.values():
         if file.is_start:
+            # Its arrays tell neither the number nor the width of the codes.
             parts["encoder"] = dataclasses.replace(
                 file.encoder, num_tokens=generator.num_codes, w_dim=generator.w_dim
             )
     return StylePrompterConfig(**parts)
 
 
-def _with_initial_values(tree: dict, config: SwinConfig, rows: Sequence[Row]) -> dict:
+def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -> dict:
     """The tree with an encoder's initial values where the rows keep the leaves."""
     leaves = flatten_dict(tree, sep="/")
     kept = kept_leaves(rows, leaves)
-    images = jnp.zeros((1, config.image_size, config.image_size, 3))
+    images = jnp.zeros((1, *config.input_shape))
 
     @jax.jit  # which drops the forward pass, and all other values
     def draw(key):
-        params = SwinEncoder(config).init(key, images)["params"]
+        params = make(config).init(key, images)["params"]
         values = flatten_dict({"encoder": params}, sep="/")
         return {path: values[path] for path in kept}
 

@@ -24,7 +24,13 @@ from styleprompter_jax.models.generators.stylegan2 import (
     default_channels,
 )
 from styleprompter_jax.models.inverter import StylePrompterConfig
-from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.models.registry import (
+    KINDS,
+    EncoderBase,
+    GeneratorBase,
+    PartConfig,
+    RefinerBase,
+)
 from styleprompter_jax.store.network_folder import NETWORKS
 
 _NO_MEAN = Kept("latent_avg", "the file has none: it is computed")
@@ -37,8 +43,9 @@ class Found:
     Attributes:
       what: a sentence's worth, for people.
       arrays: by key.
-      table: rows that fill encoder/..., smart/..., generator/... and latent_avg.
-      encoder, smart, generator: the architecture of the parts that it has.
+      table: rows that fill encoder/..., generator/..., a refiner's type/... and
+        latent_avg.
+      encoder, refiner, generator: the architecture of the parts that it has.
       is_start: the encoder lacks what a classifier lacks, and takes the number and
         width of its codes from the generator.
       notes: what else people should know, a sentence each.
@@ -47,17 +54,17 @@ class Found:
     what: str
     arrays: Mapping[str, np.ndarray]
     table: tuple[Row, ...]
-    encoder: SwinConfig | None = None
-    smart: SmartConfig | None = None
-    generator: GeneratorConfig | None = None
+    encoder: EncoderBase | None = None
+    refiner: RefinerBase | None = None
+    generator: GeneratorBase | None = None
     is_start: bool = False
     notes: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """The names of the parts that it has."""
-        names = ("encoder", "smart", "generator")
-        return tuple(name for name in names if getattr(self, name) is not None)
+    def parts(self) -> dict[str, PartConfig]:
+        """The parts that it has, by kind."""
+        parts = {kind: getattr(self, kind) for kind in KINDS}
+        return {kind: config for kind, config in parts.items() if config is not None}
 
 
 def recognise(tree: Any, name: str) -> Found:
@@ -135,7 +142,9 @@ def _style_prompter(tree):
         kind, decoder, last = "full", block, f", refined layer {layer}"
         refiner = smart.smart_config(state, f"{block}smart_block.", layer)
     config = StylePrompterConfig(
-        encoder=swin.encoder_config(state, encoder), smart=refiner, generator=images
+        encoder=swin.encoder_config(state, encoder),
+        refiner=refiner,
+        generator=images,
     )
     what = f"official StylePrompter, {kind}, {_codes(images)}{last}"
     _agree(opts, config, kind)
@@ -151,7 +160,7 @@ def _style_prompter(tree):
         state,
         table,
         encoder=config.encoder,
-        smart=config.smart,
+        refiner=config.refiner,
         generator=config.generator,
         notes=(
             *_assumed(config.encoder, state, encoder),

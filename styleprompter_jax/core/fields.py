@@ -58,7 +58,19 @@ class Fields:
 
     def to_dict(self) -> dict:
         """As plain JSON types; a part that is not there is None."""
-        return dataclasses.asdict(self)
+        values = {name: getattr(self, name) for name in _hints(type(self))}
+        return {
+            name: value.to_dict() if isinstance(value, Fields) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
+        """The class that `from_dict` makes of these values, and its fields among them.
+
+        A base of several classes tells here which of them is meant.
+        """
+        return cls, values
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Self:
@@ -74,6 +86,7 @@ def _from_dict(kind: type, values: Any, part: str) -> Any:
     place = f"The config of the {part}" if part else "The config"
     if not isinstance(values, Mapping):
         raise StylePrompterError(f"{place} is {quoted(values)}, and must be an object.")
+    kind, values = kind.chosen(values)
     hints = _hints(kind)
     if unknown := values.keys() - hints.keys():
         raise StylePrompterError(

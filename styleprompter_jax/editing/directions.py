@@ -74,9 +74,11 @@ class Direction:
         layers: indices of the codes that it changes; None means all.
         range: strengths between which it was found to work.
         strength: how far an edit goes where nothing else is said; there and back.
-        beta: SMART's weights for such edits, as `StylePrompter.decode` takes them.
+        beta: SMART's option of that name, for `options`.
         origin: how it was found, for people.
         response: what an edit adds to ``vector``, by the codes; None adds nothing.
+        options: of the refiner for such edits, as `StylePrompter.decode` takes them:
+            {"beta": (0.5, 0.5)}; it has its own for those that are not named.
 
     Raises:
         StylePrompterError: for a field of another type or shape, or not finite.
@@ -86,11 +88,14 @@ class Direction:
     layers: tuple[int, ...] | None = None
     range: tuple[float, float] = (-3.0, 3.0)
     strength: float = 1.0
-    beta: tuple[float, float] = (1.0, 1.0)
+    beta: dataclasses.InitVar[tuple[float, float] | None] = None
     origin: str = ""
     response: Response | None = None
+    options: Mapping[str, float | tuple[float, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
-    def __post_init__(self):
+    def __post_init__(self, beta):
         vector = np.asarray(as_numbers(self.vector, "A direction's numbers"))
         if vector.ndim not in (1, 2) or not np.isfinite(vector).all():
             raise StylePrompterError(
@@ -112,7 +117,7 @@ class Direction:
             ("layers", None if layers is None else tuple(layers)),
             ("range", _pair(self.range, "A direction's range")),
             ("strength", real(self.strength, "A direction's strength")),
-            ("beta", _pair(self.beta, "A direction's beta")),
+            ("options", _plain(self.options, beta)),
         ):
             object.__setattr__(self, name, value)
 
@@ -156,6 +161,10 @@ def _pair(value, name: str) -> tuple[float, float]:
     return real(first, name), real(second, name)
 
 
+# What the option was when there was no refiner other than SMART.
+Direction.beta = property(lambda self: self.options.get("beta", (1.0, 1.0)))
+
+
 def check_layers(layers: Sequence[int] | None, num_codes: int) -> list[int] | None:
     """Indices of codes as a list; None, which stands for all, stays.
 
@@ -183,7 +192,7 @@ def combine(
 
     Returns:
         A direction of (n, w_dim), with the range and strength at which each of them is
-        within its own, and the least that any of them asks of SMART.
+        within its own, and the least that any of them asks of the refiner.
     """
     responses = [
         dataclasses.replace(
@@ -201,9 +210,35 @@ def combine(
         sum(weight * d.per_code(num_codes, layers) for d, weight in weighted),
         range=(max(lows), min(highs)),
         strength=min(d.strength / abs(weight) for d, weight in moved),
-        beta=np.min([d.beta for d, _ in moved], axis=0),
+        options=_least([d.options for d, _ in moved]),
         response=_joined(responses) if responses else None,
     )
+
+
+def _plain(options: Mapping, beta) -> dict[str, float | tuple[float, ...]]:
+    """Options of a refiner as Python's numbers and tuples of them."""
+    if not isinstance(options, Mapping):
+        raise StylePrompterError(
+            f"A direction's options are {shown(options)}: give numbers by name."
+        )
+    plain = {
+        str(name): tuple(real(number, f"A direction's {name}") for number in value)
+        if np.ndim(value)
+        else real(value, f"A direction's {name}")
+        for name, value in options.items()
+    }
+    return (
+        plain if beta is None else {"beta": _pair(beta, "A direction's beta"), **plain}
+    )
+
+
+def _least(options: Sequence[Mapping]) -> dict:
+    """The least of each option that is named, number by number."""
+    names = dict.fromkeys(name for one in options for name in one)
+    return {
+        name: np.min([one[name] for one in options if name in one], axis=0)
+        for name in names
+    }
 
 
 def _joined(responses: Sequence[Response]) -> Response:

@@ -24,9 +24,9 @@ def editability(
     directions: Mapping[str, Direction],
     *,
     strengths: Mapping[str, float] | None = None,
-    beta: tuple[float, float] | None = None,
     refine: bool = True,
     batch_size: int = 50,
+    **options,
 ) -> dict[str, dict]:
     """Edits images along directions, and asks a classifier what that changed.
 
@@ -42,9 +42,9 @@ def editability(
         directions: by the names of attributes ("smile"), or of attributes and values
             ("hair_color_red"); others are left out.
         strengths: how far to go along some directions, in place of their own.
-        beta: SMART's weights for all edits, in place of those of the directions.
-        refine: False leaves SMART out.
+        refine: False leaves the refiner out.
         batch_size: images rendered at once.
+        options: of the refiner for all edits, in place of those of the directions.
 
     Returns:
         For each direction
@@ -53,7 +53,7 @@ def editability(
             "moved": mean gain of the probability of what was wanted,
             "kept": for each other attribute, the share of those that kept its verdict,
                 of the images that show it before and after; None if there are none,
-            "strength" and, with SMART, "beta".
+            "strength" and, with a refiner, its options: SMART's "beta".
     """
     batch_size = min(batch_size, len(latents))
 
@@ -72,13 +72,14 @@ def editability(
         if meaning is None:
             continue
         strength = (strengths or {}).get(name, direction.strength)
-        weights = beta or direction.beta
         signs = _signs(meaning, before, classifier.values)
-        after = judge(latents.edit(direction, signs * strength), beta=weights)
+        used = model.options_of(direction) | options
+        after = judge(latents.edit(direction, signs * strength), **used)
         results[name] = _compare(meaning, before, after, classifier.values)
         results[name]["strength"] = float(strength)
         if refine:
-            results[name]["beta"] = list(weights)
+            weights = model.config.refiner.options | used
+            results[name] |= {k: np.asarray(v).tolist() for k, v in weights.items()}
     return results
 
 

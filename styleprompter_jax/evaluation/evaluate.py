@@ -111,7 +111,7 @@ def measure(
     """
     size, networks = comparison_size(model, size), networks or {}
     parts = ["w_plus"]
-    if refine and model.config.smart is not None:
+    if refine and model.config.refiner is not None:
         parts.append("refined")
     keys = [(depth, part) for depth in DEPTHS for part in parts]
     values = {key: [] for key in keys}
@@ -128,8 +128,7 @@ def measure(
         of_target = _network_features(networks, target)
         sets["target"].append(_set_features(networks, target, count))
         for part in parts:
-            options = decoding if part == "refined" else _plain(decoding)
-            made = model.decode(encoded, refine=part == "refined", **options)
+            made = model.decode(encoded, refine=part == "refined", **decoding)
             for depth in DEPTHS:
                 outputs = _at_depth(made, depth, size)
                 found = metrics.compare(outputs, target)
@@ -165,10 +164,6 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
             f"{SMALLEST} to {largest}."
         )
     return size
-
-
-def _plain(decoding):
-    return {k: v for k, v in decoding.items() if k != "beta"}
 
 
 def _at_depth(made, depth: str, size: int):

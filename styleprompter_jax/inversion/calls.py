@@ -22,7 +22,7 @@ from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 _MISSING = {
     "encoder": "no encoder: train one for its generator (train.py, stage "
     '"encoder"), or convert a StylePrompter checkpoint',
-    "smart": "no SMART: decode W+ alone (refine=False, --no-refine), or train SMART "
+    "refiner": "no SMART: decode W+ alone (refine=False, --no-refine), or train SMART "
     '(train.py, stage "smart")',
 }
 
@@ -75,12 +75,12 @@ def check_dtype(dtype) -> None:
 
 
 def check_images(config: StylePrompterConfig, images):
-    """float32 (b, s, s, 3), s the encoder's, or without one the generator's."""
-    s = (config.encoder or config.generator).image_size
+    """float32 (b, h, w, c), as the encoder reads, or without one the generator's."""
+    h, w, c = config.input_shape
     array = as_numbers(images, "The images")
-    if array.ndim != 4 or array.shape[1:] != (s, s, 3):
+    if array.ndim != 4 or array.shape[1:] != (h, w, c):
         raise StylePrompterError(
-            f"The images are {array.shape}, but this model reads (b, {s}, {s}, 3): "
+            f"The images are {array.shape}, but this model reads (b, {h}, {w}, {c}): "
             "read them with read_images(paths, model.image_size)."
         )
     if not len(array):
@@ -124,13 +124,15 @@ def check_latents(config: StylePrompterConfig, latents, refine: bool) -> Latents
     codes = check_codes(config, latents.w_plus)
     if not refine:
         return Latents(codes)
-    require(config, "smart")
-    if not isinstance(latents.features, tuple | list) or not latents.features:
+    require(config, "refiner")
+    title, maps = config.refiner.title, latents.features
+    reads_none = config.encoder is not None and not config.encoder.feature_shapes
+    if not isinstance(maps, tuple | list) or not (maps or reads_none):
         raise StylePrompterError(
-            "The latents hold no feature maps for SMART to read: encode the image, "
-            "or leave SMART out (refine=False, --no-refine)."
+            f"The latents hold no feature maps for {title} to read: encode the image, "
+            f"or leave {title} out (refine=False, --no-refine)."
         )
-    features = tuple(as_numbers(maps, "The features") for maps in latents.features)
+    features = tuple(as_numbers(one, "The features") for one in maps)
     found = [maps.shape for maps in features]
     if config.encoder is not None:
         expected = [(len(codes), *shape) for shape in config.encoder.feature_shapes]
@@ -138,27 +140,65 @@ def check_latents(config: StylePrompterConfig, latents, refine: bool) -> Latents
         expected = [(len(codes), *shape[1:]) for shape in found]
     if found != expected:
         raise StylePrompterError(
-            f"The features are {_shapes(found)}, but SMART reads {_shapes(expected)}: "
-            "encode the images with this model, and change features as codes are."
+            f"The features are {_shapes(found)}, but {title} reads "
+            f"{_shapes(expected)}: encode the images with this model, and change "
+            "features as codes are."
         )
     return Latents(codes, features)
 
 
-def check_beta(beta, batch: int) -> tuple:
-    """SMART's two weights, each float32 () or (b,)."""
-    try:
-        if isinstance(beta, str | bytes):
-            raise TypeError
-        retrieval, feed_forward = beta
-    except (TypeError, ValueError) as error:
-        raise StylePrompterError(f"beta is two numbers, not {shown(beta)}.") from error
-    weights = tuple(as_numbers(b, "beta's numbers") for b in (retrieval, feed_forward))
-    if any(weight.shape not in ((), (batch,)) for weight in weights):
+_COUNTS = {1: "a number", 2: "two numbers", 3: "three numbers", 4: "four numbers"}
+
+
+def check_options(config: StylePrompterConfig, options: Mapping, batch: int) -> dict:
+    """The refiner's options of a call: those given, and its own for the others.
+
+    Args:
+        config: of the model; without a refiner there are no options to heed.
+        options: by name; see `RefinerBase.options`.
+        batch: b, the number of images.
+
+    Returns:
+        By name, float32 () or (b,), or a tuple of such.
+
+    Raises:
+        StylePrompterError: for an option that the refiner does not have, or a value
+            that is none of it.
+    """
+    if config.refiner is None:
+        return {}
+    defaults = config.refiner.options
+    if unknown := sorted(options.keys() - defaults.keys()):
         raise StylePrompterError(
-            f"beta is two numbers, or two arrays of one for each of {batch} images, "
-            f"not {shown(beta)}."
+            f"There is no option {unknown[0]}: this model's refiner has "
+            f"{', '.join(defaults) or 'none'}."
         )
-    return weights
+    return {
+        name: _option(name, options.get(name, default), default, batch)
+        for name, default in defaults.items()
+    }
+
+
+def _option(name: str, value, default, batch: int):
+    """One option of a refiner, checked against its default."""
+    count = len(default) if isinstance(default, tuple) else 1
+    what = _COUNTS.get(count, f"{count} numbers")
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        numbers = tuple(value) if isinstance(default, tuple) else (value,)
+        if len(numbers) != count:
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise StylePrompterError(f"{name} is {what}, not {shown(value)}.") from error
+    arrays = tuple(as_numbers(number, f"{name}'s numbers") for number in numbers)
+    if any(array.shape not in ((), (batch,)) for array in arrays):
+        arrays_of = "an array" if count == 1 else f"{what.split()[0]} arrays"
+        raise StylePrompterError(
+            f"{name} is {what}, or {arrays_of} of one for each of {batch} images, "
+            f"not {shown(value)}."
+        )
+    return arrays if isinstance(default, tuple) else arrays[0]
 
 
 def noise_rngs(noise_mode: str, rng) -> dict:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,9 +26,7 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.models import inverter
-from styleprompter_jax.models.encoders.swin import SwinEncoder
-from styleprompter_jax.models.generators.stylegan2 import Generator
-from styleprompter_jax.models.refiners.smart import Smart
+from styleprompter_jax.models.registry import make
 from styleprompter_jax.store.model_folder import load_model, save_model
 from styleprompter_jax.store.places import pin
 
@@ -54,15 +53,16 @@ def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePr
 
 
 class StylePrompter:
-    """An encoder, SMART and a generator with their weights.
+    """An encoder, a refiner (SMART) and a generator with their weights.
 
-    A model may lack the encoder (a converted generator) or SMART (trained in stage
-    "encoder" only); asking for what is missing raises StylePrompterError.
+    A model may lack the encoder (a converted generator) or the refiner (trained in
+    stage "encoder" only); asking for what is missing raises StylePrompterError.
 
     Attributes:
         config: the architecture, a frozen dataclass; `config.encoder` and
-            `config.smart` are None where the model lacks them.
-        params: parameters by part: "encoder", "smart", "generator".
+            `config.refiner` are None where the model lacks them.
+        params: parameters by part: "encoder", "generator", and the refiner's under its
+            type, "smart".
         const: what is no parameter: "latent_avg" (w_dim,), the generator's mean code,
             or (n, w_dim), one for each code; and the generator's stored noise.
         directions: the named directions that came with the model.
@@ -95,28 +95,32 @@ class StylePrompter:
         return self._variables["const"]
 
     @property
-    def encoder(self) -> SwinEncoder:
+    def encoder(self) -> nn.Module:
         """The Flax module; its parameters are `params["encoder"]`."""
         calls.require(self.config, "encoder")
-        return SwinEncoder(self.config.encoder)
+        return make(self.config.encoder)
 
     @property
-    def smart(self) -> Smart:
-        """The Flax module; its parameters are `params["smart"]`."""
-        calls.require(self.config, "smart")
-        return Smart(self.config.smart)
+    def refiner(self) -> nn.Module:
+        """The Flax module; its parameters are `params[config.refiner.type]`."""
+        calls.require(self.config, "refiner")
+        return make(self.config.refiner)
 
     @property
-    def generator(self) -> Generator:
+    def smart(self) -> nn.Module:
+        """The refiner, by the name of the one that models of the paper have."""
+        return self.refiner
+
+    @property
+    def generator(self) -> nn.Module:
         """The Flax module; its parameters are `params["generator"]`, and its stored
         noise is `const["generator"]`."""
-        return Generator(self.config.generator)
+        return make(self.config.generator)
 
     @property
     def image_size(self) -> int:
         """Side of the images that `encode` reads; without an encoder, of the output."""
-        part = self.config.encoder or self.config.generator
-        return part.image_size
+        return self.config.image_size
 
     def encode(self, images) -> Latents:
         """Images (b, s, s, 3) to latents, s = image_size; b is 1 or more."""
@@ -128,34 +132,47 @@ class StylePrompter:
         self,
         latents: Latents,
         *,
-        beta: tuple[float, float] = (1.0, 1.0),
         refine: bool = True,
         noise_mode: str = "const",
         rng=None,
+        **options,
     ) -> jax.Array:
         """Latents to images (b, s, s, 3), s the generator's size; about [-1, 1].
 
         Args:
             latents: from `encode`, edited or not.
-            beta: weights of SMART's retrieval and of its feed-forward part, each a
-                number or (b,).
-            refine: False leaves SMART out: W+ alone.
+            refine: False leaves the refiner out: W+ alone.
             noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
             rng: a JAX key or a seed, for noise_mode "random".
+            options: of the refiner. SMART has beta=(1.0, 1.0), weights of its retrieval
+                and of its feed-forward part, each a number or (b,).
         """
         latents = calls.check_latents(self.config, latents, refine)
-        beta = calls.check_beta(beta, len(latents))
+        options = calls.check_options(self.config, options, len(latents))
         if not refine:
             return self.synthesize(latents.w_plus, noise_mode=noise_mode, rng=rng)
         rngs = calls.noise_rngs(noise_mode, rng)
         return _decode(
-            len(latents), self._module, noise_mode, self._variables, latents, beta, rngs
+            len(latents),
+            self._module,
+            noise_mode,
+            self._variables,
+            latents,
+            options,
+            rngs,
         )
+
+    def options_of(self, direction: Direction) -> dict:
+        """What a direction asks of the refiner, as `decode` takes it here; {} where it
+        asks for nothing that this model has."""
+        refiner = self.config.refiner
+        known = refiner.options if refiner is not None else {}
+        return {k: value for k, value in direction.options.items() if k in known}
 
     def invert(self, images, **options) -> tuple[jax.Array, Latents]:
         """`encode`, then `decode` with these options: (images, latents)."""
         if options.get("refine", True):
-            calls.require(self.config, "smart")
+            calls.require(self.config, "refiner")
         latents = self.encode(images)
         return self.decode(latents, **options), latents
 
@@ -165,11 +182,11 @@ class StylePrompter:
         latents: Latents,
         steps: int,
         *,
-        beta: tuple[float, float] = (1.0, 1.0),
         refine: bool = True,
         noise_mode: str = "const",
         structure: float = 0.3,
         learning_rate: float = 0.05,
+        **options,
     ) -> Latents:
         """Codes fitted to their images by a few steps of gradient descent (Adam).
 
@@ -181,9 +198,10 @@ class StylePrompter:
             images: (b, s, s, 3), s = image_size; what the codes shall show.
             latents: where to start, from `encode`.
             steps: how many.
-            beta, refine, noise_mode: as `decode` will be called; not "random".
+            refine, noise_mode: as `decode` will be called; not "random".
             structure: weight of 1 - SSIM over several scales; 0 leaves it out.
             learning_rate: of the first step; it falls to zero along a cosine.
+            options: of the refiner, as `decode` will be called with.
 
         Returns:
             Other codes, the same features.
@@ -205,14 +223,21 @@ class StylePrompter:
             )
         calls.noise_rngs(noise_mode, None)
         how = _Fit(self._module, refine, noise_mode, structure)
-        beta = calls.check_beta(beta, len(images))
+        options = calls.check_options(self.config, options, len(images))
         w_plus = start.w_plus
         state = _ADAM.init(w_plus)
         for k in range(steps):
             rate = learning_rate * (1 + math.cos(math.pi * k / steps)) / 2
             current = dataclasses.replace(start, w_plus=w_plus)
             w_plus, state = _fit_step(
-                len(images), how, self._variables, current, state, images, beta, rate
+                len(images),
+                how,
+                self._variables,
+                current,
+                state,
+                images,
+                options,
+                rate,
             )
         return dataclasses.replace(latents, w_plus=w_plus)
 
@@ -284,12 +309,12 @@ def _encode(module, variables, images):
 
 
 @by_size(static_argnums=(0, 1))
-def _decode(module, noise_mode, variables, latents, beta, rngs):
+def _decode(module, noise_mode, variables, latents, options, rngs):
     return module.apply(
         variables,
         latents.w_plus,
         latents.features,
-        beta=beta,
+        **options,
         noise_mode=noise_mode,
         rngs=rngs,
         method="decode",
@@ -309,13 +334,13 @@ class _Fit(NamedTuple):
 
 
 @by_size(static_argnums=0)
-def _fit_step(how, variables, latents, state, images, beta, rate):
+def _fit_step(how, variables, latents, state, images, options, rate):
     def loss(w_plus):
         outputs = how.module.apply(
             variables,
             w_plus,
             latents.features,
-            beta=beta,
+            **options,
             refine=how.refine,
             noise_mode=how.noise_mode,
             method="decode",

@@ -4,43 +4,87 @@ Axes: ``b`` batch, ``h w`` space, ``c`` channels, ``n`` W+ codes, NHWC.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+import styleprompter_jax.models.parts  # noqa: F401 - registers them
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
-from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder
-from styleprompter_jax.models.generators.stylegan2 import Generator, GeneratorConfig
-from styleprompter_jax.models.refiners.smart import Smart, SmartConfig
+from styleprompter_jax.models.registry import (
+    EncoderBase,
+    GeneratorBase,
+    PartConfig,
+    RefinerBase,
+    make,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class StylePrompterConfig(Fields):
-    """Architecture of the parts; a model may lack the encoder, or SMART, or both."""
+    """Architecture of the parts; a model may lack the encoder, the refiner, or both.
 
-    encoder: SwinConfig | None
-    smart: SmartConfig | None
-    generator: GeneratorConfig
+    Attributes:
+        encoder, refiner, generator: configs of registered parts (`models.registry`).
+    """
+
+    encoder: EncoderBase | None
+    refiner: RefinerBase | None
+    generator: GeneratorBase
 
     def __post_init__(self):
         super().__post_init__()
-        layers = self.smart.refined_layers if self.smart is not None else ()
-        if wrong := [n for n in layers if not 1 <= n < self.generator.num_codes]:
+        n = self.generator.num_codes
+        layers = self.refiner.refined_layers if self.refiner is not None else ()
+        if wrong := [layer for layer in layers if not 1 <= layer < n]:
             raise StylePrompterError(
-                f"SMART is to refine layer {wrong[0]}, and the generator has layers 1 "
-                f"to {self.generator.num_codes - 1}: change refined_layers."
+                f"{self.refiner.title} is to refine layer {wrong[0]}, and the "
+                f"generator has layers 1 to {n - 1}: change refined_layers."
             )
         if self.encoder is None:
             return
-        codes = (self.encoder.num_tokens, self.encoder.w_dim)
-        if codes != (self.generator.num_codes, self.generator.w_dim):
+        codes = (self.encoder.num_codes, self.encoder.w_dim)
+        if codes != (n, self.generator.w_dim):
             raise StylePrompterError(
                 f"The encoder makes codes (num_tokens, w_dim) = {codes}, the generator "
-                f"reads {(self.generator.num_codes, self.generator.w_dim)}."
+                f"reads {(n, self.generator.w_dim)}."
             )
+
+    @classmethod
+    def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
+        """In version 1 of model folders SMART was the only refiner."""
+        if "smart" in values and "refiner" not in values:
+            values = {"refiner" if k == "smart" else k: v for k, v in values.items()}
+        return cls, values
+
+    @property
+    def smart(self) -> RefinerBase | None:
+        """The refiner, by the name that it had when there was no other than SMART."""
+        return self.refiner
+
+    @property
+    def parts(self) -> dict[str, PartConfig]:
+        """The parts that there are, by what their parameters lie under: "encoder",
+        "generator", and the type of the refiner."""
+        parts = {"encoder": self.encoder, "generator": self.generator}
+        if self.refiner is not None:
+            parts[self.refiner.type] = self.refiner
+        return {name: config for name, config in parts.items() if config is not None}
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images that the encoder reads; without one, of the output."""
+        return (self.encoder or self.generator).image_size
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of what the encoder reads; without one, of the output."""
+        if self.encoder is not None:
+            return self.encoder.input_shape
+        return (self.generator.image_size, self.generator.image_size, 3)
 
 
 # By the name that a config or a caller gives: what a model computes in.
@@ -61,11 +105,8 @@ class StylePrompter(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.generator = Generator(cfg.generator, self.dtype)
-        if cfg.encoder is not None:
-            self.encoder = SwinEncoder(cfg.encoder, self.dtype)
-        if cfg.smart is not None:
-            self.smart = Smart(cfg.smart, self.dtype)
+        for name, part in cfg.parts.items():  # a refiner's name is its type's
+            setattr(self, name, make(part, self.dtype))
         self.latent_avg = self.variable(
             "const", "latent_avg", jnp.zeros, (cfg.generator.w_dim,)
         )
@@ -84,32 +125,33 @@ class StylePrompter(nn.Module):
         w_plus,
         features=None,
         *,
-        beta=(1.0, 1.0),
         refine: bool = True,
         noise_mode: str = "const",
         deterministic: bool = True,
+        **options,
     ):
         """w_plus (b, n, w_dim) -> images (b, size, size, 3), about [-1, 1].
 
         Args:
-          features: the encoder's maps of the *input* image, which SMART reads also
-            where the codes were edited.
-          beta: weights of SMART's retrieval and feed-forward parts.
+          features: the encoder's maps of the *input* image, which the refiner reads
+            also where the codes were edited.
           refine: False renders the codes alone; features are not read.
           noise_mode: "const", "random" (RNG stream "noise") or "none".
-          deterministic: no dropout in SMART; else the RNG stream "dropout".
+          deterministic: no dropout in the refiner; else the RNG stream "dropout".
+          options: of the refiner, SMART's beta; see `RefinerBase.options`.
         """
         hooks = {}
-        if refine and self.config.smart is not None:
+        if refine and self.config.refiner is not None:
+            refiner = getattr(self, self.config.refiner.type)
             hooks = {
                 layer: partial(
-                    self.smart,
+                    refiner,
                     layer,
                     features=features,
-                    beta=beta,
                     deterministic=deterministic,
+                    **options,
                 )
-                for layer in self.config.smart.refined_layers
+                for layer in self.config.refiner.refined_layers
             }
         return self.generator.synthesis(w_plus, noise_mode=noise_mode, refine=hooks)
 

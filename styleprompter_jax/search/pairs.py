@@ -51,7 +51,6 @@ def fit_direction(
     before,
     after,
     *,
-    beta: tuple[float, float] = (0.5, 0.5),
     both_ways: bool = True,
     steps: int = 400,
     batch_size: int = 8,
@@ -62,18 +61,18 @@ def fit_direction(
     layers: Sequence[int] | None = None,
     seed: int = 0,
     origin: str = "pairs",
+    **options,
 ) -> Direction:
     """A direction along which a step of strength 1 leads from before to after.
 
     It starts as the linear regression of what the codes become on what they are, and is
     fitted by Adam: the mean square and 1 - SSIM between the edited inversion and the
     wanted image where a pair differs, and the inversion itself elsewhere; without SMART
-    and, where the model has it, with SMART at ``beta``.
+    and, where the model has it, with its refiner.
 
     Args:
         model: with an encoder.
         before, after: images (m, s, s, 3) in [-1, 1], s = model.image_size.
-        beta: SMART's weights for such edits, kept with the direction.
         both_ways: strength -1 is to lead from after to before, too.
         steps: of gradient descent, each on ``batch_size`` pairs.
         learning_rate: of the first step; it falls to zero along a cosine.
@@ -85,6 +84,8 @@ def fit_direction(
         layers: indices of the codes to change; None means all.
         seed: of the order of the pairs.
         origin: kept with the direction.
+        options: of the refiner for such edits, kept with the direction; by default
+            what it has for edits: SMART's beta is (0.5, 0.5).
 
     Returns:
         A direction of (n, w_dim), with strength 1, and a response if there is a rank.
@@ -105,7 +106,9 @@ def fit_direction(
     seed, layers = whole(seed, "seed"), check_layers(layers, n)
     learning_rate = real(learning_rate, "learning_rate", 0)
     structure, keep = real(structure, "structure", 0), real(keep, "keep", 0)
-    beta = tuple(float(b) for b in calls.check_beta(beta, 0))
+    refiner = model.config.refiner
+    options = (refiner.edit_options if refiner is not None else {}) | options
+    options = jax.tree.map(float, calls.check_options(model.config, options, 0))
     start, goal = (_encode(model, images, batch_size) for images in (before, after))
     # Of each edit: latents and image before it, the image wanted, and its sign.
     edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
@@ -118,7 +121,7 @@ def fit_direction(
     reads = [np.asarray(response.read(latents.w_plus)) for latents, *_ in edits]
     mask = np.isin(np.arange(n), range(n) if layers is None else layers)[:, None]
     fitted = {"vector": vector * mask, "writes": response.writes * mask}
-    refine = (False,) if model.config.smart is None else (False, True)
+    refine = (False,) if refiner is None else (False, True)
     how = _How(inverter.StylePrompter(model.config), refine, structure, keep)
     variables = {"params": model.params, "const": model.const}
     state, rng = _ADAM.init(fitted), np.random.default_rng(seed)
@@ -130,14 +133,14 @@ def fit_direction(
         ]
         rate = learning_rate * (1 + np.cos(np.pi * k / steps)) / 2
         fitted, state = _step(
-            batch_size, how, variables, fitted, state, batch, beta, rate * mask
+            batch_size, how, variables, fitted, state, batch, options, rate * mask
         )
     response = dataclasses.replace(response, writes=fitted["writes"])
     return Direction(
         np.asarray(fitted["vector"]),
         layers,
         range=(-1.5, 1.5),
-        beta=beta,
+        options=options,
         origin=origin,
         response=response if len(response.offsets) else None,
     )
@@ -189,7 +192,7 @@ def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
 
 
 @by_size(static_argnums=0)
-def _step(how, variables, fitted, state, edits, beta, rate):
+def _step(how, variables, fitted, state, edits, options, rate):
     def loss(fitted):
         total = 0.0
         for latents, read, image, wanted, sign in edits:
@@ -202,7 +205,7 @@ def _step(how, variables, fitted, state, edits, beta, rate):
                     refine=refine,
                     method="decode",
                 )
-                edited = decode(latents.w_plus + sign * step, beta=beta)
+                edited = decode(latents.w_plus + sign * step, **options)
                 size = min(edited.shape[1], wanted.shape[1])
                 edited, inversion, *pair = (
                     losses.pool_to(x, size)

@@ -73,7 +73,8 @@ def make_card(facts: Facts) -> str:
     """The card in Markdown, with the metadata that the Hub reads."""
     parts = [part for part, _, _ in facts.parts]
     inverts = "encoder" in parts
-    options = "" if "smart" in parts else ", refine=False"
+    has_refiner = bool(set(parts) - {"encoder", "generator"})
+    options = "" if has_refiner else ", refine=False"
     head = _HEAD.format(
         licence=_licence(facts.notice),
         mark=MARK,

@@ -118,6 +118,13 @@ def _is_pair(value: Any) -> bool:
     return type(value) is list and len(value) == 2 and all(map(_is_number, value))
 
 
+def _are_options(value: Any) -> bool:
+    return type(value) is dict and all(
+        _is_number(v) or (type(v) is list and v and all(map(_is_number, v)))
+        for v in value.values()
+    )
+
+
 def _are_layers(value: Any) -> bool:
     return value is None or (
         type(value) is list
@@ -132,7 +139,8 @@ _CHECKS = {
     "layers": (_are_layers, "null or a list of indices"),
     "range": (lambda v: _is_pair(v) and v[0] <= v[1], "two numbers, low and high"),
     "strength": (_is_number, "a number"),
-    "beta": (_is_pair, "two numbers"),
+    "beta": (_is_pair, "two numbers"),  # of files of version 0.1
+    "options": (_are_options, "numbers, or lists of numbers, by name"),
     "origin": (lambda v: type(v) is str, "a text"),
 }
 

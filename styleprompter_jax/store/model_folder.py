@@ -1,7 +1,8 @@
 """A model folder: what training and conversion write, and inference reads.
 
     config.json                version, architecture, SHA-256 of model.safetensors
-    model.safetensors          encoder/..., smart/..., generator/..., latent_avg
+    model.safetensors          encoder/..., generator/..., latent_avg, and the refiner's
+                               under its type: smart/...
     directions.safetensors     optional: named directions, metadata in its header
     discriminator.safetensors  optional: what fine-tuning a generator goes on from
 
@@ -47,7 +48,7 @@ from styleprompter_jax.store.places import (
     reading,
 )
 
-VERSION = 1
+VERSION = 2  # 1 names no types of parts, and has "smart" for the refiner
 BUNDLED = Path(__file__).parents[1] / "bundled"
 _CONFIG_SUM = "config"  # a key of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
@@ -190,8 +191,7 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
 @functools.lru_cache(maxsize=1)
 def model_shapes(config: StylePrompterConfig) -> dict:
     """Shapes of a model's variables by collection, as its init would make them."""
-    size = (config.encoder or config.generator).image_size
-    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    images = jax.ShapeDtypeStruct((1, *config.input_shape), np.float32)
     init, key = StylePrompter(config).init, jax.random.key(0)
     # jax.numpy's own small jitted functions make up a quarter of the time to trace.
     with jax.disable_jit():
@@ -321,9 +321,9 @@ def read_config(folder: Path) -> tuple[dict, Sums]:
             "of a model."
         )
     version, digest = fields.pop("version"), fields.pop("sha256", None)
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise StylePrompterError(
-            f"{path} has version {quoted(version)}, and this program reads "
+            f"{path} has version {quoted(version)}, and this program reads 1 to "
             f"{VERSION}: update styleprompter_jax, or convert the model again."
         )
     if digest is not None and type(digest) is not str:

@@ -26,6 +26,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.run import workdir as folders
 from styleprompter_jax.training.run.checkpoint import Checkpoints
@@ -44,7 +45,7 @@ from styleprompter_jax.training.settings import (
 SCORE = {
     "generator": "frechet_distance",
     "encoder": "mse_w_plus",
-    "smart": "mse_refined",
+    "refiner": "mse_refined",
 }
 
 
@@ -54,16 +55,11 @@ def make_objective(config):
         from styleprompter_jax.training.objectives.adversarial import Adversarial
 
         return Adversarial(config)
-    if config.stage in ("encoder", "smart"):
-        from styleprompter_jax.training.objectives.inversion import Inversion
+    from styleprompter_jax.training.objectives.inversion import Inversion
 
-        objective = Inversion(config)
-        check_sizes(config, objective.model_config)
-        return objective
-    raise StylePrompterError(
-        f'config.stage is {config.stage!r}: it must be "generator", "encoder" or '
-        '"smart".'
-    )
+    objective = Inversion(config)
+    check_sizes(config, objective.model_config)
+    return objective
 
 
 def train(config, workdir, *, devices=None, time_limit: float | None = None) -> Path:
@@ -246,7 +242,10 @@ class _Run:
         return *self._compiled[variant], is_new
 
     def _evaluate(self, report):
-        state, name = parallel.local_copy(self.state), SCORE[self._config.stage]
+        state, name = (
+            parallel.local_copy(self.state),
+            SCORE[kind_of(self._config.stage)],
+        )
         self._objective.evaluate(state, report, self.step)
         export = partial(self._objective.export, state)
         best = folders.BestModel(self._workdir)

@@ -12,10 +12,10 @@ from styleprompter_jax.core.values import LARGEST, shown
 from styleprompter_jax.data.loader import CROPS
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
-from styleprompter_jax.models.encoders.swin import VARIANTS, SwinConfig
-from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES, GeneratorConfig
+from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import StylePrompterConfig
-from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.models.registry import KINDS, types
+from styleprompter_jax.training.parts import named_part
 
 # The least that a whole number may be.
 COUNTS = {
@@ -58,7 +58,6 @@ FLAGS = (
     "optimizer.centralize_logit_scale",
 )
 CHOICES = {
-    "stage": ("generator", "encoder", "smart"),
     "dtype": ("float32", "bfloat16"),
     "on_nan": ("stop", "skip"),
     "optimizer.name": ("adam", "adamw", "ranger"),
@@ -66,7 +65,6 @@ CHOICES = {
     "data.crop": CROPS,
     "data.on_bad": ("error", "skip"),
     "loss.noise_mode": NOISE_MODES,
-    "model.encoder.variant": tuple(VARIANTS),
 }
 REQUIRED = (
     "stage",
@@ -91,15 +89,6 @@ REQUIRED = (
 # All that a config may hold beside config.model, which is a key of its own.
 KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *REQUIRED}
 KNOWN = {key for key in KNOWN if not key.startswith("model.")} | {"data"}
-# What config.model may hold, and which fields are not free but follow from others.
-# The encoder also takes "variant", of which other fields are changes.
-PARTS = {
-    "generator": (GeneratorConfig, ()),
-    "discriminator": (DiscriminatorConfig, ("image_size",)),
-    "encoder": (SwinConfig, ("image_size", "num_tokens", "w_dim")),
-    "smart": (SmartConfig, ()),
-}
-RATES = ("dropout", "drop_path")
 
 
 def check_settings(config) -> None:
@@ -119,10 +108,10 @@ def check_settings(config) -> None:
             raise StylePrompterError(
                 f"The config has no {key}: see docs/training.md and configs/."
             )
-    for key, choices in CHOICES.items():
+    stages = ("generator", "encoder", *types("refiner"), "refiner")
+    for key, choices in {"stage": stages, **CHOICES}.items():
         if _get(config, key) not in (None, *choices):
-            names = ", ".join(f'"{choice}"' for choice in choices)
-            raise _wrong(config, key, f"one of {names}")
+            raise _wrong(config, key, f"one of {_quoted(choices)}")
     for key, least in COUNTS.items():
         value = _get(config, key)
         if value is not None and not _is_count(value, least):
@@ -142,10 +131,11 @@ def check_settings(config) -> None:
     if not _is_number(config.learning_rate, lambda value: value > 0):
         raise _wrong(config, "learning_rate", "a number above 0")
     _check_weights(config)
-    for part, fields in config.model.items():
-        if part not in PARTS:
-            raise _unknown(f"model.{part}", PARTS)
-        _check_part(config, part, fields)
+    known = (*KINDS, "discriminator", *types("refiner"))
+    for name, fields in config.model.items():
+        if name not in known:
+            raise _unknown(f"model.{name}", known)
+        _check_part(config, name, fields)
     if config.stage == "generator":
         size = _get(config, "model.generator.image_size")
         if size != config.data.image_size:
@@ -188,26 +178,37 @@ def _check_weights(config) -> None:
         )
 
 
-def _check_part(config, part: str, fields) -> None:
-    kind, derived = PARTS[part]
+def _check_part(config, name: str, fields) -> None:
+    if name == "discriminator":
+        kind, values = DiscriminatorConfig, dict(fields)
+        derived, rates, variants = ("image_size",), (), ()
+    else:
+        kind, values = named_part(name, fields)
+        derived, rates, variants = kind.derived, kind.rates, tuple(kind.variants)
     known = [f.name for f in dataclasses.fields(kind) if f.name not in derived]
-    known += ["variant"] if part == "encoder" else []
-    for name, value in fields.items():
-        key = f"model.{part}.{name}"
-        if name in derived:
+    known += ["variant"] if variants else []
+    for field, value in values.items():
+        key = f"model.{name}.{field}"
+        if field in derived:
             raise StylePrompterError(
                 f"config.{key} is not free: it follows from config.data.image_size and "
                 "the generator; remove it."
             )
-        if name not in known:
+        if field not in known:
             raise _unknown(key, known)
+        if field == "variant" and value not in variants:
+            raise _wrong(config, key, f"one of {_quoted(variants)}")
         for one in value if isinstance(value, list | tuple) else (value,):
             if isinstance(one, bool):
                 continue
             if isinstance(one, int) and one < 1:
                 raise _wrong(config, key, "1 or more")
-            if name in RATES and not 0 <= one < 1:
+            if field in rates and not 0 <= one < 1:
                 raise _wrong(config, key, "from 0 to less than 1")
+
+
+def _quoted(names) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def check_groups(config, local_batch_size: int) -> None:

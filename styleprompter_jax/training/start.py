@@ -9,12 +9,11 @@ import numpy as np
 
 from styleprompter_jax import losses
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.models.encoders.swin import SwinConfig
-from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
-from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.models.registry import EncoderBase, GeneratorBase
 from styleprompter_jax.store.model_folder import load_model
 from styleprompter_jax.store.network_folder import NETWORKS, load_network
+from styleprompter_jax.training.parts import part_config, part_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +61,12 @@ def describe_start(config) -> Start:
     The generator is what ``config.model.generator`` describes, the encoder of stage
     "smart" what ``config.model.encoder`` does, and a network the first of its kind.
     """
-    generator = GeneratorConfig(**_fields(config, "generator"))
-    has_encoder = config.stage == "smart" or config.get("init_encoder")
+    generator = part_config(config, "generator")
+    has_encoder = config.stage != "encoder" or config.get("init_encoder")
     encoder = _encoder(config, generator) if has_encoder else None
     given = StylePrompterConfig(encoder, None, generator)
     trained = _with_trained_part(given, config)
-    size = config.data.image_size
-    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    images = jax.ShapeDtypeStruct((1, *trained.input_shape), np.float32)
     shapes = jax.eval_shape(StylePrompter(trained).init, jax.random.key(0), images)
     networks, network_shapes = {}, {}
     for name, kind in _perceptual(config):
@@ -106,8 +104,8 @@ def _read_network(config, name: str, kind: str):
 
 
 def _for_stage(networks, config):
-    """The identity loss of stage "smart" has five levels, that of "encoder" one."""
-    if "id" in networks and config.stage == "smart":
+    """The identity loss of a refiner has five levels, that of an encoder one."""
+    if "id" in networks and config.stage != "encoder":
         networks["id"] = networks["id"].clone(multi_level=True)
     return networks
 
@@ -119,7 +117,7 @@ def _read_model(config):
             'with a generator, or the name of a bundled model such as "avatars64".'
         )
     model_config, variables, _ = load_model(config.init_from)
-    if config.stage == "smart" and model_config.encoder is None:
+    if config.stage != "encoder" and model_config.encoder is None:
         raise StylePrompterError(
             f"{config.init_from} has no encoder: train one first with stage "
             '"encoder", and set config.init_from to its WORKDIR/model.'
@@ -128,42 +126,37 @@ def _read_model(config):
 
 
 def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfig:
-    if config.stage == "smart":
-        smart = SmartConfig(**_fields(config, "smart"))
-        return StylePrompterConfig(start.encoder, smart, start.generator)
+    if config.stage != "encoder":
+        refiner = part_config(config, "refiner")
+        return StylePrompterConfig(start.encoder, refiner, start.generator)
     encoder = _encoder(config, start.generator)
     if config.get("init_encoder"):
         _check_start(start.encoder, encoder, config.init_from)
     return StylePrompterConfig(encoder, None, start.generator)
 
 
-def _encoder(config, generator: GeneratorConfig) -> SwinConfig:
-    fields = _fields(config, "encoder")
-    return SwinConfig.variant(
-        fields.pop("variant", "tiny"),
-        image_size=config.data.image_size,
-        num_tokens=generator.num_codes,
-        w_dim=generator.w_dim,
-        **fields,
-    )
+def _encoder(config, generator: GeneratorBase) -> EncoderBase:
+    kind, fields = part_fields(config, "encoder")
+    size = config.data.image_size
+    return kind.for_generator(generator, image_size=size, **fields)
 
 
-def _fields(config, part: str) -> dict:
-    """What ``config.model`` says of a part."""
-    fields = config.model.get(part)
-    return fields.to_dict() if fields else {}
-
-
-def _check_start(given: SwinConfig | None, wanted: SwinConfig, folder: str) -> None:
+def _check_start(given: EncoderBase | None, wanted: EncoderBase, folder: str) -> None:
     """Refuses an encoder to start from that is not the one to train."""
     if given is None:
         raise StylePrompterError(
             f"config.init_encoder is true, but {folder} has no encoder: convert a "
             "SwinV2 file together with its generator, or set it to false."
         )
-    for field in dataclasses.fields(SwinConfig):
+    if given.type != wanted.type:
+        raise StylePrompterError(
+            f"The encoder of {folder} is of the type {given.type}, and the one to "
+            f"train is {wanted.type}: set config.model.encoder.type, or "
+            "config.init_encoder to false."
+        )
+    for field in dataclasses.fields(wanted):
         ours, theirs = (getattr(c, field.name) for c in (wanted, given))
-        if field.name not in ("drop_path", "remat") and ours != theirs:
+        if field.name not in wanted.ignored and ours != theirs:
             raise StylePrompterError(
                 f"The encoder of {folder} has {field.name} = {theirs}, and the one to "
                 f"train {ours}: set config.model.encoder.{field.name}, or "

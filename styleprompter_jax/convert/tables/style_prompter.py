@@ -26,17 +26,17 @@ def checkpoint_table(
       encoder, decoder: what the keys of these parts begin with.
       noises: whether the checkpoint has the generator's noise.
     """
-    generator = f"{decoder}generator." if config.smart else decoder
+    generator = f"{decoder}generator." if config.refiner else decoder
     table = generator_table(config.generator, noises)
     rows = [*prefixed(table, "generator/", generator)]
     if config.encoder is not None:
         rows += prefixed(encoder_table(config.encoder), "encoder/", encoder)
-    if config.smart is not None:
-        if len(config.smart.refined_layers) != 1:
+    if config.refiner is not None:
+        if len(config.refiner.refined_layers) != 1:
             raise StylePrompterError(
                 "The published layout holds SMART for one layer, not for layers "
-                f"{config.smart.refined_layers}."
+                f"{config.refiner.refined_layers}."
             )
-        (layer,) = config.smart.refined_layers
+        (layer,) = config.refiner.refined_layers
         rows += prefixed(SMART_BLOCK, f"smart/layer_{layer}/", f"{decoder}smart_block.")
     return tuple(rows)

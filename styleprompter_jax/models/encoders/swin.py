@@ -12,7 +12,7 @@ window, n (and m) latent tokens, e heads, d channels of one head.
 import dataclasses
 import functools
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 import flax.linen as nn
 import jax
@@ -21,7 +21,8 @@ import numpy as np
 from einops import rearrange, repeat
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fields import Between, Fields, Length
+from styleprompter_jax.core.fields import Between, Length
+from styleprompter_jax.models.registry import EncoderBase, GeneratorBase
 from styleprompter_jax.ops import windows
 from styleprompter_jax.ops.attention import attend, logits, normalize
 
@@ -36,7 +37,7 @@ _MASK = 2**14  # cells a side of a map times those of a window; their square is 
 
 
 @dataclasses.dataclass(frozen=True)
-class SwinConfig(Fields):
+class SwinConfig(EncoderBase):
     """Architecture of an encoder; the defaults are SwinV2-T at 256 px.
 
     Attributes:
@@ -53,6 +54,16 @@ class SwinConfig(Fields):
       drop_path: rate of stochastic depth in the last block, rising from 0.
       remat: recompute each block in the backward pass, to save memory.
     """
+
+    type = "swin"
+    variants: ClassVar = {
+        "tiny": dict(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+        "small": dict(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+        "base": dict(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+    }
+    derived = ("image_size", "num_tokens", "w_dim")
+    rates = ("drop_path",)
+    ignored = ("drop_path", "remat")
 
     image_size: Annotated[int, Between(1, 2**13)] = 256
     patch_size: Annotated[int, Between(1, 256)] = 4
@@ -123,21 +134,21 @@ class SwinConfig(Fields):
         sizes = self.map_sizes
         return tuple((sizes[k], sizes[k], self.embed_dim << k) for k in stages)
 
+    @property
+    def num_codes(self) -> int:
+        """n, one for each latent token."""
+        return self.num_tokens
+
     @classmethod
-    def variant(cls, name: str, **changes) -> "SwinConfig":
-        """A named SwinV2: "tiny", "small" or "base", with any fields changed."""
-        if name not in VARIANTS:
-            raise StylePrompterError(
-                f"No SwinV2 variant {name!r}; there are {', '.join(VARIANTS)}."
-            )
-        return cls(**{**VARIANTS[name], **changes})
-
-
-VARIANTS = {
-    "tiny": dict(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
-    "small": dict(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
-    "base": dict(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
-}
+    def for_generator(cls, generator: GeneratorBase, image_size: int, **fields) -> Self:
+        """The encoder of a generator; SwinV2-T unless a variant is named."""
+        return cls.variant(
+            fields.pop("variant", "tiny"),
+            image_size=image_size,
+            num_tokens=generator.num_codes,
+            w_dim=generator.w_dim,
+            **fields,
+        )
 
 
 def gelu(x):

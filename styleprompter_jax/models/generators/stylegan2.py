@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fields import Between, Fields, Length
+from styleprompter_jax.core.fields import Between, Length
+from styleprompter_jax.models.registry import GeneratorBase
 from styleprompter_jax.ops.fir import upsample2
 from styleprompter_jax.ops.modulated_conv import modulated_conv, modulated_rgb
 
@@ -43,7 +44,7 @@ Channels = Annotated[tuple[Size, ...], Length(0, 12)]
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratorConfig(Fields):
+class GeneratorConfig(GeneratorBase):
     """Architecture of a generator.
 
     Attributes:
@@ -54,6 +55,8 @@ class GeneratorConfig(Fields):
       mapping_lr_multiplier: learning-rate multiplier of the mapping network.
       conv_clamp: clamp activations to +-conv_clamp (NVIDIA's half-precision nets).
     """
+
+    type = "stylegan2"
 
     image_size: ImageSize = 1024
     channels: Channels = ()
@@ -88,6 +91,17 @@ class GeneratorConfig(Fields):
     def resolutions(self) -> tuple[int, ...]:
         """4, 8, ..., image_size."""
         return tuple(4 << k for k in range(len(self.channels)))
+
+    def affine_kernels(self, params: Mapping) -> list[jax.Array]:
+        """See `GeneratorBase`: of the convolution that reads the code; of the last
+        code, which none reads, of the RGB layer."""
+        blocks = params["synthesis"]
+        names = [f"b{size}" for size in self.resolutions]
+        layers = [blocks[names[0]]["conv1"]]
+        for name in names[1:]:
+            layers += [blocks[name]["conv0"], blocks[name]["conv1"]]
+        layers.append(blocks[names[-1]]["torgb"])
+        return [layer["affine"]["kernel"] for layer in layers]
 
 
 def leaky_relu(x):

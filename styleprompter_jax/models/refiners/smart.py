@@ -9,7 +9,7 @@ and j keys inside one of those, e heads, d channels of one head.
 
 import dataclasses
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,14 +17,15 @@ import numpy as np
 from einops import rearrange
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fields import Between, Fields, Length
+from styleprompter_jax.core.fields import Between, Length
+from styleprompter_jax.models.registry import RefinerBase
 from styleprompter_jax.ops.windows import window_partition, window_reverse
 
 _kernel_init = nn.initializers.xavier_uniform()
 
 
 @dataclasses.dataclass(frozen=True)
-class SmartConfig(Fields):
+class SmartConfig(RefinerBase):
     """Architecture of SMART.
 
     Attributes:
@@ -36,6 +37,13 @@ class SmartConfig(Fields):
       attention: "linear" weighs by q.k as it is, as published; "softmax" by the
         softmax of q.k / sqrt(d) over all keys of a query.
     """
+
+    type = "smart"
+    # The weights of the retrieved values and of the MLP; see `SmartBlock`.
+    options: ClassVar = {"beta": (1.0, 1.0)}
+    edit_options: ClassVar = {"beta": (0.5, 0.5)}
+    title = "SMART"
+    rates = ("dropout",)
 
     refined_layers: Annotated[
         tuple[Annotated[int, Between(1, 63)], ...], Length(1, 32)

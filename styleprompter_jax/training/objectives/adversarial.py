@@ -23,8 +23,8 @@ from styleprompter_jax.models.discriminators.stylegan2 import (
     Discriminator,
     DiscriminatorConfig,
 )
-from styleprompter_jax.models.generators.stylegan2 import Generator, GeneratorConfig
 from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
+from styleprompter_jax.models.registry import make
 from styleprompter_jax.ops.frechet import (
     frechet_distance,
     gaussian,
@@ -40,6 +40,7 @@ from styleprompter_jax.store.model_folder import (
 )
 from styleprompter_jax.training.objectives import growing
 from styleprompter_jax.training.optim.optimizers import ema_decay
+from styleprompter_jax.training.parts import part_config
 from styleprompter_jax.training.run.parallel import AXIS, local_slice
 
 EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
@@ -63,9 +64,9 @@ class Adversarial:
 
     def __init__(self, config):
         self.config = config
-        self.generator_config = GeneratorConfig(**config.model.generator.to_dict())
+        self.generator_config = part_config(config, "generator")
         dtype = DTYPES[config.dtype]
-        self.generator = Generator(self.generator_config, dtype)
+        self.generator = make(self.generator_config, dtype)
         self.discriminator = Discriminator(
             DiscriminatorConfig(
                 self.generator_config.image_size, **config.model.discriminator.to_dict()

@@ -1,4 +1,4 @@
-"""Stages "encoder" and "smart": learning to invert a given generator.
+"""Stages "encoder" and "refiner": learning to invert a given generator.
 
 Stage "encoder" trains the SwinV2 encoder with the generator frozen; stage "smart"
 trains SMART with generator and encoder frozen and deterministic.  Gradients are taken
@@ -27,11 +27,11 @@ EVAL_BATCH, EVAL_IMAGES, SHOWN = 32, 256, 8
 
 
 class Inversion:
-    """Encoder or SMART against a frozen generator.  See `training.loop`.
+    """Encoder or refiner against a frozen generator.  See `training.loop`.
 
     ``config.init_from`` is a model folder (or bundled model): its generator for
     stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
-    generator and encoder for stage "smart".  ``config.model`` holds the fields of the
+    generator and encoder for a refiner.  ``config.model`` holds the fields of the
     trained part's config under its name.  ``config.loss`` holds the weights l2,
     hardest, structure, align, lpips, id and moco; a loss of weight 0, or none, is not
     computed.  The last three need a fixed network each, whose folder is named beside
@@ -41,9 +41,11 @@ class Inversion:
     def __init__(self, config, start: Start | None = None):
         """``start``: `training.start.read_start` of the config where not given."""
         self.config = config
-        self.part = config.stage
         self._start = start or read_start(config)
         self.model_config, self._networks = self._start.config, self._start.networks
+        # What is trained, by what its parameters lie under.
+        self._refines = config.stage != "encoder"
+        self.part = self.model_config.refiner.type if self._refines else "encoder"
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
         self.optimizer = make_optimizer(config)
         self._half_life = config.optimizer.get("ema_images", 0)
@@ -56,8 +58,7 @@ class Inversion:
         Once only: it hands over what was read, or memory would hold that twice.
         """
         given, self._start = self._start, None
-        size = self.model_config.encoder.image_size
-        images = jnp.zeros((1, size, size, 3))
+        images = jnp.zeros((1, *self.model_config.input_shape))
         # The trained part alone, or all the others would be compiled and drawn too.
         fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
         start = given.variables
@@ -67,8 +68,8 @@ class Inversion:
             "trained": trained,
             "frozen": {
                 part: start["params"][part]
-                for part in ("encoder", "smart", "generator")
-                if part != self.part and getattr(self.model_config, part) is not None
+                for part in self.model_config.parts
+                if part != self.part
             },
             "const": start["const"],
             "opt": self.optimizer.init(trained),
@@ -117,7 +118,7 @@ class Inversion:
         }
 
     def _loss(self, variables, networks, images, rng):
-        training_encoder = self.part == "encoder"
+        training_encoder = not self._refines
         frozen = self.config.get("frozen_deterministic", True)
 
         def run(model, images):
@@ -127,7 +128,7 @@ class Inversion:
             output = model.decode(
                 w_plus,
                 features,
-                refine=self.part == "smart",
+                refine=self._refines,
                 deterministic=training_encoder,
             )
             return output, w_plus
@@ -159,7 +160,7 @@ class Inversion:
         return total, {"loss": total, **parts}
 
     def _outputs(self, state, images):
-        """Inversions by name, "w_plus" and in stage "smart" "refined", and metrics.
+        """Inversions by name, "w_plus" and of a refiner "refined", and metrics.
 
         A metric has one number per image; its name ends with that of its inversion.
         """
@@ -167,7 +168,7 @@ class Inversion:
         def run(model, images):
             w_plus, features = model.encode(images)
             outputs = {"w_plus": model.decode(w_plus, features, refine=False)}
-            if self.part == "smart":
+            if self._refines:
                 outputs["refined"] = model.decode(w_plus, features)
             return outputs
 

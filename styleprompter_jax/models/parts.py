@@ -1,0 +1,10 @@
+"""The parts that come with the package, a line each."""
+
+from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder
+from styleprompter_jax.models.generators.stylegan2 import Generator, GeneratorConfig
+from styleprompter_jax.models.refiners.smart import Smart, SmartConfig
+from styleprompter_jax.models.registry import register
+
+register(SwinConfig, SwinEncoder)
+register(SmartConfig, Smart)
+register(GeneratorConfig, Generator)
