@@ -36,7 +36,8 @@ def find_direction(
     Args:
         name_or_path: a key of `known`, or a file (see `read_direction`).
         known: the model's own directions.
-        num_codes, w_dim: shape of the model's codes.
+        num_codes: how many codes the model has.
+        w_dim: channels of a code.
 
     Raises:
         StylePrompterError: if it is neither, or results cannot be called so.
@@ -60,7 +61,8 @@ def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direc
 
     Args:
         path: the file, with [w_dim], [1, w_dim], [n, w_dim] or [1, n * w_dim].
-        num_codes, w_dim: shape of the model's codes.
+        num_codes: how many codes the model has.
+        w_dim: channels of a code.
 
     Raises:
         StylePrompterError: if it cannot be read, does not fit the model, or holds
@@ -116,7 +118,7 @@ def direction_arrays(tree: Any, stem: str) -> Arrays:
         return Arrays(((stem, components[:FIRST]),), (note,) * (count > FIRST))
     if not arrays or any(array.ndim > 3 for array in arrays.values()):
         return Arrays()
-    names = tree.get("names")
+    names: Any = tree.get("names")
     if len(arrays) == 1 and _are_texts(names) and len(others) == 1:
         (array,) = arrays.values()
         rows = array if len(names) > 1 else array[None]
@@ -133,8 +135,8 @@ def _components(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     eigenvectors = arrays.get("eigvec")
     if eigenvectors is not None and eigenvectors.ndim == 2:
         return eigenvectors.T[:, None]
-    for vectors, deviations in (("lat_comp", "lat_stdev"), ("comp", "std")):
-        vectors, deviations = arrays.get(vectors), arrays.get(deviations)
+    for key, scale in (("lat_comp", "lat_stdev"), ("comp", "std")):
+        vectors, deviations = arrays.get(key), arrays.get(scale)
         if vectors is None or deviations is None or vectors.ndim not in (2, 3):
             continue
         if deviations.shape == vectors.shape[:1] and len(vectors):
@@ -154,7 +156,8 @@ def make_directions(
 
     Args:
         found: see `direction_arrays`.
-        num_codes, w_dim: shape of the model's codes.
+        num_codes: how many codes the model has.
+        w_dim: channels of a code.
         file: what to call it in a message.
 
     Raises:

@@ -14,7 +14,7 @@ loaded.  Read backwards, the same table writes the file's layout, bit for bit.
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import einops
@@ -79,8 +79,8 @@ def prefixed(
 ) -> tuple[Row, ...]:
     """The same table for a network that is part of a larger tree or file."""
 
-    def prefix(row):
-        changes = {}
+    def prefix(row: Row) -> Row:
+        changes: dict[str, Any] = {}
         if isinstance(row, Rule | Kept):
             changes["target"] = target + row.target
         if not isinstance(row, Kept):
@@ -114,9 +114,10 @@ def read_table(
     """
     leaves = flatten_dict(target, sep="/")
     problems: dict[str, list[str]] = {}
-    filled, users = {}, {}
+    filled: dict[str, Any] = {}
+    users: dict[str, str] = {}
 
-    def problem(kind, text):
+    def problem(kind: str, text: str) -> None:
         problems.setdefault(kind, []).append(text)
 
     for path, row, key in _assign(rows, leaves, problem):
@@ -177,7 +178,7 @@ def write_table(
     problems: dict[str, list[str]] = {}
     arrays = {}
 
-    def problem(kind, text):
+    def problem(kind: str, text: str) -> None:
         problems.setdefault(kind, []).append(text)
 
     for path, row, key in _assign(rows, leaves, problem):
@@ -187,9 +188,7 @@ def write_table(
             problem("used twice", f"{key} (again for {path})")
         else:
             arrays[key] = np.asarray(row.write(np.asarray(leaves[path])), order="C")
-    for row in rows:
-        if isinstance(row, Buffer):
-            arrays[row.source] = row.value
+    arrays |= {row.source: row.value for row in rows if isinstance(row, Buffer)}
     refuse(f"{name} does not fit the file's layout; nothing was written.", problems)
     return arrays
 
@@ -227,7 +226,7 @@ def count(pattern: str, keys: Iterable[str], first: int = 0) -> int:
 
 def merge_collections(variables: Mapping[str, Any]) -> dict:
     """One tree from a module's collections ("params" and "const"), as tables see it."""
-    merged = {}
+    merged: dict[str, Any] = {}
     for tree in variables.values():
         merged |= flatten_dict(tree, sep="/")
     return unflatten_dict(merged, sep="/")
@@ -244,7 +243,9 @@ def split_collections(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict:
     }
 
 
-def _assign(rows, leaves, problem):
+def _assign(
+    rows: Iterable[Row], leaves: Iterable[str], problem: Callable[[str, str], None]
+) -> Iterator[tuple[str, Rule | Kept, str]]:
     """Yields (path, row, key) for each leaf that exactly one row describes."""
     candidates = [(_pattern(r.target), r) for r in rows if isinstance(r, Rule | Kept)]
     for path in leaves:
@@ -261,15 +262,15 @@ def _assign(rows, leaves, problem):
             yield path, row, key
 
 
-def _array(value):
+def _array(value: Any) -> np.ndarray:
     """An array of a file; what is none is of a dtype that no table takes."""
     return np.asarray(value if hasattr(value, "shape") else None)
 
 
-def _pattern(text):
+def _pattern(text: str) -> re.Pattern[str]:
     """A pattern with ``{name}`` pieces as a regular expression."""
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\w+)", re.escape(text)))
 
 
-def _describe(array):
+def _describe(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"

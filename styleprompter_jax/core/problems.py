@@ -52,6 +52,8 @@ class Problems:
     def __enter__(self) -> "Problems":
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: object
+    ) -> None:
         if error is None and self._texts:
             raise StylePrompterError("\n".join(self._texts))

@@ -6,6 +6,7 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -34,20 +35,20 @@ class Latents:
             none, and then an image can be decoded without SMART only.
     """
 
-    w_plus: jax.Array
-    features: tuple[jax.Array, ...] = ()
+    w_plus: jax.Array | np.ndarray
+    features: tuple[jax.Array | np.ndarray, ...] = ()
 
     def __len__(self) -> int:
         return len(self.w_plus)
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         """Whether both hold the same numbers, features included."""
         if not isinstance(other, Latents):
             return NotImplemented
         mine, others = jax.tree.leaves(self), jax.tree.leaves(other)
         return len(mine) == len(others) and all(map(np.array_equal, mine, others))
 
-    def __getitem__(self, index) -> "Latents":
+    def __getitem__(self, index: Any) -> "Latents":
         """The latents of one image (still a batch, of 1) or of several.
 
         Args:
@@ -90,13 +91,13 @@ class Latents:
             )
         batch, n, w_dim = codes.shape
         if not isinstance(direction, Direction):
-            direction = as_numbers(direction, "The direction's numbers")
-            if direction.ndim not in (1, 2):
+            vector = as_numbers(direction, "The direction's numbers")
+            if vector.ndim not in (1, 2):
                 raise StylePrompterError(
-                    f"The direction is {direction.shape}, but one of these codes is "
+                    f"The direction is {vector.shape}, but one of these codes is "
                     f"({w_dim},) or ({n}, {w_dim})."
                 )
-            direction = Direction(direction)
+            direction = Direction(vector)
         shape, response = direction.vector.shape, direction.response
         if shape not in ((w_dim,), (n, w_dim)) or (
             response is not None and response.reads.shape[1:] != (n, w_dim)
@@ -106,14 +107,14 @@ class Latents:
                 f"[{n}, {w_dim}]: it belongs to another model."
             )
         strength = direction.strength if strength is None else strength
-        strength = jnp.asarray(as_numbers(strength, "The strengths"))
-        if strength.shape not in ((), (batch,)):
+        strengths = jnp.asarray(as_numbers(strength, "The strengths"))
+        if strengths.shape not in ((), (batch,)):
             raise StylePrompterError(
-                f"The strength is {list(strength.shape)} for {batch} images: give one "
+                f"The strength is {list(strengths.shape)} for {batch} images: give one "
                 "number, or one an image."
             )
         layers = check_layers(direction.layers if layers is None else layers, n)
-        step = strength.reshape(-1, 1, 1) * direction.step(codes, layers)
+        step = strengths.reshape(-1, 1, 1) * direction.step(codes, layers)
         return dataclasses.replace(self, w_plus=codes + step)
 
     def save(
@@ -155,7 +156,7 @@ class Latents:
         if source:
             arrays["source"] = np.asarray(source)
         with atomic_path(path) as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none is allow_pickle
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Latents":
@@ -182,7 +183,7 @@ class _NoSuchImageError(StylePrompterError, IndexError):
     """What ends a loop over indices, as for other sequences."""
 
 
-def _rows(index, count: int) -> slice | np.ndarray:
+def _rows(index: Any, count: int) -> slice | np.ndarray:
     """The rows (m,) of `count` images that an index stands for."""
     try:
         if isinstance(index, slice):
@@ -199,7 +200,7 @@ def _rows(index, count: int) -> slice | np.ndarray:
     return np.array(rows, int)
 
 
-def _numbers(index, count: int) -> list[int]:
+def _numbers(index: Any, count: int) -> list[int]:
     """Whole numbers of an index that is no slice; TypeError, ValueError for others."""
     if isinstance(index, bool | np.bool | tuple):  # a tuple would be of several axes
         raise TypeError
@@ -268,10 +269,10 @@ def _read(path: str | os.PathLike) -> tuple[Latents, list[str]]:
             count = sum(key.startswith("features_") for key in arrays)
             features = [_floats(arrays, f"features_{k}") for k in range(count)]
             batch = len(w_plus)
-            names = arrays.get("names", np.array([f"{k:04d}" for k in range(batch)]))
-            if names.dtype.kind == "S":
-                names = np.char.decode(names, "latin-1")
-            names = [str(name) for name in np.atleast_1d(names).ravel()]
+            given = arrays.get("names", np.array([f"{k:04d}" for k in range(batch)]))
+            if given.dtype.kind == "S":
+                given = np.char.decode(given, "latin-1")
+            names = [str(name) for name in np.atleast_1d(given).ravel()]
         except Refusal as error:
             raise Refusal(
                 f"{error} Latents are an .npz with w_plus of [b, n, w_dim], as "
@@ -285,7 +286,7 @@ def _read(path: str | os.PathLike) -> tuple[Latents, list[str]]:
     return Latents(w_plus, tuple(features)), names
 
 
-def _arrays(file) -> dict[str, np.ndarray]:
+def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     """The arrays of an .npz by name; that of an .npy is w_plus."""
     size = os.fstat(file.fileno()).st_size
     if not size:

@@ -5,12 +5,15 @@ Axes: ``b`` batch, ``n`` codes, ``w_dim`` channels of a code.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+import jax
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
 
 MODES = ("replace", "exchange", "interpolate")
+Codes = TypeVar("Codes", jax.Array, np.ndarray)
 
 
 def mixes(
@@ -50,7 +53,7 @@ def mixes(
             f"layers {layers} are not all codes: those are 0 to {num_codes - 1}."
         )
 
-    def share(chosen, alpha=1.0):
+    def share(chosen: Sequence[int], alpha: float | np.floating = 1.0) -> np.ndarray:
         return np.isin(np.arange(num_codes), chosen).astype(np.float32) * alpha
 
     if mode == "replace":
@@ -58,10 +61,10 @@ def mixes(
         return {f"replace_{k}": share(layers[:k]) for k in counts}
     if mode == "exchange":
         return {f"exchange_{layer}": share([layer]) for layer in layers}
-    alphas = np.linspace(0, 1, 11) if alphas is None else alphas
-    alphas = list(dict.fromkeys(alpha + 0.0 for alpha in alphas))  # -0.0 is 0.0
-    found = {f"interpolate_{a:g}": share(layers, np.float32(a)) for a in alphas}
-    if len(found) < len(alphas):
+    given = np.linspace(0, 1, 11) if alphas is None else alphas
+    shares = list(dict.fromkeys(alpha + 0.0 for alpha in given))  # -0.0 is 0.0
+    found = {f"interpolate_{a:g}": share(layers, np.float32(a)) for a in shares}
+    if len(found) < len(shares):
         raise StylePrompterError(
             "Two shares would be called the same: give some that differ in their first "
             "six digits."
@@ -69,11 +72,12 @@ def mixes(
     return found
 
 
-def mix(source, reference, share):
+def mix(source: Codes, reference: Codes, share: np.ndarray | Sequence[float]) -> Codes:
     """Codes between those of source and reference.
 
     Args:
-        source, reference: (b, n, w_dim).
+        source: (b, n, w_dim).
+        reference: (b, n, w_dim).
         share: (n,), the share of the reference; see `mixes`.
 
     Returns:

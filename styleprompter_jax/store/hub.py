@@ -8,6 +8,7 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote, unquote
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -48,7 +49,7 @@ class HubName:
     revision: str = ""
     folder: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         revision = self.revision
         if not revision.startswith("refs/"):
             revision = quote(revision, safe="+")
@@ -192,7 +193,8 @@ def upload(
                 f"{page(name)}/settings, or name another one."
             )
         there = {sibling.rfilename for sibling in info.siblings or ()}
-        made = MARK.encode() in files.get(CARD, b"")
+        card = files.get(CARD)
+        made = isinstance(card, bytes) and MARK.encode() in card
         if made and name.path(CARD) in there and not _is_made(name, info.sha):
             files = {file: content for file, content in files.items() if file != CARD}
         operations = [
@@ -289,7 +291,7 @@ def _unreachable(name: HubName, error: Exception) -> str:
     )
 
 
-def explain(name: HubName, error: Exception) -> str:
+def explain(name: HubName, error: BaseException) -> str:
     """What the Hub's client met with, in a sentence or two."""
     errors, endpoint = _client().errors, _client().constants.ENDPOINT
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -317,14 +319,14 @@ def explain(name: HubName, error: Exception) -> str:
     return f"{name} failed at {endpoint} ({_brief(error)}): try again."
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: BaseException) -> str:
     """The kind of an error and the first line of what it says."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     text = lines[0].strip()[:200].rstrip(".:") if lines else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _client():
+def _client() -> Any:
     try:
         import huggingface_hub
         from huggingface_hub import constants, errors, utils  # noqa: F401

@@ -10,10 +10,16 @@ of what is there now, which goes into results and can be used again.
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path, scheme
+
+if TYPE_CHECKING:
+    from styleprompter_jax.store.hub import HubName
 
 # The files that a model is made of. Of a place elsewhere nothing else is read.
 CONFIG, MODEL = "config.json", "model.safetensors"
@@ -49,7 +55,7 @@ def local_folder(name: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def reading(name: str | os.PathLike, folder: Path):
+def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
     """Adds to what is wrong with a copy from elsewhere how to fetch it anew."""
     try:
         yield
@@ -63,7 +69,7 @@ def reading(name: str | os.PathLike, folder: Path):
         ) from error
 
 
-def _hub_name(name):
+def _hub_name(name: str | os.PathLike) -> "HubName":
     kind, text = scheme(name), os.fspath(name)
     if kind in ("gs", "s3"):
         raise StylePrompterError(
@@ -78,7 +84,7 @@ def _hub_name(name):
     return _hub().parse(text)
 
 
-def _hub():
+def _hub() -> ModuleType:
     from styleprompter_jax.store import hub  # the Hub's client takes half a second
 
     return hub

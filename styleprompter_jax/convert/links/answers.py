@@ -5,9 +5,13 @@ import os
 import re
 import unicodedata
 from email.message import Message
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from styleprompter_jax.core.refusal import quoted
+
+if TYPE_CHECKING:
+    import httpx
 
 PAGE = 2**20  # bytes of a web page that are looked at
 RECORD, PARTIAL_RECORD, PARTIAL = "record.json", "partial.json", "file.partial"
@@ -43,11 +47,11 @@ class Record:
         return bool(known) and (mine, self.length) == (theirs, other.length)
 
 
-def describe(response, link: str) -> Record:
+def describe(response: "httpx.Response", link: str) -> Record:
     """What the headers of a whole answer say."""
     length = response.headers.get("Content-Length", "")
 
-    def mark(header):
+    def mark(header: str) -> str:
         text = response.headers.get(header, "")
         return text if text.isascii() and text.isprintable() and len(text) < 500 else ""
 
@@ -59,7 +63,7 @@ def describe(response, link: str) -> Record:
     )
 
 
-def goes_on(response, start: int, record: Record) -> int | None:
+def goes_on(response: "httpx.Response", start: int, record: Record) -> int | None:
     """The length of the whole file, if an answer has what is behind ``start``.
 
     None where it is anything else than the rest of what the record is of.
@@ -93,13 +97,13 @@ def file_name(disposition: str, link: str) -> str:
     return f"_{name}" if name in (RECORD, PARTIAL_RECORD, PARTIAL) else name
 
 
-def is_page(response) -> bool:
+def is_page(response: "httpx.Response") -> bool:
     """Whether the answer says that it is a web page."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml")
 
 
-def read_page(response) -> str:
+def read_page(response: "httpx.Response") -> str:
     """The beginning of a web page."""
     content = b""
     for chunk in response.iter_bytes(2**16):
@@ -110,7 +114,7 @@ def read_page(response) -> str:
 
 
 def title(page: str) -> str:
-    """ " ('its title')" of a web page; "" where it has none."""
+    """The " ('its title')" of a web page; "" where it has none."""
     found = re.search(r"<title[^>]*>([^<]*)", page, re.IGNORECASE)
     text = " ".join(found[1].split())[:80] if found else ""
     return f" ({quoted(text)})" if text else ""

@@ -21,8 +21,10 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -42,6 +44,9 @@ from styleprompter_jax.core.lock import lock
 from styleprompter_jax.core.paths import cache_folder
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.version import __version__
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +156,13 @@ class _Download:
         with contextlib.suppress(OSError):
             self.folder.rmdir()  # where it is empty
 
-    def _ask(self, client, address: str, confirmed=False, resume=True) -> Path:
+    def _ask(
+        self,
+        client: "httpx.Client",
+        address: str,
+        confirmed: bool = False,
+        resume: bool = True,
+    ) -> Path:
         """Asks for the file, or for the rest of it, and takes what comes."""
         record = self._read(PARTIAL_RECORD) if resume else None
         # The page that Google Drive may send first has no parts.
@@ -161,7 +172,7 @@ class _Download:
             "Accept-Encoding": "identity",
             "User-Agent": f"styleprompter_jax/{__version__}",
         }
-        if start:
+        if start and record:
             headers |= {"Range": f"bytes={start}-", "If-Range": record.validator}
         elif self.kept and self.sha256 is None:
             headers |= self.kept.unless_changed()
@@ -183,7 +194,11 @@ class _Download:
                     return self.folder / self.kept.name
                 self._receive(response, 0, found)
                 return self._finish(found)
-            elif start and (length := answers.goes_on(response, start, record)):
+            elif (
+                start
+                and record
+                and (length := answers.goes_on(response, start, record))
+            ):
                 found = dataclasses.replace(record, length=length)
                 self._receive(response, start, found)
                 return self._finish(found)
@@ -194,7 +209,9 @@ class _Download:
         return self._ask(client, address, confirmed, resume)
 
     @contextlib.contextmanager
-    def _open(self, client, address: str, headers: dict):
+    def _open(
+        self, client: "httpx.Client", address: str, headers: dict
+    ) -> Iterator["httpx.Response"]:
         """The answer behind all redirects, of which none leads to another scheme."""
         url = _httpx().URL(address)
         for _ in range(REDIRECTS + 1):
@@ -216,7 +233,7 @@ class _Download:
         with contextlib.closing(response):
             yield response
 
-    def _receive(self, response, start: int, found: Record) -> None:
+    def _receive(self, response: "httpx.Response", start: int, found: Record) -> None:
         """Writes an answer behind the first ``start`` bytes of the partial file."""
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise self._error("is sent compressed, which was not asked for", _BROWSER)
@@ -233,7 +250,9 @@ class _Download:
         if found.length is not None and size != found.length:
             raise self._error(f"ended after {size:,} of {found.length:,} bytes", _AGAIN)
 
-    def _copy(self, response, file, start: int, found: Record) -> int:
+    def _copy(
+        self, response: "httpx.Response", file: BinaryIO, start: int, found: Record
+    ) -> int:
         """The size of the file when the answer has ended."""
         size, last, since = start, start, time.monotonic()
         bar = tqdm(
@@ -292,9 +311,11 @@ class _Download:
     def _kept(self) -> Record | None:
         """The file in the cache, if it is as it was when it came."""
         record = self._read(RECORD)
+        if record is None:
+            return None
         try:
             digest = sums.sha256(self.folder / record.name)
-        except (AttributeError, OSError):
+        except OSError:
             return None
         return record if digest == record.sha256 else None
 
@@ -350,7 +371,7 @@ def _written(folder: Path, undo: Callable = lambda: None):
         ) from error
 
 
-def _is_spoken(url) -> bool:
+def _is_spoken(url: "httpx.URL") -> bool:
     """Whether a URL is of https; or of http, and of this machine."""
     if url.scheme == "https":
         return bool(url.host)
@@ -362,7 +383,7 @@ def _is_spoken(url) -> bool:
         return False
 
 
-def _is_text(value) -> bool:
+def _is_text(value: Any) -> bool:
     return type(value) is str and value.isprintable()
 
 
@@ -373,7 +394,7 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _httpx():
+def _httpx() -> ModuleType:
     try:
         import httpx
     except ImportError as error:

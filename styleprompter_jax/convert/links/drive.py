@@ -65,19 +65,20 @@ def confirmed_address(page: str, address: str) -> str | None:
 class _Form(HTMLParser):
     """The form "download-form" of a page, and its hidden inputs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.action, self.inputs, self._inside = "", {}, False
+        self.action, self._inside = "", False
+        self.inputs: dict[str, str] = {}
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         if tag == "form":
             self._inside = found.get("id") == "download-form"
             if self._inside:
                 self.action = found.get("action") or ""
-        elif tag == "input" and self._inside and found.get("name"):
-            self.inputs[found["name"]] = found.get("value") or ""
+        elif tag == "input" and self._inside and (name := found.get("name")):
+            self.inputs[name] = found.get("value") or ""
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag == "form":
             self._inside = False

@@ -11,6 +11,7 @@ import os
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ _ALIGNMENT = 64  # bytes; where PyTorch puts storages, so that they can be mappe
 
 
 def is_torch_archive(archive: Archive) -> bool:
+    """Whether an archive is one that torch.save writes."""
     return any(name.split("/")[-1] == "data.pkl" for name in archive.names)
 
 
@@ -111,7 +113,7 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
     position = 0
     storages: dict[str, Storage] = {}
 
-    def pickle(persistent=None) -> Any:
+    def pickle(persistent: Callable[[Any], Any] | None = None) -> Any:
         nonlocal position
         machine = Machine(data, position, table, budget, persistent)
         value = machine.run()
@@ -214,10 +216,13 @@ def write_torch(path: str | os.PathLike, tree: Any) -> None:
         _store(archive, "archive/version", b"3\n")
 
 
-def _store(archive: zipfile.ZipFile, name: str, content) -> None:
+def _store(
+    archive: zipfile.ZipFile, name: str, content: bytes | bytearray | memoryview
+) -> None:
     entry = zipfile.ZipInfo(name)  # of 1980, so that the bytes do not depend on the day
     entry.file_size = len(content)
     # The header ends with a field of padding: two numbers, then as much as it takes.
+    assert archive.fp  # it is open
     header = archive.fp.tell() + 30 + len(name) + 4
     padding = -header % _ALIGNMENT
     entry.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
@@ -228,7 +233,7 @@ def _store(archive: zipfile.ZipFile, name: str, content) -> None:
 class _Pickle:
     """Writes a pickle of protocol 2; arrays are set aside as `storages`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.content = bytearray(b"\x80\x02")
         self.storages: list[np.ndarray] = []
         self.path: list = []
@@ -281,7 +286,7 @@ class _Pickle:
             where = quoted(".".join(map(str, self.path)))
             raise Refusal(f"{where} is {kind}, which a weight file does not hold.")
 
-    def items(self, items, keys: bool = False) -> None:
+    def items(self, items: Iterable[tuple[Any, Any]], keys: bool = False) -> None:
         for key, value in items:
             self.path.append(key)
             if keys:

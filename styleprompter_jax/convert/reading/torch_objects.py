@@ -62,9 +62,11 @@ class Storage(Placeholder):
 
     @property
     def nbytes(self) -> int:
+        """What its numbers take in the file."""
         return self.numel * self.kind.stored.itemsize
 
-    def resolve(self, resolver) -> np.ndarray:
+    def resolve(self, resolver: Any) -> np.ndarray:
+        """All elements."""
         return self.array(resolver.budget)
 
     def array(self, budget: Budget) -> np.ndarray:
@@ -105,7 +107,8 @@ class Tensor(Placeholder):
         self.storage, self.offset = storage, offset
         self.size, self.stride = size, stride
 
-    def resolve(self, resolver) -> np.ndarray:
+    def resolve(self, resolver: Any) -> np.ndarray:
+        """The view."""
         flat = self.storage.array(resolver.budget)
         resolver.budget.spend_bytes(math.prod(self.size) * flat.itemsize)
         if 0 in self.size:
@@ -133,26 +136,30 @@ class Dtype(Placeholder):
         self.dtype = np.dtype(name)
 
     def build(self, state: Any) -> None:
-        order = state[1]
+        """Takes the byte order."""
+        order: Any = state[1]
         if type(order) is not str or order not in ("<", ">", "|", "="):
             raise TypeError
-        self.dtype = self.dtype.newbyteorder(order)
+        self.dtype = self.dtype.newbyteorder(order)  # type: ignore[arg-type]  # above
 
-    def resolve(self, resolver) -> str:
+    def resolve(self, resolver: Any) -> str:
+        """Its name."""
         return self.dtype.name
 
 
 class Array(Placeholder):
     """numpy.ndarray; BUILD gives shape, dtype and bytes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.data: memoryview | bytes | str | None = None
 
     def build(self, state: Any) -> None:
+        """Takes shape, dtype, order and bytes."""
         _version, shape, dtype, fortran, data = state
         self.set(data, dtype, shape, "F" if fortran is True else "C")
 
     def set(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
+        """Checks and keeps what the array is made of."""
         if type(dtype) is not Dtype or type(shape) is not tuple:
             raise TypeError
         if order not in ("C", "F") or not is_shape(shape):
@@ -166,7 +173,8 @@ class Array(Placeholder):
             )
         self.data, self.dtype, self.shape, self.order = data, dtype.dtype, shape, order
 
-    def resolve(self, resolver) -> np.ndarray:
+    def resolve(self, resolver: Any) -> np.ndarray:
+        """The array."""
         if self.data is None:
             raise Refusal(f"an array has no content; {DAMAGED}")
         flat = _native(self.data, self.dtype, resolver.budget)
@@ -176,15 +184,17 @@ class Array(Placeholder):
 class Namespace(Placeholder):
     """argparse.Namespace; BUILD gives the attributes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.state: dict = {}
 
     def build(self, state: Any) -> None:
+        """Takes the attributes."""
         if type(state) is not dict:
             raise TypeError
         self.state = state
 
-    def resolve(self, resolver) -> Object:
+    def resolve(self, resolver: Any) -> Object:
+        """An `Object` with the attributes."""
         return Object("argparse.Namespace", resolver.entry("state", self.state))
 
 
@@ -193,14 +203,14 @@ def _native(
 ) -> np.ndarray:
     """`native`, which draws on a budget, and takes strings of Python 2."""
     budget.spend_bytes(len(data))
-    return native(data.encode("latin-1") if type(data) is str else data, dtype)
+    return native(data.encode("latin-1") if isinstance(data, str) else data, dtype)
 
 
 def scalar(dtype: Any, data: Any) -> bool | int | float:
     """numpy.core.multiarray.scalar: one number."""
     array = Array()
     array.set(data, dtype, (), "C")
-    return _native(array.data, array.dtype, Budget(0))[0].item()
+    return _native(data, array.dtype, Budget(0))[0].item()
 
 
 def parameter(tensor: Any, _requires_grad: Any, _hooks: Any) -> Tensor:
@@ -258,7 +268,15 @@ def names(
         array.set(data, dtype, size, order)
         return array
 
-    def rebuild_v2(storage, offset, size, stride, _grad, _hooks, _metadata=None):
+    def rebuild_v2(
+        storage: Any,
+        offset: Any,
+        size: Any,
+        stride: Any,
+        _grad: Any,
+        _hooks: Any,
+        _metadata: Any = None,
+    ) -> Tensor:
         return Tensor(storage, offset, size, stride)
 
     def reconstruct(_class: Any, _shape: Any, _typecode: Any) -> Array:

@@ -44,6 +44,11 @@ class Budget:
         self.bytes = _BYTES * file_size + _SPARE_BYTES
 
     def spend_steps(self, count: int) -> None:
+        """Takes instructions, or entries of a list, from what is left.
+
+        Raises:
+            Refusal: if there are not so many left.
+        """
         self.steps -= count
         if self.steps < 0:
             raise Refusal(
@@ -52,6 +57,11 @@ class Budget:
             )
 
     def spend_bytes(self, count: int) -> None:
+        """Takes bytes of arrays from what is left.
+
+        Raises:
+            Refusal: if there are not so many left.
+        """
         self.bytes -= count
         if self.bytes < 0:
             raise Refusal(
@@ -293,7 +303,7 @@ _STOP = ord(".")
 # What pickle's protocols 2 to 5 write for plain data, objects and arrays.  Left out
 # on purpose: the text of protocols 0 and 1, INST, OBJ, NEWOBJ_EX, extension codes, DUP
 # and POP, and buffers outside of the file.
-_INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
+_INSTRUCTIONS: dict[int, Callable[[Machine], Any]] = {
     0x80: Machine._protocol,
     0x95: lambda m: m._take(8),  # FRAME: how far to read ahead
     ord("("): Machine._mark,

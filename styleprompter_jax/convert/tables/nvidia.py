@@ -9,6 +9,7 @@ the mapping network's ``w_avg``.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +21,23 @@ from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 
 def module_arrays(module: Object) -> tuple[dict, dict]:
     """Arrays of a stored tree of modules by dotted key, and its plain attributes."""
-    arrays, attributes = {}, {}
+    arrays: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     _collect(module, "", arrays, attributes)
     return arrays, attributes
 
 
-def _collect(module, place, arrays, attributes):
-    groups = {key: {} for key in ("_parameters", "_buffers", "_modules")}
+def _collect(module: Object, place: str, arrays: dict, attributes: dict) -> None:
+    groups: dict[str, Mapping] = {
+        key: {} for key in ("_parameters", "_buffers", "_modules")
+    }
     state = module.state if isinstance(module.state, Mapping) else {}
     for key, value in state.items():
         if key in groups and isinstance(value, Mapping):
             groups[key] = value
         elif value is None or isinstance(value, int | float | str):
             attributes[f"{place}{key}"] = value
-    for key, value in (groups["_parameters"] | groups["_buffers"]).items():
+    for key, value in {**groups["_parameters"], **groups["_buffers"]}.items():
         if value is not None:
             arrays[f"{place}{key}"] = value
     for key, child in groups["_modules"].items():
@@ -73,7 +77,7 @@ def generator_config(
 def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
     """The rows for a generator of that size; ``mapping.w_avg`` is not among them."""
     layer, key = "synthesis/b{r}/{layer}", "synthesis.b{r}.{layer}"
-    rows = [
+    rows: list[Row] = [
         Rule("mapping/fc{k}/kernel", "mapping.fc{k}.weight", "o i -> i o"),
         Rule("mapping/fc{k}/bias", "mapping.fc{k}.bias"),
         Rule("synthesis/b4/const", "synthesis.b4.const", "c h w -> h w c"),

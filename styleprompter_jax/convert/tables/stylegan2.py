@@ -68,7 +68,7 @@ def generator_table(config: GeneratorConfig, noises: bool = True) -> tuple[Row, 
     Keys count convolutions through all resolutions, parameters are sorted by
     resolution; so the rows are spelt out one by one.
     """
-    rows = [
+    rows: list[Rule | Buffer] = [
         Rule("synthesis/b4/const", "input.input", "1 c h w -> h w c"),
         *_conv("synthesis/b4/conv1", "conv1", "noises.noise_0"),
         *_rgb("synthesis/b4/torgb", "to_rgb1"),
@@ -89,14 +89,14 @@ def generator_table(config: GeneratorConfig, noises: bool = True) -> tuple[Row, 
     return (*(row for row in rows if "noises." not in row.source), kept)
 
 
-def _linear(target, source):
+def _linear(target: str, source: str) -> tuple[Rule, ...]:
     return (
         Rule(f"{target}/kernel", f"{source}.weight", "o i -> i o"),
         Rule(f"{target}/bias", f"{source}.bias"),
     )
 
 
-def _conv(target, source, noise):
+def _conv(target: str, source: str, noise: str) -> tuple[Rule, ...]:
     """Modulated convolution, noise and activation."""
     return (
         Rule(f"{target}/kernel", f"{source}.conv.weight", "1 o i h w -> h w i o"),
@@ -107,7 +107,7 @@ def _conv(target, source, noise):
     )
 
 
-def _rgb(target, source):
+def _rgb(target: str, source: str) -> tuple[Rule, ...]:
     return (
         Rule(f"{target}/kernel", f"{source}.conv.weight", "1 o i h w -> h w i o"),
         *_linear(f"{target}/affine", f"{source}.conv.modulation"),

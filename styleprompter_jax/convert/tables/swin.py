@@ -5,7 +5,8 @@ Both use the same keys for the SwinV2 part; the target is the parameters of
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,13 +27,13 @@ _BLOCK, _BLOCK_KEY = "layers_{i}_blocks_{j}", "layers.{i}.blocks.{j}"
 _LINEAR = "o i -> i o"
 
 
-def _linear(target, source, bias=True):
+def _linear(target: str, source: str, bias: bool = True) -> tuple[Rule, ...]:
     """Rows of a linear layer."""
     kernel = Rule(f"{target}/kernel", f"{source}.weight", _LINEAR)
     return (kernel, Rule(f"{target}/bias", f"{source}.bias")) if bias else (kernel,)
 
 
-def _norm(target, source):
+def _norm(target: str, source: str) -> tuple[Rule, ...]:
     """Rows of a LayerNorm."""
     return (
         Rule(f"{target}/scale", f"{source}.weight"),
@@ -71,7 +72,7 @@ _TOKENS = (
 _LARGEST_WINDOW = 32
 _NEW = "no part of a classifier: it keeps its initial value"
 _CLASSIFIER = "the classifier's end, which the encoder does without"
-_NO_TOKENS = (
+_NO_TOKENS: tuple[Row, ...] = (
     Kept("latent_tok", _NEW),
     Kept("dim_up_layers_{i}_{j}/{leaf}", _NEW),
     Kept("prediction_head/layers_{i}/{leaf}", _NEW),
@@ -95,7 +96,7 @@ def encoder_config(arrays: Mapping[str, np.ndarray], prefix: str = "") -> SwinCo
     embed_dim = size(arrays, (f"{prefix}patch_embed.proj.weight", 0))
     patch_size = size(arrays, (f"{prefix}patch_embed.proj.weight", 2))
     map_size, window_size = _map_and_window(arrays, prefix, depths)
-    fields = {}
+    fields: dict[str, Any] = {}
     if f"{prefix}latent_tok" in arrays:
         head = f"{prefix}prediction_head.layers"
         fields = dict(
@@ -132,7 +133,9 @@ def imagenet_table(config: SwinConfig) -> tuple[Row, ...]:
     return (*_NO_TOKENS, *_BACKBONE, *_buffers(config))
 
 
-def _map_and_window(arrays, prefix, depths):
+def _map_and_window(
+    arrays: Mapping[str, np.ndarray], prefix: str, depths: Sequence[int]
+) -> tuple[int, int]:
     """Cells a side of the first map and of a window, which only buffers tell.
 
     Where a map is larger than the window, odd blocks have a mask, one for each window;
@@ -143,7 +146,7 @@ def _map_and_window(arrays, prefix, depths):
     for i, depth in enumerate(depths):
         for j in range(depth):
             block = f"{prefix}layers.{i}.blocks.{j}."
-            table = getattr(
+            table: tuple[int, ...] = getattr(
                 arrays.get(f"{block}attn.relative_coords_table"), "shape", ()
             )
             if len(table) != 4:
@@ -155,7 +158,9 @@ def _map_and_window(arrays, prefix, depths):
                     f"{_LARGEST_WINDOW}, and no published one is."
                 )
             sides.append(side)
-            mask = getattr(arrays.get(f"{block}attn_mask"), "shape", ())
+            mask: tuple[int, ...] = getattr(
+                arrays.get(f"{block}attn_mask"), "shape", ()
+            )
             count_windows = mask[0] if mask[1:] == (side**2, side**2) else 1
             if j % 2 and map_size is None:
                 map_size = side * math.isqrt(count_windows) << i
@@ -165,14 +170,14 @@ def _map_and_window(arrays, prefix, depths):
     return map_size, max(sides)
 
 
-def _buffers(config):
+def _buffers(config: SwinConfig) -> list[Buffer]:
     """The masks and tables of position that a file holds for every block."""
     rows = []
     for i, (depth, side) in enumerate(
         zip(config.depths, config.map_sizes, strict=True)
     ):
         window = min(config.window_size, side)
-        coordinates = np.float32(windows.log_offsets(window))[None]
+        coordinates = windows.log_offsets(window).astype(np.float32)[None]
         y, x = np.divmod(np.arange(window**2), window)
         index = np.subtract.outer(y, y) + window - 1
         index = index * (2 * window - 1) + np.subtract.outer(x, x) + window - 1

@@ -1,5 +1,8 @@
 """From ``config.optimizer`` to an optax transformation."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -7,7 +10,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.optim.ranger import ranger
 
 
-def make_schedule(config) -> optax.Schedule:
+def make_schedule(config: Any) -> optax.Schedule:
     """Learning rate by step: "constant" or "cosine" (to zero), after a linear warm-up.
 
     Reads learning_rate, total_steps, optimizer.schedule and optimizer.warmup_steps.
@@ -29,8 +32,8 @@ def make_schedule(config) -> optax.Schedule:
     return optax.join_schedules([warmup, after], [opt.warmup_steps])
 
 
-def make_optimizer(config) -> optax.GradientTransformation:
-    """ "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0.
+def make_optimizer(config: Any) -> optax.GradientTransformation:
+    """An "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0.
 
     With optimizer.accumulate = k above 1, the mean gradient of k steps makes one
     update at the last of them; the schedule goes on by steps all the same.
@@ -38,7 +41,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
     opt, by_step = config.optimizer, make_schedule(config)
     every = opt.get("accumulate", 1)
 
-    def schedule(count):
+    def schedule(count: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
         return by_step(every * count)
 
     betas = dict(b1=opt.beta1, b2=opt.beta2, eps=opt.eps)
@@ -61,7 +64,9 @@ def make_optimizer(config) -> optax.GradientTransformation:
     return optimizer
 
 
-def ema_decay(half_life: float, seen, batch_size: int):
+def ema_decay(
+    half_life: float, seen: jax.typing.ArrayLike, batch_size: int
+) -> jax.Array:
     """Decay of a moving average of parameters for one step.
 
     Args:

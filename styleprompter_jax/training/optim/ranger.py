@@ -7,7 +7,7 @@ in Flax is the last; `optax.radam` corrects the second moment's bias before it a
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,11 @@ def ranger(
 
     Args:
         learning_rate: a number or an optax schedule.
-        b1, b2, eps: see `scale_by_radam`.
-        sync_period, slow_step_size: see `lookahead`.
+        b1: see `scale_by_radam`.
+        b2: see `scale_by_radam`.
+        eps: see `scale_by_radam`.
+        sync_period: see `lookahead`.
+        slow_step_size: see `lookahead`.
         centralize_logit_scale: see `centralize`.
 
     Returns:
@@ -58,7 +61,7 @@ def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
             does the same.
     """
 
-    def center(path, gradient):
+    def center(path: tuple, gradient: jax.Array) -> jax.Array:
         name = path[-1].key
         if name == "logit_scale" and logit_scale:
             return jnp.zeros_like(gradient)
@@ -79,24 +82,27 @@ def scale_by_radam(
     """Rectified Adam: the first moment alone while the second's variance is unknown.
 
     Args:
-        b1, b2: decay of the moments.
+        b1: decay of the first moment.
+        b2: decay of the second moment.
         eps: added to the root of the second moment, whose bias is *not* corrected.
     """
     table = _radam_table(b1, b2)
 
-    def init(params):
+    def init(params: Any) -> optax.ScaleByAdamState:
         # Two sets of zeros: a loop that donates its state may hold no buffer twice.
         mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
-    def update(gradients, state, params=None):
+    def update(
+        gradients: Any, state: optax.ScaleByAdamState, params: Any = None
+    ) -> tuple[Any, optax.ScaleByAdamState]:
         del params
         mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(gradients, state.nu, b2, 2)
         row = jnp.minimum(state.count, len(table) - 1)
         size, adaptive = jnp.asarray(table, float)[row]
 
-        def scale(m, v):
+        def scale(m: jax.Array, v: jax.Array) -> jax.Array:
             return size * m / jnp.where(adaptive > 0, jnp.sqrt(v) + eps, 1.0)
 
         count = optax.safe_increment(state.count)
@@ -105,7 +111,7 @@ def scale_by_radam(
     return optax.GradientTransformation(init, update)
 
 
-def _radam_table(b1, b2):
+def _radam_table(b1: float, b2: float) -> np.ndarray:
     """Step size and whether it is adaptive, by step, (steps, 2); the last one stays.
 
     Both depend on the step alone.  In float32 the length of the average, a small
@@ -126,7 +132,7 @@ def _radam_table(b1, b2):
 class LookaheadState(NamedTuple):
     """Slow weights, and how many steps were taken."""
 
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # no tuple's method
     slow: optax.Params
 
 
@@ -142,11 +148,13 @@ def lookahead(
         slow_step_size: the part of the way that the slow weights go.
     """
 
-    def init(params):
+    def init(params: Any) -> LookaheadState:
         # Copied, for the same reason.
         return LookaheadState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
 
-    def update(updates, state, params):
+    def update(
+        updates: Any, state: LookaheadState, params: Any
+    ) -> tuple[Any, LookaheadState]:
         count = optax.safe_increment(state.count)
         sync = count % sync_period == 0
         fast = optax.apply_updates(params, updates)

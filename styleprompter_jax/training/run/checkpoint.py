@@ -5,8 +5,10 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ class Checkpoints:
     def __init__(self, folder: Path, config: dict, keep: int = 2):
         self._folder, self._config = Path(folder).absolute(), config
         self._revision = revision()
-        self._last = None
+        self._last: int | None = None
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, cleanup_tmp_directories=True
         )
@@ -53,11 +55,11 @@ class Checkpoints:
                 f"{self._folder} cannot be used for checkpoints: {error}."
             ) from error
 
-    def __enter__(self):
+    def __enter__(self) -> "Checkpoints":
         self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._manager.close()  # waits for the save that is being written
         except Exception as error:
@@ -66,13 +68,13 @@ class Checkpoints:
         finally:
             sys.unraisablehook = self._hook
 
-    def _on_unraisable(self, found):
+    def _on_unraisable(self, found: Any) -> None:
         # After one read or write failed, Orbax closes the event loop that the others
         # report to; each would print a traceback beside the one sentence of ours.
         if str(found.exc_value) != "Event loop is closed":
             self._hook(found)
 
-    def save(self, step: int, state, position: dict):
+    def save(self, step: int, state: Any, position: dict) -> None:
         """Begins to save a step; one that was saved or restored already stays.
 
         Raises:
@@ -111,14 +113,14 @@ class Checkpoints:
             raise self._failed(error) from error
         self._last = step
 
-    def wait(self):
+    def wait(self) -> None:
         """Returns when the last save is on disk; raises as `save` does."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
             raise self._failed(error) from error
 
-    def restore(self, like):
+    def restore(self, like: Any) -> tuple[int, Any, dict] | None:
         """The newest whole step as (step, state, record), or None where there is none.
 
         The state comes as NumPy arrays, to be placed on any number of devices.
@@ -157,7 +159,7 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int, like):
+    def _read(self, step: int, like: Any) -> tuple[Any, dict]:
         """One step as NumPy arrays, and its record; raises if anything is damaged."""
         empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
         restored = self._manager.restore(
@@ -181,7 +183,7 @@ class Checkpoints:
             raise ValueError(f"{damaged[0]} is damaged")
         return restored.state, record
 
-    def _set_aside(self, steps):
+    def _set_aside(self, steps: Iterable[int]) -> None:
         if parallel.is_first():
             aside = self._folder.with_name("damaged")
             aside.mkdir(exist_ok=True)
@@ -194,7 +196,7 @@ class Checkpoints:
             multihost_utils.sync_global_devices("damaged steps are set aside")
         self._manager.reload()
 
-    def _failed(self, error):
+    def _failed(self, error: Exception) -> StylePrompterError:
         return StylePrompterError(
             f"{self._folder} cannot be written ({str(error).splitlines()[0][:200]}): "
             f"free space there. {self.advice()}"
@@ -252,7 +254,7 @@ def revision() -> str:
     return __version__
 
 
-def _named(tree) -> dict[str, np.ndarray]:
+def _named(tree: Any) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
@@ -265,5 +267,5 @@ def _is_finite(array: np.ndarray) -> bool:
 
 def _sha256(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.dtype} {array.shape} ".encode())
-    digest.update(np.ascontiguousarray(array).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()

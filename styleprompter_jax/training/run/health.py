@@ -1,6 +1,7 @@
 """Losses that are not finite: found on the device, without waiting for it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ def guard(step: Callable, skip: bool) -> Callable:
             it was.  Costs a pass over what the step changes.
     """
 
-    def guarded(state, batch, rng):
+    def guarded(state: Any, batch: Any, rng: jax.Array) -> tuple[Any, dict]:
         new, metrics = step(state, batch, rng)
         finite = _all_finite(metrics)
         if skip:
@@ -45,7 +46,7 @@ class Health:
         self._skip = skip
         self._counts = jnp.zeros(3, jnp.int32)  # all, the last in a row, most in a row
 
-    def add(self, finite) -> None:
+    def add(self, finite: jax.Array) -> None:
         """Counts one step; does not wait for it."""
         self._counts = _add(self._counts, finite)
 
@@ -78,13 +79,13 @@ class Health:
 
 
 @jax.jit
-def _add(counts, finite):
+def _add(counts: jax.Array, finite: jax.Array) -> jax.Array:
     count, row, most = counts
     row = jnp.where(finite, 0, row + 1)
     return jnp.stack([count + ~finite, row, jnp.maximum(most, row)])
 
 
-def _all_finite(tree):
+def _all_finite(tree: Any) -> jax.Array:
     return jnp.all(
         jnp.stack(
             [

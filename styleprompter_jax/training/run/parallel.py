@@ -6,7 +6,8 @@ maps it over a one-axis mesh.  State is replicated; batches are split along thei
 first axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -50,7 +51,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def make_mesh(devices=None) -> Mesh:
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices (of all hosts) along one axis.
 
     Raises:
@@ -59,8 +60,10 @@ def make_mesh(devices=None) -> Mesh:
     try:
         devices = jax.devices() if devices is None else devices
     except (RuntimeError, AssertionError) as error:  # the latter for cuda without it
+        # JAX makes these attributes when it is imported.
+        kind = jax.config.jax_platforms  # type: ignore[attr-defined]
         raise StylePrompterError(
-            f"JAX finds no device of the kind {jax.config.jax_platforms!r}: install "
+            f"JAX finds no device of the kind {kind!r}: install "
             "JAX for it, or change JAX_PLATFORMS."
         ) from error
     return Mesh(np.array(devices), (AXIS,))
@@ -93,7 +96,7 @@ def map_step(step: Callable, mesh: Mesh) -> Callable:
     return jax.jit(mapped, donate_argnums=0)
 
 
-def replicate(tree, mesh: Mesh):
+def replicate(tree: Any, mesh: Mesh) -> Any:
     """Places every leaf on all devices (of all hosts, which have equal ones)."""
     sharding = NamedSharding(mesh, P())
     if sharding.is_fully_addressable:
@@ -103,12 +106,12 @@ def replicate(tree, mesh: Mesh):
     )
 
 
-def local_copy(tree):
+def local_copy(tree: Any) -> Any:
     """What `replicate` placed, on this process's first device alone."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
-def shard_batch(batch, mesh: Mesh):
+def shard_batch(batch: Any, mesh: Mesh) -> Any:
     """Splits this host's arrays over its devices along the first axis."""
     sharding = NamedSharding(mesh, P(AXIS))
     return jax.tree.map(
@@ -116,7 +119,7 @@ def shard_batch(batch, mesh: Mesh):
     )
 
 
-def local_slice(draw: Callable, rng, local_size: int):
+def local_slice(draw: Callable, rng: jax.Array, local_size: int) -> jax.Array:
     """This device's rows of an array drawn for the whole batch.
 
     ``draw(rng, global_size)`` gives an array; every device draws the same one and

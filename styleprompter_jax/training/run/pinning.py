@@ -1,6 +1,7 @@
 """Which models a config names, and which those are that a run used."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from styleprompter_jax import losses
 from styleprompter_jax.core.paths import scheme
@@ -9,7 +10,7 @@ from styleprompter_jax.store.places import pin
 SOURCES = "sources"  # the key of a run's record
 
 
-def pin_models(config, known: Mapping[str, str]):
+def pin_models(config: Any, known: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
     """A config in which every model on the Hub is named with its commit.
 
     Args:

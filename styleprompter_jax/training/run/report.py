@@ -4,9 +4,12 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
@@ -50,7 +53,7 @@ class Report:
     ):
         self._workdir = workdir
         self._file = workdir / "metrics.jsonl"
-        self.validation = {}  # what the last evaluation found
+        self.validation: dict[str, float] = {}  # what the last evaluation found
         with writing(workdir):
             _keep_lines(self._file, step, evaluate)
             # Not SummaryWriter: it writes in a thread, which dies in silence when the
@@ -63,29 +66,29 @@ class Report:
         self._batch_size, self._peak_flops = batch_size, peak_flops
         self.restart_clock(step)
 
-    def __enter__(self):
+    def __enter__(self) -> "Report":
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.close()
         # An error on its way out is not hidden by another.
         with writing(self._workdir) if kind is None else suppress(OSError):
             self._events.close()
 
-    def advance(self, flops: float = 0.0):
+    def advance(self, flops: float = 0.0) -> None:
         """One step more on the bar, which took so many FLOPs on one device."""
         self._bar.update()
         self._flops += flops
 
-    def say(self, text: str):
+    def say(self, text: str) -> None:
         """A line above the bar."""
         self._bar.write(text)
 
-    def restart_clock(self, step: int):
+    def restart_clock(self, step: int) -> None:
         """Leaves out what was not training (compiling, evaluating) from the rate."""
         self._since, self._flops = (step, time.perf_counter()), 0.0
 
-    def scalars(self, step: int, values: dict, split: str = "train"):
+    def scalars(self, step: int, values: dict, split: str = "train") -> None:
         """Writes one line; training lines get the speed since the one before."""
         values = {k: float(v) for k, v in values.items()}
         if split == "validation":
@@ -114,14 +117,16 @@ class Report:
                     self._event(step, summary.scalar(f"{split}/{key}", value))
             self._events.flush()
 
-    def images(self, step: int, name: str, images, columns: int):
+    def images(
+        self, step: int, name: str, images: np.ndarray | jax.Array, columns: int
+    ) -> None:
         """Writes samples/NAME_STEP.png of float images in [-1, 1]."""
         grid = image_grid(to_uint8(np.asarray(images)), columns=columns)
         write_image(grid, self._workdir / "samples" / f"{name}_{step:07d}.png")
         with writing(self._workdir):
             self._event(step, summary.image(name, grid, dataformats="HWC"))
 
-    def _event(self, step: int, value):
+    def _event(self, step: int, value: Any) -> None:
         event = Event(wall_time=time.time(), step=step, summary=value)
         self._events.write_event(event)
 
@@ -129,17 +134,17 @@ class Report:
 class Silence:
     """The Report of a process that is not the first."""
 
-    def __enter__(self):
+    def __enter__(self) -> "Silence":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         pass
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
 
 
-def _keep_lines(file: Path, step: int, evaluate: bool):
+def _keep_lines(file: Path, step: int, evaluate: bool) -> None:
     """Drops the lines of later steps, and what is no line of metrics."""
     if not os.path.lexists(file):
         return

@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -17,19 +19,19 @@ class Stop:
     them may get, and agrees on the step.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested = False
         self._at_once = False
-        self._old = {}
+        self._old: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "Stop":
         alone = jax.process_count() == 1
         if alone and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._old[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
@@ -40,7 +42,7 @@ class Stop:
         ):
             self.requested = True
 
-    def at_once(self, work) -> None:
+    def at_once(self, work: Callable[[], Any]) -> None:
         """Calls ``work()``, which a signal breaks off: what can be done again later."""
         try:
             self._at_once = True
@@ -52,7 +54,7 @@ class Stop:
         finally:
             self._at_once = False
 
-    def _on_signal(self, *_):
+    def _on_signal(self, *_: object) -> None:
         self.requested = True
         if self._at_once:
             self._at_once = False

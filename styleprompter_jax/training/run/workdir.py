@@ -4,8 +4,9 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -33,7 +34,7 @@ BEST, SCORE = "model_best", "validation.json"
 
 
 @contextlib.contextmanager
-def writing(path: Path):
+def writing(path: Path) -> Iterator[None]:
     """Turns an OSError within into one sentence about ``path``."""
     try:
         yield
@@ -44,7 +45,7 @@ def writing(path: Path):
         ) from error
 
 
-def plain(config) -> dict:
+def plain(config: Any) -> dict:
     """A ConfigDict as JSON has it."""
     return json.loads(config.to_json_best_effort())
 
@@ -132,7 +133,7 @@ def write_data(workdir: Path, data: dict) -> None:
     write_json(file, data)
 
 
-def _change(began, now: dict) -> str:
+def _change(began: Any, now: dict) -> str:
     """What is not as in the beginning, in words; "" where all is."""
     if not isinstance(began, dict):
         return "it does not say which those were"
@@ -158,14 +159,14 @@ def _differences(there: dict, config: dict) -> list[str]:
     ]
 
 
-def _shown(value) -> str:
+def _shown(value: Any) -> str:
     """A value of a file, in full where it is not huge."""
     text = repr(value)
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
@@ -175,7 +176,7 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 
 
 @contextlib.contextmanager
-def lock(workdir: Path):
+def lock(workdir: Path) -> Iterator[None]:
     """Makes the folder, and holds it against a second training."""
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
