@@ -7,6 +7,7 @@ y, latents = model.invert(sp.read_images(paths, model.image_size))
 """
 
 import importlib
+from typing import Any
 
 from styleprompter_jax import moved
 from styleprompter_jax.core import xnnpack
@@ -30,7 +31,7 @@ _LAZY = {
 __all__ = ["StylePrompterError", "__version__", *_LAZY]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # JAX takes a second to import, and `styleprompter --help` does without.
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

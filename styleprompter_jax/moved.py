@@ -2,8 +2,10 @@
 
 import importlib
 import importlib.abc
-import importlib.machinery
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 _PACKAGE = __name__.rpartition(".")[0]
 # Those that documents, notebooks and examples of version 0.1 named.
@@ -28,21 +30,24 @@ _NEW_NAMES = {
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives the module of today for a name of version 0.1."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Any = None, target: Any = None
+    ) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
         if package == _PACKAGE and name in _NEW_NAMES:
-            return importlib.machinery.ModuleSpec(fullname, self)
+            return ModuleSpec(fullname, self)
         return None
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
         name = spec.name.partition(".")[2]
         module = importlib.import_module(f"{_PACKAGE}.{_NEW_NAMES[name]}")
         spec.loader_state = module.__spec__
         return module
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         # It has run already; Python gave it the spec of the old name.
-        module.__spec__ = module.__spec__.loader_state
+        spec: Any = module.__spec__
+        module.__spec__ = spec.loader_state
 
 
 def redirect() -> None:
