@@ -1,15 +1,8 @@
 """A link in place of a file: fetched once, whole or not at all.
 
-In the user's cache each link has a folder:
-
-    NAME            the file, under the name that its server gives it
-    record.json     its length and SHA-256, and by what to ask whether it has changed
-    file.partial    what an interrupted download left, and the next one goes on with
-    partial.json    what that is the beginning of
-
-Only https is spoken, and http with this machine itself. httpx does (the extra
-`download`); gdown and pooch follow redirects to any scheme, take any size, and go on
-with what may have changed meanwhile.
+In the user's cache each link has a folder (`shelf`). Only https is spoken, and http
+with this machine itself. httpx does (the extra `download`); gdown and pooch follow
+redirects to any scheme, take any size, and go on with what may have changed meanwhile.
 """
 
 import contextlib
@@ -21,25 +14,20 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from styleprompter_jax.convert.links import answers, drive
-from styleprompter_jax.convert.links.answers import (
-    PARTIAL,
-    PARTIAL_RECORD,
-    RECORD,
-    Record,
-)
+from styleprompter_jax.convert.links.answers import Record
+from styleprompter_jax.convert.links.shelf import Shelf, written
 from styleprompter_jax.convert.reading.files import is_web_page
 from styleprompter_jax.core import sums
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.json_files import read_json, write_json
 from styleprompter_jax.core.lock import lock
 from styleprompter_jax.core.paths import cache_folder
 from styleprompter_jax.core.refusal import quoted
@@ -103,31 +91,31 @@ def fetch(link: str, sha256: str | None = None) -> Path:
             f"{shown(link)} is no https:// link: give one, or a file of this machine."
         )
     root = cache_folder("downloads")
-    with _written(root):
+    with written(root):
         root.mkdir(parents=True, exist_ok=True)
         if not os.access(root, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     key = hashlib.sha256(link.encode()).hexdigest()[:24]
     with lock(root / f".{key}.lock"):
-        download = _Download(link, root / key, sha256)
+        shelf = Shelf(root / key)
         try:
-            return download.run()
+            return _Download(link, shelf, sha256).run()
         finally:
-            download.tidy()
+            shelf.tidy()
 
 
 class _Download:
-    """One link, its folder in the cache, and what is asked of it."""
+    """One link, what the cache holds of it, and what is asked of it."""
 
-    def __init__(self, link: str, folder: Path, sha256: str | None):
-        self.title, self.folder, self.sha256 = shown(link), folder, sha256
+    def __init__(self, link: str, shelf: Shelf, sha256: str | None):
+        self.title, self.shelf, self.sha256 = shown(link), shelf, sha256
         self.link, self.shared = link, drive.file_address(link)
-        self.partial, self.kept = folder / PARTIAL, self._kept()
+        self.kept = shelf.kept
 
     def run(self) -> Path:
         """The file: the one that is kept, or fetched."""
         if self.kept and self.sha256 == self.kept.sha256:
-            return self.folder / self.kept.name
+            return self.shelf.file
         httpx = _httpx()
         try:
             with httpx.Client(timeout=TIMEOUT) as client:
@@ -137,7 +125,7 @@ class _Download:
                 log.warning(
                     "%s cannot be reached: its copy in the cache is used.", self.title
                 )
-                return self.folder / self.kept.name
+                return self.shelf.file
             why = f"cannot be reached ({str(error) or type(error).__name__})"
             raise self._error(why, "look at the network and the link") from error
         except httpx.TimeoutException as error:
@@ -148,14 +136,6 @@ class _Download:
         except (httpx.InvalidURL, UnicodeError, OverflowError) as error:
             raise self._error(f"leads nowhere ({error})", "look at it") from error
 
-    def tidy(self) -> None:
-        """Leaves nothing but a file, or a beginning that can be gone on with."""
-        record = self._read(PARTIAL_RECORD)
-        if not (record and record.validator and _size(self.partial)):
-            self._drop_partial()
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()  # where it is empty
-
     def _ask(
         self,
         client: "httpx.Client",
@@ -164,22 +144,22 @@ class _Download:
         resume: bool = True,
     ) -> Path:
         """Asks for the file, or for the rest of it, and takes what comes."""
-        record = self._read(PARTIAL_RECORD) if resume else None
         # The page that Google Drive may send first has no parts.
-        ready = confirmed or not self.shared
-        start = _size(self.partial) if ready and record and record.validator else 0
+        ready = resume and (confirmed or not self.shared)
+        record = self.shelf.begun() if ready else None
+        start = self.shelf.size() if record else 0
         headers = {
             "Accept-Encoding": "identity",
             "User-Agent": f"styleprompter_jax/{__version__}",
         }
-        if start and record:
+        if record:
             headers |= {"Range": f"bytes={start}-", "If-Range": record.validator}
         elif self.kept and self.sha256 is None:
             headers |= self.kept.unless_changed()
         with self._open(client, address, headers) as response:
             status = response.status_code
             if status == 304 and self.kept and not start:
-                return self.folder / self.kept.name
+                return self.shelf.file
             if status not in (200, 206, 416):
                 raise self._refusal(status)
             if answers.is_page(response):
@@ -191,14 +171,10 @@ class _Download:
             elif status == 200:
                 found = answers.describe(response, self.link)
                 if self.kept and self.sha256 is None and self.kept.is_same(found):
-                    return self.folder / self.kept.name
+                    return self.shelf.file
                 self._receive(response, 0, found)
                 return self._finish(found)
-            elif (
-                start
-                and record
-                and (length := answers.goes_on(response, start, record))
-            ):
+            elif record and (length := answers.goes_on(response, start, record)):
                 found = dataclasses.replace(record, length=length)
                 self._receive(response, start, found)
                 return self._finish(found)
@@ -239,13 +215,12 @@ class _Download:
             raise self._error("is sent compressed, which was not asked for", _BROWSER)
         if (found.length or 0) > MAX_SIZE:
             raise self._too_large(f"has {found.length:,} bytes")
-        with _written(self.folder, self._drop_partial):
+        with written(self.shelf.folder, self.shelf.drop_partial):
             if not start:
-                self._drop_partial()
-                self._write(PARTIAL_RECORD, found)
-            if (found.length or 0) - start > shutil.disk_usage(self.folder).free:
+                self.shelf.begin(found)
+            if (found.length or 0) - start > shutil.disk_usage(self.shelf.folder).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with self.partial.open("ab" if start else "wb") as file:
+            with self.shelf.partial.open("ab" if start else "wb") as file:
                 size = self._copy(response, file, start, found)
         if found.length is not None and size != found.length:
             raise self._error(f"ended after {size:,} of {found.length:,} bytes", _AGAIN)
@@ -268,7 +243,7 @@ class _Download:
             for chunk in response.iter_raw():
                 size += len(chunk)
                 if size > MAX_SIZE:
-                    self._drop_partial()
+                    self.shelf.drop_partial()
                     raise self._too_large("does not end")
                 file.write(chunk)
                 file.flush()  # a kill loses nothing that has arrived
@@ -283,60 +258,25 @@ class _Download:
 
     def _finish(self, found: Record) -> Path:
         """Gives the whole file its name, if it is what was asked for."""
-        with _written(self.folder, self._drop_partial):
-            with self.partial.open("rb") as file:
+        with written(self.shelf.folder, self.shelf.drop_partial):
+            with self.shelf.partial.open("rb") as file:
                 head = file.read(answers.PAGE)
                 file.seek(0)
                 digest = sums.sha256(file)
                 found = dataclasses.replace(found, length=file.tell(), sha256=digest)
             if is_web_page(head):
-                self._drop_partial()
+                self.shelf.drop_partial()
                 raise self._page(head.decode(errors="replace"))
             if not found.length:
-                self._drop_partial()
+                self.shelf.drop_partial()
                 raise self._error("is empty", "look at the link")
             if self.sha256 not in (None, digest):
-                self._drop_partial()
+                self.shelf.drop_partial()
                 raise self._error(
                     f"has the SHA-256 {digest} in place of {self.sha256}",
                     "look at both, and at what the link is of",
                 )
-            if self.kept and self.kept.name != found.name:
-                (self.folder / self.kept.name).unlink(missing_ok=True)
-            self.partial.replace(self.folder / found.name)
-            self._write(RECORD, found)
-            self._drop_partial()
-        return self.folder / found.name
-
-    def _kept(self) -> Record | None:
-        """The file in the cache, if it is as it was when it came."""
-        record = self._read(RECORD)
-        if record is None:
-            return None
-        try:
-            digest = sums.sha256(self.folder / record.name)
-        except OSError:
-            return None
-        return record if digest == record.sha256 else None
-
-    def _read(self, name: str) -> Record | None:
-        """A record of this folder; None where there is none, or it is damaged."""
-        try:
-            record = Record(**read_json(self.folder / name))
-            own = answers.file_name("", f"//x/{record.name}") == record.name
-            texts = record.etag, record.modified, record.sha256
-            known = type(record.length) in (int, type(None))
-            return record if own and known and all(map(_is_text, texts)) else None
-        except (StylePrompterError, TypeError, AttributeError, ValueError):
-            return None
-
-    def _write(self, name: str, record: Record) -> None:
-        write_json(self.folder / name, dataclasses.asdict(record))
-
-    def _drop_partial(self) -> None:
-        for name in (PARTIAL_RECORD, PARTIAL):
-            with contextlib.suppress(OSError):
-                (self.folder / name).unlink()
+            return self.shelf.keep(found)
 
     def _error(self, what: str, way_out: str) -> StylePrompterError:
         return StylePrompterError(f"{self.title} {what}: {way_out}.")
@@ -358,19 +298,6 @@ class _Download:
         )
 
 
-@contextlib.contextmanager
-def _written(folder: Path, undo: Callable = lambda: None):
-    """Turns what the system says against the cache into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        undo()
-        raise StylePrompterError(
-            f"{folder} cannot be written ({error.strerror or error}): free space "
-            "there, or set XDG_CACHE_HOME to another folder."
-        ) from error
-
-
 def _is_spoken(url: "httpx.URL") -> bool:
     """Whether a URL is of https; or of http, and of this machine."""
     if url.scheme == "https":
@@ -381,17 +308,6 @@ def _is_spoken(url: "httpx.URL") -> bool:
         return url.host == "localhost" or ipaddress.ip_address(url.host).is_loopback
     except ValueError:
         return False
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str and value.isprintable()
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
 
 
 def _httpx() -> ModuleType:
