@@ -39,6 +39,21 @@ BEYOND = {
         ("evaluation.editability", "editability"),
     ],
     "Keeping directions": [("store.direction_files", "save_directions")],
+    "What the commands do": [
+        ("app.invert", "invert"),
+        ("app.edit", "edit"),
+        ("app.mix", "mix"),
+        ("app.evaluate", "evaluate"),
+        ("app.directions", "find_directions"),
+        ("app.convert", "convert"),
+        ("app.convert", "export"),
+        ("app.push", "push"),
+        ("app.pack", "pack"),
+        ("app.align", "align"),
+        ("app.unalign", "unalign"),
+        ("app.decoding", "Decoding"),
+        ("app.pictures", "Made"),
+    ],
 }
 
 

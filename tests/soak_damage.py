@@ -21,13 +21,13 @@ import safetensors.numpy
 from conftest import TINY, random_directions, random_variables
 from soak_files import _change_bytes
 
-from styleprompter_jax.app.labelled import read_csv
 from styleprompter_jax.app.unalign import _read_record
 from styleprompter_jax.convert.directions import read_direction
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.evaluation import classifier
 from styleprompter_jax.images.landmarks import read_landmarks
+from styleprompter_jax.search.labelled import read_csv
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.training.run import workdir
 from styleprompter_jax.training.run.report import _keep_lines

@@ -47,7 +47,7 @@ def test_is_elsewhere(photo):
     assert is_elsewhere(WHOLE @ [[0.95, 0.3], [-0.3, 0.95]] + [0.15, -0.13], WHOLE)
 
 
-def test_align_and_the_warning(tmp_path, capsys, photo):
+def test_align_and_the_warning(tmp_path, capsys, caplog, photo):
     write_image(photo, tmp_path / "photos" / "a.png")
     write_image(data.coffee(), tmp_path / "photos" / "coffee.png")
     call = ["align", "--input", str(tmp_path / "photos"), "--size", "256",
@@ -58,7 +58,6 @@ def test_align_and_the_warning(tmp_path, capsys, photo):
     crop = read_image(tmp_path / "crops" / "a.png")
     expected = align(photo, crop_quad(FACE), 256)
     assert np.abs(crop - expected.astype(int)).mean() < 4
-    capsys.readouterr()
 
     model = SimpleNamespace(
         const={"latent_avg": np.zeros(4)}, synthesize=lambda w: to_float(crop[None])
@@ -66,10 +65,9 @@ def test_align_and_the_warning(tmp_path, capsys, photo):
     images = to_float(np.stack([np.asarray(crop)] * 2))
     paths = [tmp_path / "crops" / "a.png"] * 2
     alignment.warn(model, paths, images)
-    assert not capsys.readouterr().err
+    assert not caplog.text
     images[1] = to_float(photo[::2, ::2])
     alignment.warn(model, [paths[0], tmp_path / "photos" / "a.png"], images)
-    err = capsys.readouterr().err
-    assert "1 of 2 pictures" in err and "photos/a.png" in err
+    assert "1 of 2 pictures" in caplog.text and "photos/a.png" in caplog.text
     alignment.warn(model, [tmp_path / "photos" / "coffee.png"], images)
-    assert "coffee.png" in capsys.readouterr().err  # not square
+    assert "coffee.png" in caplog.text  # not square

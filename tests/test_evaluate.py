@@ -1,6 +1,5 @@
 """`styleprompter evaluate` against scikit-image and SciPy, and its protocol."""
 
-import argparse
 import csv
 import json
 import shutil
@@ -110,19 +109,14 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
     result, root = evaluated
     shutil.copytree(root / "faces", tmp_path / "faces")
     (tmp_path / "faces" / "bad.png").write_text("no picture")
-    args = argparse.Namespace(
-        input=[str(tmp_path / "faces")],
-        output=str(tmp_path / "out"),
-        skip_bad=True,
-        count=None,
-    )
-    images = Compared(args, 32, 32)
+    given = [tmp_path / "faces"], tmp_path / "out", 32
+    images = Compared(*given, 32, skip_bad=True)
     (*_, last) = images.batches(3)
     assert last["image"].shape == (2, 32, 32, 3)
     assert images.description["sha256"] == result["protocol"]["images"]["sha256"]
     assert images.description["skipped"] == 1
     # Compared at twice the size, all are enlarged, and the encoder sees the same.
-    images = Compared(args, 32, 64)
+    images = Compared(*given, 64, skip_bad=True)
     (*_, last) = images.batches(3)
     assert last["target"].shape == (2, 64, 64, 3)
     assert images.description["enlarged"] == COUNT

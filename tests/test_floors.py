@@ -81,6 +81,50 @@ def test_every_room_has_a_floor():
     assert code - {"__init__", "__pycache__", "bundled"} == ROOM.keys()
 
 
+# Below these, no code speaks to a person or ends the program.
+FRONT_ENDS = {"cli", "demo", "__main__"}
+
+
+def spoken(source: str):
+    """What code has of a front end: where it prints, reads a call, or exits."""
+    tree = ast.parse(source)
+    # What another program of ours reads on the other end of a pipe is not text.
+    piped = {node.value for node in ast.walk(tree)
+             if isinstance(node, ast.Attribute) and node.attr == "buffer"}  # fmt: skip
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="print" | "input" | "exit" as name)):
+                yield f"{name}()"
+            case ast.Import(names=names) if any(n.name == "argparse" for n in names):
+                yield "argparse"
+            case ast.ImportFrom(module="argparse"):
+                yield "argparse"
+            case ast.Attribute(value=ast.Name(id="sys"), attr=name):
+                if name in ("exit", "stdout", "stderr") and node not in piped:
+                    yield f"sys.{name}"
+
+
+def test_front_ends_alone_speak_to_people():
+    wrong = [
+        f"{file.relative_to(PACKAGE)}: {what}"
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if file.relative_to(PACKAGE).parts[0].removesuffix(".py") not in FRONT_ENDS
+        for what in spoken(file.read_text())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_spoken_is_seen():
+    source = """
+import argparse
+def run(args):
+    print(1, file=sys.stderr)
+    sys.stdout.buffer.write(data)
+    sys.exit(2)
+"""
+    assert sorted(spoken(source)) == ["argparse", "print()", "sys.exit", "sys.stderr"]
+
+
 def test_imports_are_seen():
     source = """
 import styleprompter_jax.ops.ssim

@@ -8,10 +8,10 @@ import safetensors.numpy
 from PIL import Image
 
 import styleprompter_jax as sp
-from styleprompter_jax.app.paired import read_pairs
 from styleprompter_jax.cli import main
 from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.core.names import check_name
+from styleprompter_jax.data.pairs import read_pairs
 from styleprompter_jax.editing.directions import directions_from_labels
 from styleprompter_jax.store.model_folder import DIRECTIONS
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 import styleprompter_jax as sp
-from styleprompter_jax.app.read_once import ReadOnce
 from styleprompter_jax.cli import main
 from styleprompter_jax.images import files
+from styleprompter_jax.images.read_once import ReadOnce
 
 FACE = [[10, 12], [22, 12], [16, 17], [12, 23], [20, 23]]
 

@@ -5,12 +5,12 @@ import os
 import numpy as np
 import pytest
 
-from styleprompter_jax.app.labelled import encode_csv, read_csv, stored_codes
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.labels import ambiguity, as_attribute
 from styleprompter_jax.data.tables import find_picture, read_table
 from styleprompter_jax.editing.directions import directions_from_labels
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.search.labelled import encode_csv, read_csv, stored_codes
 
 HEADER, ROWS = ["image", "smile", "hat"], [["0.png", "0", "1"], ["1.png", "1", "-1"]]
 COMMAS = "image,smile,hat\n0.png,0,1\n1.png,1,-1\n"

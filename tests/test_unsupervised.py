@@ -10,15 +10,15 @@ from PIL import Image
 
 import styleprompter_jax as sp
 from styleprompter_jax.app.directions import _spans
-from styleprompter_jax.app.labelled import (
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.data.tfds import tfds
+from styleprompter_jax.editing.directions import Direction, Response
+from styleprompter_jax.search.labelled import (
     encode_csv,
     encode_tfds,
     read_csv,
     stored_codes,
 )
-from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.data.tfds import tfds
-from styleprompter_jax.editing.directions import Direction, Response
 from styleprompter_jax.search.unsupervised import (
     in_deviations,
     orthogonalize,

@@ -1,71 +1,94 @@
-"""`styleprompter align`: FFHQ's crop of faces in photographs, from landmarks."""
+"""FFHQ's crop of faces in photographs, from landmarks."""
 
 import json
+import logging
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from styleprompter_jax.app import pictures
-from styleprompter_jax.app.read_once import ReadOnce
+from styleprompter_jax.app.pictures import Made, each, find_pictures, list_inputs
 from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
+from styleprompter_jax.core.values import plural
+from styleprompter_jax.images import align as crops
 from styleprompter_jax.images import detect
-from styleprompter_jax.images.align import align, check_quad
 from styleprompter_jax.images.files import open_image, write_image
 from styleprompter_jax.images.find import shown
 from styleprompter_jax.images.landmarks import Landmarks, read_landmarks
+from styleprompter_jax.images.read_once import ReadOnce
+
+log = logging.getLogger(__name__)
 
 
-def run(args):
+def align(
+    inputs: Sequence[AnyPath],
+    output: AnyPath,
+    *,
+    landmarks: AnyPath | None = None,
+    size: int = 1024,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Made:
+    """Cuts faces out of photographs, and keeps where they were beside each crop.
+
+    Args:
+        inputs: files, folders and globs.
+        output: folder for the crops.
+        landmarks: a file of them, see `read_landmarks`; None finds the largest face.
+        size: side of the crops.
+        skip_bad: leave out pictures without a face or that cannot be read, and warn
+            of each.
+        overwrite: replace files that this program did not write.
+
+    Raises:
+        StylePrompterError: if a picture or its landmarks cannot be read, no face is
+            found, or a crop cannot be written.
+    """
+    folder = local_path(output)
     given, named, quads, doubtful = None, [], {}, []
-    if args.landmarks:
-        paths = pictures.list_inputs(args.input, args.output)
-        given, named = read_landmarks(args.landmarks, paths)
+    if landmarks:
+        given, named = read_landmarks(landmarks, list_inputs(inputs, folder))
     else:
         detect.network()  # says so at once if it is not there
 
     def crop(path):
         with open_image(path) as photo:
-            size = photo.shape[1::-1]
+            width_and_height = photo.shape[1::-1]
             if path not in quads:  # else it is read once more, as it did not fit
-                quads[path], is_doubtful = _quad(
-                    path, photo, given, named, args.landmarks
-                )
+                quads[path], is_doubtful = _quad(path, photo, given, named, landmarks)
                 doubtful.extend([path] * is_doubtful)
-            return align(photo, quads[path], args.size), size
+            return crops.align(photo, quads[path], size), width_and_height
 
     read = ReadOnce(crop)
-    paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad, read
-    )
+    paths, results, skipped = find_pictures(inputs, folder, skip_bad, read)
     if doubtful:
-        print(
-            f"Warning: the landmarks of {pictures.plural(len(doubtful), 'picture')}, "
-            f"{shown(min(doubtful))} for one, look like percent of its sides: if so, "
-            'write {"face.jpg": {"percent": [[x, y], ...]}}.',
-            file=sys.stderr,
+        log.warning(
+            "Warning: the landmarks of %s, %s for one, look like percent of its sides: "
+            'if so, write {"face.jpg": {"percent": [[x, y], ...]}}.',
+            plural(len(doubtful), "picture"),
+            shown(min(doubtful)),
         )
     place = Results(
-        args.output,
+        folder,
         [*results, *map(_record, results)],
-        inputs=[*paths, *filter(None, [args.landmarks])],
-        overwrite=args.overwrite,
+        inputs=[*paths, *filter(None, [landmarks])],
+        overwrite=overwrite,
     )
 
     def write(path, result):
-        pixels, size = read(path)
+        pixels, width_and_height = read(path)
         with place.writing(result):
             write_image(pixels, result)
         with place.writing(_record(result)):
-            _write_record(result, path, size, quads[path])
+            _write_record(result, path, width_and_height, quads[path])
 
-    pictures.each(write, list(zip(paths, results, strict=True)))
-    left_out = f", {skipped} skipped" if skipped else ""
-    print(f"{pictures.plural(len(paths), 'crop')} in {args.output}{left_out}.")
+    each(write, list(zip(paths, results, strict=True)))
+    return Made(results, skipped)
 
 
 def _quad(
@@ -73,7 +96,7 @@ def _quad(
     photo: np.ndarray,
     given: dict[Path, object] | None,
     named: list[str],
-    file: str | None,
+    file: AnyPath | None,
 ) -> tuple[np.ndarray, bool]:
     """The crop of a photograph, from the landmarks in a file or of its largest face.
 
@@ -91,7 +114,7 @@ def _quad(
         quad = detect.find_quad(photo)
         if quad is None:
             raise StylePrompterError("No face was found in it: give its --landmarks.")
-        check_quad(quad, width, height)
+        crops.check_quad(quad, width, height)
     except StylePrompterError as error:
         raise StylePrompterError(f"{shown(path)}: {error}") from error
     return quad, False

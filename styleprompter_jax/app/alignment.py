@@ -1,6 +1,6 @@
 """A warning of pictures that do not lie as those that a model was trained on."""
 
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from styleprompter_jax.images.files import read_size, resize, to_uint8
 CHECKED = 4  # pictures, which stand for the others
 SIZE = 256  # at which faces are looked for
 
+log = logging.getLogger(__name__)
+
 
 def warn(model, paths: Sequence[Path], images: np.ndarray) -> None:
-    """Says on stderr which pictures look unaligned.
+    """Warns of pictures that look unaligned.
 
     Those that are not square do, and those whose face is not where the model's mean
     face has it; that needs the detector, and is left out for what is no face to it.
@@ -37,11 +39,13 @@ def warn(model, paths: Sequence[Path], images: np.ndarray) -> None:
         if quads and (expected := _find_quad(mean)) is not None:
             found += [p for p, quad in quads if detect.is_elsewhere(quad, expected)]
     if found:
-        print(
-            f"Warning: {len(found)} of {len(paths)} pictures looked at may not be "
-            f"aligned, {found[0]} for one: the central square is used, and a model of "
-            "faces expects them as `styleprompter align` cuts them out.",
-            file=sys.stderr,
+        log.warning(
+            "Warning: %d of %d pictures looked at may not be aligned, %s for one: the "
+            "central square is used, and a model of faces expects them as "
+            "`styleprompter align` cuts them out.",
+            len(found),
+            len(paths),
+            found[0],
         )
 
 

@@ -1,20 +1,33 @@
-"""The pictures that `styleprompter evaluate` inverts: from files, or a data set."""
+"""The pictures that `evaluate` inverts: from files, or a data set."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from styleprompter_jax.app import pictures
-from styleprompter_jax.app.read_once import ReadOnce
+from styleprompter_jax.app.pictures import find_pictures
+from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.sources import TfdsSource
+from styleprompter_jax.images.batches import read_ahead
 from styleprompter_jax.images.files import open_image, resize, to_float
+from styleprompter_jax.images.read_once import ReadOnce
 
 
 class Compared:
     """Pictures at the side s that the encoder reads and the side t that is compared.
+
+    Args:
+        inputs: files, folders and globs; None for those of a data set.
+        output: the folder of the results, whose pictures do not count.
+        data: "avatars", or a TFDS data set, if there are no inputs.
+        split, data_dir: of the data set.
+        count: the first so many pictures only.
+        skip_bad: leave out pictures that cannot be read, and warn of each.
+        image_size: s.
+        size: t.
 
     Attributes:
         paths: of the pictures; [] where they are a data set's.
@@ -23,23 +36,36 @@ class Compared:
         description: what they are, for metrics.json.
     """
 
-    def __init__(self, args, image_size: int, size: int):
+    def __init__(
+        self,
+        inputs: Sequence[AnyPath] | None,
+        output: Path,
+        image_size: int,
+        size: int,
+        *,
+        data: str = "",
+        split: str = "test",
+        data_dir: AnyPath | None = None,
+        count: int | None = None,
+        skip_bad: bool = False,
+    ):
         self._sides = {"image": image_size, "target": size}
         self._pixels = ReadOnce(self._read)
-        if args.input:
-            paths, _, skipped = pictures.find_pictures(
-                args.input, args.output, args.skip_bad, self._pixels
-            )
-            self.paths = paths[: args.count]
+        if inputs:
+            paths, _, skipped = find_pictures(inputs, output, skip_bad, self._pixels)
+            self.paths = paths[:count]
             self._source = [{"image": path} for path in self.paths]
             self.names, self.labels = [str(path) for path in self.paths], []
-            self.description = {"input": args.input, "skipped": skipped}
+            self.description = {
+                "input": list(map(str, inputs)),
+                "skipped": len(skipped),
+            }
         else:
-            name = "avatars/64" if args.data == "avatars" else args.data
-            source = TfdsSource(name, args.split, args.data_dir)
-            self.paths, self._source = [], Labelled(source, args.count)
+            name = "avatars/64" if data == "avatars" else data
+            source = TfdsSource(name, split, data_dir)
+            self.paths, self._source = [], Labelled(source, count)
             self.names, self.labels = range(len(self._source)), self._source.names
-            self.description = {"data": name, "split": args.split}
+            self.description = {"data": name, "split": split}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -73,7 +99,7 @@ class Compared:
         """
         digest, enlarged = hashlib.sha256(), 0
         total = min(count or len(self), len(self))
-        for _, rows in pictures.read_ahead(self.read, total, batch_size):
+        for _, rows in read_ahead(self.read, total, batch_size):
             batch = jax.tree.map(lambda *values: np.stack(values), *rows)
             digest.update(batch["target"].tobytes())
             enlarged += int(batch.pop("enlarged").sum())

@@ -1,35 +1,36 @@
-"""`styleprompter directions`: finds directions, and keeps them with a model."""
+"""Finds directions, and keeps them with a model."""
 
 import contextlib
 import dataclasses
-import os
-import shutil
-import stat
-import sys
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from styleprompter_jax.app import pictures
-from styleprompter_jax.app.labelled import encode_csv, encode_tfds, stored_codes
-from styleprompter_jax.app.paired import draw_pairs, read_pairs
-from styleprompter_jax.core.atomic import atomic_folder, atomic_path, make_folder
+from styleprompter_jax.core.atomic import atomic_folder, atomic_path
+from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
-from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.core.paths import AnyPath, local_path, scheme
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
+from styleprompter_jax.core.values import check_choice
+from styleprompter_jax.data.pairs import draw_pairs, read_pairs
 from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.images.batches import batches
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.search import unsupervised
+from styleprompter_jax.search.labelled import encode_csv, encode_tfds, stored_codes
 from styleprompter_jax.search.pairs import fit_direction
 from styleprompter_jax.store import model_folder
+from styleprompter_jax.store.copies import check_copy, copy_model
 from styleprompter_jax.store.places import pin
 
 PICTURE = "directions.png"
@@ -38,44 +39,121 @@ TITLES = ("from", "-strength", "0", "+strength", "to")
 IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 800, 20_000, 1000
 MOST_SAMPLES = 1_000_000  # 2 GB
 EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
+METHODS = "sefa", "pca", "labels", "pairs"
+
+log = logging.getLogger(__name__)
 
 
-def run(args):
-    source = pin(args.model)
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Directions that were found and are kept in a model folder.
+
+    Attributes:
+        folder: the model's.
+        directions: by their names.
+        replaced: names of directions that the model had before.
+    """
+
+    folder: Path
+    directions: dict[str, Direction]
+    replaced: list[str]
+
+
+def find_directions(
+    model: AnyPath,
+    method: str,
+    *,
+    layers: Sequence[int] | None = None,
+    orthogonal_to: Sequence[str] = (),
+    components: int = 5,
+    data: str = "avatars",
+    data_dir: AnyPath | None = None,
+    latents: AnyPath | None = None,
+    attributes: Sequence[str] = (),
+    rank: int = 16,
+    refiner: Mapping[str, Any] | None = None,
+    steps: int = 400,
+    count: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    output: AnyPath | None = None,
+    overwrite: bool = False,
+) -> Found:
+    """Finds directions, and keeps them with a model, with a picture of each.
+
+    Args:
+        model: which model, as `load` takes it.
+        method: "sefa" and "pca" look at the generator alone, "labels" at codes of
+            labelled images, "pairs" at images before and after an edit.
+        layers: the codes that directions change, and sefa looks at; None for all.
+        orthogonal_to: directions of the model that the new ones leave alone.
+        components: how many directions sefa and pca find.
+        data: for labels "avatars", another TFDS data set with labels, or a table of
+            pictures and attributes; for pairs "avatars", or a table of direction,
+            before and after.
+        data_dir: where TFDS keeps its data sets.
+        latents: for labels, the codes of the table's pictures, in place of encoding.
+        attributes: which of the data's attributes or directions; all if there are none.
+        rank: for pairs, of how an edit depends on the codes; 0: not at all.
+        refiner: for pairs, options of the refiner for such edits, kept with each.
+        steps: for pairs, of gradient descent for each direction.
+        count: images, pairs of each direction, or codes to sample; None for 2000 images
+            of TFDS or all of a table, 800 pairs, 20000 codes.
+        seed: of sampled codes, or of the pairs' order.
+        batch_size: images at once.
+        output: a copy of the model to keep them with; None for the model itself.
+        overwrite: replace the model at `output`, or a directions.png of others.
+
+    Raises:
+        StylePrompterError: if the model cannot be changed or the data not be read, or
+            no direction can be found; nothing is changed then.
+    """
+    check_choice(method, "method", METHODS)
+    source = pin(model)
     source_folder = model_folder.find_model(source)
-    folder = Path(args.output) if args.output else source_folder
-    if not args.output and (
-        scheme(source) or source_folder.parent == model_folder.BUNDLED
-    ):
+    folder = local_path(output) if output else source_folder
+    if not output and (scheme(source) or source_folder.parent == model_folder.BUNDLED):
         where = "on the Hub" if scheme(source) else "a bundled model"
         raise StylePrompterError(
-            f"{args.model} is {where}: name a folder for a copy with --output."
+            f"{model} is {where}: name a folder for a copy with --output."
         )
-    if args.output:
-        _check_copy(source_folder, folder, args.overwrite)
+    if output:
+        check_copy(source_folder, folder, overwrite)
     else:
-        Results(folder, [folder / PICTURE], overwrite=args.overwrite)
+        Results(folder, [folder / PICTURE], overwrite=overwrite)
     model = load(source)
     check_names(model.directions, str(source_folder))
     n = model.config.generator.num_codes
-    if args.layers and max(args.layers) >= n:
+    if layers and max(layers) >= n:
         raise StylePrompterError(
-            f"layers {args.layers} are not all codes: those are 0 to {n - 1}."
+            f"layers {layers} are not all codes: those are 0 to {n - 1}."
         )
-    if unknown := set(args.orthogonal_to) - model.directions.keys():
+    if unknown := set(orthogonal_to) - model.directions.keys():
         raise StylePrompterError(
             f"The model knows no direction {sorted(unknown)[0]!r}; it knows "
             f"{', '.join(sorted(model.directions)) or 'none'}."
             f"{another_spelling(sorted(unknown)[0], model.directions)}"
         )
-    if args.method == "labels":
-        found, example = _from_labels(model, args)
-    elif args.method == "pairs":
-        found, example = _from_pairs(model, args)
+    if method == "labels":
+        if latents:
+            known = stored_codes(latents, data, count, attributes)
+        elif is_table(data):
+            known = encode_csv(model, data, count, batch_size, attributes)
+        else:
+            known = encode_tfds(
+                model, data, data_dir, count or IMAGES, batch_size, attributes
+            )
+        origin = f"labels of {len(known[0])} images of {data}"
+        found, example = _from_labels(known, attributes, layers, origin)
+    elif method == "pairs":
+        options = dict(rank=rank, steps=steps, layers=layers, seed=seed)
+        pairs = _pairs(data, attributes, count, model.image_size)
+        found, example = _from_pairs(model, pairs, data, options | (refiner or {}))
     else:
-        found, example = _from_generator(model, args)
-    if args.orthogonal_to:
-        others = {name: model.directions[name] for name in args.orthogonal_to}
+        count = count or SAMPLES
+        found, example = _from_generator(model, method, components, layers, count, seed)
+    if orthogonal_to:
+        others = {name: model.directions[name] for name in orthogonal_to}
         found = {
             name: unsupervised.orthogonalize(direction, others, n)
             for name, direction in found.items()
@@ -86,18 +164,14 @@ def run(args):
         before = model_folder.load_directions(source_folder)
         directions = before | found
         table = _sheet(model, directions, example)
-        if args.output:
-            model_folder.check_place(folder, args.overwrite)
+        if output:
+            model_folder.check_place(folder, overwrite)
             with atomic_folder(folder, (*model_folder.PARTS, PICTURE)) as partial:
-                _copy(source_folder, partial, of_hub=bool(scheme(source)))
+                copy_model(source_folder, partial, of_hub=bool(scheme(source)))
                 _write(partial, table, directions, overwrite=True)
         else:
-            _write(folder, table, directions, args.overwrite)
-    replaced = [name for name in found if name in before]
-    print(
-        f"{len(found)} directions in {folder}: {', '.join(found)}."
-        + (f" Replaced: {', '.join(replaced)}." if replaced else "")
-    )
+            _write(folder, table, directions, overwrite)
+    return Found(folder, found, [name for name in found if name in before])
 
 
 def _write(folder: Path, table: np.ndarray, directions, overwrite: bool) -> None:
@@ -111,17 +185,6 @@ def _write(folder: Path, table: np.ndarray, directions, overwrite: bool) -> None
         model_folder.save_directions(folder, directions)
 
 
-def _check_copy(source_folder: Path, folder: Path, overwrite: bool) -> None:
-    """Refuses a place for a copy that is taken, or is the model itself."""
-    here, there = Path(os.path.realpath(source_folder)), Path(os.path.realpath(folder))
-    if here == there or here in there.parents or there in here.parents:
-        raise StylePrompterError(
-            f"{folder} is the model itself, in it or around it: choose another "
-            "--output, or leave it out to add to the model."
-        )
-    model_folder.check_place(folder, overwrite)
-
-
 @contextlib.contextmanager
 def _unchanged(folder: Path) -> Iterator[None]:
     """Says with each error, of a full disk say, that nothing was changed."""
@@ -131,89 +194,85 @@ def _unchanged(folder: Path) -> Iterator[None]:
         raise StylePrompterError(f"{error} Nothing is changed in {folder}.") from error
 
 
-def _from_labels(model, args) -> tuple[dict[str, Direction], Latents]:
-    """Directions of attributes, and the latents of a labelled picture."""
-    if args.latents:
-        found = stored_codes(args.latents, args.data, args.count, args.attributes)
-    elif is_table(args.data):
-        found = encode_csv(
-            model, args.data, args.count, args.batch_size, args.attributes
-        )
-    else:
-        found = encode_tfds(
-            model,
-            args.data,
-            args.data_dir,
-            args.count or IMAGES,
-            args.batch_size,
-            args.attributes,
-        )
-    codes, attributes, example = found
-    if args.attributes:
-        attributes = {name: attributes[name] for name in args.attributes}
-    origin = f"labels of {len(codes)} images of {args.data}"
+def _from_labels(
+    known: tuple[np.ndarray, dict, Latents],
+    wanted: Sequence[str],
+    layers: Sequence[int] | None,
+    origin: str,
+) -> tuple[dict[str, Direction], Latents]:
+    """Directions of attributes, and the latents of a labelled picture.
+
+    Args:
+        known: codes, attributes and an example; see `search.labelled`.
+    """
+    codes, attributes, example = known
+    if wanted:
+        attributes = {name: attributes[name] for name in wanted}
     found = directions_from_labels(codes, attributes, origin)
-    if args.layers:
+    if layers:
         found = {
-            name: dataclasses.replace(direction, layers=args.layers)
+            name: dataclasses.replace(direction, layers=layers)
             for name, direction in found.items()
         }
     return found, example
 
 
-def _from_pairs(model, args) -> tuple[dict[str, Direction], Latents]:
+def _pairs(data: str, names: Sequence[str], count: int | None, size: int):
+    """Pairs of a table or of the avatars; see `data.pairs`."""
+    if is_table(data):
+        return read_pairs(data, names, count, size)
+    if data == "avatars":
+        return draw_pairs(names, count or PAIRS, size)
+    raise StylePrompterError(
+        f'--data is {data!r}: for pairs it is "avatars", or a .csv with the '
+        "columns direction,before,after."
+    )
+
+
+def _from_pairs(
+    model: StylePrompter, pairs, data: str, options: dict
+) -> tuple[dict[str, Direction], Latents]:
     """Directions of edits that are given as pairs, and the latents of a first image."""
-    if is_table(args.data):
-        pairs = read_pairs(args.data, args.attributes, args.count, model.image_size)
-    elif args.data == "avatars":
-        pairs = draw_pairs(args.attributes, args.count or PAIRS, model.image_size)
-    else:
-        raise StylePrompterError(
-            f'--data is {args.data!r}: for pairs it is "avatars", or a .csv with the '
-            "columns direction,before,after."
-        )
     found, example = {}, None
     for name, before, after, both_ways in pairs:
+        origin = f"{len(before)} pairs of {data}, seed {options['seed']}"
         found[name] = fit_direction(
-            model,
-            before,
-            after,
-            both_ways=both_ways,
-            rank=args.rank,
-            steps=args.steps,
-            layers=args.layers,
-            seed=args.seed,
-            origin=f"{len(before)} pairs of {args.data}, seed {args.seed}",
-            **pictures.refiner_options(args),
+            model, before, after, both_ways=both_ways, origin=origin, **options
         )
         example = example or model.encode(before[:1])
-        print(f"{name}: fitted to {len(before)} pairs.", flush=True)
+        log.info("%s: fitted to %d pairs.", name, len(before))
     return found, example
 
 
-def _from_generator(model, args) -> tuple[dict[str, Direction], Latents]:
+def _from_generator(
+    model: StylePrompter,
+    method: str,
+    components: int,
+    chosen: Sequence[int] | None,
+    count: int,
+    seed: int,
+) -> tuple[dict[str, Direction], Latents]:
     """Directions of SeFa or PCA, in standard deviations of w, and a sampled image's."""
-    count = args.count or SAMPLES
     if count > MOST_SAMPLES:
         raise StylePrompterError(
             f"--count is {count}: {MOST_SAMPLES} samples of codes are the most."
         )
-    w = sample_w(model, count, args.seed)
-    layers = args.layers or range(model.config.generator.num_codes)
-    if args.method == "sefa":
+    w = sample_w(model, count, seed)
+    layers = chosen or range(model.config.generator.num_codes)
+    if method == "sefa":
         generator = model.config.generator
         kernels = generator.affine_kernels(model.params["generator"])
         kernels = [np.asarray(kernel) for kernel in kernels]
-        vectors = unsupervised.sefa([kernels[k] for k in layers], args.components)
+        vectors = unsupervised.sefa([kernels[k] for k in layers], components)
         origin = f"SeFa of the affine layers of codes {_spans(layers)}"
     else:
-        vectors = unsupervised.pca(w, args.components)
-        origin = f"PCA of {count} sampled codes, seed {args.seed}"
+        vectors = unsupervised.pca(w, components)
+        origin = f"PCA of {count} sampled codes, seed {seed}"
     # The codes are part of the name: the same method finds others for other codes.
-    name = f"{args.method}_{_spans(layers)}" if args.layers else args.method
+    name = f"{method}_{_spans(layers)}" if chosen else method
     found = {
         f"{name}_{k}": Direction(
-            vector, args.layers, strength=2.0, origin=f"{origin}, number {k}"
+            vector, chosen, strength=2.0, origin=f"{origin}, number {k}"
         )
         for k, vector in enumerate(unsupervised.in_deviations(w, vectors))
     }
@@ -229,10 +288,8 @@ def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
     z = np.random.default_rng(seed).standard_normal((count, z_dim), np.float32)
     batch_size = min(SAMPLE_BATCH, count)
     parts = [
-        pictures.take(
-            model.mapping(pictures.pad(z[part], batch_size)), part.stop - part.start
-        )
-        for part in pictures.batches(count, batch_size)
+        take(model.mapping(pad(z[part], batch_size)), part.stop - part.start)
+        for part in batches(count, batch_size)
     ]
     return np.concatenate(parts)
 
@@ -266,31 +323,3 @@ def _sheet(
         )
         row_titles.append(f"{name}: {low:g}, ±{there:g}, {high:g}")
     return sheet(rows, TITLES, row_titles)
-
-
-def _copy(source_folder: Path, folder: Path, of_hub: bool) -> None:
-    """Copies the regular files of a model folder, and of folders in it.
-
-    A link may lead to anything on this machine, and a stranger may have put it there:
-    those are followed alone that were read as the model, and those that the Hub's own
-    cache consists of.
-    """
-    followed = (
-        model_folder.PARTS if of_hub else (model_folder.CONFIG, model_folder.MODEL)
-    )
-    left_out = []
-    for root, folders, files in os.walk(source_folder):
-        below = Path(root).relative_to(source_folder)
-        left_out += [below / name for name in folders if Path(root, name).is_symlink()]
-        for name in files:
-            file, top = Path(root, name), root == str(source_folder)
-            if of_hub and not (top and name in followed):
-                continue  # of other models that lie in the same repository
-            if stat.S_ISREG(file.lstat().st_mode) or (top and name in followed):
-                make_folder(folder / below)
-                shutil.copyfile(file, folder / below / name)
-            else:
-                left_out.append(below / name)
-    if left_out:
-        names = ", ".join(map(str, left_out))
-        print(f"Left out of the copy, as no regular files: {names}.", file=sys.stderr)

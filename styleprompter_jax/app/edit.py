@@ -1,6 +1,9 @@
-"""`styleprompter edit`: images moved along directions, as pictures or animations."""
+"""Images moved along directions, as pictures or animations."""
 
 import contextlib
+import dataclasses
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -8,68 +11,133 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.app import alignment, pictures
+from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.core.values import LARGEST_NUMBER
+from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
 from styleprompter_jax.editing.directions import Direction, combine
 from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images import animation
+from styleprompter_jax.images.batches import at_size, batches, read_batches
 from styleprompter_jax.images.files import sheet, to_uint8, write_image
-from styleprompter_jax.inversion.pipeline import load
+from styleprompter_jax.inversion.pipeline import StylePrompter
+
+ANIMATIONS = "gif", "mp4", "frames"
 
 
-def run(args):
-    folder = Path(args.output)
-    if args.animate == "mp4":
+@dataclasses.dataclass(frozen=True)
+class Edited(pictures.Shown):
+    """What was written, a sheet of some, and how many edits of how many pictures."""
+
+    edits: int
+    pictures: int
+
+
+def edit(
+    model: AnyPath | StylePrompter,
+    output: AnyPath,
+    directions: Sequence[str],
+    *,
+    inputs: Sequence[AnyPath] | None = None,
+    latents: AnyPath | None = None,
+    strengths: Sequence[float] | None = None,
+    layers: Sequence[int] | None = None,
+    together: bool = False,
+    animate: str | None = None,
+    frames: int = 24,
+    optimize: int = 0,
+    decoding: Decoding = Decoding(),
+    format: str = "png",
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Edited:
+    """Moves pictures, or the latents of some, along directions.
+
+    Args:
+        model: a loaded model, or what `load` takes.
+        output: folder for the results.
+        directions: names that the model knows, or files; with `together`, NAME:WEIGHT
+            gives one a weight.
+        inputs: files, folders and globs of pictures.
+        latents: a file that `invert` wrote, in place of pictures.
+        strengths: how far along; by default each direction's own, there and back, and
+            for an animation its range.
+        layers: the codes to change; by default a direction's own.
+        together: go along all directions at once.
+        animate: in place of pictures, a sweep from the lowest to the highest strength
+            and back, "gif" or "mp4", or a folder of its "frames".
+        frames: pictures from one end of a sweep to the other, 2 or more.
+        optimize: steps of gradient descent that fit the codes of each picture first.
+        decoding: how codes become pictures.
+        format: of the results, "png", "jpg" or "webp".
+        skip_bad: leave out pictures that cannot be read, and warn of each.
+        overwrite: replace files that this program did not write.
+
+    Raises:
+        StylePrompterError: if a picture, latents or a direction cannot be read or are
+            of another model, or a result cannot be written.
+    """
+    folder = local_path(output)
+    if animate is not None:
+        check_choice(animate, "animate", ANIMATIONS)
+    if bool(inputs) == bool(latents):
+        raise StylePrompterError("Give inputs or latents to edit: one of them.")
+    if animate == "mp4":
         animation.check_mp4()
-    model = load(args.model, dtype=args.dtype)
-    read = pictures.at_size(model.image_size)
-    if args.input:
+    model = decoding.loaded(model)
+    read = at_size(model.image_size)
+    if inputs:
         paths, results, skipped = pictures.find_pictures(
-            args.input, folder, args.skip_bad, read, f".{args.format}"
+            inputs, folder, skip_bad, read, f".{format}"
         )
     else:
-        paths, skipped = None, 0
-        stored, names = load_named(args.latents)
-        _check_codes(stored, model, args.latents)
-        results = [folder / f"{name}.{args.format}" for name in names]
-        if args.optimize:
+        paths, skipped = [], []
+        stored, names = load_named(latents)
+        _check_codes(stored, model, latents)
+        results = [folder / f"{name}.{format}" for name in names]
+        if optimize:
             raise StylePrompterError(
                 "--optimize fits codes to pictures: give them as --input, or name it "
                 "to `invert`, whose latents are fitted then."
             )
-    directions = _directions(args, model)
-    make, plan = _animate, directions
-    if not args.animate:
-        make, plan = _edit, _plan(args, directions)
-    files = [file for r in results for label in plan for file in _files(args, r, label)]
+    ways = _directions(model, directions, layers, together)
+    if animate:
+        plan = _sweeps(ways, strengths, whole(frames, "frames", least=2))
+        edits = _Sweeps(plan, layers, decoding, animate)
+    else:
+        plan = _stills(ways, strengths)
+        edits = _Stills(plan, layers, decoding)
+    files = [file for r in results for label in plan for file in edits.files(r, label)]
     table = pictures.sheet_path(folder, files)
-    inputs = [*(paths or [args.latents]), *args.direction]
-    place = Results(folder, [*files, table], inputs=inputs, overwrite=args.overwrite)
-    batch_size = min(args.batch_size, len(results))
+    place = Results(
+        folder,
+        [*files, table],
+        inputs=[*(paths or [latents]), *directions],
+        overwrite=overwrite,
+    )
+    batch_size = min(decoding.batch_size, len(results))
     rows, titles = [], []
     if paths:
-        batches = pictures.read_batches(paths, read, batch_size)
+        parts = read_batches(paths, read, batch_size)
     else:
-        batches = ((part, None) for part in pictures.batches(len(results), batch_size))
+        parts = ((part, None) for part in batches(len(results), batch_size))
     bar = tqdm(total=len(results), unit="image", disable=None)
     with bar, pictures.writing(place) as write:
-        for index, (part, images) in enumerate(batches):
+        for index, (part, images) in enumerate(parts):
             count = part.stop - part.start
-            options = pictures.decoding(args, index)
             columns = {}
             if paths:
-                latents = pictures.fit(args, model, images, model.encode(images))
+                codes = decoding.fit(model, images, model.encode(images), optimize)
                 columns["input"] = images
             else:
-                latents = pictures.pad(stored[part], batch_size)
+                codes = pad(stored[part], batch_size)
             if len(rows) < pictures.SHOWN:
-                columns["inversion"] = model.decode(latents, **options)
-            columns = pictures.take(columns, count)
-            shown = make(
-                args, model, plan, latents, results[part], options, place, write
-            )
+                columns["inversion"] = model.decode(codes, **decoding.options(index))
+            columns = take(columns, count)
+            shown = edits.make(model, codes, index, results[part], place, write)
             if paths and index == 0:
                 alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
@@ -79,12 +147,8 @@ def run(args):
             bar.update(count)
     with place.writing(table):
         write_image(sheet(rows[: pictures.SHOWN], titles), table)
-    left_out = f", {skipped} skipped" if skipped else ""
-    noun = "animation" if args.animate else "edit"
-    print(
-        f"{pictures.plural(len(results) * len(plan), noun)} of "
-        f"{pictures.plural(len(results), 'picture')} in {folder}{left_out}."
-    )
+    done = len(results) * len(plan)
+    return Edited(files, skipped, table, done, len(results))
 
 
 def _check_codes(latents, model, file) -> None:
@@ -99,70 +163,86 @@ def _check_codes(latents, model, file) -> None:
         )
 
 
-def _edit(args, model, plan, latents, results, options, place, write):
-    """A picture of each image in a batch for each direction and strength.
+@dataclasses.dataclass(frozen=True)
+class _Stills:
+    """A picture for each direction and strength.
 
-    Args:
+    Attributes:
         plan: direction and strength by label.
-
-    Returns:
-        The pictures by their labels.
+        layers: the codes to change, if not the direction's own.
+        decoding: how codes become pictures.
     """
-    # All edits before any is written: a bad shape leaves nothing behind.
-    edited = {
-        label: model.decode(
-            latents.edit(direction, strength, args.layers),
-            **model.options_of(direction) | options,
-        )
-        for label, (direction, strength) in plan.items()
-    }
-    edited = pictures.take(edited, len(results))
-    for label, images in edited.items():
-        write(images, [_named(path, label) for path in results])
-    return edited
 
+    plan: dict[str, tuple]
+    layers: Sequence[int] | None
+    decoding: Decoding
 
-def _animate(args, model, directions, latents, results, options, place, write):
-    """A sweep of each image in a batch for each direction; returns as `_edit` does."""
-    shown = {}
-    batch_size = min(args.batch_size, args.frames)
-    for name, direction in directions.items():
-        options = model.options_of(direction) | options
-        low, *_, high = _strengths(args, direction)
-        strengths = np.linspace(low, high, args.frames, dtype=np.float32)
-        ends = (0, args.frames // 2, args.frames - 1)
-        columns = {f"{name}_{strengths[at]:+.3g}": at for at in ends}
-        for k, path in enumerate(results):
-            one = jax.tree.map(
-                lambda array, k=k: np.repeat(array[k : k + 1], batch_size, axis=0),
-                latents,
+    def files(self, path: Path, label: str) -> list[Path]:
+        """What is written of a picture, by the name of its result, and a label."""
+        return [path.with_name(f"{path.stem}_{label}{path.suffix}")]
+
+    def make(self, model, latents, index, results, place, write) -> dict:
+        """The edits of a batch, written; some to show, by their titles."""
+        options = self.decoding.options(index)
+        # All edits before any is written: a bad shape leaves nothing behind.
+        edited = {
+            label: model.decode(
+                latents.edit(direction, strength, self.layers),
+                **model.options_of(direction) | options,
             )
-            frames = []
-            for part in pictures.batches(args.frames, batch_size):
-                strength = pictures.pad(strengths[part], batch_size)
-                images = model.decode(
-                    one.edit(direction, strength, args.layers), **options
-                )
-                frames.append(to_uint8(pictures.take(images, part.stop - part.start)))
-            frames = np.concatenate(frames)
-            files = _files(args, path, name)
-            if args.animate == "frames":
-                write(frames, files)
-            else:
-                with place.writing(files[0]):
-                    _write_sweep(frames, files[0])
-            for label, at in columns.items():
-                shown.setdefault(label, []).append(frames[at])
-    return shown
+            for label, (direction, strength) in self.plan.items()
+        }
+        edited = take(edited, len(results))
+        for label, images in edited.items():
+            write(images, [self.files(path, label)[0] for path in results])
+        return edited
 
 
-def _files(args, path: Path, label: str) -> list[Path]:
-    """What is written of an image and a label: a picture, an animation or frames."""
-    named = _named(path, label)
-    if args.animate == "frames":
-        folder, suffix = named.with_suffix(""), named.suffix
-        return [folder / f"{k:04d}{suffix}" for k in range(args.frames)]
-    return [named.with_suffix(f".{args.animate}") if args.animate else named]
+@dataclasses.dataclass(frozen=True)
+class _Sweeps(_Stills):
+    """A sweep for each direction, whose plan has the strengths of all frames.
+
+    Attributes:
+        animate: one of `ANIMATIONS`.
+    """
+
+    animate: str
+
+    def files(self, path: Path, label: str) -> list[Path]:
+        (named,) = super().files(path, label)
+        if self.animate != "frames":
+            return [named.with_suffix(f".{self.animate}")]
+        folder, count = named.with_suffix(""), len(self.plan[label][1])
+        return [folder / f"{k:04d}{named.suffix}" for k in range(count)]
+
+    def make(self, model, latents, index, results, place, write) -> dict:
+        shown = {}
+        for name, (direction, strengths) in self.plan.items():
+            options = model.options_of(direction) | self.decoding.options(index)
+            count = len(strengths)
+            batch_size = min(self.decoding.batch_size, count)
+            repeat = functools.partial(np.repeat, repeats=batch_size, axis=0)
+            ends = (0, count // 2, count - 1)
+            columns = {f"{name}_{strengths[at]:+.3g}": at for at in ends}
+            for k, path in enumerate(results):
+                one = jax.tree.map(repeat, latents[k])
+                frames = []
+                for part in batches(count, batch_size):
+                    edited = one.edit(
+                        direction, pad(strengths[part], batch_size), self.layers
+                    )
+                    images = model.decode(edited, **options)
+                    frames.append(to_uint8(take(images, part.stop - part.start)))
+                frames = np.concatenate(frames)
+                files = self.files(path, name)
+                if self.animate == "frames":
+                    write(frames, files)
+                else:
+                    with place.writing(files[0]):
+                        _write_sweep(frames, files[0])
+                for label, at in columns.items():
+                    shown.setdefault(label, []).append(frames[at])
+        return shown
 
 
 def _write_sweep(frames, path: Path) -> None:
@@ -172,16 +252,13 @@ def _write_sweep(frames, path: Path) -> None:
     write(there_and_back, path)
 
 
-def _named(path: Path, label: str) -> Path:
-    """The name of a result with a label at its end: a_smile_+1.png."""
-    return path.with_name(f"{path.stem}_{label}{path.suffix}")
-
-
-def _plan(args, directions) -> dict[str, tuple[Direction, float]]:
+def _stills(directions, strengths) -> dict[str, tuple[Direction, float]]:
     """Direction and strength of each picture by its label."""
     plan = {}
     for name, direction in directions.items():
-        for strength in _strengths(args, direction):
+        low, high, there = *direction.range, direction.strength
+        own = sorted({max(low, -there), 0.0, min(high, there)})
+        for strength in _given(strengths) or own:
             label = f"{name}_{strength:+g}"
             if label in plan:
                 raise StylePrompterError(
@@ -192,43 +269,50 @@ def _plan(args, directions) -> dict[str, tuple[Direction, float]]:
     return plan
 
 
-def _strengths(args, direction: Direction) -> list[float]:
-    """How far to go along a direction; for an animation, two or more."""
-    low, high = direction.range
-    given = list(dict.fromkeys(s + 0.0 for s in args.strength or ()))  # -0.0 is 0.0
-    if given and args.animate:
-        if given == [0.0]:
-            raise StylePrompterError(
-                "--strength 0 is the image as it is: give the two ends of a sweep."
-            )
-        # One strength alone is where a sweep from the image as it is goes to.
-        return sorted(given if len(given) > 1 else [0.0, *given])
-    if given:
-        return given
-    if args.animate:
-        return [low, high]
-    there = direction.strength
-    return sorted({max(low, -there), 0.0, min(high, there)})
+def _sweeps(directions, strengths, frames: int) -> dict[str, tuple]:
+    """Direction and float32 (frames,), the strengths of a sweep, by its label."""
+    plan, given = {}, _given(strengths)
+    if given == [0.0]:
+        raise StylePrompterError(
+            "--strength 0 is the image as it is: give the two ends of a sweep."
+        )
+    # One strength alone is where a sweep from the image as it is goes to.
+    ends = sorted(given if len(given) > 1 else [0.0, *given])
+    for name, direction in directions.items():
+        low, *_, high = ends if given else direction.range
+        plan[name] = direction, np.linspace(low, high, frames, dtype=np.float32)
+    return plan
 
 
-def _directions(args, model) -> dict[str, Direction]:
+def _given(strengths: Sequence[float] | None) -> list[float]:
+    """Strengths without repetitions; [] for those of each direction."""
+    # -0.0 is 0.0.
+    return list(dict.fromkeys(strength + 0.0 for strength in strengths or ()))
+
+
+def _directions(
+    model: StylePrompter,
+    named: Sequence[str],
+    layers: Sequence[int] | None,
+    together: bool,
+) -> dict[str, Direction]:
     """The directions to go along, by what they are called in results."""
     codes = model.config.generator
     shape = codes.num_codes, codes.w_dim
-    if args.together:
-        weighted = [_weighted(text, model, shape) for text in args.direction]
+    if together:
+        weighted = [_weighted(text, model, shape) for text in named]
         name = "+".join(name for name, _, _ in weighted)
         parts = [(direction, weight) for _, direction, weight in weighted]
         if not any(weight for _, weight in parts):
             raise StylePrompterError("All directions have the weight 0: nothing moves.")
-        if args.layers and max(args.layers) >= codes.num_codes:
+        if layers and max(layers) >= codes.num_codes:
             raise StylePrompterError(
-                f"layers {args.layers} are not all codes: those are 0 to "
+                f"layers {layers} are not all codes: those are 0 to "
                 f"{codes.num_codes - 1}."
             )
-        return {name: combine(parts, codes.num_codes, args.layers)}
+        return {name: combine(parts, codes.num_codes, layers)}
     found = {}
-    for name_or_path in args.direction:
+    for name_or_path in named:
         name, direction = find_direction(name_or_path, model.directions, *shape)
         if name in found:
             raise StylePrompterError(

@@ -1,29 +1,30 @@
-"""`styleprompter evaluate`: metrics.json with its protocol, images.csv, and a sheet."""
+"""Metrics of a model in metrics.json with their protocol, images.csv, and a sheet."""
 
 import csv
+import dataclasses
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from styleprompter_jax.app import pictures
 from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.pictures import SHOWN
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.editability import agreement, editability
-from styleprompter_jax.evaluation.evaluate import (
-    DEPTHS,
-    Measured,
-    comparison_size,
-    measure,
-)
+from styleprompter_jax.evaluation.evaluate import Measured, comparison_size, measure
+from styleprompter_jax.images.batches import batches
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.ops.ssim import ms_ssim_weights
@@ -44,36 +45,95 @@ NEEDED = {
 }
 
 
-def run(args):
-    folder = Path(args.output)
-    places = [pin(place) for place in args.networks]
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What was measured, and the files that say it.
+
+    Attributes:
+        results: the content of metrics.json but for its protocol.
+        metrics, images, sheet: the files.
+    """
+
+    results: dict
+    metrics: Path
+    images: Path
+    sheet: Path
+
+
+def evaluate(
+    model: AnyPath,
+    output: AnyPath = "evaluation",
+    *,
+    inputs: Sequence[AnyPath] | None = None,
+    data: str | None = None,
+    split: str = "test",
+    data_dir: AnyPath | None = None,
+    count: int | None = None,
+    size: int | None = None,
+    networks: Sequence[AnyPath] = (),
+    directions: Sequence[str] | None = None,
+    classifier: AnyPath | None = None,
+    decoding: Decoding = Decoding(),
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Evaluated:
+    """Measures inversions, codes and edits of a model.
+
+    Args:
+        model: which model, as `load` takes it.
+        output: folder for the results.
+        inputs: files, folders and globs of pictures.
+        data: "avatars", or a TFDS data set, in place of pictures.
+        split, data_dir: of `data`.
+        count: the first so many pictures only.
+        size: side at which pictures are compared; None for the model's, 256 at most.
+        networks: folders of perceptual networks, one of a kind.
+        directions: which to judge; None for all that the model knows.
+        classifier: what judges edits; None for the bundled one, if `data` is of the
+            avatars.
+        decoding: how codes become pictures.
+        skip_bad: leave out pictures that cannot be read, and warn of each.
+        overwrite: replace files that this program did not write.
+
+    Raises:
+        StylePrompterError: if something that is named cannot be read or does not fit,
+            or a result cannot be written.
+    """
+    if bool(inputs) == bool(data):
+        raise StylePrompterError("Give inputs or data to evaluate with: one of them.")
+    folder = local_path(output)
+    places = [pin(place) for place in networks]
     found = _networks(places)
-    model = load(args.model, dtype=args.dtype)
+    name, model = str(model), load(model, dtype=decoding.dtype)
     source = model_folder.find_model(model.source)
-    size = comparison_size(model, args.size)
-    directions = _directions(args.direction, model)
-    classifier_file = _classifier_file(args)
-    classifier = classifier_file and classifiers.load_classifier(classifier_file)
-    images = Compared(args, model.image_size, size)
-    numbers, values, table = files = [folder / name for name in FILES]
-    inputs = [*images.paths, *(args.direction or ()), *filter(None, [classifier_file])]
-    place = Results(folder, files, inputs=inputs, overwrite=args.overwrite)
-    decoding = pictures.decoding(args, 0)
+    size = comparison_size(model, size)
+    known = _directions(directions, model)
+    classifier_file = _classifier_file(classifier, data)
+    judge = classifier_file and classifiers.load_classifier(classifier_file)
+    options = dict(data=data, split=split, data_dir=data_dir, count=count)
+    images = Compared(
+        inputs, folder, model.image_size, size, skip_bad=skip_bad, **options
+    )
+    numbers, values, table = files = [folder / file for file in FILES]
+    read = [*images.paths, *(directions or ()), *filter(None, [classifier_file])]
+    place = Results(folder, files, inputs=read, overwrite=overwrite)
+    batch_size, seed, options = decoding.batch_size, decoding.seed, decoding.options()
 
     bar = dict(desc="inversion", unit="batch", disable=None)
-    bar["total"] = -(-len(images) // args.batch_size)
-    batches = tqdm(images.batches(args.batch_size), **bar)
-    measured = measure(model, batches, size=size, networks=found, **decoding)
-    results = measured.means() | {"time": _time(model, images, decoding)}
+    bar["total"] = -(-len(images) // batch_size)
+    shown = tqdm(images.batches(batch_size), **bar)
+    measured = measure(model, shown, size=size, networks=found, **options)
+    results = measured.means() | {"time": _time(model, images, options)}
     if len(images) > 1:
-        results["codes"] = _codes(model, measured, size, found.get("lpips"), args.seed)
-    if classifier and directions:
-        results["edits"] = _edits(args, model, classifier, images, directions)
-    results["skipped"] = _skipped(results, found, directions)
-    shown = _sheet(model, images, measured, args.batch_size, decoding)
+        results["codes"] = _codes(model, measured, size, found.get("lpips"), seed)
+    if judge and known:
+        results["edits"] = _edits(decoding, model, judge, images, known)
+    results["skipped"] = _skipped(results, found, known)
+    rows = _sheet(model, images, measured, batch_size, options)
+    own = model.config.refiner.options if model.config.refiner else {}
     settings = {
         "model": {
-            "name": args.model,
+            "name": name,
             "source": model.source,
             "sha256": _hashes(source),
         },
@@ -87,9 +147,9 @@ def run(args):
             for at in places
         },
         "classifier": classifier_file and protocol.sha256(classifier_file),
-        "decoding": decoding | {"rng": args.seed},
-        "batch_size": args.batch_size,
-        "dtype": args.dtype,
+        "decoding": own | options | {"rng": seed},
+        "batch_size": batch_size,
+        "dtype": decoding.dtype,
         "versions": protocol.versions(),
         "device": protocol.device(),
     }
@@ -100,8 +160,8 @@ def run(args):
     with place.writing(values):
         _write_values(values, images.names, measured)
     with place.writing(table):
-        write_image(shown, table)
-    print(f"{_summary(results)}\n\n{numbers} says the rest.")
+        write_image(rows, table)
+    return Evaluated(results, numbers, values, table)
 
 
 def _networks(places: list[str]) -> dict:
@@ -125,10 +185,10 @@ def _directions(names: list[str] | None, model: StylePrompter) -> dict:
     return dict(find_direction(name, model.directions, *shape) for name in names)
 
 
-def _classifier_file(args) -> Path | None:
-    if args.classifier:
-        return Path(args.classifier)
-    avatars = args.data and args.data.partition("/")[0] == "avatars"
+def _classifier_file(given: AnyPath | None, data: str | None) -> Path | None:
+    if given:
+        return local_path(given)
+    avatars = data and data.partition("/")[0] == "avatars"
     return classifiers.BUNDLED if avatars else None
 
 
@@ -151,7 +211,7 @@ def _skipped(results, found, directions) -> dict[str, str]:
     if "edits" not in results and directions:
         skipped["edits"] = (
             "no classifier: that of the avatars goes with --data avatars; for others, "
-            "`python -m styleprompter_jax.evaluation.classifier` trains one"
+            "`python -m styleprompter_jax.cli.train_classifier` trains one"
         )
     elif "edits" not in results:
         skipped["edits"] = "the model has no directions: `styleprompter directions`"
@@ -208,28 +268,26 @@ def _codes(model, measured: Measured, size: int, network, seed: int) -> dict:
     return found | {"path_length": {"pairs": pairs, "seed": seed} | lengths}
 
 
-def _edits(args, model, classifier, images: Compared, directions) -> dict:
+def _edits(decoding: Decoding, model, classifier, images: Compared, directions) -> dict:
     """What inversions keep and what edits change, for the first images."""
-    batches, latents = list(images.batches(args.batch_size, EDITED)), []
-    size = min(args.batch_size, len(images))
-    for batch in batches:
-        encoded = model.encode(pictures.pad(batch["image"], size))
-        latents.append(pictures.take(encoded, len(batch["image"])))
+    shown, latents = list(images.batches(decoding.batch_size, EDITED)), []
+    size = min(decoding.batch_size, len(images))
+    for batch in shown:
+        encoded = model.encode(pad(batch["image"], size))
+        latents.append(take(encoded, len(batch["image"])))
     found = {"count": sum(map(len, latents)), "labels": {}}
     modes = {"input": None, "w_plus": False}
-    if model.config.refiner and args.refine:
+    if model.config.refiner and decoding.refine:
         modes["refined"] = True
-    attributes = images.attributes(batches)
+    attributes = images.attributes(shown)
     for name, refine in modes.items() if attributes else ():
-        shown = (batch["image"] for batch in batches)
+        judged = (batch["image"] for batch in shown)
         if refine is not None:
-            shown = (
-                pictures.take(
-                    model.decode(pictures.pad(part, size), refine=refine), len(part)
-                )
+            judged = (
+                take(model.decode(pad(part, size), refine=refine), len(part))
                 for part in latents
             )
-        found["labels"][name] = agreement(classifier, shown, attributes)
+        found["labels"][name] = agreement(classifier, judged, attributes)
     latents = jax.tree.map(lambda *parts: np.concatenate(parts), *latents)
     for name, refine in list(modes.items())[1:]:
         found[name] = editability(
@@ -238,8 +296,8 @@ def _edits(args, model, classifier, images: Compared, directions) -> dict:
             latents,
             directions,
             refine=refine,
-            batch_size=args.batch_size,
-            **pictures.refiner_options(args),
+            batch_size=decoding.batch_size,
+            **decoding.refiner,
         )
     return found
 
@@ -265,66 +323,20 @@ def _sheet(model, images: Compared, measured: Measured, batch_size, decoding):
     parts = measured.values["unquantised"]
     psnr = list(parts.values())[-1]["psnr"]
     order = np.argsort(-psnr)
-    count = min(pictures.SHOWN, len(order))
+    count = min(SHOWN, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
     rows = []
     batch_size = min(batch_size, count)
-    for part in pictures.batches(count, batch_size):
+    for part in batches(count, batch_size):
         batch = np.stack([images.read(k)["image"] for k in chosen[part]])
-        latents = model.encode(pictures.pad(to_float(batch), batch_size))
+        latents = model.encode(pad(to_float(batch), batch_size))
         made = [
             model.decode(latents, **decoding | {"refine": name == "refined"})
             for name in parts
         ]
-        rows += zip(batch, *pictures.take(made, len(batch)), strict=True)
+        rows += zip(batch, *take(made, len(batch)), strict=True)
     return sheet(
         rows,
         ["input", *(TITLES[name] for name in parts)],
         [f"{psnr[k]:.1f} dB" for k in chosen],
     )
-
-
-def _summary(results: dict) -> str:
-    """The results for people: tables in Markdown, and what was skipped."""
-    parts = list(results["unquantised"])
-    columns = [(depth, part) for part in parts for depth in DEPTHS]
-    lines = [
-        "| | " + " | ".join(f"{TITLES[p]}, {d}" for d, p in columns) + " |",
-        "|---" * (1 + len(columns)) + "|",
-    ]
-    for name in results["unquantised"][parts[0]]:
-        numbers = (results[depth][part][name] for depth, part in columns)
-        cells = ("-" if number is None else f"{number:.4g}" for number in numbers)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for kind, text in (("model", "the model alone"), ("end_to_end", "end to end")):
-        times = (
-            "{} {:.1f} ms, p95 {:.1f}".format(
-                TITLES[part], 1000 * time["median"], 1000 * time["p95"]
-            )
-            for part, time in results["time"][kind].items()
-        )
-        lines.append(f"\nAn image, {text}: {'; '.join(times)}.")
-    for part in parts if "edits" in results else ():
-        lines += ["", *_table_of_edits(TITLES[part], results["edits"][part])]
-    if results["skipped"]:
-        lines.append("\nSkipped:")
-        lines += [f"- {name}: {why}." for name, why in results["skipped"].items()]
-    return "\n".join(lines)
-
-
-def _table_of_edits(title: str, edits: dict) -> list[str]:
-    lines = [
-        f"| edit, {title} | strength | images | flips | others kept, the least |",
-        "|---|---|---|---|---|",
-    ]
-    for name, edit in edits.items():
-        if not edit["count"]:
-            continue
-        kept = {other: v for other, v in edit["kept"].items() if v is not None}
-        other = min(kept, key=kept.get, default=None)
-        least = f"{kept[other]:.1%} ({other})" if kept else "-"
-        lines.append(
-            f"| {name} | {edit['strength']:.3g} | {edit['count']} | "
-            f"{edit['flipped']:.1%} | {least} |"
-        )
-    return lines

@@ -1,62 +1,103 @@
-"""`styleprompter invert`: inverted images, their latents, and a sheet."""
+"""Inverted images, their latents, and a sheet."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.app import alignment, pictures
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.core.batches import take
+from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.images.batches import at_size, read_batches
 from styleprompter_jax.images.files import sheet, write_image
-from styleprompter_jax.inversion.pipeline import load
+from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
-def run(args):
-    model = load(args.model, dtype=args.dtype)
-    read = pictures.at_size(model.image_size)
+@dataclasses.dataclass(frozen=True)
+class Inverted(pictures.Shown):
+    """The inverted pictures, a sheet of some, and the latents of all.
+
+    Attributes:
+        latents: an .npz, read by `load_named`.
+    """
+
+    latents: Path
+
+
+def invert(
+    model: AnyPath | StylePrompter,
+    inputs: Sequence[AnyPath],
+    output: AnyPath,
+    *,
+    features: bool = False,
+    optimize: int = 0,
+    decoding: Decoding = Decoding(),
+    format: str = "png",
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Inverted:
+    """Inverts pictures.
+
+    Args:
+        model: a loaded model, or what `load` takes.
+        inputs: files, folders and globs.
+        output: folder for the results.
+        features: keep SMART's feature maps in the latents, too.
+        optimize: steps of gradient descent that fit the codes of each picture.
+        decoding: how codes become pictures.
+        format: of the results, "png", "jpg" or "webp".
+        skip_bad: leave out pictures that cannot be read, and warn of each.
+        overwrite: replace files that this program did not write.
+
+    Raises:
+        StylePrompterError: if a picture cannot be read or a result not be written.
+    """
+    folder = local_path(output)
+    model = decoding.loaded(model)
+    read = at_size(model.image_size)
     paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad, read, f".{args.format}"
+        inputs, folder, skip_bad, read, f".{format}"
     )
-    folder = Path(args.output)
     codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)
-    place = Results(
-        folder, [*results, codes, table], inputs=paths, overwrite=args.overwrite
-    )
-    batch_size = min(args.batch_size, len(paths))
+    place = Results(folder, [*results, codes, table], inputs=paths, overwrite=overwrite)
+    batch_size = min(decoding.batch_size, len(paths))
     kept, rows = [], []
-    batches = pictures.read_batches(paths, read, batch_size)
+    batches = read_batches(paths, read, batch_size)
     bar = tqdm(total=len(paths), unit="image", disable=None)
     with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
-            options = pictures.decoding(args, index)
-            latents = pictures.fit(args, model, images, model.encode(images))
-            outputs = pictures.take(model.decode(latents, **options), count)
+            options = decoding.options(index)
+            latents = decoding.fit(model, images, model.encode(images), optimize)
+            outputs = take(model.decode(latents, **options), count)
             write(outputs, results[part])
             if index == 0:
                 alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
                 columns = [images[:count], outputs]
-                if args.refine:
+                if decoding.refine:
                     plain = model.decode(latents, **(options | {"refine": False}))
-                    columns.insert(1, pictures.take(plain, count))
+                    columns.insert(1, take(plain, count))
                 rows += zip(*columns, strict=True)
-            if not args.features:
+            if not features:
                 latents = Latents(latents.w_plus)
-            kept.append(pictures.take(latents, count))
+            kept.append(take(latents, count))
             bar.update(count)
-    features = zip(*(latents.features for latents in kept), strict=True)
+    maps = zip(*(latents.features for latents in kept), strict=True)
     latents = Latents(
         np.concatenate([latents.w_plus for latents in kept]),
-        tuple(np.concatenate(maps) for maps in features),
+        tuple(map(np.concatenate, maps)),
     )
     names = [str(path.relative_to(folder).with_suffix("")) for path in results]
     with place.writing(codes):
-        latents.save(codes, features=args.features, names=names, source=model.source)
+        latents.save(codes, features=features, names=names, source=model.source)
     rows = rows[: pictures.SHOWN]
     titles = ["input", "W+", "refined"][: len(rows[0])]
     with place.writing(table):
         write_image(sheet(rows, titles), table)
-    left_out = f", {skipped} skipped" if skipped else ""
-    print(f"{pictures.plural(len(paths), 'picture')} inverted to {folder}{left_out}.")
+    return Inverted(results, skipped, table, codes)

@@ -1,65 +1,96 @@
-"""`styleprompter pack`: a folder of pictures as one file that is quick to read."""
+"""A folder of pictures as one file that is quick to read."""
 
 import contextlib
+import dataclasses
 import io
-import sys
+import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tqdm import tqdm
 
-from styleprompter_jax.app.pictures import THREADS, list_pictures, plural
+from styleprompter_jax.app.pictures import Made, list_pictures
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import check_files
+from styleprompter_jax.core.values import check_choice
 from styleprompter_jax.data.sources import ARRAY_RECORD
+from styleprompter_jax.images.batches import THREADS, threads
 from styleprompter_jax.images.files import open_image, resize, resize_to_cover
 from styleprompter_jax.images.find import shown
 
 AHEAD = 4 * THREADS  # pictures that are read before their turn to be written
 
+CROPS = {"center": resize, "none": resize_to_cover}
 
-def run(args):
-    dest = Path(args.dest)
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed(Made):
+    """The file, as the only one of `files`, and how many pictures it holds."""
+
+    count: int
+
+
+def pack(
+    folder: AnyPath,
+    dest: AnyPath,
+    *,
+    size: int,
+    crop: str = "center",
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Packed:
+    """Packs pictures into an ArrayRecord, as PNGs.
+
+    Args:
+        folder: pictures, searched recursively.
+        dest: the file to write, NAME.array_record.
+        size: pixels of the shorter side.
+        crop: "center" keeps the central square, "none" all.
+        skip_bad: leave out pictures that cannot be read, and warn of each.
+        overwrite: replace the file that is there.
+
+    Raises:
+        StylePrompterError: if a picture cannot be read, or the file not be written.
+    """
+    check_choice(crop, "crop", CROPS)
+    dest = local_path(dest)
     if dest.suffix != ARRAY_RECORD:
         raise StylePrompterError(f"{dest} must end in {ARRAY_RECORD}.")
-    check_files([dest], [], overwrite=args.overwrite)
-    paths = list_pictures(args.folder)
+    check_files([dest], [], overwrite=overwrite)
+    paths = list_pictures(folder)
     check_files([dest], paths, overwrite=True)
 
     def encode(path):
         try:
-            return _png(path, args.size, args.crop)
+            return _png(path, size, crop)
         except StylePrompterError as error:
-            if not args.skip_bad:
+            if not skip_bad:
                 raise
             return error
 
-    skipped = 0
+    skipped = []
     with atomic_path(dest) as partial, _writer(partial) as writer:
         with (
-            ThreadPoolExecutor(THREADS) as pool,
+            threads() as pool,
             tqdm(total=len(paths), unit="image", disable=None) as bar,
         ):
             for start in range(0, len(paths), AHEAD):
                 for record in pool.map(encode, paths[start : start + AHEAD]):
                     if isinstance(record, StylePrompterError):
-                        print(f"Skipped: {record}", file=sys.stderr)
-                        skipped += 1
+                        log.warning("Skipped: %s", record)
+                        skipped.append(str(record))
                     else:
                         writer.write(record)
                     bar.update()
-        if skipped == len(paths):
-            raise StylePrompterError(f"{args.folder}: no picture that can be read.")
-    left_out = f", {skipped} skipped" if skipped else ""
-    print(
-        f"{plural(len(paths) - skipped, 'picture')} packed into {dest}{left_out}. "
-        "Train on it with --config.data.name=array_record "
-        f"--config.data.path={dest.parent} --config.data.train_split={dest.stem}"
-    )
+        if len(skipped) == len(paths):
+            raise StylePrompterError(f"{folder}: no picture that can be read.")
+    return Packed([dest], skipped, len(paths) - len(skipped))
 
 
 @contextlib.contextmanager
@@ -76,11 +107,10 @@ def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
 
 
 def _png(path: Path, size: int, crop: str) -> bytes:
-    change = resize if crop == "center" else resize_to_cover
     file = io.BytesIO()
     with open_image(path) as image:
         try:
-            image = change(image, size)
+            image = CROPS[crop](image, size)
         except StylePrompterError as error:
             raise StylePrompterError(f"{shown(path)}: {error}") from error
         Image.fromarray(image).save(file, "PNG")

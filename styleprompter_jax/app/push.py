@@ -1,4 +1,4 @@
-"""`styleprompter push`: a model to the Hugging Face Hub, with a card."""
+"""A model to the Hugging Face Hub, with a card."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.json_files import read_json
-from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.core.paths import AnyPath, scheme
 from styleprompter_jax.evaluation.protocol import sha256
 from styleprompter_jax.store import hub, model_folder
 from styleprompter_jax.store.card import CARD, Facts, make_card
@@ -20,9 +20,36 @@ _TEXT = 2**20  # bytes of a card or notice
 _AVATARS = model_folder.BUNDLED / "avatars64"
 
 
-def run(args):
-    target = hub.parse(args.target)
-    source = pin(args.model)
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """Where a model is now: by the name that `load` takes, and as a page."""
+
+    name: str
+    page: str
+
+
+def push(
+    model: AnyPath,
+    target: str,
+    *,
+    private: bool = False,
+    metrics: AnyPath | None = None,
+) -> Pushed:
+    """Uploads a model and its card.
+
+    Args:
+        model: which model, as `load` takes it.
+        target: "hf://USER/NAME[/FOLDER]"; the repository is made if it is not there.
+        private: nobody else may see the repository; refuses one that is public.
+        metrics: metrics.json of `evaluate`, whose figures the card shows; by default
+            the one in the model folder, if there is one.
+
+    Raises:
+        StylePrompterError: if the model is damaged, the figures are of another, or it
+            cannot be uploaded.
+    """
+    repository = hub.parse(target)
+    source = pin(model)
     folder = model_folder.find_model(source)
     config, variables, directions = model_folder.load_model(source)  # is whole
     files = {name: folder / name for name in model_folder.PARTS}
@@ -32,9 +59,9 @@ def run(args):
         card = read_bytes(own, _TEXT)
     else:
         run_record = _run_record(folder)
-        figures, measured_on = _figures(folder, args.metrics)
+        figures, measured_on = _figures(folder, metrics)
         facts = Facts(
-            name=str(dataclasses.replace(target, revision="")),
+            name=str(dataclasses.replace(repository, revision="")),
             source=source
             if scheme(source) or folder.parent == model_folder.BUNDLED
             else "",
@@ -48,9 +75,9 @@ def run(args):
         )
         card = make_card(facts).encode()
     done = hub.upload(
-        target, files | {CARD: card}, stale=model_folder.PARTS, private=args.private
+        repository, files | {CARD: card}, stale=model_folder.PARTS, private=private
     )
-    print(f"{done} holds the model: {hub.page(done)}")
+    return Pushed(str(done), hub.page(done))
 
 
 def _parts(config, variables) -> list[tuple[str, object, int]]:
@@ -104,7 +131,7 @@ def _notice(folder: Path, record: dict) -> str:
     return ""
 
 
-def _figures(folder: Path, given: str | None) -> tuple[dict, str]:
+def _figures(folder: Path, given: AnyPath | None) -> tuple[dict, str]:
     """What `evaluate` measured of this model: numbers by part, and of which images."""
     file = Path(given) if given else folder / METRICS
     if not given and not file.is_file():

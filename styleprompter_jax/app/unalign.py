@@ -1,21 +1,23 @@
-"""`styleprompter unalign`: edited crops back into the photographs of `align`."""
+"""Edited crops back into the photographs of `align`."""
 
+import logging
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from styleprompter_jax.app import pictures
-from styleprompter_jax.app.read_once import ReadOnce
+from styleprompter_jax.app.pictures import Made, each, find_pictures
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json
-from styleprompter_jax.core.paths import path_text
+from styleprompter_jax.core.paths import AnyPath, local_path, path_text
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.images.align import MOST, check_quad, unalign
+from styleprompter_jax.images.align import MOST, check_quad
+from styleprompter_jax.images.align import unalign as paste_back
 from styleprompter_jax.images.decode import room_for
 from styleprompter_jax.images.files import read_image, write_image
+from styleprompter_jax.images.read_once import ReadOnce
 
 
 class Crop(NamedTuple):
@@ -32,31 +34,58 @@ class Crop(NamedTuple):
 Crops = dict[str, dict[tuple[str, ...], Crop]]
 LARGEST = 2**16  # bytes of a record
 
+log = logging.getLogger(__name__)
 
-def run(args):
-    read = ReadOnce(read_image)
-    paths, results, skipped = pictures.find_pictures(
-        args.input, args.output, args.skip_bad, read, f".{args.format}"
+
+def unalign(
+    inputs: Sequence[AnyPath],
+    crops: AnyPath,
+    output: AnyPath,
+    *,
+    detail: bool = True,
+    format: str = "png",
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Made:
+    """Puts edited crops back into their photographs.
+
+    Args:
+        inputs: files, folders and globs of crops, named as `invert` and `edit` name
+            their results; warns of pictures that are named like none, and skips them.
+        crops: the folder that `align` wrote.
+        output: folder for the photographs.
+        detail: add what the edit changed; False puts the crops themselves.
+        format: of the results, "png", "jpg" or "webp".
+        skip_bad: leave out pictures that cannot be read, and warn of each.
+        overwrite: replace files that this program did not write.
+
+    Raises:
+        StylePrompterError: if a crop or a photograph cannot be read, no picture is
+            named like a crop, or one may be of two, or a result cannot be written.
+    """
+    folder, read = local_path(output), ReadOnce(read_image)
+    paths, results, skipped = find_pictures(
+        inputs, folder, skip_bad, read, f".{format}"
     )
-    crops = _read_crops(Path(args.crops))
+    known = _read_crops(local_path(crops))
     jobs = []
     for path, result in zip(paths, results, strict=True):
-        crop = find_crop(path, crops)
+        crop = find_crop(path, known)
         if crop is None:  # a sheet, say
-            print(f"Skipped: {path} is named like no crop.", file=sys.stderr)
-            skipped += 1
+            skipped.append(f"{path} is named like no crop.")
+            log.warning("Skipped: %s", skipped[-1])
         else:
             jobs.append((path, result, crop))
     if not jobs:
         raise StylePrompterError(
-            f"No picture is named like a crop in {args.crops}: keep the names that "
+            f"No picture is named like a crop in {crops}: keep the names that "
             "`invert` and `edit` gave."
         )
     place = Results(
-        args.output,
+        folder,
         [result for _, result, _ in jobs],
         inputs=[*paths, *(p for _, _, c in jobs for p in (c.photograph, c.record))],
-        overwrite=args.overwrite,
+        overwrite=overwrite,
     )
     photographs = {crop.photograph: crop for _, _, crop in jobs}
     read_photo = ReadOnce(lambda path: _read_photograph(photographs[path]))
@@ -66,14 +95,12 @@ def run(args):
     def paste(path, result, crop):
         with room_for(*crop.size):
             photo, edited = read_photo(crop.photograph), read(path)
-            pasted = unalign(photo, edited, crop.quad, detail=args.detail)
+            pasted = paste_back(photo, edited, crop.quad, detail=detail)
             with place.writing(result):
                 write_image(pasted, result)
 
-    pictures.each(paste, jobs)
-    left_out = f", {skipped} skipped" if skipped else ""
-    done = pictures.plural(len(jobs), "photograph")
-    print(f"{done} in {args.output}{left_out}.")
+    each(paste, jobs)
+    return Made([result for _, result, _ in jobs], skipped)
 
 
 def find_crop(path: Path, crops: Crops) -> Crop | None:

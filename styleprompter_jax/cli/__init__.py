@@ -1,17 +1,17 @@
 """The command line: which commands there are, and how a call runs.
 
-What a command does is in `app/NAME.py`, imported when it is called: `--help`
-must not wait for JAX.
+A command is `commands/NAME.py`: what it takes, and what it says of the result. What it
+does is in `app/`, imported when it runs: `--help` must not wait for JAX.
 """
 
 import argparse
 import importlib
 import sys
 import warnings
+from collections.abc import Container
+from types import ModuleType
 
-from styleprompter_jax.cli import commands as takes
 from styleprompter_jax.cli.surroundings import open_closed_streams, orderly
-from styleprompter_jax.cli.training import add_training, wrong_training
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.large_pages import use_large_pages
 from styleprompter_jax.version import __version__
@@ -52,17 +52,18 @@ def _run(argv: list[str] | None) -> None:
         use_large_pages()
     if args.command != "train":  # which looks at its config first
         use_compilation_cache()
-    importlib.import_module(f"styleprompter_jax.app.{args.command}").run(args)
+    _module(args.command).run(args)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The arguments of a call; SystemExit with 2 for a wrong one."""
-    parser = make_parser()
+    argv = sys.argv[1:] if argv is None else argv
+    parser = make_parser(argv)
     args, rest = parser.parse_known_args(argv)
     if args.command == "train":
         # What remains is for the config, which alone knows its keys.
         args.overrides, rest = rest, []
-    wrong = {"convert": takes.wrong_convert, "train": wrong_training}.get(args.command)
+    wrong = getattr(_module(args.command), "wrong", None)
     if rest:
         args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if wrong and (message := wrong(args)):
@@ -70,23 +71,24 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def make_parser(asked: Container[str] = _SUMMARIES) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of those that are asked for."""
     parser = argparse.ArgumentParser(
         prog="styleprompter",
         description="Inverts images into StyleGAN2, and edits them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name, arguments, summary):
+    for name, summary in _SUMMARIES.items():
         command = commands.add_parser(name, help=summary, description=summary)
-        arguments(command)
+        if name in asked:
+            _module(name).add_arguments(command)
         command.add_argument(
             "--traceback", action="store_true", help="show where an error arose"
         )
         command.set_defaults(parser=command)
-
-    for name, summary in _SUMMARIES.items():
-        add(name, add_training if name == "train" else getattr(takes, name), summary)
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"styleprompter_jax.cli.commands.{command}")

@@ -1,7 +1,9 @@
 """Arguments on the command line: their kinds, and those that several commands take."""
 
 import argparse
+import dataclasses
 import re
+from typing import Any
 
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.values import LARGEST_NUMBER
@@ -119,6 +121,7 @@ def add_model(parser):
 def add_input(parser, **options):
     parser.add_argument(
         "--input",
+        dest="inputs",
         nargs="+",
         type=path,
         metavar="PATH",
@@ -211,3 +214,24 @@ def add_skip_bad(parser):
         action="store_true",
         help="leave out pictures that cannot be read, instead of stopping",
     )
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """What a call gives, by the names that its function in `app/` has for it."""
+    from styleprompter_jax.app.decoding import Decoding
+
+    given = vars(args).copy()
+    for name in ("command", "parser", "traceback"):
+        del given[name]
+    if "beta" in given:
+        beta = given.pop("beta")
+        given["refiner"] = {"beta": beta} if beta else {}
+    if "noise_mode" in given:
+        names = [field.name for field in dataclasses.fields(Decoding)]
+        given["decoding"] = Decoding(**{name: given.pop(name) for name in names})
+    return given
+
+
+def left_out(made) -> str:
+    """The end of a sentence about a result of `app/`: ", 2 skipped"; or ""."""
+    return f", {len(made.skipped)} skipped" if made.skipped else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import shown
 
+AnyPath = str | os.PathLike[str]
 # Two letters at least: "C:/" is a drive.  pathlib makes one slash of two.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 

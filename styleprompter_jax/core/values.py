@@ -3,6 +3,7 @@
 import math
 import operator
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -58,3 +59,16 @@ def shown(value: Any) -> str:
         return " ".join(reprlib.repr(value).split())
     except Exception:  # a representation that fails
         return type(value).__name__
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things: "1 picture", "2 pictures"."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+    """Refuses what is none of the choices."""
+    if value not in (choices := tuple(choices)):
+        raise StylePrompterError(
+            f"{name} is {shown(value)}: it is one of {', '.join(choices)}."
+        )

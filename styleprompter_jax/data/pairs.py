@@ -1,4 +1,4 @@
-"""Pairs of pictures before and after an edit, for `directions --method pairs`."""
+"""Pairs of pictures before and after an edit, which directions are fitted to."""
 
 import io
 import itertools
@@ -44,7 +44,7 @@ def read_pairs(
             f"{file} holds no pairs: its first row is to be {','.join(HEADER)}, and a "
             "row for each pair follows."
         )
-    pairs = {}
+    pairs: dict[str, list[list[str]]] = {}
     for name, *pair in rows:
         pairs.setdefault(name, []).append(pair)
     if unknown := [name for name in names if name not in pairs]:

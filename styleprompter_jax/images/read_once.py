@@ -19,7 +19,8 @@ class ReadOnce:
     """
 
     def __init__(self, read: Callable[[Path], Any], most: int = KEPT):
-        """
+        """Remembers nothing yet.
+
         Args:
             read: the function; gives a pytree of arrays.
             most: bytes that wait.
@@ -46,5 +47,5 @@ class ReadOnce:
         return self._read(path) if result is None else result
 
 
-def _size(result) -> int:
+def _size(result: Any) -> int:
     return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(result))

@@ -1,4 +1,4 @@
-"""Codes of labelled pictures, for `styleprompter directions --method labels`."""
+"""Codes of labelled pictures, which directions are found by."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from styleprompter_jax.app import pictures
+from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
@@ -16,6 +16,7 @@ from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.data.tables import find_pictures, read_table
 from styleprompter_jax.editing.directions import attribute_directions, label_design
 from styleprompter_jax.editing.latents import Latents, load_named
+from styleprompter_jax.images.batches import at_size, read_batches
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -47,8 +48,8 @@ def encode_tfds(
         batch_size = min(batch_size, len(labelled))
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
             m = len(batch["image"])
-            latents = model.encode(pictures.pad(batch["image"], batch_size))
-            latents = pictures.take(latents, m)
+            latents = model.encode(pad(batch["image"], batch_size))
+            latents = take(latents, m)
             codes.append(latents.w_plus)
             for name, labels in values.items():
                 labels.append(batch[name])
@@ -81,11 +82,11 @@ def encode_csv(
     paths = find_pictures(file, names)
     _check_labels(wanted, attributes, file)
     codes, example = [], None
-    read = pictures.at_size(model.image_size)
+    read = at_size(model.image_size)
     batch_size = min(batch_size, len(paths))
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
-        for part, images in pictures.read_batches(paths, read, batch_size):
-            latents = pictures.take(model.encode(images), part.stop - part.start)
+        for part, images in read_batches(paths, read, batch_size):
+            latents = take(model.encode(images), part.stop - part.start)
             codes.append(latents.w_plus)
             example = example or latents[0]
             bar.update(part.stop - part.start)

@@ -1,11 +1,14 @@
-"""What `styleprompter train` and train.py take on the command line."""
+"""`styleprompter train` and train.py: train a generator, an encoder or SMART."""
 
 import argparse
+import os
 import re
 import textwrap
 
 from styleprompter_jax.cli.arguments import not_negative, positive
 from styleprompter_jax.core.config_files import config_names
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import local_path
 
 _AFTER = """The same command again resumes. Any key of the config can be set:
 
@@ -15,7 +18,7 @@ NAME is one of
 {}"""
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s --config NAME|FILE --workdir DIR [--config.KEY=VALUE ...]"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = textwrap.fill(", ".join(config_names()), 76)
@@ -51,7 +54,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def wrong_training(args: argparse.Namespace) -> str:
+def wrong(args: argparse.Namespace) -> str:
     """What argparse cannot tell of a call; "" if nothing is wrong.
 
     ``args.overrides`` is what argparse left: keys, which the config alone knows.
@@ -67,3 +70,33 @@ def wrong_training(args: argparse.Namespace) -> str:
     if not (args.workdir or args.compile_only):
         return "--workdir or --compile_only must be given"
     return ""
+
+
+def run(args):
+    from absl import logging
+
+    from styleprompter_jax.training.config import get_config, override
+
+    workdir = args.workdir and local_path(args.workdir)
+    config = override(get_config(args.config), args.overrides)
+    if args.compile_only:
+        # The slice's compiler is asked, and no device of this machine's.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # Only now: a wrong call must not wait for JAX.
+    from styleprompter_jax.core.compilation_cache import use_compilation_cache
+    from styleprompter_jax.training.compile_only import compile_only
+    from styleprompter_jax.training.loop import train
+    from styleprompter_jax.training.run.parallel import join_hosts
+
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)
+    use_compilation_cache()
+    if args.compile_only:
+        print(compile_only(config, args.compile_only))
+        return
+    try:
+        if args.coordinator:
+            join_hosts(args.coordinator, args.num_processes, args.process_id)
+        print(f"The model is in {train(config, workdir)}")
+    except KeyboardInterrupt as error:  # before the run began; later, it saves
+        raise StylePrompterError("Interrupted before the first step.") from error

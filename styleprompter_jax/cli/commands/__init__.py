@@ -1,0 +1,1 @@
+"""The commands of `styleprompter`: what each takes, and what it says."""

@@ -1,0 +1,35 @@
+"""`styleprompter invert`: inverted images, their latents, and a sheet."""
+
+from styleprompter_jax.cli.arguments import (
+    add_decoding,
+    add_format,
+    add_input,
+    add_model,
+    add_optimize,
+    add_output,
+    left_out,
+    options,
+)
+from styleprompter_jax.core.values import plural
+
+
+def add_arguments(parser):
+    add_model(parser)
+    add_input(parser, required=True)
+    add_output(parser)
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="keep SMART's feature maps in the latents too, for `edit --latents`",
+    )
+    add_optimize(parser)
+    add_decoding(parser)
+    add_format(parser)
+
+
+def run(args):
+    from styleprompter_jax.app.invert import invert
+
+    made = invert(**options(args))
+    done = plural(len(made.files), "picture")
+    print(f"{done} inverted to {args.output}{left_out(made)}.")

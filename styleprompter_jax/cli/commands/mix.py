@@ -1,0 +1,63 @@
+"""`styleprompter mix`: codes of one image among those of another."""
+
+from styleprompter_jax.cli.arguments import (
+    add_decoding,
+    add_format,
+    add_layers,
+    add_model,
+    add_output,
+    left_out,
+    number,
+    options,
+    path,
+)
+from styleprompter_jax.core.values import plural
+
+
+def add_arguments(parser):
+    add_model(parser)
+    for name in ("source", "reference"):
+        parser.add_argument(
+            f"--{name}",
+            dest=f"{name}s",
+            type=path,
+            nargs="+",
+            required=True,
+            metavar="PATH",
+            help=f"{name}s: files, folders or globs",
+        )
+    add_output(parser)
+    parser.add_argument(
+        "--mode",
+        choices=["replace", "exchange", "interpolate"],
+        required=True,
+        help="replace: ever more of the first codes; exchange: one code at a time; "
+        "interpolate: all codes by shares",
+    )
+    parser.add_argument(
+        "--pairs",
+        action="store_true",
+        help="the first source with the first reference, and so on, in place of every "
+        "source with every reference",
+    )
+    parser.add_argument(
+        "--alpha",
+        dest="alphas",
+        nargs="+",
+        type=number,
+        metavar="A",
+        help="shares of the reference, to interpolate (default: 0 0.1 ... 1)",
+    )
+    add_layers(parser, "that may come from the reference (default: all)")
+    add_decoding(parser)
+    add_format(parser)
+
+
+def run(args):
+    from styleprompter_jax.app.mix import mix
+
+    made = mix(**options(args))
+    sources = plural(made.sources, "source")
+    whose = f"{sources} and {plural(made.references, 'reference')}"
+    done = f"{len(made.files)} mixes of {whose}"
+    print(f"{done} in {args.output}{left_out(made)}.")

@@ -1,0 +1,52 @@
+"""Copies of model folders."""
+
+import logging
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from styleprompter_jax.core.atomic import make_folder
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.store import model_folder
+
+log = logging.getLogger(__name__)
+
+
+def check_copy(source_folder: Path, folder: Path, overwrite: bool) -> None:
+    """Refuses a place for a copy that is taken, or is the model itself."""
+    here, there = Path(os.path.realpath(source_folder)), Path(os.path.realpath(folder))
+    if here == there or here in there.parents or there in here.parents:
+        raise StylePrompterError(
+            f"{folder} is the model itself, in it or around it: choose another "
+            "--output, or leave it out to add to the model."
+        )
+    model_folder.check_place(folder, overwrite)
+
+
+def copy_model(source_folder: Path, folder: Path, of_hub: bool) -> None:
+    """Copies the regular files of a model folder, and of folders in it.
+
+    A link may lead to anything on this machine, and a stranger may have put it there:
+    those are followed alone that were read as the model, and those that the Hub's own
+    cache consists of. Warns of what it leaves out.
+    """
+    followed = (
+        model_folder.PARTS if of_hub else (model_folder.CONFIG, model_folder.MODEL)
+    )
+    left_out = []
+    for root, folders, files in os.walk(source_folder):
+        below = Path(root).relative_to(source_folder)
+        left_out += [below / name for name in folders if Path(root, name).is_symlink()]
+        for name in files:
+            file, top = Path(root, name), root == str(source_folder)
+            if of_hub and not (top and name in followed):
+                continue  # of other models that lie in the same repository
+            if stat.S_ISREG(file.lstat().st_mode) or (top and name in followed):
+                make_folder(folder / below)
+                shutil.copyfile(file, folder / below / name)
+            else:
+                left_out.append(below / name)
+    if left_out:
+        names = ", ".join(map(str, left_out))
+        log.warning("Left out of the copy, as no regular files: %s.", names)

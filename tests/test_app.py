@@ -1,0 +1,94 @@
+"""What the commands do, called from Python; the command line calls just that."""
+
+import dataclasses
+import inspect
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+import styleprompter_jax as sp
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.edit import edit
+from styleprompter_jax.app.invert import invert
+from styleprompter_jax.cli import _SUMMARIES, parse
+from styleprompter_jax.cli.arguments import options
+from styleprompter_jax.images.files import write_image
+
+WORK = ["--model", "m", "--output", "o"]
+CALLS = {
+    "invert": [*WORK, "--input", "x"],
+    "edit": [*WORK, "--input", "x", "--direction", "d"],
+    "mix": [*WORK, "--source", "x", "--reference", "y", "--mode", "replace"],
+    "evaluate": ["--model", "m", "--data", "avatars"],
+    "directions": ["--model", "m", "--method", "pca"],
+    "push": ["m", "hf://u/m"],
+    "pack": ["x", "y", "--size", "8"],
+    "align": ["--input", "x", "--output", "o"],
+    "unalign": ["--input", "x", "--crops", "c", "--output", "o"],
+}
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_arguments_and_defaults_are_those_of_the_function(command):
+    name = {"directions": "find_directions"}.get(command, command)
+    function = getattr(import_module(f"styleprompter_jax.app.{command}"), name)
+    named = {"inputs", "data", "output"}  # in the calls above
+    given = options(parse([command, *CALLS[command]]))
+    parameters = inspect.signature(function).parameters
+    assert given.keys() == parameters.keys()
+    for key, parameter in parameters.items():
+        if key not in named and parameter.default is not parameter.empty:
+            assert (given[key] or None) == (parameter.default or None), key
+
+
+def test_every_command_is_called_so():
+    assert CALLS.keys() == _SUMMARIES.keys() - {"convert", "train"}  # of several steps
+
+
+def test_from_python(tmp_path, capsys, tiny_folder):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    write_image(picture, tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "bad.png").write_text("no picture")
+    inputs, out = [tmp_path / "in"], tmp_path / "out"
+    decoding = Decoding(refine=False, batch_size=2)
+    model = sp.load(tiny_folder)
+    made = invert(model, inputs, out, decoding=decoding, skip_bad=True)
+    assert made.files == [out / "a.png"] and made.latents == out / "latents.npz"
+    (why,) = made.skipped
+    assert str(tmp_path / "in" / "bad.png") in why
+    assert {path.name for path in out.iterdir()} >= {"a.png", made.sheet.name}
+    edited = edit(
+        tiny_folder, tmp_path / "edits", ["smile"], latents=made.latents,
+        strengths=[-1, 1], decoding=decoding,
+    )  # fmt: skip
+    assert (edited.edits, edited.pictures, len(edited.files)) == (2, 1, 2)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        edited.edits = 3
+
+
+def test_wrong_calls_from_python(tmp_path):
+    for call, match in (
+        (lambda: invert("avatars64", "x", tmp_path), "give a list"),
+        (lambda: edit("avatars64", tmp_path, ["smile"]), "one of them"),
+        (lambda: edit("avatars64", tmp_path, ["smile"], inputs=["x"], animate="avi"),
+         "animate is 'avi'"),
+        (lambda: Decoding(batch_size=0), "batch_size"),
+        (lambda: Decoding(seed=-1), "seed"),
+    ):  # fmt: skip
+        with pytest.raises(sp.StylePrompterError, match=match):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_is_imported_that_is_not_asked_for():
+    names = [f"styleprompter_jax.cli.commands.{name}" for name in _SUMMARIES]
+    for name in names:
+        sys.modules.pop(name, None)
+    with pytest.raises(SystemExit):
+        parse(["--version"])
+    assert not sys.modules.keys() & set(names)
+    parse(["invert", *CALLS["invert"]])
+    assert sys.modules.keys() & set(names) == {names[list(_SUMMARIES).index("invert")]}
