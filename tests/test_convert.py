@@ -141,7 +141,7 @@ def test_a_bare_state_dict_gets_a_mean_code(run):
     out, (config, variables, _) = run(generator_state())
     assert "lacks latent_avg" in out and config == GENERATOR
     mean = variables["const"].pop("latent_avg")
-    params = VARIABLES["params"]["generator"]["mapping"]
+    params = VARIABLES["params"]["generator"]
     np.testing.assert_array_equal(mean, mean_code(TINY.generator, params))
     # Against 20,000 samples of another seed: their own error is 0.02.
     z = np.random.default_rng(1).standard_normal((20_000, 16), np.float32)

@@ -156,6 +156,6 @@ def test_wrong_configs():
     with pytest.raises(StylePrompterError, match="unknown key 'decoder'"):
         StylePrompterConfig.from_dict(values | {"decoder": {}})
     with pytest.raises(StylePrompterError, match="unknown key 'heads'"):
-        StylePrompterConfig.from_dict(values | {"smart": {"heads": 4}})
+        StylePrompterConfig.from_dict(values | {"refiner": {"heads": 4}})
     with pytest.raises(StylePrompterError, match="num_tokens"):
         StylePrompterConfig(SwinConfig(), None, GeneratorConfig(image_size=64))

@@ -89,7 +89,12 @@ def _draw_noise(generator: dict) -> None:
 
 def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
     """The mean w of a generator over seeded normal z, float32 (w_dim,)."""
-    run = jax.jit(lambda z: make(config).apply({"params": params}, z, method="mapping"))
+    module = make(config)
+
+    @jax.jit
+    def run(z):
+        return module.apply({"params": params}, z, method=lambda g, z: g.mapping(z))
+
     rng, total = np.random.default_rng(0), np.zeros(config.w_dim)
     for _ in range(SAMPLES // BATCH):
         z = rng.standard_normal((BATCH, config.z_dim), np.float32)

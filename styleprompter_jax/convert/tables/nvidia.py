@@ -13,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from styleprompter_jax.convert.found import NO_MEAN, Found, others_beside, unused
 from styleprompter_jax.convert.reading.unpickle import Object
-from styleprompter_jax.convert.table import Buffer, Row, Rule, count, size
-from styleprompter_jax.convert.tables.stylegan2 import FILTER, image_size
+from styleprompter_jax.convert.states import find_state, prefix
+from styleprompter_jax.convert.table import Buffer, Row, Rule, count, prefixed, size
+from styleprompter_jax.convert.tables.stylegan2 import FILTER, described, image_size
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 
 
@@ -94,3 +98,104 @@ def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
                 key = f"synthesis.b{side}.{place}resample_filter"
                 rows.append(Buffer(key, FILTER))
     return tuple(rows)
+
+
+def recognise(tree: Any) -> Found | None:
+    """A generator from NVIDIA's pickles, which store modules as objects."""
+    module = tree.get("G_ema") if isinstance(tree, Mapping) else tree
+    if not isinstance(module, Object) or module.type.rpartition(".")[2] != "Generator":
+        return None
+    arrays, attributes = module_arrays(module)
+    if attributes.get("c_dim"):
+        raise StylePrompterError(
+            f"the generator is conditional (c_dim = {attributes['c_dim']}), and "
+            "inversion here knows no classes: take an unconditional one."
+        )
+    others = {} if module is tree else tree
+    left = {str(k) for k, v in others.items() if v is not None and k != "G_ema"}
+    return _found(arrays, attributes, unused(left))
+
+
+def recognise_state(tree: Any) -> Found | None:
+    """A generator with NVIDIA's keys, whose layers a state dict alone does not tell."""
+    found = find_state(tree, "synthesis.b4.const", "mapping.fc0.weight")
+    if found is None:
+        return None
+    start = prefix(found.arrays, "synthesis.b4.const")
+    arrays = {
+        key.removeprefix(start): value
+        for key, value in found.arrays.items()
+        if key.startswith(start)
+    }
+    if "mapping.embed.weight" in arrays:
+        raise StylePrompterError(
+            "the generator is conditional (it has mapping.embed), and inversion here "
+            "knows no classes: take an unconditional one."
+        )
+    others = others_beside(found.arrays, start) if start else set()
+    notes = (
+        "The file does not tell whether activations are clamped: they are not.",
+        *unused(others | found.left_out()),
+    )
+    return _found(arrays, {}, notes)
+
+
+def _found(
+    arrays: Mapping[str, np.ndarray],
+    attributes: Mapping[str, Any],
+    notes: tuple[str, ...],
+) -> Found:
+    if not any(key.startswith("synthesis.b4.") for key in arrays):
+        raise StylePrompterError(
+            "the generator is no StyleGAN2 (of StyleGAN3's architecture, perhaps): of "
+            "NVIDIA's pickles take one whose name begins with stylegan2."
+        )
+    if attributes.get("synthesis.b4.architecture", "skip") != "skip":
+        raise StylePrompterError(
+            "the generator's architecture is "
+            f"{quoted(str(attributes['synthesis.b4.architecture']))}, and only 'skip' "
+            "is known."
+        )
+    clamp = _number(attributes, "synthesis.b4.conv1.conv_clamp", None)
+    _check_layers(attributes, clamp)
+    config = generator_config(
+        arrays,
+        mapping_lr_multiplier=_number(attributes, "mapping.fc0.bias_gain", 0.01),
+        conv_clamp=clamp,
+    )
+    rows = prefixed(generator_table(config), "generator/")
+    has_mean = "mapping.w_avg" in arrays
+    mean = Rule("latent_avg", "mapping.w_avg") if has_mean else NO_MEAN
+    what = (
+        f"StyleGAN2 generator of NVIDIA's, {described(config)}, "
+        f"{config.mapping_layers} mapping layers"
+    )
+    if config.conv_clamp is not None:
+        what += f", activations clamped at {config.conv_clamp:g}"
+    return Found(what, arrays, (*rows, mean), generator=config, notes=notes)
+
+
+def _check_layers(attributes: Mapping[str, Any], clamp: float | None) -> None:
+    """What the layers of a pickle do must be what the layers here do."""
+    for key, value in attributes.items():
+        layer, _, attribute = key.rpartition(".")
+        expected = {
+            "activation": "linear" if layer.endswith("affine") else "lrelu",
+            "conv_clamp": clamp,
+        }.get(attribute, value)
+        if value != expected:
+            raise StylePrompterError(
+                f"its {key} is {quoted(str(value))}, where {expected!r} is known "
+                "alone: such a generator cannot be converted."
+            )
+
+
+def _number(
+    attributes: Mapping[str, Any], key: str, default: float | None
+) -> float | None:
+    value = attributes.get(key, default)
+    if isinstance(value, str) or not np.isfinite(0 if value is None else value):
+        raise StylePrompterError(
+            f"its {key} is {quoted(str(value))}, and should be a number."
+        )
+    return None if value is None else float(value)

@@ -5,11 +5,22 @@ constants in one tree.  The decoder of a full checkpoint holds the generator and
 that of a baseline checkpoint is the generator.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from styleprompter_jax.convert.found import Found, unused, with_mean
+from styleprompter_jax.convert.states import find_state, options, prefix
 from styleprompter_jax.convert.table import Row, prefixed
+from styleprompter_jax.convert.tables import smart, stylegan2, swin
 from styleprompter_jax.convert.tables.smart import SMART_BLOCK
-from styleprompter_jax.convert.tables.stylegan2 import generator_table
-from styleprompter_jax.convert.tables.swin import encoder_table
+from styleprompter_jax.convert.tables.stylegan2 import (
+    described,
+    generator_table,
+    noises,
+)
+from styleprompter_jax.convert.tables.swin import assumed, encoder_table
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.models.inverter import StylePrompterConfig
 
 
@@ -40,3 +51,69 @@ def checkpoint_table(
         (layer,) = config.refiner.refined_layers
         rows += prefixed(SMART_BLOCK, f"smart/layer_{layer}/", f"{decoder}smart_block.")
     return tuple(rows)
+
+
+def recognise(tree: Any) -> Found | None:
+    """A checkpoint of the published code, baseline or full."""
+    found = find_state(tree, "latent_tok", "input.input")
+    if found is None:
+        return None
+    state, opts = found.arrays, options(tree)
+    encoder, generator = prefix(state, "latent_tok"), prefix(state, "input.input")
+    images = stylegan2.generator_config(state, generator)
+    block = prefix(state, "smart_block.query_proj.weight")
+    if block is None:
+        kind, decoder, refiner, last = "baseline", generator, None, ""
+    else:
+        layer = opts.get("refined_layer", 4)
+        if not isinstance(layer, int) or layer not in range(images.num_codes):
+            raise StylePrompterError(
+                f"its options say refined_layer = {quoted(str(layer))}, but its "
+                f"generator has the layers 0 to {images.num_codes - 1}."
+            )
+        kind, decoder, last = "full", block, f", refined layer {layer}"
+        refiner = smart.smart_config(state, f"{block}smart_block.", layer)
+    config = StylePrompterConfig(
+        encoder=swin.encoder_config(state, encoder),
+        refiner=refiner,
+        generator=images,
+    )
+    what = f"official StylePrompter, {kind}, {described(images)}{last}"
+    _agree(opts, config, kind)
+    has_noise, note = noises(state, generator)
+    state, table = with_mean(
+        found,
+        state,
+        checkpoint_table(config, encoder, decoder, has_noise),
+        config.generator,
+    )
+    return Found(
+        what,
+        state,
+        table,
+        encoder=config.encoder,
+        refiner=config.refiner,
+        generator=config.generator,
+        notes=(
+            *assumed(config.encoder, state, encoder),
+            *note,
+            *unused(found.left_out()),
+        ),
+    )
+
+
+def _agree(opts: Mapping, config: StylePrompterConfig, kind: str) -> None:
+    """The options of a checkpoint must say what its arrays say."""
+    generator = config.generator
+    for option, value in (
+        ("type", kind),
+        ("output_size", generator.image_size),
+        ("tokens_num", generator.num_codes),
+        ("start_from_latent_avg", True),
+    ):
+        own = opts.get(option, value)
+        if not isinstance(own, int | str) or own != value:
+            raise StylePrompterError(
+                f"its options say {option} = {quoted(str(own))}, but its weights are "
+                f"those of {option} = {value}: the file is mixed up, take another."
+            )

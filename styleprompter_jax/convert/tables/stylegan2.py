@@ -7,12 +7,26 @@ order, numbers stay as they are.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from styleprompter_jax.convert.table import Buffer, Kept, Row, Rule, count, size
+from styleprompter_jax.convert.found import Found, others_beside, unused, with_mean
+from styleprompter_jax.convert.states import find_state, prefix
+from styleprompter_jax.convert.table import (
+    Buffer,
+    Kept,
+    Row,
+    Rule,
+    count,
+    prefixed,
+    size,
+)
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.generators.stylegan2 import (
+    GeneratorConfig,
+    default_channels,
+)
 from styleprompter_jax.ops.fir import TAPS
 
 FILTER = np.outer(TAPS, TAPS).astype(np.float32) / np.float32(64)
@@ -113,3 +127,43 @@ def _rgb(target: str, source: str) -> tuple[Rule, ...]:
         *_linear(f"{target}/affine", f"{source}.conv.modulation"),
         Rule(f"{target}/bias", f"{source}.bias", "1 c 1 1 -> c"),
     )
+
+
+def recognise(tree: Any) -> Found | None:
+    """A generator of rosinality's layout: its own file, or pSp's or e4e's decoder."""
+    found = find_state(tree, "input.input")
+    if found is None:
+        return None
+    state, start = found.arrays, prefix(found.arrays, "input.input")
+    config = generator_config(state, start)
+    arrays = {key: value for key, value in state.items() if key.startswith(start)}
+    has_noise, notes = noises(arrays, start)
+    table = generator_table(config, has_noise)
+    arrays, table = with_mean(
+        found, arrays, prefixed(table, "generator/", start), config
+    )
+    what = f"StyleGAN2 generator in rosinality's layout, {described(config)}"
+    others = others_beside(state, start)
+    if "encoder" in others:
+        what = f"pSp or e4e, its {what}"
+        notes += (
+            "The encoder is left out: it is another architecture than StylePrompter's.",
+        )
+        others -= {"encoder"}
+    notes += unused(others | found.left_out())
+    return Found(what, arrays, table, generator=config, notes=notes)
+
+
+def noises(state: Mapping[str, np.ndarray], start: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether a generator of rosinality's layout has its noise, and what to say."""
+    if any(key.startswith(f"{start}noises.") for key in state):
+        return True, ()
+    return False, ("The file has no noise: it is drawn, from a fixed seed.",)
+
+
+def described(config: GeneratorConfig) -> str:
+    """A generator in a few words."""
+    size = config.image_size
+    half = default_channels(size, 1)
+    width = ", half width" if config.channels == half != default_channels(size) else ""
+    return f"{size} px, {config.num_codes} codes{width}"

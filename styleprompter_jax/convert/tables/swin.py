@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from styleprompter_jax.convert.found import Found, others_beside, unused
+from styleprompter_jax.convert.states import find_state, prefix
 from styleprompter_jax.convert.table import (
     Buffer,
     Ignored,
@@ -17,6 +19,7 @@ from styleprompter_jax.convert.table import (
     Row,
     Rule,
     count,
+    prefixed,
     size,
 )
 from styleprompter_jax.core.errors import StylePrompterError
@@ -191,3 +194,39 @@ def _buffers(config: SwinConfig) -> list[Buffer]:
                 mask = np.where(apart, np.float32(-100), np.float32(0))
                 rows.append(Buffer(f"{block}attn_mask", mask))
     return rows
+
+
+def recognise(tree: Any) -> Found | None:
+    """A SwinV2 classifier, with which an encoder starts."""
+    found = find_state(tree, "patch_embed.proj.weight")
+    if found is None:
+        return None
+    state, start = found.arrays, prefix(found.arrays, "patch_embed.proj.weight")
+    if f"{start}layers.0.blocks.0.attn.logit_scale" not in state:
+        raise StylePrompterError(
+            "this transformer is no SwinV2, from which an encoder here starts: take "
+            "a file whose name begins with swinv2."
+        )
+    config = encoder_config(state, start)
+    arrays = {key: value for key, value in state.items() if key.startswith(start)}
+    table = prefixed(imagenet_table(config), "encoder/", start)
+    what = (
+        f"SwinV2 of ImageNet to start an encoder from, {config.image_size} px, window "
+        f"{config.window_size}, depths {'-'.join(map(str, config.depths))}"
+    )
+    notes = assumed(config, arrays, start)
+    notes += unused(others_beside(state, start) | found.left_out())
+    return Found(what, arrays, table, encoder=config, is_start=True, notes=notes)
+
+
+def assumed(
+    config: SwinConfig, state: Mapping[str, np.ndarray], prefix: str
+) -> tuple[str, ...]:
+    """A sentence where a file lacks the tables that tell an encoder's window."""
+    for key in state:
+        if key.startswith(prefix) and key.endswith(".attn.relative_coords_table"):
+            return ()
+    return (
+        f"The encoder has no tables of positions, which tell its window: "
+        f"{config.window_size} at {config.image_size} px is assumed.",
+    )

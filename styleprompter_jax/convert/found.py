@@ -1,0 +1,83 @@
+"""What a file holds of a model, as the tables of networks recognise it."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from styleprompter_jax.convert.states import State
+from styleprompter_jax.convert.table import Kept, Row, Rule
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.registry import (
+    KINDS,
+    EncoderBase,
+    GeneratorBase,
+    PartConfig,
+    RefinerBase,
+)
+
+Arrays = Mapping[str, np.ndarray]
+NO_MEAN = Kept("latent_avg", "the file has none: it is computed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a file holds of a model.
+
+    Attributes:
+      what: a sentence's worth, for people.
+      arrays: by key.
+      table: rows that fill encoder/..., generator/..., a refiner's type/... and
+        latent_avg.
+      encoder, refiner, generator: the architecture of the parts that it has.
+      is_start: the encoder lacks what a classifier lacks, and takes the number and
+        width of its codes from the generator.
+      notes: what else people should know, a sentence each.
+    """
+
+    what: str
+    arrays: Mapping[str, np.ndarray]
+    table: tuple[Row, ...]
+    encoder: EncoderBase | None = None
+    refiner: RefinerBase | None = None
+    generator: GeneratorBase | None = None
+    is_start: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, PartConfig]:
+        """The parts that it has, by kind."""
+        parts = {kind: getattr(self, kind) for kind in KINDS}
+        return {kind: config for kind, config in parts.items() if config is not None}
+
+
+def with_mean(
+    found: State, state: Arrays, table: Sequence[Row], config: GeneratorBase
+) -> tuple[Arrays, tuple[Row, ...]]:
+    """Arrays and table with the mean code, or those of all codes where they differ."""
+    mean = found.beside("latent_avg")
+    if mean is None:
+        return state, (*table, NO_MEAN)
+    shape = getattr(mean, "shape", ())
+    if shape[-1:] == (config.w_dim,) and 0 not in shape:
+        rows = mean.reshape(-1, config.w_dim)
+        alike = np.array_equal(rows, rows[:1].repeat(len(rows), 0), equal_nan=True)
+        if not alike and len(rows) != config.num_codes:
+            raise StylePrompterError(
+                f"its latent_avg has {len(rows)} different rows, but its generator "
+                f"reads {config.num_codes} codes: it is damaged, or of two models."
+            )
+        mean = rows[0] if alike else rows
+    return {**state, "latent_avg": mean}, (*table, Rule("latent_avg", "latent_avg"))
+
+
+def others_beside(state: Arrays, start: str) -> set[str]:
+    """What a state dict holds beside the arrays whose keys start so."""
+    others = {key.partition(".")[0] for key in state if not key.startswith(start)}
+    return others - {"latent_avg"}
+
+
+def unused(names: Iterable[str]) -> tuple[str, ...]:
+    """A sentence about what a file holds and no model needs; none for nothing."""
+    listed = ", ".join(sorted(names))
+    return (f"Left out: {listed}, which no image needs.",) if listed else ()
