@@ -35,17 +35,17 @@ quickstart: $(READY)
 test: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow"
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # The notebooks install what the project needs; the other tests come after them.
 test-colab: .venv-colab/.ready
 	$(COLAB) tests/on_colab.py
 	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt \
 	  -e '.[avatars,detector,hub,download]' pytest-xdist
-	$(COLAB) -m pytest -n 2 --dist loadfile -m "not slow"
+	$(COLAB) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Which Python test-colab would take; nothing where there is none.
 python3.13:

@@ -1,6 +1,8 @@
 """A tiny model with random weights, which drives the real pipeline in every test."""
 
+import collections
 import contextlib
+import os
 import resource
 
 import jax
@@ -18,6 +20,8 @@ from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.store import model_folder
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
+# Tests run each program once or twice: half the time, or a third, to compile it.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_addoption(parser):
@@ -39,6 +43,18 @@ def pytest_terminal_summary(terminalreporter, config):
                 if of == case
             )
             terminalreporter.write_line(f"| {case} | {', '.join(found)} |")
+
+
+# What takes longest comes first, so that no worker ends alone; then the files with most
+# that is slow.
+FIRST = ("test_training.py", "test_published_training.py")
+
+
+def pytest_collection_modifyitems(items):
+    slow = collections.Counter(
+        item.path for item in items if item.get_closest_marker("slow")
+    )
+    items.sort(key=lambda item: (item.path.name not in FIRST, -slow[item.path]))
 
 
 TINY = StylePrompterConfig(
@@ -160,23 +176,32 @@ def disk_full_after(count):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.fixture(scope="module")
-def quick_compile():
-    """For tests that compile more than they compute: half the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+@pytest.fixture
+def optimized():
+    """For tests that compute more than they compile: as fast as users have it."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """One cache for the session: the same program is compiled once.
+    """One cache for all processes of the session: a program is compiled once.
 
     Also keeps the command line's cache out of the user's folder.
     """
-    folder = tmp_path_factory.mktemp("cache")
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # the folder that the workers share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
+        for name, value in {
+            "jax_compilation_cache_dir": str(root / "xla"),
+            "jax_persistent_cache_min_compile_time_secs": 0.1,
+            # With a bound, JAX locks the folder: nobody reads what is half written.
+            "jax_compilation_cache_max_size": 2**34,
+            "jax_disable_most_optimizations": True,
+        }.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

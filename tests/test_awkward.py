@@ -215,7 +215,6 @@ def test_found(folder):
     assert [path.name for path in found] == ["cmyk.tiff", "float.tiff", "rgb_16.tiff"]
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_run_goes_on_and_no_place_is_told(folder, tmp_path, capsys, tiny_folder):
     call = ["invert", "--model", str(tiny_folder), "--batch-size", "4", "--input",
             str(folder), "--output", str(tmp_path / "out")]  # fmt: skip

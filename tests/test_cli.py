@@ -21,8 +21,6 @@ from styleprompter_jax.images.files import read_image
 NAMES = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg", "y/a.png"]
 RESULTS = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg.png", "y/a.png.png"]
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):

@@ -150,7 +150,7 @@ def test_all_of_them_are_run():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compile", "colab")
+@pytest.mark.usefixtures("colab")
 @pytest.mark.parametrize(("name", "values"), RUNS)
 def test_runs_from_top_to_bottom(name, values, clone, capsys):
     notebooks.run(notebooks.COLABS / f"{name}.ipynb", values)
@@ -158,7 +158,6 @@ def test_runs_from_top_to_bottom(name, values, clone, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compile")
 def test_the_python_of_readme_runs(clone):
     # The second one trains.
     source, _ = test_docs.blocks(Path("README.md").read_text(), "python")

@@ -191,7 +191,6 @@ def test_other_transformers(refuse):
     assert "no generator" in refuse({"model": state})
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_nvidia(tmp_path, capsys):
     code, out, err = convert(capsys, recipe.DATA / "nvidia_64.pkl", tmp_path / "model")
     assert code == 0, err

@@ -40,6 +40,7 @@ def faces():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("refine", [False, True])
 def test_edits_of_the_bundled_model(faces, refine):
     """They flip what they are to, in 80 %, and leave each other attribute, in 85 %."""
@@ -108,7 +109,7 @@ def test_programs_run_under_their_first_names(name, monkeypatch, capsys):
     assert not caught.value.code and "usage: program" in capsys.readouterr().out
 
 
-def test_editability_counts_verdicts(tiny_folder, quick_compile):
+def test_editability_counts_verdicts(tiny_folder):
     model = load(tiny_folder)
     values = {"smile": (False, True), "hat": ("", "a", "b"), "skin": ("c", "d")}
     sample = np.zeros((1, 64, 64, 3), np.float32)

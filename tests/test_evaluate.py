@@ -31,7 +31,7 @@ COUNT = 5
 
 
 @pytest.fixture(scope="module")
-def evaluated(tiny_folder, tmp_path_factory, quick_compile):
+def evaluated(tiny_folder, tmp_path_factory):
     """metrics.json of the tiny model on drawn faces, and the folder of all files."""
     root = tmp_path_factory.mktemp("evaluated")
     source = TfdsSource("avatars/tiny", "test", str(root / "data"))

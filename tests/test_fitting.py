@@ -12,8 +12,6 @@ from styleprompter_jax.inversion.pipeline import load
 from styleprompter_jax.search.pairs import _changed, _regressed, fit_direction
 from styleprompter_jax.store.model_folder import load_directions
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def test_leads_from_before_to_after(tiny_folder):
     """Images of the model itself: what the edit did is found again, where it was."""

@@ -13,11 +13,9 @@ from styleprompter_jax.store.model_folder import load_model, save_model
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.objectives.adversarial import Adversarial
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory, quick_compile):
+def small(tmp_path_factory):
     """A model folder of stage "generator", with noise that shows."""
     objective = Adversarial(tiny.get_config("generator"))
     state = objective.init(jax.random.key(1))

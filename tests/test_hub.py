@@ -230,7 +230,6 @@ def test_without_the_extra(monkeypatch):
         sp.load("hf://u/m")
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_results_name_the_commit(hub, files, tmp_path, capsys):
     repo = hub.repos["u/faces"] = Repo({f"a/{k}": v for k, v in files.items()})
     source = f"hf://u/faces@{repo.resolve('main')}/a"
@@ -244,7 +243,6 @@ def test_results_name_the_commit(hub, files, tmp_path, capsys):
         assert kept["source"] == source
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_directions_are_kept_with_a_copy(hub, files, tmp_path, capsys):
     hub.repos["u/faces"] = Repo(files | {f"a/{k}": v for k, v in files.items()})
     local_folder("hf://u/faces/a")  # beside the other one in the cache

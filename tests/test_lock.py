@@ -17,8 +17,6 @@ from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.store import model_folder
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @contextlib.contextmanager
 def beside(folder, caplog, work):

@@ -12,7 +12,6 @@ from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.ops.frechet import gaussian
 from styleprompter_jax.search.unsupervised import in_deviations, pca
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 IO = ["--model", "m", "--input", "x", "--output", "y"]
 CALLS = {
     "invert": IO,

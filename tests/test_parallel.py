@@ -11,8 +11,6 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.objectives import adversarial
 from styleprompter_jax.training.run import health, parallel
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def test_mapped_step_equals_pmap():
     objective = adversarial.Adversarial(tiny.get_config())

@@ -14,8 +14,6 @@ from styleprompter_jax.store import network_folder
 from styleprompter_jax.store.model_folder import load_model
 from styleprompter_jax.training import loop
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def lpips_folder(tmp_path_factory):

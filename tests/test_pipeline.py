@@ -12,8 +12,6 @@ import styleprompter_jax as sp
 from styleprompter_jax import losses
 from styleprompter_jax.evaluation.evaluate import evaluate
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def model(tiny_folder):

@@ -1,13 +1,10 @@
 """What is compiled for batches of many sizes is forgotten again."""
 
 import numpy as np
-import pytest
 
 import styleprompter_jax as sp
 from styleprompter_jax.core.programs import KEPT, BySize
 from styleprompter_jax.inversion import pipeline
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def test_the_latest_sizes_are_kept():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from published_training import CASES, STEPS, PublishedTraining, expected
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -223,7 +223,6 @@ def test_one_file(tmp_path):
     check_files([path], [], overwrite=True)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_commands_keep_what_is_not_theirs(tmp_path, capsys, tiny_folder):
     """Each command, in a folder that holds a file of each name it would write."""
     s = tmp_path / "s"
@@ -268,7 +267,6 @@ def test_commands_keep_what_is_not_theirs(tmp_path, capsys, tiny_folder):
         assert {path: path.read_bytes() for path in s.iterdir()} == before
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
     model = tmp_path / "model"
     secret = tmp_path / "secret"

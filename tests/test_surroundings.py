@@ -260,7 +260,6 @@ def test_home_at_the_door(photos, tmp_path, monkeypatch, capsys):
     assert not (photos / "out").exists()
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_names_and_folders_of_any_length(tmp_path, capsys, tiny_folder, monkeypatch):
     monkeypatch.chdir(tmp_path)
     deep = tmp_path.joinpath("in", *["d"] * 1050, "a.png")

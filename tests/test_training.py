@@ -26,8 +26,6 @@ from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.run import workdir as folders
 from styleprompter_jax.training.run.hardware import peak_flops
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 STAGES = ("generator", "encoder", "smart")
 
 
@@ -39,7 +37,7 @@ def train(stage, workdir, init_from="", devices=1, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, quick_compile):
+def finished(tmp_path_factory):
     """A finished run of each stage: {stage: workdir}."""
     root, previous = tmp_path_factory.mktemp("finished"), ""
     for stage in STAGES:

@@ -183,7 +183,6 @@ class Mini(tfds.core.GeneratorBasedBuilder):
             )
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_labels_of_any_tfds_data_set(tmp_path, tiny_folder):
     builder = Mini(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()

@@ -13,8 +13,6 @@ from styleprompter_jax.evaluation.evaluate import evaluate
 from styleprompter_jax.training.objectives.inversion import Inversion
 from styleprompter_jax.training.start import Start
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def test_metrics_are_those_of_evaluate():
     # The generator's images are twice as large as what the encoder reads.
