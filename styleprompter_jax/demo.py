@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.loader import eval_batches
@@ -112,7 +113,7 @@ def run(folder: Path, configs, reference: str | Path = "avatars64") -> None:
         f"[-1, 1] scale. Trained here: {steps['encoder']} steps of the encoder and "
         f"{steps['smart']} of SMART, {minutes:.1f} minutes.\n"
     )
-    (folder / "table.md").write_text(f"{table}\n{note}")
+    write_text(folder / "table.md", f"{table}\n{note}")
     print(f"\n{table}\n{note}\nPictures: {pictures}\nTable: {folder / 'table.md'}")
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from configs import ffhq_smart, tiny
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.training.compile_only import Estimate, compile_only
 from styleprompter_jax.training.start import describe_start
 
@@ -23,7 +24,7 @@ def test_a_start_of_shape_only():
     assert start.config.generator.image_size == 1024
     assert start.config.encoder.num_tokens == 18
     assert set(start.networks) == {"lpips", "id"}
-    assert start.networks["id"].multi_level
+    assert PERCEPTUAL["id"].trained_on(start.networks["id"], "smart").multi_level
     leaves = jax.tree.leaves((start.variables, start.network_variables))
     assert sum(leaf.base.nbytes for leaf in leaves if leaf.size > 1) < 1e5
 

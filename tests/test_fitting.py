@@ -9,6 +9,7 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
 from styleprompter_jax.inversion.pipeline import load
+from styleprompter_jax.search import pairs
 from styleprompter_jax.search.pairs import _changed, _regressed, fit_direction
 from styleprompter_jax.store.model_folder import load_directions
 
@@ -51,6 +52,22 @@ def test_what_a_pair_shares_is_kept(tiny_folder):
     changed = np.zeros((4, 32, 32, 1), bool)
     changed[0, 4:7, 6:9] = True
     np.testing.assert_array_equal(_changed(images, other), changed)
+
+
+def test_inversions_are_made_once(tiny_folder, monkeypatch):
+    """Once for each pair where there is room, else at each step; edits are the same."""
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 4, 32, 32, 3))
+    model, made, found = load(tiny_folder), [], []
+    invert = pairs._inverted
+    monkeypatch.setattr(pairs, "_inverted", lambda *a: made.append(1) or invert(*a))
+    for room in (pairs.KEPT, 0):
+        monkeypatch.setattr(pairs, "KEPT", room)
+        made.clear()
+        options = dict(steps=3, learning_rate=1e-3)
+        found.append(fit_direction(model, *np.float32(images), **options).vector)
+        # Of two edits: one batch of pairs, or three steps.
+        assert len(made) == (2 if room else 6)
+    np.testing.assert_allclose(*found, atol=1e-6)
 
 
 def test_edits_that_depend_on_the_image():

@@ -1,6 +1,8 @@
 """What is written once and used by all: no second spelling of it."""
 
+import ast
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,33 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json, write_json
 from styleprompter_jax.core.problems import Problems, refuse
 from styleprompter_jax.core.sums import json_sha256, sha256
+
+PACKAGE = Path(__file__).parents[1] / "styleprompter_jax"
+# By what is called: the files that may.
+ONCE = {
+    "file_digest": {"core/sums.py"},
+    # Within a folder that is written whole.
+    "write_text": {
+        "core/atomic.py",
+        "store/model_folder.py",
+        "training/run/workdir.py",
+    },
+    "write_bytes": set(),
+    "scale_by_adam": {"ops/descent.py"},
+}
+
+
+def called(source: str) -> set[str]:
+    """The names of the methods that code calls."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+
+
+def test_once_each():
+    for file in PACKAGE.rglob("*.py"):
+        name = file.relative_to(PACKAGE).as_posix()
+        for method in called(file.read_text()) & ONCE.keys():
+            assert name in ONCE[method], f"{name} calls {method}"
 
 
 def test_sums(tmp_path):

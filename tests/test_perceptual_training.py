@@ -1,6 +1,10 @@
 """Stages "encoder" and "smart" with perceptual losses."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -117,3 +121,16 @@ def test_all_that_is_missing_in_one_message(tiny_folder, lpips_folder, tmp_path)
     assert "LPIPS on SqueezeNet, where MoCo" in third
     assert "no_model" in fourth and f"{tmp_path / 'none'}" in fifth
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_new_loss_is_one_row(tiny_folder, tmp_path):
+    """One that this package does not know is trained on, and evaluation reports it."""
+    script = Path(__file__).with_name("new_loss.py")
+    done = subprocess.run(
+        [sys.executable, script, tiny_folder, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(script.parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

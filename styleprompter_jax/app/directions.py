@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path
-from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
@@ -23,9 +22,9 @@ from styleprompter_jax.data.pairs import draw_pairs, read_pairs
 from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.images.batches import batches
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
+from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.search import unsupervised
 from styleprompter_jax.search.labelled import encode_csv, encode_tfds, stored_codes
 from styleprompter_jax.search.pairs import fit_direction
@@ -36,7 +35,7 @@ from styleprompter_jax.store.places import pin
 PICTURE = "directions.png"
 # What it shows of each direction.
 TITLES = ("from", "-strength", "0", "+strength", "to")
-IMAGES, PAIRS, SAMPLES, SAMPLE_BATCH = 2000, 800, 20_000, 1000
+IMAGES, PAIRS, SAMPLES = 2000, 800, 20_000
 MOST_SAMPLES = 1_000_000  # 2 GB
 EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
 METHODS = "sefa", "pca", "labels", "pairs"
@@ -280,18 +279,6 @@ def _from_generator(
     example = mean + EXAMPLE_PSI * (w[:1, None] - mean)
     n = model.config.generator.num_codes
     return found, Latents(np.broadcast_to(example, (1, n, example.shape[-1])))
-
-
-def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
-    """float32 (count, w_dim), codes of the mapping network for z drawn from a seed."""
-    z_dim = model.config.generator.z_dim
-    z = np.random.default_rng(seed).standard_normal((count, z_dim), np.float32)
-    batch_size = min(SAMPLE_BATCH, count)
-    parts = [
-        take(model.mapping(pad(z[part], batch_size)), part.stop - part.start)
-        for part in batches(count, batch_size)
-    ]
-    return np.concatenate(parts)
 
 
 def _spans(layers: Sequence[int]) -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.evaluation import classifier as classifiers
@@ -27,6 +27,8 @@ from styleprompter_jax.evaluation.evaluate import Measured, comparison_size, mea
 from styleprompter_jax.images.batches import batches
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
+from styleprompter_jax.inversion.samples import sample_w
+from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder, network_folder
 from styleprompter_jax.store.places import local_folder, pin
@@ -37,12 +39,8 @@ PAIRS = 128  # of images that the path length is measured on
 TIMED = 20  # images
 TITLES = {"w_plus": "W+", "refined": "refined"}
 # What is left out without a network of a kind.
-NEEDED = {
-    "lpips": "lpips",
-    "arcface": "id_similarity",
-    "moco": "moco_similarity",
-    "inception": "fid, kid",
-}
+NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}
+NEEDED["inception"] = "fid, kid"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,9 +152,8 @@ def evaluate(
         "device": protocol.device(),
     }
 
-    text = json.dumps({"protocol": settings} | results, indent=2, allow_nan=False)
-    with place.writing(numbers), atomic_path(numbers) as partial:
-        partial.write_text(text + "\n")
+    with place.writing(numbers):
+        write_json(numbers, {"protocol": settings} | results)
     with place.writing(values):
         _write_values(values, images.names, measured)
     with place.writing(table):
@@ -247,7 +244,7 @@ def _refines(model, decoding) -> bool:
 def _codes(model, measured: Measured, size: int, network, seed: int) -> dict:
     """Where the codes lie, and how evenly images change between them."""
     m = len(measured.w_plus)
-    w = codes.sample_w(model, m + codes.SAMPLES, seed)
+    w = sample_w(model, m + codes.SAMPLES, seed)
     found = codes.code_statistics(measured.w_plus, w)
     pairs = min(m // 2, PAIRS)
     lengths = {}

@@ -10,7 +10,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.paths import AnyPath, scheme
-from styleprompter_jax.evaluation.protocol import sha256
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.store import hub, model_folder
 from styleprompter_jax.store.card import CARD, Facts, make_card
 from styleprompter_jax.store.places import pin

@@ -11,13 +11,12 @@ import numpy as np
 
 from styleprompter_jax.evaluation.evaluate import apply
 from styleprompter_jax.inversion.pipeline import StylePrompter
-from styleprompter_jax.models.perceptual import lpips
+from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian
 from styleprompter_jax.ops.metrics import mse, resized
 
 SAMPLES = 10_000  # codes of the mapping network that stand for its distribution
 VARIANCE = 0.999  # share of it that the whitened channels keep
-BATCH = 1000  # samples of z at once
 STEP = 1e-3  # of the way between two codes
 
 
@@ -103,7 +102,7 @@ def path_length(
         images = resized(model.synthesize(codes), size)
         return images if network is None else apply(*network, images)
 
-    distance = mse if network is None else lpips.distance
+    distance = mse if network is None else PERCEPTUAL["lpips"].distance
     total = 0.0
     for k in range(0, len(a), batch_size):
         part = slice(k, k + batch_size)
@@ -115,17 +114,6 @@ def path_length(
             )
             total += float(distance(*ends).sum())
     return total / len(a) / STEP**2
-
-
-def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
-    """float32 (count, d): codes of the mapping network, at least so many."""
-    rng = np.random.default_rng(seed)
-    z_dim = model.config.generator.z_dim
-    parts = [
-        np.asarray(model.mapping(rng.standard_normal((BATCH, z_dim), np.float32)))
-        for _ in range(-(-count // BATCH))
-    ]
-    return np.concatenate(parts)[:count]
 
 
 def _rms(x) -> float:

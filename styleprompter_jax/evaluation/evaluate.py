@@ -27,9 +27,7 @@ from styleprompter_jax.ops.kernel_distance import kernel_distance
 LARGEST = 256  # side at which images are compared, unless asked otherwise
 SMALLEST = 32  # that the metrics can do with
 DEPTHS = ("unquantised", "8bit")
-# Metrics by the name in `PERCEPTUAL`; similarities are 1 - distance.
-NETWORK_METRICS = {"lpips": "lpips", "id": "id_similarity", "moco": "moco_similarity"}
-METRICS = ("mse", "psnr", "ssim", "ms_ssim", *NETWORK_METRICS.values())
+METRICS = ("mse", "psnr", "ssim", "ms_ssim", *(p.metric for p in PERCEPTUAL.values()))
 
 
 def evaluate(model: StylePrompter, batches: Iterable, **options) -> dict:
@@ -132,7 +130,7 @@ def measure(
             for depth in DEPTHS:
                 outputs = _at_depth(made, depth, size)
                 found = metrics.compare(outputs, target)
-                found |= _distances(_network_features(networks, outputs), of_target)
+                found |= _scores(_network_features(networks, outputs), of_target)
                 values[depth, part].append(
                     {k: take(found[k], count) for k in METRICS if k in found}
                 )
@@ -174,20 +172,19 @@ def _at_depth(made, depth: str, size: int):
 
 
 def _network_features(networks, images) -> dict:
-    """By metric what its network makes of images."""
+    """By loss what its network makes of images."""
     return {
-        name: apply(*networks[kind], images)
-        for name, (kind, _) in PERCEPTUAL.items()
-        if kind in networks
+        name: apply(*networks[loss.kind], images)
+        for name, loss in PERCEPTUAL.items()
+        if loss.kind in networks
     }
 
 
-def _distances(a, b) -> dict:
-    found = {}
-    for name, features in a.items():
-        distance = PERCEPTUAL[name][1](features, b[name])
-        found[NETWORK_METRICS[name]] = distance if name == "lpips" else 1 - distance
-    return found
+def _scores(a, b) -> dict:
+    return {
+        PERCEPTUAL[name].metric: PERCEPTUAL[name].score(features, b[name])
+        for name, features in a.items()
+    }
 
 
 def _set_features(networks, images, count: int) -> dict:

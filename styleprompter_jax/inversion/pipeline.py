@@ -6,25 +6,21 @@
 Axes: b batch, s side of an image, n codes.  Images are float32 (b, s, s, 3) in [-1, 1].
 """
 
-import dataclasses
-import math
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
-from styleprompter_jax import losses
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.programs import by_size
-from styleprompter_jax.core.values import real, shown, whole
+from styleprompter_jax.core.values import shown, whole
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion.optimize import optimize
 from styleprompter_jax.models import inverter
 from styleprompter_jax.models.registry import make
 from styleprompter_jax.store.model_folder import load_model, save_model
@@ -93,6 +89,16 @@ class StylePrompter:
     @property
     def const(self) -> dict:
         return self._variables["const"]
+
+    @property
+    def variables(self) -> dict:
+        """`params` and `const`, as the module's apply takes them."""
+        return self._variables
+
+    @property
+    def module(self) -> nn.Module:
+        """The Flax module of all parts."""
+        return self._module
 
     @property
     def encoder(self) -> nn.Module:
@@ -206,40 +212,17 @@ class StylePrompter:
         Returns:
             Other codes, the same features.
         """
-        images = calls.check_images(self.config, images)
-        start = calls.check_latents(self.config, latents, refine)
-        if len(start) != len(images):
-            raise StylePrompterError(
-                f"There are {len(images)} images and the latents of {len(start)}: give "
-                "those of each image."
-            )
-        steps = whole(steps, "steps")
-        structure = real(structure, "structure", 0)
-        learning_rate = real(learning_rate, "learning_rate", 0)
-        if noise_mode == "random":
-            raise StylePrompterError(
-                'Codes are not fitted to random noise: use noise_mode "const" or '
-                '"none".'
-            )
-        calls.noise_rngs(noise_mode, None)
-        how = _Fit(self._module, refine, noise_mode, structure)
-        options = calls.check_options(self.config, options, len(images))
-        w_plus = start.w_plus
-        state = _ADAM.init(w_plus)
-        for k in range(steps):
-            rate = learning_rate * (1 + math.cos(math.pi * k / steps)) / 2
-            current = dataclasses.replace(start, w_plus=w_plus)
-            w_plus, state = _fit_step(
-                len(images),
-                how,
-                self._variables,
-                current,
-                state,
-                images,
-                options,
-                rate,
-            )
-        return dataclasses.replace(latents, w_plus=w_plus)
+        return optimize(
+            self,
+            images,
+            latents,
+            steps,
+            refine=refine,
+            noise_mode=noise_mode,
+            structure=structure,
+            learning_rate=learning_rate,
+            **options,
+        )
 
     def mapping(
         self, z, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
@@ -319,42 +302,6 @@ def _decode(module, noise_mode, variables, latents, options, rngs):
         rngs=rngs,
         method="decode",
     )
-
-
-_ADAM = optax.scale_by_adam()
-
-
-class _Fit(NamedTuple):
-    """What `_fit_step` is compiled for."""
-
-    module: inverter.StylePrompter
-    refine: bool
-    noise_mode: str
-    structure: float
-
-
-@by_size(static_argnums=0)
-def _fit_step(how, variables, latents, state, images, options, rate):
-    def loss(w_plus):
-        outputs = how.module.apply(
-            variables,
-            w_plus,
-            latents.features,
-            **options,
-            refine=how.refine,
-            noise_mode=how.noise_mode,
-            method="decode",
-        )
-        size = min(images.shape[1], outputs.shape[1])
-        pair = losses.pool_to(outputs, size), losses.pool_to(images, size)
-        total = losses.l2(*pair)
-        if how.structure:
-            total += how.structure * losses.structure(*pair)
-        # Summed over images: each one's codes are fitted for themselves.
-        return len(images) * total
-
-    updates, state = _ADAM.update(jax.grad(loss)(latents.w_plus), state)
-    return latents.w_plus - rate * updates, state
 
 
 @by_size(static_argnums=0)

@@ -10,14 +10,13 @@ Axes: m pairs, s side of an image, n codes.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from styleprompter_jax import losses
 from styleprompter_jax.core.arrays import as_numbers
@@ -26,15 +25,14 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.directions import Direction, Response, check_layers
-from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.models import inverter
+from styleprompter_jax.ops import descent
 
 COMPONENTS = 64  # of the codes, that a response is regressed on
 CHANGED = 0.1  # of [-1, 1], the least difference of a pixel that counts as one
-
-_ADAM = optax.scale_by_adam()
+KEPT = 2**29  # bytes of inversions that are kept from step to step
 
 
 class _How(NamedTuple):
@@ -42,6 +40,7 @@ class _How(NamedTuple):
 
     module: inverter.StylePrompter
     refine: tuple[bool, ...]
+    size: int
     structure: float
     keep: float
 
@@ -109,7 +108,9 @@ def fit_direction(
     refiner = model.config.refiner
     options = (refiner.edit_options if refiner is not None else {}) | options
     options = jax.tree.map(float, calls.check_options(model.config, options, 0))
-    start, goal = (_encode(model, images, batch_size) for images in (before, after))
+    start, goal = (
+        _in_batches(model.encode, images, batch_size) for images in (before, after)
+    )
     # Of each edit: latents and image before it, the image wanted, and its sign.
     edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
     change = goal.w_plus - start.w_plus
@@ -122,18 +123,27 @@ def fit_direction(
     mask = np.isin(np.arange(n), range(n) if layers is None else layers)[:, None]
     fitted = {"vector": vector * mask, "writes": response.writes * mask}
     refine = (False,) if refiner is None else (False, True)
-    how = _How(inverter.StylePrompter(model.config), refine, structure, keep)
-    variables = {"params": model.params, "const": model.const}
-    state, rng = _ADAM.init(fitted), np.random.default_rng(seed)
-    for k in range(steps):
+    module = inverter.StylePrompter(model.config)
+    how = _How(module, refine, model.image_size, structure, keep)
+    invert = partial(_inverted, batch_size, how, model.variables)
+    # What is compared with stays the same: made once for each pair, where that is no
+    # more than for each step, and there is room.
+    room = len(refine) * len(edits) * before.nbytes <= KEPT
+    kept = [
+        _in_batches(invert, latents, batch_size)
+        for latents, *_ in (edits if room and m <= steps * batch_size else ())
+    ]
+    state, rng = descent.start(fitted), np.random.default_rng(seed)
+    for rate in descent.rates(learning_rate, steps):
         rows = rng.choice(m, batch_size, replace=False)
-        batch = [
-            (latents[rows], read[rows], image[rows], wanted[rows], sign)
-            for (latents, image, wanted, sign), read in zip(edits, reads, strict=True)
-        ]
-        rate = learning_rate * (1 + np.cos(np.pi * k / steps)) / 2
+        batch = []
+        for k, (latents, image, wanted, sign) in enumerate(edits):
+            chosen = latents[rows]
+            inversions = [x[rows] for x in kept[k]] if kept else invert(chosen)
+            pair = image[rows], wanted[rows]
+            batch.append((chosen, reads[k][rows], *pair, inversions, sign))
         fitted, state = _step(
-            batch_size, how, variables, fitted, state, batch, options, rate * mask
+            batch_size, how, model.variables, fitted, state, batch, options, rate * mask
         )
     response = dataclasses.replace(response, writes=fitted["writes"])
     return Direction(
@@ -182,34 +192,44 @@ def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
     return vector.reshape(shape).astype(np.float32), response
 
 
-def _encode(model: StylePrompter, images, batch_size: int) -> Latents:
-    """The latents of all images as NumPy arrays; one shape is compiled."""
+def _in_batches(function: Callable, inputs, batch_size: int):
+    """What a function makes of all inputs, as NumPy arrays; one shape is compiled."""
     parts = []
-    for k in range(0, len(images), batch_size):
-        part = images[k : k + batch_size]
-        parts.append(take(model.encode(pad(part, batch_size)), len(part)))
+    for k in range(0, len(inputs), batch_size):
+        part = inputs[k : k + batch_size]
+        parts.append(take(function(pad(part, batch_size)), len(part)))
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+@by_size(static_argnums=0)
+def _inverted(how, variables, latents):
+    """The images of latents, at the pairs' size at most, for each of ``how.refine``."""
+    return [
+        losses.pool_to(
+            _decode(how, variables, latents, latents.w_plus, refine), how.size
+        )
+        for refine in how.refine
+    ]
+
+
+def _decode(how, variables, latents, w_plus, refine: bool, **options):
+    return how.module.apply(
+        variables, w_plus, latents.features, refine=refine, **options, method="decode"
+    )
 
 
 @by_size(static_argnums=0)
 def _step(how, variables, fitted, state, edits, options, rate):
     def loss(fitted):
         total = 0.0
-        for latents, read, image, wanted, sign in edits:
+        for latents, read, image, wanted, inversions, sign in edits:
             step = fitted["vector"] + jnp.einsum("br,rnw->bnw", read, fitted["writes"])
-            for refine in how.refine:
-                decode = partial(
-                    how.module.apply,
-                    variables,
-                    features=latents.features,
-                    refine=refine,
-                    method="decode",
-                )
-                edited = decode(latents.w_plus + sign * step, **options)
-                size = min(edited.shape[1], wanted.shape[1])
-                edited, inversion, *pair = (
-                    losses.pool_to(x, size)
-                    for x in (edited, decode(latents.w_plus), image, wanted)
+            codes = latents.w_plus + sign * step
+            for refine, inversion in zip(how.refine, inversions, strict=True):
+                edited = _decode(how, variables, latents, codes, refine, **options)
+                edited, *pair = (
+                    losses.pool_to(x, inversion.shape[1])
+                    for x in (edited, image, wanted)
                 )
                 changed = _changed(*pair)
                 target = jnp.where(changed, pair[1], inversion)
@@ -219,8 +239,7 @@ def _step(how, variables, fitted, state, edits, options, rate):
                 total += how.keep * losses.hardest(kept, inversion)
         return total
 
-    updates, state = _ADAM.update(jax.grad(loss)(fitted), state)
-    return jax.tree.map(lambda x, u: x - rate * u, fitted, updates), state
+    return descent.descend(fitted, jax.grad(loss)(fitted), state, rate)
 
 
 def _changed(image, wanted):

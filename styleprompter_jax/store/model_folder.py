@@ -11,7 +11,6 @@ disk. A folder appears under its name when it is whole.
 """
 
 import functools
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -28,8 +27,10 @@ from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.problems import refuse
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.core.sums import json_sha256, sha256
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.store.array_files import (
@@ -52,7 +53,6 @@ VERSION = 2  # 1 names no types of parts, and has "smart" for the refiner
 BUNDLED = Path(__file__).parents[1] / "bundled"
 _CONFIG_SUM = "config"  # a key of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
-_SHOWN = 20  # problems of one kind that a report lists by name
 
 
 class Sums(NamedTuple):
@@ -257,8 +257,7 @@ def fit_variables(
             problems.setdefault("not finite", []).append(key)
     if unexpected := [key for key in arrays if key not in expected]:
         problems["unexpected"] = unexpected
-    if problems:
-        raise StylePrompterError(_report(headline, problems))
+    refuse(f"{headline}:", problems)
     return {
         collection: unflatten_dict(flat, sep="/")
         for collection, flat in variables.items()
@@ -287,7 +286,7 @@ def write_folder(
             save_arrays(partial / MODEL, tree, {_CONFIG_SUM: _config_sum(fields)})
             if directions:
                 save_directions(partial, directions, dtype)
-            text = {"version": VERSION, **fields, "sha256": _sha256(partial / MODEL)}
+            text = {"version": VERSION, **fields, "sha256": sha256(partial / MODEL)}
             (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
     return folder
 
@@ -350,24 +349,8 @@ def read_variables(
 
 
 def _config_sum(fields: Mapping) -> str:
-    text = json.dumps(fields, sort_keys=True)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _report(headline: str, problems: Mapping[str, list[str]]) -> str:
-    lines = [f"{headline}:"]
-    for kind, texts in problems.items():
-        lines.append(f"  {kind} ({len(texts)}):")
-        lines += [f"    {text}" for text in texts[:_SHOWN]]
-        if len(texts) > _SHOWN:
-            lines.append(f"    and {len(texts) - _SHOWN} more")
-    return "\n".join(lines)
+    return f"sha256:{json_sha256(fields)}"
 
 
 def _is_occupied(folder: Path) -> bool:
     return not folder.is_dir() or any(folder.iterdir())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,54 +6,26 @@
 Published files become such folders by `styleprompter convert`.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import flax.linen as nn
-import jax
-import numpy as np
 
 from styleprompter_jax.core.atomic import repair_folder
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
-from styleprompter_jax.models.perceptual.arcface import ArcFace
+from styleprompter_jax.losses.perceptual import PERCEPTUAL, Network
 from styleprompter_jax.models.perceptual.inception import Inception
-from styleprompter_jax.models.perceptual.lpips import Lpips
-from styleprompter_jax.models.perceptual.moco import MoCo
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.places import local_folder, reading
 
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A fixed network: images (b, h, w, 3) in [-1, 1] to features.
-
-    Attributes:
-        kind: what it is for; networks of one kind can stand for each other.
-        title: what to call it in a message.
-        module: the Flax module.
-    """
-
-    kind: str
-    title: str
-    module: nn.Module
-
-    def shapes(self) -> dict:
-        """Shapes of the module's variables."""
-        images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
-        return jax.eval_shape(self.module.init, jax.random.key(0), images)
-
-
+# By name: those of the losses, and that of the Fréchet distance.
 NETWORKS = {
-    "lpips_alex": Network("lpips", "LPIPS on AlexNet", Lpips("alex")),
-    "lpips_vgg": Network("lpips", "LPIPS on VGG-16", Lpips("vgg")),
-    "lpips_squeeze": Network("lpips", "LPIPS on SqueezeNet", Lpips("squeeze")),
-    "arcface": Network("arcface", "ArcFace IR-SE50", ArcFace()),
-    "moco": Network("moco", "MoCo-v2 ResNet-50", MoCo()),
-    "inception": Network("inception", "Inception-v3 of FID", Inception()),
-}
+    name: network
+    for loss in PERCEPTUAL.values()
+    for name, network in loss.networks.items()
+} | {"inception": Network("inception", "Inception-v3 of FID", Inception())}
 
 
 def save_network(
@@ -88,7 +60,7 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     Args:
         folder: as `save_network` or `styleprompter convert` wrote it; or where it is on
             the Hugging Face Hub, hf://USER/MODEL[@REVISION][/FOLDER].
-        kind: "lpips", "arcface", "moco" or "inception".
+        kind: that of the network, such as "lpips" or "inception".
 
     Returns:
         The module and its variables, float32 NumPy arrays.

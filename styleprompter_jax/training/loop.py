@@ -24,6 +24,7 @@ from absl import logging
 from styleprompter_jax.core import xnnpack
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.data.loader import train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.training.parts import kind_of
@@ -122,14 +123,11 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
 
 def _prepare(config):
     """Objective, and data; what is missing for either comes in one message."""
-    made, problems = [], []
-    for make in (make_objective, _make_data):
-        try:
-            made.append(make(config))
-        except StylePrompterError as error:
-            problems.append(str(error))
-    if problems:
-        raise StylePrompterError("\n".join(problems))
+    made = []
+    with Problems() as problems:
+        for make in (make_objective, _make_data):
+            with problems.gathered():
+                made.append(make(config))
     return made
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import LARGEST, shown
 from styleprompter_jax.data.loader import CROPS
-from styleprompter_jax.losses import PERCEPTUAL
+from styleprompter_jax.losses import PERCEPTUAL, RECONSTRUCTION
 from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import StylePrompterConfig
@@ -33,7 +33,7 @@ COUNTS = {
     "loss.path_length_every": 1,
 }
 # What the stages "encoder" and "smart" may be trained on, and "generator".
-WEIGHTS = ("l2", "hardest", "structure", "align", *PERCEPTUAL)
+WEIGHTS = (*RECONSTRUCTION, "align", *PERCEPTUAL)
 ADVERSARIAL = ("r1_gamma", "path_length_weight", "blur_sigma", "blur_images")
 NOT_NEGATIVE = (
     "optimizer.eps",

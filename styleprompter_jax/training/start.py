@@ -9,6 +9,7 @@ import numpy as np
 
 from styleprompter_jax import losses
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.models.registry import EncoderBase, GeneratorBase
 from styleprompter_jax.store.model_folder import load_model
@@ -39,20 +40,15 @@ def read_start(config) -> Start:
     Raises:
       StylePrompterError: naming everything at once that is missing or does not fit.
     """
-    problems, networks, variables = [], {}, {}
-    for name, kind in _perceptual(config):
-        try:
-            networks[name], variables[name] = _read_network(config, name, kind)
-        except StylePrompterError as error:
-            problems.append(str(error))
-    try:
-        given, given_variables = _read_model(config)
-        trained = _with_trained_part(given, config)
-    except StylePrompterError as error:
-        problems.append(str(error))
-    if problems:
-        raise StylePrompterError("\n".join(problems))
-    return Start(trained, given_variables, _for_stage(networks, config), variables)
+    networks, variables = {}, {}
+    with Problems() as problems:
+        for name, kind in _perceptual(config):
+            with problems.gathered():
+                networks[name], variables[name] = _read_network(config, name, kind)
+        with problems.gathered():
+            given, given_variables = _read_model(config)
+            trained = _with_trained_part(given, config)
+    return Start(trained, given_variables, networks, variables)
 
 
 def describe_start(config) -> Start:
@@ -72,7 +68,6 @@ def describe_start(config) -> Start:
     for name, kind in _perceptual(config):
         network = next(n for n in NETWORKS.values() if n.kind == kind)
         networks[name], network_shapes[name] = network.module, network.shapes()
-    networks = _for_stage(networks, config)
     return Start(trained, _zeros(shapes), networks, _zeros(network_shapes))
 
 
@@ -86,8 +81,8 @@ def _zeros(shapes):
 def _perceptual(config):
     """(loss, kind of its network) of the perceptual losses that are on."""
     return [
-        (name, kind)
-        for name, (kind, _) in losses.PERCEPTUAL.items()
+        (name, loss.kind)
+        for name, loss in losses.PERCEPTUAL.items()
         if config.loss.get(name)
     ]
 
@@ -101,13 +96,6 @@ def _read_network(config, name: str, kind: str):
             f"FILE FOLDER` made of the published weights, or set the loss to 0."
         )
     return load_network(config.loss[key], kind)
-
-
-def _for_stage(networks, config):
-    """The identity loss of a refiner has five levels, that of an encoder one."""
-    if "id" in networks and config.stage != "encoder":
-        networks["id"] = networks["id"].clone(multi_level=True)
-    return networks
 
 
 def _read_model(config):

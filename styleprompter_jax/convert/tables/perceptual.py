@@ -1,42 +1,65 @@
-"""Tables for the fixed perceptual networks, and which of them a file holds."""
+"""Which fixed perceptual network a file holds, and its parameters.
 
-import dataclasses
+How published files hold a network of a kind is in `tables/KIND.py`, as its LAYOUTS.
+"""
+
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 
 import numpy as np
 
-from styleprompter_jax.convert.table import (
-    Ignored,
-    Row,
-    Rule,
-    prefixed,
-    read_table,
-)
+from styleprompter_jax.convert.table import read_table
+from styleprompter_jax.convert.tables.layers import Layout
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.store.network_folder import NETWORKS
 
-_CONV = "o i h w -> h w i o"
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How published files hold a network.
-
-    Attributes:
-        table: keys of the file (of a state dict, without any level around it) and
-            parameters of the module.
-        signature: keys that such files have and those of other networks have not.
-    """
-
-    table: tuple[Row, ...]
-    signature: tuple[str, ...]
+_KINDS = dict.fromkeys(network.kind for network in NETWORKS.values())
+LAYOUTS: dict[str, Layout] = {
+    name: layout
+    for kind in _KINDS
+    for name, layout in import_module(f"{__package__}.{kind}").LAYOUTS.items()
+}
 
 
 def recognise(keys: Iterable[str]) -> str | None:
-    """Which of `NETWORKS` a state dict holds, by name; None if it is none."""
-    keys = set(keys)
+    """Which of `NETWORKS` a state dict holds, by name; None if it is none.
+
+    Files of two networks may have keys in common: the one of which most are there.
+    """
+    keys, found = set(keys), {}
     for name, layout in LAYOUTS.items():
         if keys.issuperset(layout.signature):
-            return name
+            whole = layout.beside is not None and layout.beside.key in keys
+            found[name] = len(layout.signature) + whole
+    return max(found, key=found.get, default=None)
+
+
+def recognise_whole(keys: Iterable[str], files: str) -> str | None:
+    """The same, for files that must hold all of a network.
+
+    Args:
+        keys: of all files together.
+        files: what to call them in a message.
+
+    Raises:
+        StylePrompterError: if the other one of two files is missing.
+    """
+    keys = set(keys)
+    network = recognise(keys)
+    if network is not None:
+        beside = LAYOUTS[network].beside
+        if beside and beside.key not in keys:
+            raise StylePrompterError(
+                f"{files}: {NETWORKS[network].title}, without its {beside.what}: give "
+                f"{beside.file} beside."
+            )
+        return network
+    for beside in (layout.beside for layout in LAYOUTS.values()):
+        if beside and beside.key in keys:
+            raise StylePrompterError(
+                f"{files}: the {beside.what} of {beside.network} without the network "
+                f"that they belong to: give {beside.trunk} beside."
+            )
     return None
 
 
@@ -50,116 +73,3 @@ def read_network(
     """
     shapes = NETWORKS[name].shapes()
     return read_table(LAYOUTS[name].table, state, shapes["params"], file)
-
-
-def _conv(target, source, bias=False):
-    rows = [Rule(f"{target}/kernel", f"{source}.weight", _CONV)]
-    if bias:
-        rows.append(Rule(f"{target}/bias", f"{source}.bias"))
-    return rows
-
-
-def _batch_norm(target, source):
-    return (
-        Rule(f"{target}/scale", f"{source}.weight"),
-        Rule(f"{target}/bias", f"{source}.bias"),
-        Rule(f"{target}/mean", f"{source}.running_mean"),
-        Rule(f"{target}/var", f"{source}.running_var"),
-        Ignored(f"{source}.num_batches_tracked", "counts steps of training"),
-    )
-
-
-_CLASSIFIER = "the classifier's end, which features do without"
-_LPIPS = (
-    *_conv("features_{i}", "features.{i}", bias=True),
-    Rule("lin{i}", "lin{i}.model.1.weight", "1 c 1 1 -> c"),
-    *(Ignored(f"classifier.{{i}}.{leaf}", _CLASSIFIER) for leaf in ("weight", "bias")),
-)
-_LPIPS_SQUEEZE = (
-    *(
-        row
-        for part in ("squeeze", "expand1x1", "expand3x3")
-        for row in _conv(f"features_{{i}}_{part}", f"features.{{i}}.{part}", bias=True)
-    ),
-    *_conv("features_0", "features.0", bias=True),
-    *_LPIPS[2:],
-)
-
-_ARCFACE = (
-    *_conv("input_layer_0", "input_layer.0"),
-    *_batch_norm("input_layer_1", "input_layer.1"),
-    Rule("input_layer_2/slope", "input_layer.2.weight"),
-    *_batch_norm("output_layer_0", "output_layer.0"),
-    Rule("output_layer_3/kernel", "output_layer.3.weight", "o i -> i o"),
-    Rule("output_layer_3/bias", "output_layer.3.bias"),
-    *_batch_norm("output_layer_4", "output_layer.4"),
-    *prefixed(
-        (
-            *_conv("shortcut_layer_0", "shortcut_layer.0"),
-            *_batch_norm("shortcut_layer_1", "shortcut_layer.1"),
-            *_batch_norm("res_layer_0", "res_layer.0"),
-            *_conv("res_layer_1", "res_layer.1"),
-            Rule("res_layer_2/slope", "res_layer.2.weight"),
-            *_conv("res_layer_3", "res_layer.3"),
-            *_batch_norm("res_layer_4", "res_layer.4"),
-            Rule(
-                "res_layer_5_{fc}/kernel", "res_layer.5.{fc}.weight", "o i 1 1 -> i o"
-            ),
-        ),
-        "body_{i}/",
-        "body.{i}.",
-    ),
-)
-
-_RESNET = (
-    *_conv("conv1", "conv1"),
-    *_batch_norm("bn1", "bn1"),
-    *(
-        row
-        for k in (1, 2, 3)
-        for row in (
-            *_conv(f"layer{{s}}_{{i}}/conv{k}", f"layer{{s}}.{{i}}.conv{k}"),
-            *_batch_norm(f"layer{{s}}_{{i}}/bn{k}", f"layer{{s}}.{{i}}.bn{k}"),
-        )
-    ),
-    *_conv("layer{s}_{i}/downsample_0", "layer{s}.{i}.downsample.0"),
-    *_batch_norm("layer{s}_{i}/downsample_1", "layer{s}.{i}.downsample.1"),
-)
-_HEAD = tuple(  # of MoCo v1, and of v2
-    Ignored(f"{fc}.{leaf}", "the head for the contrastive loss")
-    for fc in ("fc", "fc.{i}")
-    for leaf in ("weight", "bias")
-)
-_MOCO = (
-    *prefixed((*_RESNET, *_HEAD), source="module.encoder_q."),
-    *(
-        Ignored(f"module.encoder_k.{row.source}", "the encoder that lags behind")
-        for row in (*_RESNET, *_HEAD)
-    ),
-    Ignored("module.queue", "the keys of the last batches"),
-    Ignored("module.queue_ptr", "a position in the queue"),
-)
-
-_INCEPTION = (
-    *(
-        row
-        for target, source in (("{m}", "{m}"), ("{m}/{branch}", "{m}.{branch}"))
-        for row in (
-            *_conv(f"{target}/conv", f"{source}.conv"),
-            *_batch_norm(f"{target}/bn", f"{source}.bn"),
-        )
-    ),
-    *(Ignored(f"fc.{leaf}", _CLASSIFIER) for leaf in ("weight", "bias")),
-)
-
-LAYOUTS = {
-    # The trunk is a file of torchvision, the heads are one of LPIPS: both together.
-    "lpips_alex": Layout(_LPIPS, ("features.0.weight", "features.3.weight")),
-    "lpips_vgg": Layout(_LPIPS, ("features.0.weight", "features.2.weight")),
-    "lpips_squeeze": Layout(
-        _LPIPS_SQUEEZE, ("features.0.weight", "features.3.squeeze.weight")
-    ),
-    "arcface": Layout(_ARCFACE, ("input_layer.0.weight", "output_layer.3.weight")),
-    "moco": Layout(_MOCO, ("module.encoder_q.conv1.weight",)),
-    "inception": Layout(_INCEPTION, ("Conv2d_1a_3x3.conv.weight",)),
-}

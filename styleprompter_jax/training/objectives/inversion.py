@@ -32,10 +32,10 @@ class Inversion:
     ``config.init_from`` is a model folder (or bundled model): its generator for
     stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
     generator and encoder for a refiner.  ``config.model`` holds the fields of the
-    trained part's config under its name.  ``config.loss`` holds the weights l2,
-    hardest, structure, align, lpips, id and moco; a loss of weight 0, or none, is not
-    computed.  The last three need a fixed network each, whose folder is named beside
-    them: lpips_weights, id_weights, moco_weights.
+    trained part's config under its name.  ``config.loss`` holds the weights of
+    `losses.RECONSTRUCTION`, of "align" and of `losses.PERCEPTUAL` by their names; a
+    loss of weight 0, or none, is not computed.  A perceptual loss needs a fixed
+    network, whose folder is named beside it: lpips_weights for lpips.
     """
 
     def __init__(self, config, start: Start | None = None):
@@ -142,15 +142,16 @@ class Inversion:
         weights = self.config.loss
 
         def perceptual(name, module):
+            module = losses.PERCEPTUAL[name].trained_on(module, self.part)
             features = partial(module.apply, networks[name])
             return jnp.mean(losses.distances(name, features, output, images))
 
         terms = {
-            "l2": lambda: losses.l2(output, images),
-            "hardest": lambda: losses.hardest(output, images),
-            "structure": lambda: losses.structure(output, images),
-            "align": lambda: losses.align(w_plus - variables["const"]["latent_avg"]),
+            name: partial(loss, output, images)
+            for name, loss in losses.RECONSTRUCTION.items()
         }
+        offsets = w_plus - variables["const"]["latent_avg"]
+        terms["align"] = partial(losses.align, offsets)
         for name, module in self._networks.items():
             terms[name] = partial(perceptual, name, module)
         parts = {
@@ -181,14 +182,9 @@ class Inversion:
         for inversion, output in outputs.items():
             found = metrics.compare(output, images)
             for name, module in self._networks.items():
-                # One level in both stages: the similarity of two embeddings.
-                module = module.clone(multi_level=False) if name == "id" else module
+                loss = losses.PERCEPTUAL[name]
                 features = partial(module.apply, state["networks"][name])
-                distance = losses.distances(name, features, output, images)
-                if name == "lpips":
-                    found[name] = distance
-                else:
-                    found[f"{name}_similarity"] = 1 - distance
+                found[loss.metric] = loss.score(features(output), features(images))
             scores |= {f"{name}_{inversion}": v for name, v in found.items()}
         return outputs, scores
 

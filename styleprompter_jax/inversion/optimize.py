@@ -1,0 +1,90 @@
+"""Codes fitted to their images by gradient descent, from where the encoder put them."""
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+
+from styleprompter_jax import losses
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.values import real, whole
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.inversion import calls
+from styleprompter_jax.models import inverter
+from styleprompter_jax.ops import descent
+
+if TYPE_CHECKING:
+    from styleprompter_jax.inversion.pipeline import StylePrompter
+
+
+class _How(NamedTuple):
+    """What a step is compiled for."""
+
+    module: inverter.StylePrompter
+    refine: bool
+    noise_mode: str
+    structure: float
+
+
+def optimize(
+    model: "StylePrompter",
+    images,
+    latents: Latents,
+    steps: int,
+    *,
+    refine: bool,
+    noise_mode: str,
+    structure: float,
+    learning_rate: float,
+    **options,
+) -> Latents:
+    """What `StylePrompter.optimize` does: see there."""
+    images = calls.check_images(model.config, images)
+    start = calls.check_latents(model.config, latents, refine)
+    if len(start) != len(images):
+        raise StylePrompterError(
+            f"There are {len(images)} images and the latents of {len(start)}: give "
+            "those of each image."
+        )
+    steps = whole(steps, "steps")
+    structure = real(structure, "structure", 0)
+    learning_rate = real(learning_rate, "learning_rate", 0)
+    if noise_mode == "random":
+        raise StylePrompterError(
+            'Codes are not fitted to random noise: use noise_mode "const" or "none".'
+        )
+    calls.noise_rngs(noise_mode, None)
+    how = _How(model.module, refine, noise_mode, structure)
+    options = calls.check_options(model.config, options, len(images))
+    w_plus, state = start.w_plus, descent.start(start.w_plus)
+    for rate in descent.rates(learning_rate, steps):
+        current = dataclasses.replace(start, w_plus=w_plus)
+        w_plus, state = _step(
+            len(images), how, model.variables, current, state, images, options, rate
+        )
+    return dataclasses.replace(latents, w_plus=w_plus)
+
+
+@by_size(static_argnums=0)
+def _step(how, variables, latents, state, images, options, rate):
+    def loss(w_plus):
+        outputs = how.module.apply(
+            variables,
+            w_plus,
+            latents.features,
+            **options,
+            refine=how.refine,
+            noise_mode=how.noise_mode,
+            method="decode",
+        )
+        size = min(images.shape[1], outputs.shape[1])
+        pair = losses.pool_to(outputs, size), losses.pool_to(images, size)
+        total = losses.l2(*pair)
+        if how.structure:
+            total += how.structure * losses.structure(*pair)
+        # Summed over images: each one's codes are fitted for themselves.
+        return len(images) * total
+
+    gradient = jax.grad(loss)(latents.w_plus)
+    return descent.descend(latents.w_plus, gradient, state, rate)

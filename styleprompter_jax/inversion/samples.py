@@ -1,0 +1,28 @@
+"""Codes of the mapping network, drawn from a seed: what stands for its distribution."""
+
+import numpy as np
+
+from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.inversion.pipeline import StylePrompter
+
+_BATCH = 1000
+
+
+def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
+    """Codes of normal z.
+
+    Args:
+        model: whose mapping network it is.
+        count: m, how many, 1 or more.
+        seed: the same seed gives the same codes.
+
+    Returns:
+        float32 (m, w_dim).
+    """
+    z_dim = model.config.generator.z_dim
+    z = np.random.default_rng(seed).standard_normal((count, z_dim), np.float32)
+    size = min(_BATCH, count)
+    parts = [z[k : k + size] for k in range(0, count, size)]
+    return np.concatenate(
+        [take(model.mapping(pad(part, size)), len(part)) for part in parts]
+    )

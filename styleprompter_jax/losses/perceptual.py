@@ -1,0 +1,119 @@
+"""Distances of what fixed networks make of images: one row of `PERCEPTUAL` each.
+
+All that depends on which there are reads the rows: a config's keys, the folders of
+networks, conversion, the stages of training, and what evaluation reports.  A network's
+architecture is in `models/perceptual/`, and how published files hold it in
+`convert/tables/KIND.py`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax import lax
+
+from styleprompter_jax.models.perceptual import lpips
+from styleprompter_jax.models.perceptual.arcface import ArcFace
+from styleprompter_jax.models.perceptual.layers import cosine_distance
+from styleprompter_jax.models.perceptual.lpips import Lpips
+from styleprompter_jax.models.perceptual.moco import MoCo
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A fixed network: images (b, h, w, 3) in [-1, 1] to features.
+
+    Attributes:
+        kind: what it is for; networks of one kind can stand for each other.
+        title: what to call it in a message.
+        module: the Flax module.
+    """
+
+    kind: str
+    title: str
+    module: nn.Module
+
+    def shapes(self) -> dict:
+        """Shapes of the module's variables."""
+        images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+        return jax.eval_shape(self.module.init, jax.random.key(0), images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Perceptual:
+    """A perceptual loss.
+
+    Attributes:
+        metric: what evaluation calls it.
+        distance: of the features of two batches, (b,).
+        networks: by name, those that it can use, all of one kind.
+        is_similarity: whether evaluation reports 1 - distance.
+        of_refiner: fields of the network that differ where a refiner is trained.
+    """
+
+    metric: str
+    distance: Callable
+    networks: Mapping[str, Network]
+    is_similarity: bool = False
+    of_refiner: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Of the network that it needs."""
+        return next(iter(self.networks.values())).kind
+
+    def trained_on(self, module: nn.Module, part: str) -> nn.Module:
+        """The form of a network that a part is trained on, "encoder" or a refiner."""
+        return module if part == "encoder" else module.clone(**self.of_refiner)
+
+    def score(self, a, b):
+        """What evaluation reports of the features of two batches, (b,)."""
+        distance = self.distance(a, b)
+        return 1 - distance if self.is_similarity else distance
+
+
+# By the name of its weight in a config.
+PERCEPTUAL = {
+    "lpips": Perceptual(
+        "lpips",
+        lpips.distance,
+        {
+            "lpips_alex": Network("lpips", "LPIPS on AlexNet", Lpips("alex")),
+            "lpips_vgg": Network("lpips", "LPIPS on VGG-16", Lpips("vgg")),
+            "lpips_squeeze": Network("lpips", "LPIPS on SqueezeNet", Lpips("squeeze")),
+        },
+    ),
+    "id": Perceptual(
+        "id_similarity",
+        cosine_distance,
+        {"arcface": Network("arcface", "ArcFace IR-SE50", ArcFace())},
+        is_similarity=True,
+        # Five levels where details are trained; metrics compare embeddings alone.
+        of_refiner={"multi_level": True},
+    ),
+    "moco": Perceptual(
+        "moco_similarity",
+        cosine_distance,
+        {"moco": Network("moco", "MoCo-v2 ResNet-50", MoCo())},
+        is_similarity=True,
+    ),
+}
+
+
+def distances(name: str, features: Callable, output, target):
+    """A distance of `PERCEPTUAL` between what a fixed network makes of two batches.
+
+    Args:
+        name: of the loss.
+        features: the network with its parameters: images -> features.
+        output, target: images; the target's features are computed once, and no gradient
+            goes through them.
+
+    Returns:
+        (b,)
+    """
+    distance = PERCEPTUAL[name].distance
+    return distance(features(output), lax.stop_gradient(features(target)))
