@@ -192,7 +192,10 @@ def test_labels_of_any_tfds_data_set(tmp_path, tiny_folder):
         encode_tfds(
             SimpleNamespace(image_size=8), "mini", tmp_path, 9, 4, ["sure", "sur"]
         )
-    codes, attributes, example = encode_tfds(model, "mini", tmp_path, 100, 4)
+    given = model, "mini", tmp_path
+    with pytest.raises(StylePrompterError, match="mini: The labels of 6 samples"):
+        encode_tfds(*given, 100, 4)  # which are as many as attributes, and one
+    codes, attributes, example = encode_tfds(*given, 100, 4, ["sure"])
     expected = sorted(
         [str(k < 2), str(k == 5), str(k == 0), "" if k == 4 else kind, str(k > 2)]
         for k, kind in enumerate(["cat", "dog"] * 3)
@@ -204,7 +207,7 @@ def test_labels_of_any_tfds_data_set(tmp_path, tiny_folder):
     assert sorted(found.tolist()) == expected
     assert codes.shape == (6, 8, 16) and len(example) == 1
     np.testing.assert_array_equal(example.w_plus[0], codes[0])
-    assert len(encode_tfds(model, "mini", tmp_path, 5, 4)[0]) == 5
+    assert len(encode_tfds(*given, 5, 4, ["kind"])[0]) == 5
 
 
 def test_names_of_layers():

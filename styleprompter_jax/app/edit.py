@@ -302,7 +302,13 @@ def _directions(
     if together:
         weighted = [_weighted(text, model, shape) for text in named]
         name = "+".join(name for name, _, _ in weighted)
-        parts = [(direction, weight) for _, direction, weight in weighted]
+        refiner = model.config.refiner
+        own = dict(refiner.options) if refiner else {}
+        # The least of what they ask for: what one does not name is the refiner's own.
+        parts = [
+            (dataclasses.replace(direction, options=own | dict(direction.options)), w)
+            for _, direction, w in weighted
+        ]
         if not any(weight for _, weight in parts):
             raise StylePrompterError("All directions have the weight 0: nothing moves.")
         if layers and max(layers) >= codes.num_codes:
