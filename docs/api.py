@@ -112,9 +112,8 @@ def entry(title: str, node, level: int = 2) -> list[str]:
 
 
 def is_public(method: ast.FunctionDef) -> bool:
-    """Whether it is for users: Flax's `setup`, say, is not."""
-    says = ast.get_docstring(method) or method.decorator_list
-    return bool(says) and not method.name.startswith("_")
+    """Whether it is for users; Flax's `setup` is not."""
+    return method.name != "setup" and not method.name.startswith("_")
 
 
 def signature(node: ast.FunctionDef, name: str = "") -> str:

@@ -8,13 +8,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "styleprompter_jax"
 CODE = ("styleprompter_jax", "tests", "benchmarks", "docs")
 # Not yet.
-LONG = {"tests/test_cli.py", "styleprompter_jax/models/encoders/swin.py"}
+LONG = {"tests/test_cli.py", "styleprompter_jax/convert/recognise.py"}
 WIDE = (
     "app",
     "convert",
     "evaluation",
     "losses",
-    "models",
     "search",
     "inversion",
     "training",

@@ -89,7 +89,6 @@ def test_generators_of_nvidia_that_are_refused():
 
 def hostile_trees():
     """What no network writes, and a file may hold all the same."""
-
     zero = np.zeros(1, np.float32)
     state = generator_state()
     layers = "encoder.module.layers.0.blocks"

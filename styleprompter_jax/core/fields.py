@@ -14,7 +14,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -39,21 +39,22 @@ class Length(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """Base of dataclasses whose fields are int, float, bool, str, Literal, tuples of
-    one of these, another such dataclass, or None beside it.
+    """Base of dataclasses whose fields are checked.
 
-    Lists become tuples and NumPy's numbers Python's; whole numbers serve as floats.
+    A field is int, float, bool, str, Literal, a tuple of one of these, another such
+    dataclass, or one of them or None.  Lists become tuples and NumPy's numbers
+    Python's; whole numbers serve as floats.
     """
 
-    def __post_init__(self):
-        for name, hint in _hints(type(self)).items():
+    def __post_init__(self) -> None:
+        kind = type(self)
+        for name, hint in _hints(kind).items():
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, _fit(value, hint))
             except _Misfit as error:
                 raise StylePrompterError(
-                    f"{type(self).__name__}: {name} is {quoted(value)}, and must be "
-                    f"{error}."
+                    f"{kind.__name__}: {name} is {quoted(value)}, and must be {error}."
                 ) from None
 
     def to_dict(self) -> dict:
@@ -65,7 +66,7 @@ class Fields:
         }
 
     @classmethod
-    def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
+    def chosen(cls, values: Mapping) -> tuple[type["Fields"], Mapping]:
         """The class that `from_dict` makes of these values, and its fields among them.
 
         A base of several classes tells here which of them is meant.
@@ -82,7 +83,7 @@ class Fields:
         return _from_dict(cls, values, "")
 
 
-def _from_dict(kind: type, values: Any, part: str) -> Any:
+def _from_dict(kind: Any, values: Any, part: str) -> Any:
     place = f"The config of the {part}" if part else "The config"
     if not isinstance(values, Mapping):
         raise StylePrompterError(f"{place} is {quoted(values)}, and must be an object.")
@@ -107,10 +108,12 @@ class _Misfit(Exception):
     """What a value must be."""
 
 
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
+def _read_hints(kind: type) -> dict[str, Any]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+_hints: Callable[[type], dict[str, Any]] = functools.cache(_read_hints)
 
 
 def _part(hint: Any) -> type | None:

@@ -5,8 +5,12 @@ Axes: ``b`` images, ``n`` codes, ``w_dim`` channels of a code, ``r`` rank of a r
 """
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,7 +42,7 @@ class Response:
     offsets: np.ndarray
     writes: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         arrays = {
             field.name: np.asarray(
                 as_numbers(getattr(self, field.name), f"A response's {field.name}")
@@ -56,11 +60,11 @@ class Response:
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
-    def read(self, codes):
+    def read(self, codes: jax.Array | np.ndarray) -> jax.Array:
         """(b, r), what is read from codes (b, n, w_dim)."""
         return jnp.einsum("rnw,bnw->br", self.reads, codes) - self.offsets
 
-    def __call__(self, codes):
+    def __call__(self, codes: jax.Array | np.ndarray) -> jax.Array:
         """(b, n, w_dim), what is added for codes of that shape."""
         return jnp.einsum("br,rnw->bnw", self.read(codes), self.writes)
 
@@ -95,7 +99,7 @@ class Direction:
         default_factory=dict
     )
 
-    def __post_init__(self, beta):
+    def __post_init__(self, beta: Any) -> None:
         vector = np.asarray(as_numbers(self.vector, "A direction's numbers"))
         if vector.ndim not in (1, 2) or not np.isfinite(vector).all():
             raise StylePrompterError(
@@ -121,7 +125,9 @@ class Direction:
         ):
             object.__setattr__(self, name, value)
 
-    def per_code(self, num_codes: int, layers: Sequence[int] | None = None):
+    def per_code(
+        self, num_codes: int, layers: Sequence[int] | None = None
+    ) -> np.ndarray:
         """float32 (n, w_dim), its vector for each of n codes; 0 for those it leaves.
 
         Args:
@@ -131,7 +137,9 @@ class Direction:
         vector = np.broadcast_to(self.vector, (num_codes, self.vector.shape[-1]))
         return vector * self._chosen(num_codes, layers)
 
-    def step(self, codes, layers: Sequence[int] | None = None):
+    def step(
+        self, codes: jax.Array | np.ndarray, layers: Sequence[int] | None = None
+    ) -> jax.Array | np.ndarray:
         """(b or 1, n, w_dim), what an edit of strength 1 adds to codes (b, n, w_dim).
 
         Args:
@@ -144,14 +152,14 @@ class Direction:
             return step
         return step + self.response(codes) * self._chosen(num_codes, layers)
 
-    def _chosen(self, num_codes, layers):
+    def _chosen(self, num_codes: int, layers: Sequence[int] | None) -> np.ndarray:
         """(n, 1), 1 for the codes to change and 0 for the others."""
         layers = self.layers if layers is None else layers
         layers = range(num_codes) if layers is None else layers
         return np.isin(np.arange(num_codes), layers).astype(np.float32)[:, None]
 
 
-def _pair(value, name: str) -> tuple[float, float]:
+def _pair(value: Any, name: str) -> tuple[float, float]:
     try:
         first, second = value
     except (TypeError, ValueError) as error:
@@ -162,7 +170,9 @@ def _pair(value, name: str) -> tuple[float, float]:
 
 
 # What the option was when there was no refiner other than SMART.
-Direction.beta = property(lambda self: self.options.get("beta", (1.0, 1.0)))
+Direction.beta = property(  # type: ignore[attr-defined]  # an InitVar
+    lambda self: self.options.get("beta", (1.0, 1.0))
+)
 
 
 def check_layers(layers: Sequence[int] | None, num_codes: int) -> list[int] | None:
@@ -207,7 +217,9 @@ def combine(
         *(sorted(np.divide(d.range, weight)) for d, weight in moved), strict=True
     )
     return Direction(
-        sum(weight * d.per_code(num_codes, layers) for d, weight in weighted),
+        functools.reduce(
+            operator.add, (w * d.per_code(num_codes, layers) for d, w in weighted)
+        ),
         range=(max(lows), min(highs)),
         strength=min(d.strength / abs(weight) for d, weight in moved),
         options=_least([d.options for d, _ in moved]),
@@ -215,7 +227,7 @@ def combine(
     )
 
 
-def _plain(options: Mapping, beta) -> dict[str, float | tuple[float, ...]]:
+def _plain(options: Mapping, beta: Any) -> dict[str, float | tuple[float, ...]]:
     """Options of a refiner as Python's numbers and tuples of them."""
     if not isinstance(options, Mapping):
         raise StylePrompterError(

@@ -97,7 +97,7 @@ class Latents:
                     f"The direction is {vector.shape}, but one of these codes is "
                     f"({w_dim},) or ({n}, {w_dim})."
                 )
-            direction = Direction(vector)
+            direction = Direction(np.asarray(vector))
         shape, response = direction.vector.shape, direction.response
         if shape not in ((w_dim,), (n, w_dim)) or (
             response is not None and response.reads.shape[1:] != (n, w_dim)

@@ -4,11 +4,12 @@ Axes: ``b`` batch, ``h w`` space, ``c`` channels, ``n`` W+ codes, NHWC.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 import styleprompter_jax.models.parts  # noqa: F401 - registers them
@@ -35,13 +36,15 @@ class StylePrompterConfig(Fields):
     refiner: RefinerBase | None
     generator: GeneratorBase
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         n = self.generator.num_codes
-        layers = self.refiner.refined_layers if self.refiner is not None else ()
-        if wrong := [layer for layer in layers if not 1 <= layer < n]:
+        refiner = self.refiner
+        layers = refiner.refined_layers if refiner is not None else ()
+        wrong = [layer for layer in layers if not 1 <= layer < n]
+        if refiner is not None and wrong:
             raise StylePrompterError(
-                f"{self.refiner.title} is to refine layer {wrong[0]}, and the "
+                f"{refiner.title} is to refine layer {wrong[0]}, and the "
                 f"generator has layers 1 to {n - 1}: change refined_layers."
             )
         if self.encoder is None:
@@ -67,9 +70,14 @@ class StylePrompterConfig(Fields):
 
     @property
     def parts(self) -> dict[str, PartConfig]:
-        """The parts that there are, by what their parameters lie under: "encoder",
-        "generator", and the type of the refiner."""
-        parts = {"encoder": self.encoder, "generator": self.generator}
+        """The parts that there are, by what their parameters lie under.
+
+        That is "encoder", "generator", and the type of the refiner.
+        """
+        parts: dict[str, PartConfig | None] = {
+            "encoder": self.encoder,
+            "generator": self.generator,
+        }
         if self.refiner is not None:
             parts[self.refiner.type] = self.refiner
         return {name: config for name, config in parts.items() if config is not None}
@@ -103,7 +111,8 @@ class StylePrompter(nn.Module):
     config: StylePrompterConfig
     dtype: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
+        """Makes the parts that the config has."""
         cfg = self.config
         for name, part in cfg.parts.items():  # a refiner's name is its type's
             setattr(self, name, make(part, self.dtype))
@@ -111,7 +120,9 @@ class StylePrompter(nn.Module):
             "const", "latent_avg", jnp.zeros, (cfg.generator.w_dim,)
         )
 
-    def encode(self, images, *, deterministic: bool = True):
+    def encode(
+        self, images: jax.Array, *, deterministic: bool = True
+    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """images (b, s, s, 3) -> w_plus (b, n, w_dim) with latent_avg, features.
 
         ``features`` are the encoder's maps (b, h, w, c), coarse to fine.
@@ -122,23 +133,24 @@ class StylePrompter(nn.Module):
 
     def decode(
         self,
-        w_plus,
-        features=None,
+        w_plus: jax.Array,
+        features: Sequence[jax.Array] | None = None,
         *,
         refine: bool = True,
         noise_mode: str = "const",
         deterministic: bool = True,
-        **options,
-    ):
-        """w_plus (b, n, w_dim) -> images (b, size, size, 3), about [-1, 1].
+        **options: Any,
+    ) -> jax.Array:
+        """W+ codes to images (b, size, size, 3), about [-1, 1].
 
         Args:
-          features: the encoder's maps of the *input* image, which the refiner reads
-            also where the codes were edited.
-          refine: False renders the codes alone; features are not read.
-          noise_mode: "const", "random" (RNG stream "noise") or "none".
-          deterministic: no dropout in the refiner; else the RNG stream "dropout".
-          options: of the refiner, SMART's beta; see `RefinerBase.options`.
+            w_plus: (b, n, w_dim).
+            features: the encoder's maps of the *input* image, which the refiner reads
+                also where the codes were edited.
+            refine: False renders the codes alone; features are not read.
+            noise_mode: "const", "random" (RNG stream "noise") or "none".
+            deterministic: no dropout in the refiner; else the RNG stream "dropout".
+            options: of the refiner, SMART's beta; see `RefinerBase.options`.
         """
         hooks = {}
         if refine and self.config.refiner is not None:
@@ -155,15 +167,15 @@ class StylePrompter(nn.Module):
             }
         return self.generator.synthesis(w_plus, noise_mode=noise_mode, refine=hooks)
 
-    def mapping(self, z):
+    def mapping(self, z: jax.Array) -> jax.Array:
         """z (b, z_dim) -> w (b, w_dim)."""
         return self.generator.mapping(z)
 
-    def synthesize(self, w_plus, *, noise_mode: str = "const"):
+    def synthesize(self, w_plus: jax.Array, *, noise_mode: str = "const") -> jax.Array:
         """w_plus (b, n, w_dim) -> images, by the generator alone."""
         return self.generator.synthesis(w_plus, noise_mode=noise_mode)
 
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         """Runs every part once: what `init` calls.  Returns images."""
         cfg = self.config.generator
         w = self.mapping(jnp.zeros((images.shape[0], cfg.z_dim)))

@@ -14,6 +14,7 @@ of it.  A model's config.json names each part by its ``type``.
 Axes: b batch, h w space, c channels, n codes.
 """
 
+import builtins
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
@@ -53,7 +54,8 @@ class PartConfig(Fields):
         return {"type": self.type} | super().to_dict()
 
     @classmethod
-    def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
+    def chosen(cls, values: Mapping) -> tuple[builtins.type["PartConfig"], Mapping]:
+        """The class of the type that is named, and the other fields."""
         own = getattr(cls, "type", cls.default)
         fields = {k: v for k, v in values.items() if k != "type"}
         name = values.get("type", own)
@@ -67,7 +69,7 @@ class PartConfig(Fields):
         return part(cls.kind, name).config, fields
 
     @classmethod
-    def variant(cls, name: str, **changes) -> Self:
+    def variant(cls, name: str, **changes: Any) -> Self:
         """One of the `variants`, with any fields changed.
 
         Raises:
@@ -113,7 +115,7 @@ class EncoderBase(PartConfig):
 
     @classmethod
     def for_generator(
-        cls, generator: "GeneratorBase", image_size: int, **fields
+        cls, generator: "GeneratorBase", image_size: int, **fields: Any
     ) -> Self:
         """The encoder of a generator: what a training's config makes.
 

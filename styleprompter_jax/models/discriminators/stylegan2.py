@@ -10,6 +10,7 @@ import math
 from typing import Annotated, Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax.linen.dtypes import promote_dtype
@@ -39,7 +40,7 @@ class DiscriminatorConfig(Fields):
     channels: Channels = ()
     mbstd_group: Annotated[int, Between(1, 2**16)] = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         channels = self.channels or default_channels(self.image_size)
         object.__setattr__(self, "channels", channels)
@@ -60,7 +61,8 @@ class EqualizedConv(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(b, h, w, i) -> (b, h, w, features), half as large with ``down``."""
         k, fan_in = self.kernel_size, x.shape[-1]
         kernel = self.param(
             "kernel", nn.initializers.normal(1.0), (k, k, fan_in, self.features)
@@ -76,7 +78,7 @@ class EqualizedConv(nn.Module):
         return x
 
 
-def minibatch_stddev(x, group: int):
+def minibatch_stddev(x: jax.Array, group: int) -> jax.Array:
     """Append one map: the standard deviation over groups of samples, averaged.
 
     (b, h, w, c) -> (b, h, w, c + 1).
@@ -100,7 +102,8 @@ class Discriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images (b, size, size, 3) -> logits (b,)."""
         cfg = self.config
         channels = cfg.channels[::-1]
         x = EqualizedConv(channels[0], 1, dtype=self.dtype, name="from_rgb")(images)

@@ -48,12 +48,12 @@ class GeneratorConfig(GeneratorBase):
     """Architecture of a generator.
 
     Attributes:
-      image_size: pixels a side, a power of two from 8.
-      channels: width at 4, 8, ..., image_size px; () means config F.
-      z_dim, w_dim: widths of latent and code.
-      mapping_layers: fully connected layers from z to w.
-      mapping_lr_multiplier: learning-rate multiplier of the mapping network.
-      conv_clamp: clamp activations to +-conv_clamp (NVIDIA's half-precision nets).
+        image_size: pixels a side, a power of two from 8.
+        channels: width at 4, 8, ..., image_size px; () means config F.
+        z_dim, w_dim: widths of latent and code.
+        mapping_layers: fully connected layers from z to w.
+        mapping_lr_multiplier: learning-rate multiplier of the mapping network.
+        conv_clamp: clamp activations to +-conv_clamp (NVIDIA's half-precision nets).
     """
 
     type = "stylegan2"
@@ -66,7 +66,7 @@ class GeneratorConfig(GeneratorBase):
     mapping_lr_multiplier: Annotated[float, Between(1e-6, 1e6)] = 0.01
     conv_clamp: Annotated[float, Between(1e-6, 1e9)] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         log_size = int(math.log2(self.image_size))
         if 2**log_size != self.image_size:
@@ -93,8 +93,10 @@ class GeneratorConfig(GeneratorBase):
         return tuple(4 << k for k in range(len(self.channels)))
 
     def affine_kernels(self, params: Mapping) -> list[jax.Array]:
-        """See `GeneratorBase`: of the convolution that reads the code; of the last
-        code, which none reads, of the RGB layer."""
+        """See `GeneratorBase`: of the convolution that reads the code.
+
+        None reads the last code; its is that of the RGB layer.
+        """
         blocks = params["synthesis"]
         names = [f"b{size}" for size in self.resolutions]
         layers = [blocks[names[0]]["conv1"]]
@@ -104,7 +106,7 @@ class GeneratorConfig(GeneratorBase):
         return [layer["affine"]["kernel"] for layer in layers]
 
 
-def leaky_relu(x):
+def leaky_relu(x: jax.Array) -> jax.Array:
     """Leaky ReLU 0.2 times sqrt 2, which keeps the variance."""
     return jnp.where(x >= 0, x, 0.2 * x) * math.sqrt(2)
 
@@ -118,7 +120,8 @@ class EqualizedDense(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., i) -> (..., features)."""
         lr = self.lr_multiplier
         fan_in = x.shape[-1]
         kernel = self.param(
@@ -138,7 +141,8 @@ class MappingNetwork(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, z):
+    def __call__(self, z: jax.Array) -> jax.Array:
+        """z (b, z_dim) -> w (b, w_dim)."""
         x = z * jax.lax.rsqrt(jnp.mean(z**2, -1, keepdims=True) + 1e-8)
         for k in range(self.config.mapping_layers):
             x = EqualizedDense(
@@ -160,7 +164,8 @@ class StyledConv(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, w, noise_mode):
+    def __call__(self, x: jax.Array, w: jax.Array, noise_mode: str) -> jax.Array:
+        """x (b, h, w, i), w (b, w_dim) -> (b, h, w, features); 2h, 2w with ``up``."""
         fan_in = x.shape[-1]
         size = x.shape[1] * (2 if self.up else 1)
         style = EqualizedDense(fan_in, bias_init=1.0, dtype=self.dtype, name="affine")(
@@ -197,7 +202,8 @@ class ToRGB(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, w):
+    def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """x (b, h, w, i), w (b, w_dim) -> (b, h, w, 3)."""
         fan_in = x.shape[-1]
         style = EqualizedDense(fan_in, bias_init=1.0, dtype=self.dtype, name="affine")(
             w
@@ -219,26 +225,38 @@ class SynthesisBlock(nn.Module):
     """
 
     features: int
-    first: bool = False
     clamp: float | None = None
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, rgb, codes, noise_mode, refine_map=None, refine_next=None):
-        conv = dict(features=self.features, clamp=self.clamp, dtype=self.dtype)
-        if self.first:
+    def __call__(
+        self,
+        x: jax.Array | None,
+        rgb: jax.Array | None,
+        codes: jax.Array,
+        noise_mode: str,
+        refine_map: Callable | None = None,
+        refine_next: Callable | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The map and the image of this resolution, from those of the one before.
+
+        The first block has neither, and begins with its constant.
+        """
+        conv: dict[str, Any] = dict(
+            features=self.features, clamp=self.clamp, dtype=self.dtype
+        )
+        used = [codes[:, k] for k in range(codes.shape[1])]
+        if x is None:
             const = self.param(
                 "const", nn.initializers.normal(1.0), (4, 4, self.features)
             )
             const = const if self.dtype is None else const.astype(self.dtype)
             x = jnp.broadcast_to(const, (codes.shape[0], *const.shape))
-            codes = [None, codes[:, 0], codes[:, 1]]
         else:
-            codes = [codes[:, k] for k in range(3)]
-            x = StyledConv(**conv, up=True, name="conv0")(x, codes[0], noise_mode)
-        x = StyledConv(**conv, name="conv1")(x, codes[1], noise_mode)
+            x = StyledConv(**conv, up=True, name="conv0")(x, used[0], noise_mode)
+        x = StyledConv(**conv, name="conv1")(x, used[-2], noise_mode)
         x = x if refine_map is None else refine_map(x)
-        y = ToRGB(clamp=self.clamp, dtype=self.dtype, name="torgb")(x, codes[2])
+        y = ToRGB(clamp=self.clamp, dtype=self.dtype, name="torgb")(x, used[-1])
         rgb = y if rgb is None else upsample2(rgb) + y
         return (x if refine_next is None else refine_next(x)), rgb
 
@@ -254,22 +272,27 @@ class SynthesisNetwork(nn.Module):
 
     @nn.compact
     def __call__(
-        self, w_plus, *, noise_mode: str = "const", refine: Refine | None = None
-    ):
+        self,
+        w_plus: jax.Array,
+        *,
+        noise_mode: str = "const",
+        refine: Refine | None = None,
+    ) -> jax.Array:
+        """w_plus (b, n, w_dim) -> images (b, size, size, 3)."""
         cfg, refine = self.config, refine or {}
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode {noise_mode!r} is none of {NOISE_MODES}")
         if w_plus.shape[1:] != (cfg.num_codes, cfg.w_dim):
             expected = f"(b, {cfg.num_codes}, {cfg.w_dim})"
             raise ValueError(f"w_plus is {w_plus.shape}, expected {expected}")
-        x = rgb = None
+        x: jax.Array | None = None
+        rgb: Any = None
         for k, (size, features) in enumerate(
             zip(cfg.resolutions, cfg.channels, strict=True)
         ):
             codes = w_plus[:, :2] if k == 0 else w_plus[:, 2 * k - 1 : 2 * k + 2]
             block = SynthesisBlock(
                 features,
-                first=k == 0,
                 clamp=cfg.conv_clamp,
                 dtype=self.dtype,
                 name=f"b{size}",
@@ -291,11 +314,12 @@ class Generator(nn.Module):
     config: GeneratorConfig
     dtype: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
+        """Makes the two networks."""
         self.mapping = MappingNetwork(self.config)
         self.synthesis = SynthesisNetwork(self.config, self.dtype)
 
-    def __call__(self, z, *, noise_mode: str = "const"):
+    def __call__(self, z: jax.Array, *, noise_mode: str = "const") -> jax.Array:
         """z (b, z_dim) -> images (b, size, size, 3), one code for all layers."""
         w = self.mapping(z)
         n = self.config.num_codes

@@ -5,10 +5,12 @@ squeeze-and-excitation.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 
 from styleprompter_jax.models.perceptual.layers import (
+    Features,
     FrozenBatchNorm,
     PReLU,
     conv,
@@ -25,21 +27,21 @@ class ArcFace(nn.Module):
     """Aligned faces to unit vectors; compare them with `layers.cosine_distance`.
 
     Attributes:
-      multi_level: the five-level form: the outputs of blocks 2, 6, 20 and 23 and the
-        embedding, of the whole image; else the embedding alone, of the face's crop.
+        multi_level: the five-level form: the outputs of blocks 2, 6, 20 and 23 and the
+            embedding, of the whole image; else the embedding alone, of the face's crop.
     """
 
     multi_level: bool = False
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> Features:
         """Features of faces aligned as FFHQ has them.
 
         Args:
-          images: (b, h, h, 3) in [-1, 1]; pooled to 256 px where they are not.
+            images: (b, h, h, 3) in [-1, 1]; pooled to 256 px where they are not.
 
         Returns:
-          The embedding (b, 512); in the five-level form a tuple of five (b, c).
+            The embedding (b, 512); in the five-level form a tuple of five (b, c).
         """
         x = adaptive_average_pool(images, 256)
         if not self.multi_level:
@@ -69,7 +71,7 @@ class _Block(nn.Module):
     stride: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         c, s = self.channels, self.stride
         if x.shape[-1] == c:
             shortcut = x[:, ::s, ::s]

@@ -21,7 +21,7 @@ class Inception(nn.Module):
     """Images to the 2048 features of the last average pooling."""
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         """Features of images (b, h, w, 3) in [-1, 1], resized to 299 px: (b, 2048).
 
         The resizing is bilinear without antialiasing, as in pytorch-fid.
@@ -63,7 +63,7 @@ class _Conv(nn.Module):
     padding: str = ""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         size = (self.size,) * 2 if isinstance(self.size, int) else self.size
         padding = self.padding or ("SAME" if self.stride == 1 else "VALID")
         strides = (self.stride, self.stride)
@@ -79,7 +79,7 @@ class _MixedA(nn.Module):
     pooled: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         five = _Conv(48, name="branch5x5_1")(x)
         three = _Conv(64, name="branch3x3dbl_1")(x)
         three = _Conv(96, 3, name="branch3x3dbl_2")(three)
@@ -97,7 +97,7 @@ class _MixedB(nn.Module):
     """35x35 to 17x17."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         three = _Conv(64, name="branch3x3dbl_1")(x)
         three = _Conv(96, 3, name="branch3x3dbl_2")(three)
         return _join(
@@ -115,7 +115,7 @@ class _MixedC(nn.Module):
     inner: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         c, row, column = self.inner, (1, 7), (7, 1)
         seven = _Conv(c, name="branch7x7_1")(x)
         seven = _Conv(c, row, name="branch7x7_2")(seven)
@@ -137,7 +137,7 @@ class _MixedD(nn.Module):
     """17x17 to 8x8."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         three = _Conv(192, name="branch3x3_1")(x)
         seven = _Conv(192, name="branch7x7x3_1")(x)
         seven = _Conv(192, (1, 7), name="branch7x7x3_2")(seven)
@@ -157,7 +157,7 @@ class _MixedE(nn.Module):
     pool: Callable
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         three = _Conv(384, name="branch3x3_1")(x)
         double = _Conv(448, name="branch3x3dbl_1")(x)
         double = _Conv(384, 3, name="branch3x3dbl_2")(double)

@@ -4,11 +4,16 @@ The networks are frozen: statistics of BatchNorm are parameters like all others,
 nothing here is ever trained.  Axes: ``b h w c``, NHWC.
 """
 
+import functools
+import operator
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 _EPSILON = 1e-10
+
+Features = jax.Array | tuple[jax.Array, ...]
 
 
 class FrozenBatchNorm(nn.Module):
@@ -17,7 +22,8 @@ class FrozenBatchNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., c) -> (..., c)."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -31,12 +37,20 @@ class PReLU(nn.Module):
     """max(x, 0) + slope * min(x, 0) with a slope for each channel."""
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., c) -> (..., c)."""
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
         return jnp.where(x > 0, x, slope * x)
 
 
-def conv(features, size=3, stride=1, padding=0, bias=False, name=None):
+def conv(
+    features: int,
+    size: int = 3,
+    stride: int = 1,
+    padding: int = 0,
+    bias: bool = False,
+    name: str | None = None,
+) -> nn.Conv:
     """A square convolution with PyTorch's symmetric padding."""
     return nn.Conv(
         features,
@@ -48,7 +62,7 @@ def conv(features, size=3, stride=1, padding=0, bias=False, name=None):
     )
 
 
-def unit(x, axis=-1):
+def unit(x: jax.Array, axis: int = -1) -> jax.Array:
     """Divided by its L2 norm over ``axis``.
 
     The epsilon stands inside the root, where the published losses add it to the norm:
@@ -57,17 +71,20 @@ def unit(x, axis=-1):
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis, keepdims=True) + _EPSILON)
 
 
-def cosine_distance(a, b):
+def cosine_distance(a: Features, b: Features) -> jax.Array:
     """1 - cosine of unit vectors, added over levels.
 
     Written as half the squared distance, which does not cancel where a is near b; the
     gradient through `unit` is the same.
 
     Args:
-        a, b: features, (b, c) or a tuple of such.
+        a: features, (b, c) or a tuple of such.
+        b: likewise.
 
     Returns:
         (b,), from 0 to 2 for each level.
     """
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return sum(0.5 * jnp.sum((x - y) ** 2, -1) for x, y in pairs)
+    return functools.reduce(
+        operator.add, (0.5 * jnp.sum((x - y) ** 2, -1) for x, y in pairs)
+    )

@@ -3,9 +3,13 @@
 Trunks are torchvision's, layers numbered as in its ``features``.
 """
 
-from typing import NamedTuple
+import functools
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -69,27 +73,27 @@ class Lpips(nn.Module):
     """Images to features of which LPIPS is the squared distance.
 
     Attributes:
-      trunk: "alex", "vgg" (VGG-16) or "squeeze" (SqueezeNet 1.1).
+        trunk: "alex", "vgg" (VGG-16) or "squeeze" (SqueezeNet 1.1).
     """
 
     trunk: str = "alex"
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, ...]:
         """Features of each compared layer, weighted.
 
         The learned weights of the channels are at least 0, as LPIPS trains them; their
         square root goes into the features.
 
         Args:
-          images: (b, h, w, 3) in [-1, 1], 32 px or more.
+            images: (b, h, w, 3) in [-1, 1], 32 px or more.
 
         Returns:
-          Maps (b, h', w', c), from the first layer to the last; see `distance`.
+            Maps (b, h', w', c), from the first layer to the last; see `distance`.
         """
         layers, compared = _TRUNKS[self.trunk]
         x = (images - SHIFT) / SCALE
-        features = []
+        features: list[jax.Array] = []
         for index, layer in layers.items():
             x = _apply(layer, x, f"features_{index}")
             if index in compared:
@@ -99,14 +103,15 @@ class Lpips(nn.Module):
         return tuple(features)
 
 
-def distance(a, b):
+def distance(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
     """LPIPS of each image from the features of two batches, (b,)."""
-    return sum(
-        jnp.mean(jnp.sum((x - y) ** 2, -1), (1, 2)) for x, y in zip(a, b, strict=True)
+    pairs = zip(a, b, strict=True)
+    return functools.reduce(
+        operator.add, (jnp.mean(jnp.sum((x - y) ** 2, -1), (1, 2)) for x, y in pairs)
     )
 
 
-def _apply(layer, x, name):
+def _apply(layer: Any, x: jax.Array, name: str) -> jax.Array:
     match layer:
         case _Conv():
             x = conv(*layer, bias=True, name=name)(x)

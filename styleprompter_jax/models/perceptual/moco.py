@@ -1,6 +1,7 @@
 """MoCo-v2's ResNet-50 (Chen et al. 2020, arXiv 2003.04297), for what is no face."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,17 +15,17 @@ class MoCo(nn.Module):
     """Images to unit vectors; compare them with `layers.cosine_distance`."""
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
         """Features after the average pooling.
 
         NOTE(reference): images are not normalised with ImageNet's mean and deviation,
         with which the network was trained, and are resized without any filter.
 
         Args:
-          images: (b, h, w, 3) in [-1, 1].
+            images: (b, h, w, 3) in [-1, 1].
 
         Returns:
-          (b, 2048).
+            (b, 2048).
         """
         x = conv(64, 7, 2, 3, name="conv1")(_nearest(images))
         x = nn.relu(FrozenBatchNorm(name="bn1")(x))
@@ -41,7 +42,7 @@ class _Bottleneck(nn.Module):
     stride: int
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         c, s = self.channels, self.stride
         shortcut = x
         if x.shape[-1] != 4 * c:
@@ -54,7 +55,7 @@ class _Bottleneck(nn.Module):
         return nn.relu(x + shortcut)
 
 
-def _nearest(images):
+def _nearest(images: jax.Array) -> jax.Array:
     """To 224 px; output i is input floor(i n / 224), as PyTorch's "nearest" has it."""
     _, h, w, _ = images.shape
     rows, columns = (np.arange(_SIZE) * n // _SIZE for n in (h, w))

@@ -8,10 +8,14 @@ and j keys inside one of those, e heads, d channels of one head.
 """
 
 import dataclasses
+import functools
 import math
+import operator
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
@@ -29,13 +33,13 @@ class SmartConfig(RefinerBase):
     """Architecture of SMART.
 
     Attributes:
-      refined_layers: layers of the generator whose maps are refined.  Layer l has
-        2**((l + 4) // 2) cells a side; the paper's F_5 is layer 4, at 16x16.
-      num_heads: attention heads.
-      ffn_dim: hidden width of the MLP.
-      dropout: rate of the three dropouts.
-      attention: "linear" weighs by q.k as it is, as published; "softmax" by the
-        softmax of q.k / sqrt(d) over all keys of a query.
+        refined_layers: layers of the generator whose maps are refined.  Layer l has
+            2**((l + 4) // 2) cells a side; the paper's F_5 is layer 4, at 16x16.
+        num_heads: attention heads.
+        ffn_dim: hidden width of the MLP.
+        dropout: rate of the three dropouts.
+        attention: "linear" weighs by q.k as it is, as published; "softmax" by the
+            softmax of q.k / sqrt(d) over all keys of a query.
     """
 
     type = "smart"
@@ -53,7 +57,7 @@ class SmartConfig(RefinerBase):
     dropout: Annotated[float, Between(0, 1)] = 0.1
     attention: Literal["linear", "softmax"] = "linear"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if len(set(self.refined_layers)) < len(self.refined_layers):
             raise StylePrompterError(
@@ -62,7 +66,12 @@ class SmartConfig(RefinerBase):
             )
 
 
-def retrieve(query, keys_values, num_heads, attention="linear"):
+def retrieve(
+    query: jax.Array,
+    keys_values: Sequence[jax.Array],
+    num_heads: int,
+    attention: str = "linear",
+) -> jax.Array:
     """Local attention of a map to other maps.
 
     Two maps meet in the cells of the coarser one, its *grid*: a query sees the keys
@@ -71,13 +80,13 @@ def retrieve(query, keys_values, num_heads, attention="linear"):
     no key is repeated.
 
     Args:
-      query: (b, h, h, c).
-      keys_values: maps (b, s, s, 2c), keys in the first half of the channels.
-      num_heads: the channels are (e d).
-      attention: see ``SmartConfig``.
+        query: (b, h, h, c).
+        keys_values: maps (b, s, s, 2c), keys in the first half of the channels.
+        num_heads: the channels are (e d).
+        attention: see ``SmartConfig``.
 
     Returns:
-      (b, h, h, c), the weighted sums of values.
+        (b, h, h, c), the weighted sums of values.
     """
     size = query.shape[1]
     query = _heads(query, num_heads)
@@ -98,24 +107,25 @@ def retrieve(query, keys_values, num_heads, attention="linear"):
     # NOTE(reference): the published code has neither softmax nor 1/sqrt(d).
     if attention == "softmax":
         # Only here do the maps know of each other: line up all keys of a query.
-        keys = [
+        scores = [
             window_reverse(w, block, size)
             for w, block in zip(weights, blocks, strict=True)
         ]
-        ends = np.cumsum([k.shape[3] for k in keys])[:-1]
-        keys = jnp.concatenate(keys, axis=3) / math.sqrt(query.shape[-1])
-        keys = jnp.split(nn.softmax(keys, axis=3), ends, axis=3)
+        ends = np.cumsum([s.shape[3] for s in scores])[:-1]
+        joined = jnp.concatenate(scores, axis=3) / math.sqrt(query.shape[-1])
+        shares = jnp.split(nn.softmax(joined, axis=3), ends, axis=3)
         weights = [
-            window_partition(k, block) for k, block in zip(keys, blocks, strict=True)
+            window_partition(s, block) for s, block in zip(shares, blocks, strict=True)
         ]
-    retrieved = sum(
+    parts = [
         window_reverse(jnp.einsum("bkpje,bkjed->bkped", w, v), block, size)
         for w, v, block in zip(weights, values, blocks, strict=True)
-    )
+    ]
+    retrieved = functools.reduce(operator.add, parts)
     return rearrange(retrieved, "b h w e d -> b h w (e d)")
 
 
-def _heads(x, num_heads):
+def _heads(x: jax.Array, num_heads: int) -> jax.Array:
     return rearrange(x, "... (e d) -> ... e d", e=num_heads)
 
 
@@ -130,19 +140,25 @@ class SmartBlock(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, features, beta=(1.0, 1.0), deterministic=True):
+    def __call__(
+        self,
+        x: jax.Array,
+        features: Sequence[jax.Array],
+        beta: Any = (1.0, 1.0),
+        deterministic: bool = True,
+    ) -> jax.Array:
         """Refines a map.
 
         Args:
-          x: the generator's map (b, h, h, c).
-          features: the encoder's maps (b, s, s, c_i); of s and h, the larger is a
-            multiple of the smaller.
-          beta: weights of the retrieved values and of the MLP, each a number or (b,);
-            (0, 0) leaves x plus the bias of ``proj``.
-          deterministic: no dropout; else it needs the RNG "dropout".
+            x: the generator's map (b, h, h, c).
+            features: the encoder's maps (b, s, s, c_i); of s and h, the larger is a
+                multiple of the smaller.
+            beta: weights of the retrieved values and of the MLP, each a number or (b,);
+                (0, 0) leaves x plus the bias of ``proj``.
+            deterministic: no dropout; else it needs the RNG "dropout".
 
         Returns:
-          (b, h, h, c).
+            (b, h, h, c).
         """
         cfg = self.config
         channels = x.shape[-1]
@@ -153,10 +169,10 @@ class SmartBlock(nn.Module):
         beta_1, beta_2 = (jnp.reshape(y, (-1, 1, 1, 1)).astype(x.dtype) for y in beta)
         zeros = nn.initializers.zeros
 
-        def dense(width, name, init=_kernel_init):
+        def dense(width: int, name: str, init: Callable = _kernel_init) -> nn.Dense:
             return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)
 
-        def drop(y):
+        def drop(y: jax.Array) -> jax.Array:
             return nn.Dropout(cfg.dropout)(y, deterministic=deterministic)
 
         query = dense(channels, "query_proj")(x)
@@ -176,12 +192,20 @@ class Smart(nn.Module):
     config: SmartConfig
     dtype: Any = None
 
-    def setup(self):
+    def setup(self) -> None:
+        """Makes a block for each refined layer."""
         self.layer = {
             str(layer): SmartBlock(self.config, self.dtype)
             for layer in self.config.refined_layers
         }
 
-    def __call__(self, layer, x, features, beta=(1.0, 1.0), deterministic=True):
+    def __call__(
+        self,
+        layer: int,
+        x: jax.Array,
+        features: Sequence[jax.Array],
+        beta: Any = (1.0, 1.0),
+        deterministic: bool = True,
+    ) -> jax.Array:
         """Refines the map of one layer; the other arguments as in `SmartBlock`."""
         return self.layer[str(layer)](x, features, beta, deterministic)
