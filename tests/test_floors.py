@@ -8,10 +8,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "styleprompter_jax"
 CODE = ("styleprompter_jax", "tests", "benchmarks", "docs")
 # Not yet.
-LONG = {"tests/test_cli.py", "styleprompter_jax/convert/recognise.py"}
+LONG = {"tests/test_cli.py"}
 WIDE = (
     "app",
-    "convert",
     "evaluation",
     "losses",
     "search",

@@ -20,6 +20,7 @@ from styleprompter_jax.models.generators.stylegan2 import (
 )
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.models.registry import GeneratorBase
 
 _FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint tells
 
@@ -30,14 +31,14 @@ def export_model(
     """What to write with ``torch_file.write_torch``.
 
     Args:
-      config: the model's architecture.
-      variables: {"params": ..., "const": ...}.
+        config: the model's architecture.
+        variables: {"params": ..., "const": ...}.
 
     Returns:
-      What the file is, in a few words; and its content.
+        What the file is, in a few words; and its content.
 
     Raises:
-      StylePrompterError: if the published code cannot build such a model.
+        StylePrompterError: if the published code cannot build such a model.
     """
     tree = merge_collections(variables)
     latent_avg = tree.pop("latent_avg")
@@ -46,9 +47,9 @@ def export_model(
             raise StylePrompterError(
                 "The published code has no model with SMART and without an encoder."
             )
-        _check_generator(config.generator)
+        generator = _rosinality(config.generator)
         return "generator in rosinality's layout", {
-            "g_ema": write_table(generator_table(config.generator), tree["generator"]),
+            "g_ema": write_table(generator_table(generator), tree["generator"]),
             "latent_avg": latent_avg,
         }
     options = _options(config)
@@ -88,7 +89,7 @@ def _options(config: StylePrompterConfig) -> dict:
     return dict(
         type="baseline" if config.refiner is None else "full",
         output_size=size,
-        tokens_num=config.encoder.num_tokens,
+        tokens_num=config.generator.num_codes,
         refined_layer=layer,
         start_from_latent_avg=True,
         learn_in_w=False,
@@ -97,8 +98,13 @@ def _options(config: StylePrompterConfig) -> dict:
     )
 
 
-def _check_generator(config: GeneratorConfig) -> None:
-    """Refuses what rosinality's ``Generator(size, style_dim, n_mlp)`` is not."""
+def _rosinality(config: GeneratorBase) -> GeneratorConfig:
+    """The config, if rosinality's ``Generator(size, style_dim, n_mlp)`` is such."""
+    if not isinstance(config, GeneratorConfig):
+        raise StylePrompterError(
+            f"This generator is of type {config.type!r}, which rosinality's code does "
+            "not build: it cannot be exported."
+        )
     widths = [default_channels(config.image_size, m) for m in (1, 2)]
     for field, known in (
         ("channels", widths),
@@ -111,3 +117,4 @@ def _check_generator(config: GeneratorConfig) -> None:
                 f"This generator has {field} = {own}, and rosinality's code builds "
                 f"{' or '.join(map(str, known))} only: it cannot be exported."
             )
+    return config

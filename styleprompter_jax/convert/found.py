@@ -25,14 +25,14 @@ class Found:
     """What a file holds of a model.
 
     Attributes:
-      what: a sentence's worth, for people.
-      arrays: by key.
-      table: rows that fill encoder/..., generator/..., a refiner's type/... and
-        latent_avg.
-      encoder, refiner, generator: the architecture of the parts that it has.
-      is_start: the encoder lacks what a classifier lacks, and takes the number and
-        width of its codes from the generator.
-      notes: what else people should know, a sentence each.
+        what: a sentence's worth, for people.
+        arrays: by key.
+        table: rows that fill encoder/..., generator/..., a refiner's type/... and
+            latent_avg.
+        encoder, refiner, generator: the architecture of the parts that it has.
+        is_start: the encoder lacks what a classifier lacks, and takes the number and
+            width of its codes from the generator.
+        notes: what else people should know, a sentence each.
     """
 
     what: str

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,19 +37,20 @@ def build_model(
     """One model from what the files hold of it.
 
     Args:
-      found: by file name.
+        found: by file name.
 
     Returns:
-      The config; {"params": ..., "const": ...}; and what was done beside reading, a
-      sentence each.
+        The config; {"params": ..., "const": ...}; and what was done beside reading, a
+        sentence each.
 
     Raises:
-      StylePrompterError: if the parts make no model, or a file does not fit; all
-        problems of a file come in one message.
+        StylePrompterError: if the parts make no model, or a file does not fit; all
+            problems of a file come in one message.
     """
     config = _config(found)
     shapes = model_shapes(config)
-    target, tree, notes = merge_collections(shapes), {}, []
+    target, notes = merge_collections(shapes), []
+    tree: dict[str, Any] = {}
     for name, file in found.items():
         wanted = {name: target[name] for name in map(_name, file.parts.values())}
         if file.generator is not None:
@@ -59,7 +61,7 @@ def build_model(
         tree |= read_table(file.table, file.arrays, wanted, name)
     # What the files lack is made once all of them fit.
     for file in found.values():
-        if file.is_start:
+        if file.is_start and config.encoder is not None:
             tree = _with_initial_values(tree, config.encoder, file.table)
             notes.append(
                 "The encoder is a start for training: what the classifier lacks has "
@@ -92,20 +94,20 @@ def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
     module = make(config)
 
     @jax.jit
-    def run(z):
+    def run(z: jax.Array) -> Any:
         return module.apply({"params": params}, z, method=lambda g, z: g.mapping(z))
 
     rng, total = np.random.default_rng(0), np.zeros(config.w_dim)
     for _ in range(SAMPLES // BATCH):
         z = rng.standard_normal((BATCH, config.z_dim), np.float32)
         total += np.asarray(run(z)).sum(0, dtype=np.float64)
-    return np.float32(total / SAMPLES)
+    return (total / SAMPLES).astype(np.float32)
 
 
 def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
     """The architecture that the parts make together."""
     owners: dict[str, str] = {}
-    parts = dict.fromkeys(KINDS)
+    parts: dict[str, Any] = dict.fromkeys(KINDS)
     for name, file in found.items():
         for part, config in file.parts.items():
             if part in owners:
@@ -123,7 +125,7 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
         if file.is_start:
             # Its arrays tell neither the number nor the width of the codes.
             parts["encoder"] = dataclasses.replace(
-                file.encoder, num_tokens=generator.num_codes, w_dim=generator.w_dim
+                parts["encoder"], num_tokens=generator.num_codes, w_dim=generator.w_dim
             )
     return StylePrompterConfig(**parts)
 
@@ -135,7 +137,7 @@ def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -
     images = jnp.zeros((1, *config.input_shape))
 
     @jax.jit  # which drops the forward pass, and all other values
-    def draw(key):
+    def draw(key: jax.Array) -> dict[str, jax.Array]:
         params = make(config).init(key, images)["params"]
         values = flatten_dict({"encoder": params}, sep="/")
         return {path: values[path] for path in kept}

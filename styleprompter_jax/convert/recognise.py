@@ -35,12 +35,12 @@ def recognise(tree: Any, name: str) -> Found:
     """What the tree of a file holds of a model.
 
     Args:
-      tree: see `files.read_file`.
-      name: what to call the file in a message.
+        tree: see `files.read_file`.
+        name: what to call the file in a message.
 
     Raises:
-      StylePrompterError: if it is of no kind that this program knows, or of one that
-        it knows to have no use for.
+        StylePrompterError: if it is of no kind that this program knows, or of one that
+            it knows to have no use for.
     """
     for known in RECOGNISERS:
         try:
@@ -58,15 +58,15 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
     """The perceptual network that files hold together: its name and state dict.
 
     Args:
-      trees: by file name; LPIPS takes two files, its trunk and its heads.
+        trees: by file name; LPIPS takes two files, its trunk and its heads.
 
     Returns:
-      A key of `NETWORKS` and arrays by key; None if it is no such network.
+        A key of `NETWORKS` and arrays by key; None if it is no such network.
 
     Raises:
-      StylePrompterError: if the other file of LPIPS is missing.
+        StylePrompterError: if the other file of LPIPS is missing.
     """
-    state = {}
+    state: dict[str, Any] = {}
     for tree in trees.values():
         state |= _network_state(tree)
     network = perceptual.recognise(state)
@@ -85,7 +85,7 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
     return None if network is None else (network, state)
 
 
-def _network_state(tree) -> Mapping:
+def _network_state(tree: Any) -> Mapping:
     """The state dict of a file of a perceptual network."""
     if not isinstance(tree, Mapping):
         return {}
@@ -94,7 +94,7 @@ def _network_state(tree) -> Mapping:
     return tree if all(isinstance(key, str) for key in tree) else {}
 
 
-def _summary(tree) -> str:
+def _summary(tree: Any) -> str:
     """A few words about a tree that is not known."""
     if isinstance(tree, Mapping):
         keys = [str(key) for key in tree]

@@ -31,6 +31,10 @@ class State(NamedTuple):
                 return tree[key]
         return None
 
+    def start(self, anchor: str) -> str:
+        """What comes before one of the keys that the dict was found by."""
+        return prefix(self.arrays, anchor) or ""
+
     def left_out(self) -> set[str]:
         """What lies around the dict."""
         return {

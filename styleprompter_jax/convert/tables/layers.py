@@ -50,7 +50,7 @@ def conv(target: str, source: str, bias: bool = False) -> list[Rule]:
     return rows
 
 
-def batch_norm(target: str, source: str) -> tuple[Row, ...]:
+def batch_norm(target: str, source: str) -> tuple[Rule | Ignored, ...]:
     """The rows of a BatchNorm with its statistics."""
     return (
         Rule(f"{target}/scale", f"{source}.weight"),

@@ -1,14 +1,14 @@
 """LPIPS: the trunk is torchvision's file, the heads are one of the lpips package."""
 
-from styleprompter_jax.convert.table import Ignored, Rule
+from styleprompter_jax.convert.table import Ignored, Row, Rule
 from styleprompter_jax.convert.tables.layers import CLASSIFIER, Beside, Layout, conv
 
-_LPIPS = (
+_LPIPS: tuple[Row, ...] = (
     *conv("features_{i}", "features.{i}", bias=True),
     Rule("lin{i}", "lin{i}.model.1.weight", "1 c 1 1 -> c"),
     *(Ignored(f"classifier.{{i}}.{leaf}", CLASSIFIER) for leaf in ("weight", "bias")),
 )
-_LPIPS_SQUEEZE = (
+_LPIPS_SQUEEZE: tuple[Row, ...] = (
     *(
         row
         for part in ("squeeze", "expand1x1", "expand3x3")

@@ -15,7 +15,7 @@ import numpy as np
 
 from styleprompter_jax.convert.found import NO_MEAN, Found, others_beside, unused
 from styleprompter_jax.convert.reading.unpickle import Object
-from styleprompter_jax.convert.states import find_state, prefix
+from styleprompter_jax.convert.states import find_state
 from styleprompter_jax.convert.table import Buffer, Row, Rule, count, prefixed, size
 from styleprompter_jax.convert.tables.stylegan2 import FILTER, described, image_size
 from styleprompter_jax.core.errors import StylePrompterError
@@ -121,7 +121,7 @@ def recognise_state(tree: Any) -> Found | None:
     found = find_state(tree, "synthesis.b4.const", "mapping.fc0.weight")
     if found is None:
         return None
-    start = prefix(found.arrays, "synthesis.b4.const")
+    start = found.start("synthesis.b4.const")
     arrays = {
         key.removeprefix(start): value
         for key, value in found.arrays.items()
@@ -158,9 +158,12 @@ def _found(
         )
     clamp = _number(attributes, "synthesis.b4.conv1.conv_clamp", None)
     _check_layers(attributes, clamp)
+    rate = _number(attributes, "mapping.fc0.bias_gain", 0.01)
+    if rate is None:
+        raise StylePrompterError("its mapping.fc0.bias_gain is None: it is damaged.")
     config = generator_config(
         arrays,
-        mapping_lr_multiplier=_number(attributes, "mapping.fc0.bias_gain", 0.01),
+        mapping_lr_multiplier=rate,
         conv_clamp=clamp,
     )
     rows = prefixed(generator_table(config), "generator/")

@@ -26,12 +26,13 @@ def recognise(keys: Iterable[str]) -> str | None:
 
     Files of two networks may have keys in common: the one of which most are there.
     """
-    keys, found = set(keys), {}
+    keys = set(keys)
+    found: dict[str, int] = {}
     for name, layout in LAYOUTS.items():
         if keys.issuperset(layout.signature):
             whole = layout.beside is not None and layout.beside.key in keys
             found[name] = len(layout.signature) + whole
-    return max(found, key=found.get, default=None)
+    return max(found, key=found.__getitem__, default=None)
 
 
 def recognise_whole(keys: Iterable[str], files: str) -> str | None:

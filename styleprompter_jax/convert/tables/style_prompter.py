@@ -21,6 +21,8 @@ from styleprompter_jax.convert.tables.stylegan2 import (
 from styleprompter_jax.convert.tables.swin import assumed, encoder_table
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.models.encoders.swin import SwinConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig
 
 
@@ -33,15 +35,23 @@ def checkpoint_table(
     """The rows for the parts that ``config`` has; the mean code lies beside them.
 
     Args:
-      config: the architecture; a checkpoint holds SMART for one layer at most.
-      encoder, decoder: what the keys of these parts begin with.
-      noises: whether the checkpoint has the generator's noise.
+        config: the architecture; a checkpoint holds SMART for one layer at most.
+        encoder: what the keys of this part begin with.
+        decoder: what the keys of this part begin with.
+        noises: whether the checkpoint has the generator's noise.
     """
+    images, reader = config.generator, config.encoder
+    if not isinstance(images, GeneratorConfig) or not isinstance(
+        reader, SwinConfig | None
+    ):
+        raise StylePrompterError(
+            "The published layout has SwinV2, SMART and StyleGAN2, and no other parts."
+        )
     generator = f"{decoder}generator." if config.refiner else decoder
-    table = generator_table(config.generator, noises)
+    table = generator_table(images, noises)
     rows = [*prefixed(table, "generator/", generator)]
-    if config.encoder is not None:
-        rows += prefixed(encoder_table(config.encoder), "encoder/", encoder)
+    if reader is not None:
+        rows += prefixed(encoder_table(reader), "encoder/", encoder)
     if config.refiner is not None:
         if len(config.refiner.refined_layers) != 1:
             raise StylePrompterError(
@@ -59,11 +69,13 @@ def recognise(tree: Any) -> Found | None:
     if found is None:
         return None
     state, opts = found.arrays, options(tree)
-    encoder, generator = prefix(state, "latent_tok"), prefix(state, "input.input")
+    encoder, generator = found.start("latent_tok"), found.start("input.input")
+    reader = swin.encoder_config(state, encoder)
     images = stylegan2.generator_config(state, generator)
     block = prefix(state, "smart_block.query_proj.weight")
     if block is None:
-        kind, decoder, refiner, last = "baseline", generator, None, ""
+        kind, decoder, last = "baseline", generator, ""
+        refiner = None
     else:
         layer = opts.get("refined_layer", 4)
         if not isinstance(layer, int) or layer not in range(images.num_codes):
@@ -74,7 +86,7 @@ def recognise(tree: Any) -> Found | None:
         kind, decoder, last = "full", block, f", refined layer {layer}"
         refiner = smart.smart_config(state, f"{block}smart_block.", layer)
     config = StylePrompterConfig(
-        encoder=swin.encoder_config(state, encoder),
+        encoder=reader,
         refiner=refiner,
         generator=images,
     )
@@ -95,7 +107,7 @@ def recognise(tree: Any) -> Found | None:
         refiner=config.refiner,
         generator=config.generator,
         notes=(
-            *assumed(config.encoder, state, encoder),
+            *assumed(reader, state, encoder),
             *note,
             *unused(found.left_out()),
         ),

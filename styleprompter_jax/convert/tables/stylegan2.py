@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from styleprompter_jax.convert.found import Found, others_beside, unused, with_mean
-from styleprompter_jax.convert.states import find_state, prefix
+from styleprompter_jax.convert.states import find_state
 from styleprompter_jax.convert.table import (
     Buffer,
     Kept,
@@ -134,14 +134,12 @@ def recognise(tree: Any) -> Found | None:
     found = find_state(tree, "input.input")
     if found is None:
         return None
-    state, start = found.arrays, prefix(found.arrays, "input.input")
+    state, start = found.arrays, found.start("input.input")
     config = generator_config(state, start)
-    arrays = {key: value for key, value in state.items() if key.startswith(start)}
-    has_noise, notes = noises(arrays, start)
+    own = {key: value for key, value in state.items() if key.startswith(start)}
+    has_noise, notes = noises(own, start)
     table = generator_table(config, has_noise)
-    arrays, table = with_mean(
-        found, arrays, prefixed(table, "generator/", start), config
-    )
+    arrays, table = with_mean(found, own, prefixed(table, "generator/", start), config)
     what = f"StyleGAN2 generator in rosinality's layout, {described(config)}"
     others = others_beside(state, start)
     if "encoder" in others:

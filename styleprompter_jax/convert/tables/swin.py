@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from styleprompter_jax.convert.found import Found, others_beside, unused
-from styleprompter_jax.convert.states import find_state, prefix
+from styleprompter_jax.convert.states import find_state
 from styleprompter_jax.convert.table import (
     Buffer,
     Ignored,
@@ -201,7 +201,7 @@ def recognise(tree: Any) -> Found | None:
     found = find_state(tree, "patch_embed.proj.weight")
     if found is None:
         return None
-    state, start = found.arrays, prefix(found.arrays, "patch_embed.proj.weight")
+    state, start = found.arrays, found.start("patch_embed.proj.weight")
     if f"{start}layers.0.blocks.0.attn.logit_scale" not in state:
         raise StylePrompterError(
             "this transformer is no SwinV2, from which an encoder here starts: take "
