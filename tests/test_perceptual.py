@@ -9,7 +9,13 @@ import recipe
 from einops import rearrange
 
 from styleprompter_jax.convert.table import write_table
-from styleprompter_jax.convert.tables.perceptual import LAYOUTS, read_network, recognise
+from styleprompter_jax.convert.tables.layers import Beside, Layout
+from styleprompter_jax.convert.tables.perceptual import (
+    LAYOUTS,
+    read_network,
+    recognise,
+    recognise_whole,
+)
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.models.perceptual import lpips
 from styleprompter_jax.models.perceptual.arcface import ArcFace
@@ -188,6 +194,21 @@ def test_lpips_without_its_heads():
     with pytest.raises(StylePrompterError, match=r"lin4\.model\.1\.weight"):
         read_network("lpips_alex", trunk)
     assert recognise(["lin0.model.1.weight", "conv1.weight"]) is None
+
+
+def test_a_network_of_more_keys_wins(monkeypatch):
+    """A network on the trunk of another, with heads of its own, is told from it."""
+    other = Beside("alpha", "weights", "DISTS", "its file", "torchvision's file")
+    signature = LAYOUTS["lpips_vgg"].signature
+    monkeypatch.setitem(LAYOUTS, "dists", Layout((), signature, other))
+    assert recognise([*signature, "alpha"]) == "dists"
+    assert recognise([*signature, "lin0.model.1.weight"]) == "lpips_vgg"
+    for keys, match in (
+        (["alpha"], "file: the weights of DISTS without the network that they belong "),
+        (signature, r"file: LPIPS on VGG-16, without its heads: give .*lpips package"),
+    ):
+        with pytest.raises(StylePrompterError, match=match):
+            recognise_whole(keys, "file")
 
 
 def test_folder_there_and_back(tmp_path):

@@ -19,7 +19,6 @@ from styleprompter_jax.convert.tables import (
     swin,
 )
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.store.network_folder import NETWORKS
 
 # The most specific first: a checkpoint holds a generator, too.
 RECOGNISERS = (
@@ -58,30 +57,18 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
     """The perceptual network that files hold together: its name and state dict.
 
     Args:
-        trees: by file name; LPIPS takes two files, its trunk and its heads.
+        trees: by file name; LPIPS for one takes two files, its trunk and its heads.
 
     Returns:
         A key of `NETWORKS` and arrays by key; None if it is no such network.
 
     Raises:
-        StylePrompterError: if the other file of LPIPS is missing.
+        StylePrompterError: if the other one of two files is missing.
     """
     state: dict[str, Any] = {}
     for tree in trees.values():
         state |= _network_state(tree)
-    network = perceptual.recognise(state)
-    has_heads = "lin0.model.1.weight" in state
-    files = " and ".join(trees)
-    if network is None and has_heads:
-        raise StylePrompterError(
-            f"{files}: the heads of LPIPS without the network that they belong to: "
-            "give torchvision's file of AlexNet, VGG-16 or SqueezeNet beside."
-        )
-    if network is not None and network.startswith("lpips") and not has_heads:
-        raise StylePrompterError(
-            f"{files}: {NETWORKS[network].title}, without its heads: give the file of "
-            "the lpips package beside (lpips/weights/v0.1/)."
-        )
+    network = perceptual.recognise_whole(state, " and ".join(trees))
     return None if network is None else (network, state)
 
 

@@ -25,6 +25,7 @@ from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
+from styleprompter_jax.ops.metrics import resized
 from styleprompter_jax.store import model_folder
 
 BUNDLED = model_folder.BUNDLED / "avatars64" / "classifier.safetensors"
@@ -170,12 +171,8 @@ def _are_values(values) -> bool:
 
 @jax.jit
 def _logits(params, images):
-    b, height, _, _ = images.shape
-    if height != SIZE:
-        shape = (b, SIZE, SIZE, 3)
-        images = jax.image.resize(images, shape, "linear", antialias=True)
     outputs = len(params["output"]["bias"])
-    return Network(outputs).apply({"params": params}, images)
+    return Network(outputs).apply({"params": params}, resized(images, SIZE))
 
 
 def _shapes(outputs: int) -> dict:
