@@ -17,7 +17,7 @@ from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models import registry
 from styleprompter_jax.store.model_folder import load_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.slow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def run(stage, part, root, init_from, images):
 
 
 @pytest.fixture(scope="module")
-def folder(registered, tmp_path_factory, tiny_folder, quick_compile):
+def folder(registered, tmp_path_factory, tiny_folder):
     root = tmp_path_factory.mktemp("new_parts")
     images = random_pictures(root / "images")
     encoder = dict(kind="encoder", fields=dict(type="pooled", width=4))
@@ -145,7 +145,7 @@ def test_in_python(folder):
     one = model.decode(latents, gain=np.float32([0, 1]))
     np.testing.assert_allclose(one[0], plain[0], atol=1e-5)
     np.testing.assert_allclose(one[1], y[1], atol=1e-5)
-    for wrong in (dict(beta=(1, 1)), dict(gain=(1, 1)), dict(gain="1")):
+    for wrong in (dict(beta=(1, 1)), dict(gain=(1, 1, 1)), dict(gain="1")):
         with pytest.raises(sp.StylePrompterError, match=r"gain|beta"):
             model.decode(latents, **wrong)
 
@@ -157,7 +157,8 @@ def test_on_the_command_line(folder, tmp_path, capsys):
         assert main([str(argument) for argument in call]) == 0, capsys.readouterr().err
 
     given = ("--model", folder, "--input", images / "train")
-    styleprompter("invert", *given, "--output", tmp_path / "inverted")
+    gain = ("--refiner", "gain=0.5")
+    styleprompter("invert", *given, *gain, "--output", tmp_path / "inverted")
     pictures += (tmp_path / "inverted").glob("*.png")
     found = tmp_path / "found"
     styleprompter(

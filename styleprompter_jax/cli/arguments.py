@@ -71,6 +71,15 @@ def number(text: str):
     return value
 
 
+def refiner_option(text: str) -> tuple[str, float | tuple[float, ...]]:
+    """The name and value of "gain=0.5" or "beta=1,0.5"."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=X")
+    numbers = tuple(number(part) for part in value.split(","))
+    return name, numbers if len(numbers) > 1 else numbers[0]
+
+
 def sha256(text: str):
     """64 hexadecimal digits, in small letters."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
@@ -173,14 +182,23 @@ def add_optimize(parser):
     )
 
 
+def add_refiner(parser, beta: str):
+    """Options of the refiner; ``beta`` says what SMART's is for."""
+    parser.add_argument("--beta", nargs=2, type=number, metavar=("B1", "B2"), help=beta)
+    parser.add_argument(
+        "--refiner",
+        nargs="+",
+        type=refiner_option,
+        metavar="NAME=X",
+        help="options of another refiner than SMART, by name; several numbers of one "
+        "are NAME=X,Y",
+    )
+
+
 def add_decoding(parser, beta="1 1"):
     """What all commands take that turn pictures into pictures."""
-    parser.add_argument(
-        "--beta",
-        nargs=2,
-        type=number,
-        metavar=("B1", "B2"),
-        help=f"weights of SMART's retrieval and feed-forward part (default: {beta})",
+    add_refiner(
+        parser, f"weights of SMART's retrieval and feed-forward part (default: {beta})"
     )
     parser.add_argument(
         "--no-refine",
@@ -224,8 +242,8 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("command", "parser", "traceback"):
         del given[name]
     if "beta" in given:
-        beta = given.pop("beta")
-        given["refiner"] = {"beta": beta} if beta else {}
+        beta, others = given.pop("beta"), given.pop("refiner") or ()
+        given["refiner"] = ({"beta": beta} if beta else {}) | dict(others)
     if "noise_mode" in given:
         names = [field.name for field in dataclasses.fields(Decoding)]
         given["decoding"] = Decoding(**{name: given.pop(name) for name in names})

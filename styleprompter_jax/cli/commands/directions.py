@@ -5,10 +5,10 @@ from styleprompter_jax.cli.arguments import (
     add_layers,
     add_model,
     add_overwrite,
+    add_refiner,
     batch_size,
     name_or_path,
     not_negative,
-    number,
     options,
     path,
     positive,
@@ -71,13 +71,7 @@ def add_arguments(parser):
         metavar="R",
         help="pairs: of how an edit depends on the codes (default: 16); 0: not at all",
     )
-    parser.add_argument(
-        "--beta",
-        nargs=2,
-        type=number,
-        metavar=("B1", "B2"),
-        help="pairs: SMART's weights for such edits (default: 0.5 0.5)",
-    )
+    add_refiner(parser, "pairs: SMART's weights for such edits (default: 0.5 0.5)")
     parser.add_argument(
         "--steps",
         type=not_negative,
