@@ -170,8 +170,9 @@ def _pair(value: Any, name: str) -> tuple[float, float]:
 
 
 # What the option was when there was no refiner other than SMART.
+_BETA = 1.0, 1.0
 Direction.beta = property(  # type: ignore[attr-defined]  # an InitVar
-    lambda self: self.options.get("beta", (1.0, 1.0))
+    lambda self: self.options.get("beta", _BETA)
 )
 
 
@@ -239,9 +240,8 @@ def _plain(options: Mapping, beta: Any) -> dict[str, float | tuple[float, ...]]:
         else real(value, f"A direction's {name}")
         for name, value in options.items()
     }
-    return (
-        plain if beta is None else {"beta": _pair(beta, "A direction's beta"), **plain}
-    )
+    pair = _BETA if beta is None else _pair(beta, "A direction's beta")
+    return plain if pair == _BETA else {"beta": pair, **plain}
 
 
 def _least(options: Sequence[Mapping]) -> dict:
