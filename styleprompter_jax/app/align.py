@@ -56,7 +56,7 @@ def align(
     else:
         detect.network()  # says so at once if it is not there
 
-    def crop(path):
+    def crop(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         with open_image(path) as photo:
             width_and_height = photo.shape[1::-1]
             if path not in quads:  # else it is read once more, as it did not fit
@@ -80,7 +80,7 @@ def align(
         overwrite=overwrite,
     )
 
-    def write(path, result):
+    def write(path: Path, result: Path) -> None:
         pixels, width_and_height = read(path)
         with place.writing(result):
             write_image(pixels, result)

@@ -9,6 +9,7 @@ import numpy as np
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.files import read_size, resize, to_uint8
+from styleprompter_jax.inversion.pipeline import StylePrompter
 
 CHECKED = 4  # pictures, which stand for the others
 SIZE = 256  # at which faces are looked for
@@ -16,14 +17,14 @@ SIZE = 256  # at which faces are looked for
 log = logging.getLogger(__name__)
 
 
-def warn(model, paths: Sequence[Path], images: np.ndarray) -> None:
+def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> None:
     """Warns of pictures that look unaligned.
 
     Those that are not square do, and those whose face is not where the model's mean
     face has it; that needs the detector, and is left out for what is no face to it.
 
     Args:
-        model: a StylePrompter.
+        model: whose mean face says where a face is to be.
         paths: m pictures, of which the first few are looked at.
         images: (m or more, s, s, 3) in [-1, 1], what was read of them.
     """
@@ -49,7 +50,7 @@ def warn(model, paths: Sequence[Path], images: np.ndarray) -> None:
         )
 
 
-def _find_quad(image) -> np.ndarray | None:
+def _find_quad(image: np.ndarray) -> np.ndarray | None:
     """The crop of the face in a square image in [-1, 1], as if its side were 1."""
     quad = detect.find_quad(resize(to_uint8(image), SIZE))
     return None if quad is None else (quad + 0.5) / SIZE

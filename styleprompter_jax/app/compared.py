@@ -78,7 +78,7 @@ class Compared:
             return element | self._sized(image)
         return element | self._pixels(image)
 
-    def _read(self, path) -> dict:
+    def _read(self, path: Path) -> dict:
         with open_image(path) as pixels:
             return self._sized(pixels)
 

@@ -4,9 +4,15 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from styleprompter_jax.convert.directions import direction_arrays, make_directions
+from styleprompter_jax.convert.directions import (
+    Arrays,
+    direction_arrays,
+    make_directions,
+)
 from styleprompter_jax.convert.export import export_model
+from styleprompter_jax.convert.found import Found
 from styleprompter_jax.convert.model import build_model
 from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.convert.reading.torch_file import write_torch
@@ -132,7 +138,7 @@ def _fetched(files: Sequence[str], sums: Sequence[str]) -> dict[str, Path]:
     return places
 
 
-def _read(name, place):
+def _read(name: str, place: Path) -> Any:
     try:
         return read_file(place)
     except StylePrompterError as error:
@@ -144,7 +150,7 @@ def _read(name, place):
         ) from error
 
 
-def _convert_model(trees, folder: Path, overwrite: bool) -> Converted:
+def _convert_model(trees: dict[str, Any], folder: Path, overwrite: bool) -> Converted:
     # What is wrong with a file comes first: for it, nobody has to remove a folder.
     found = {name: recognise(tree, name) for name, tree in trees.items()}
     model_folder.check_place(folder, overwrite)  # before the work; and once more after
@@ -157,7 +163,7 @@ def _convert_model(trees, folder: Path, overwrite: bool) -> Converted:
     return Converted(written, "model")
 
 
-def _tell(found):
+def _tell(found: dict[str, Found]) -> None:
     """Says what each file holds."""
     for name, file in found.items():
         log.info("%s: %s.", name, file.what)
@@ -166,7 +172,7 @@ def _tell(found):
 
 
 def _convert_network(
-    network: str, state, trees, folder: Path, overwrite: bool
+    network: str, state: dict, trees: dict[str, Any], folder: Path, overwrite: bool
 ) -> Converted:
     files = " and ".join(trees)
     model_folder.check_place(folder, overwrite)
@@ -176,7 +182,7 @@ def _convert_network(
     return Converted(written, "network")
 
 
-def _add_directions(files, folder: Path) -> Converted:
+def _add_directions(files: dict[str, Arrays], folder: Path) -> Converted:
     """Keeps directions with a model, under the names of their files or keys."""
     if not (folder / model_folder.CONFIG).is_file():
         raise StylePrompterError(
@@ -187,7 +193,7 @@ def _add_directions(files, folder: Path) -> Converted:
         return Converted(folder, "directions", _add_to(folder, files))
 
 
-def _add_to(folder: Path, files) -> list[str]:
+def _add_to(folder: Path, files: dict[str, Arrays]) -> list[str]:
     config, _, known = model_folder.load_model(folder)
     codes = config.generator
     check_names(known, folder)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.values import whole
@@ -33,7 +34,7 @@ class Decoding:
     batch_size: int = 16
     dtype: str = "float32"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole(self.batch_size, "batch_size", least=1)
         whole(self.seed, "seed")
 
@@ -53,7 +54,7 @@ class Decoding:
         )
 
     def fit(
-        self, model: StylePrompter, images, latents: Latents, steps: int
+        self, model: StylePrompter, images: np.ndarray, latents: Latents, steps: int
     ) -> Latents:
         """Latents after so many steps towards their images, padded or not."""
         if not steps:

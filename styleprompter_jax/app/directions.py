@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,9 @@ def find_directions(
     return Found(folder, found, [name for name in found if name in before])
 
 
-def _write(folder: Path, table: np.ndarray, directions, overwrite: bool) -> None:
+def _write(
+    folder: Path, table: np.ndarray, directions: dict[str, Direction], overwrite: bool
+) -> None:
     """Directions and their picture: both, or on a full disk none."""
     picture = folder / PICTURE
     place = Results(folder, [picture], overwrite=overwrite)
@@ -201,8 +203,7 @@ def _from_labels(
 ) -> tuple[dict[str, Direction], Latents]:
     """Directions of attributes, and the latents of a labelled picture.
 
-    Args:
-        known: codes, attributes and an example; see `search.labelled`.
+    ``known`` are codes, attributes and an example; see `search.labelled`.
     """
     codes, attributes, example = known
     if wanted:
@@ -229,7 +230,7 @@ def _pairs(data: str, names: Sequence[str], count: int | None, size: int):
 
 
 def _from_pairs(
-    model: StylePrompter, pairs, data: str, options: dict
+    model: StylePrompter, pairs: Iterable[tuple], data: str, options: dict
 ) -> tuple[dict[str, Direction], Latents]:
     """Directions of edits that are given as pairs, and the latents of a first image."""
     found, example = {}, None
@@ -282,7 +283,7 @@ def _from_generator(
 
 
 def _spans(layers: Sequence[int]) -> str:
-    """ "0-3,7" for 0, 1, 2, 3, 7."""
+    """Writes 0, 1, 2, 3, 7 as "0-3,7"."""
     spans = []
     for layer in sorted(layers):
         if spans and spans[-1][1] == layer - 1:

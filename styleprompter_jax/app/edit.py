@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
 from styleprompter_jax.editing.directions import Direction, combine
-from styleprompter_jax.editing.latents import load_named
+from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images import animation
 from styleprompter_jax.images.batches import at_size, batches, read_batches
 from styleprompter_jax.images.files import sheet, to_uint8, write_image
@@ -151,7 +152,7 @@ def edit(
     return Edited(files, skipped, table, done, len(results))
 
 
-def _check_codes(latents, model, file) -> None:
+def _check_codes(latents: Latents, model: StylePrompter, file: AnyPath) -> None:
     """Refuses the codes of another model, by the name of their file."""
     generator = model.config.generator
     own = [generator.num_codes, generator.w_dim]
@@ -181,7 +182,15 @@ class _Stills:
         """What is written of a picture, by the name of its result, and a label."""
         return [path.with_name(f"{path.stem}_{label}{path.suffix}")]
 
-    def make(self, model, latents, index, results, place, write) -> dict:
+    def make(
+        self,
+        model: StylePrompter,
+        latents: Latents,
+        index: int,
+        results: Sequence[Path],
+        place: Results,
+        write: Callable,
+    ) -> dict[str, Any]:
         """The edits of a batch, written; some to show, by their titles."""
         options = self.decoding.options(index)
         # All edits before any is written: a bad shape leaves nothing behind.
@@ -215,7 +224,15 @@ class _Sweeps(_Stills):
         folder, count = named.with_suffix(""), len(self.plan[label][1])
         return [folder / f"{k:04d}{named.suffix}" for k in range(count)]
 
-    def make(self, model, latents, index, results, place, write) -> dict:
+    def make(
+        self,
+        model: StylePrompter,
+        latents: Latents,
+        index: int,
+        results: Sequence[Path],
+        place: Results,
+        write: Callable,
+    ) -> dict[str, Any]:
         shown = {}
         for name, (direction, strengths) in self.plan.items():
             options = model.options_of(direction) | self.decoding.options(index)
@@ -245,14 +262,16 @@ class _Sweeps(_Stills):
         return shown
 
 
-def _write_sweep(frames, path: Path) -> None:
+def _write_sweep(frames: np.ndarray, path: Path) -> None:
     """An animation that goes there and back."""
     there_and_back = np.concatenate([frames, frames[-2:0:-1]])
     write = {".gif": animation.write_gif, ".mp4": animation.write_mp4}[path.suffix]
     write(there_and_back, path)
 
 
-def _stills(directions, strengths) -> dict[str, tuple[Direction, float]]:
+def _stills(
+    directions: dict[str, Direction], strengths: Sequence[float] | None
+) -> dict[str, tuple[Direction, float]]:
     """Direction and strength of each picture by its label."""
     plan = {}
     for name, direction in directions.items():
@@ -269,7 +288,9 @@ def _stills(directions, strengths) -> dict[str, tuple[Direction, float]]:
     return plan
 
 
-def _sweeps(directions, strengths, frames: int) -> dict[str, tuple]:
+def _sweeps(
+    directions: dict[str, Direction], strengths: Sequence[float] | None, frames: int
+) -> dict[str, tuple]:
     """Direction and float32 (frames,), the strengths of a sweep, by its label."""
     plan, given = {}, _given(strengths)
     if given == [0.0]:
@@ -328,7 +349,9 @@ def _directions(
     return found
 
 
-def _weighted(text: str, model, shape) -> tuple[str, Direction, float]:
+def _weighted(
+    text: str, model: StylePrompter, shape: tuple[int, int]
+) -> tuple[str, Direction, float]:
     """Name, direction and weight of "smile" or "smile:0.5"."""
     head, _, tail = text.rpartition(":")
     weight = 1.0

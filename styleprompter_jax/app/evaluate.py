@@ -3,8 +3,9 @@
 import csv
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.editability import agreement, editability
@@ -82,7 +84,8 @@ def evaluate(
         output: folder for the results.
         inputs: files, folders and globs of pictures.
         data: "avatars", or a TFDS data set, in place of pictures.
-        split, data_dir: of `data`.
+        split: of `data`.
+        data_dir: where TFDS keeps its data sets.
         count: the first so many pictures only.
         size: side at which pictures are compared; None for the model's, 256 at most.
         networks: folders of perceptual networks, one of a kind.
@@ -194,7 +197,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {file.name: protocol.sha256(file) for file in files if file.is_file()}
 
 
-def _skipped(results, found, directions) -> dict[str, str]:
+def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
     """What was not measured, and the way to get it."""
     skipped = {
         name: f"no network of the kind {kind}: make a folder of the published file by "
@@ -215,7 +218,7 @@ def _skipped(results, found, directions) -> dict[str, str]:
     return skipped
 
 
-def _time(model, images: Compared, decoding: dict) -> dict:
+def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
     """Seconds for one image: the model alone, and from file to file."""
     chosen = range(min(TIMED, len(images)))
     inputs = [jax.device_put(to_float(images.read(k)["image"][None])) for k in chosen]
@@ -225,10 +228,10 @@ def _time(model, images: Compared, decoding: dict) -> dict:
         for part, refine in parts.items():
             options = decoding | {"refine": refine}
 
-            def invert(image, options=options):
+            def invert(image: np.ndarray, options: dict = options) -> jax.Array:
                 return model.invert(image, **options)[0]
 
-            def from_file_to_file(k, invert=invert):
+            def from_file_to_file(k: int, invert: Callable = invert) -> None:
                 image = to_float(images.read(k)["image"][None])
                 write_image(np.asarray(invert(image))[0], Path(folder) / f"{k}.png")
 
@@ -237,11 +240,13 @@ def _time(model, images: Compared, decoding: dict) -> dict:
     return found
 
 
-def _refines(model, decoding) -> bool:
+def _refines(model: StylePrompter, decoding: dict) -> bool:
     return model.config.refiner is not None and decoding["refine"]
 
 
-def _codes(model, measured: Measured, size: int, network, seed: int) -> dict:
+def _codes(
+    model: StylePrompter, measured: Measured, size: int, network: Any, seed: int
+) -> dict:
     """Where the codes lie, and how evenly images change between them."""
     m = len(measured.w_plus)
     w = sample_w(model, m + codes.SAMPLES, seed)
@@ -265,7 +270,13 @@ def _codes(model, measured: Measured, size: int, network, seed: int) -> dict:
     return found | {"path_length": {"pairs": pairs, "seed": seed} | lengths}
 
 
-def _edits(decoding: Decoding, model, classifier, images: Compared, directions) -> dict:
+def _edits(
+    decoding: Decoding,
+    model: StylePrompter,
+    classifier: classifiers.Classifier,
+    images: Compared,
+    directions: dict[str, Direction],
+) -> dict:
     """What inversions keep and what edits change, for the first images."""
     shown, latents = list(images.batches(decoding.batch_size, EDITED)), []
     size = min(decoding.batch_size, len(images))
@@ -315,7 +326,13 @@ def _write_values(path: Path, names: list[str], measured: Measured) -> None:
             writer.writerow([name, *(f"{value:.6g}" for value in row)])
 
 
-def _sheet(model, images: Compared, measured: Measured, batch_size, decoding):
+def _sheet(
+    model: StylePrompter,
+    images: Compared,
+    measured: Measured,
+    batch_size: int,
+    decoding: dict,
+) -> np.ndarray:
     """Pictures from the best inverted to the worst, evenly chosen."""
     parts = measured.values["unquantised"]
     psnr = list(parts.values())[-1]["psnr"]

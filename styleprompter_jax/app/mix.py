@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from styleprompter_jax.editing import mixing
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.batches import at_size, read_batches
 from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.images.read_once import ReadOnce
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -47,9 +49,12 @@ def mix(
 
     Args:
         model: a loaded model, or what `load` takes.
-        sources, references: files, folders and globs.
+        sources: files, folders and globs of pictures whose codes change.
+        references: those of pictures whose codes take their place.
         output: folder for the results.
-        mode, alphas, layers: see `editing.mixing.mixes`.
+        mode: "replace", "exchange" or "interpolate"; see `editing.mixing.mixes`.
+        alphas: shares of the reference, for "interpolate".
+        layers: codes that may come from the reference; None for all.
         pairs: mix the first source with the first reference, and so on, alone.
         decoding: how codes become pictures.
         format: of the results, "png", "jpg" or "webp".
@@ -84,7 +89,7 @@ def mix(
     names = ["-".join(name.relative_to(folder).with_suffix("").parts) for name in names]
     every = range(len(references))
 
-    def path(source, reference, label):
+    def path(source: int, reference: int, label: str) -> Path:
         result = results[source]
         return result.with_name(
             f"{result.stem}_{names[reference]}_{label}{result.suffix}"
@@ -133,7 +138,9 @@ def mix(
     return Mixed(made, skipped, table, len(sources), len(references))
 
 
-def _encode(model, paths, read, batch_size) -> tuple[np.ndarray, np.ndarray]:
+def _encode(
+    model: StylePrompter, paths: Sequence[Path], read: ReadOnce, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (m, s, s, 3) and their codes (m, n, w_dim)."""
     parts = []
     for part, images in read_batches(paths, read, batch_size):

@@ -66,7 +66,7 @@ def pack(
     paths = list_pictures(folder)
     check_files([dest], paths, overwrite=True)
 
-    def encode(path):
+    def encode(path: Path) -> bytes | StylePrompterError:
         try:
             return _png(path, size, crop)
         except StylePrompterError as error:

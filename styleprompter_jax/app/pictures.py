@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -130,14 +131,14 @@ def _problem(read: ReadOnce, path: Path) -> str | None:
 def writing(place: Results) -> Iterator[Callable]:
     """`write_images` that does not wait; at the end of the block all are written."""
 
-    def write_one(image, path):
+    def write_one(image: np.ndarray, path: Path) -> None:
         with place.writing(path):
             write_image(image, path)
 
     with threads() as pool:
         waiting = collections.deque()
 
-        def write(images, paths):
+        def write(images: np.ndarray, paths: Sequence[Path]) -> None:
             for image, path in zip(to_uint8(images), paths, strict=True):
                 waiting.append(pool.submit(write_one, image, path))
             while len(waiting) > WAITING:

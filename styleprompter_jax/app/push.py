@@ -1,6 +1,7 @@
 """A model to the Hugging Face Hub, with a card."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.paths import AnyPath, scheme
 from styleprompter_jax.core.sums import sha256
+from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.store import hub, model_folder
 from styleprompter_jax.store.card import CARD, Facts, make_card
 from styleprompter_jax.store.places import pin
@@ -80,7 +82,9 @@ def push(
     return Pushed(str(done), hub.page(done))
 
 
-def _parts(config, variables) -> list[tuple[str, object, int]]:
+def _parts(
+    config: StylePrompterConfig, variables: Mapping
+) -> list[tuple[str, object, int]]:
     """Each part, the side of its images, and how many parameters it has."""
     found = []
     for part, tree in variables["params"].items():

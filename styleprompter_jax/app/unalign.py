@@ -92,7 +92,7 @@ def unalign(
     for photograph in photographs:
         read_photo.check(photograph)
 
-    def paste(path, result, crop):
+    def paste(path: Path, result: Path, crop: Crop) -> None:
         with room_for(*crop.size):
             photo, edited = read_photo(crop.photograph), read(path)
             pasted = paste_back(photo, edited, crop.quad, detail=detail)

@@ -3,10 +3,16 @@
 import argparse
 import dataclasses
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.values import LARGEST_NUMBER
+
+if TYPE_CHECKING:
+    from styleprompter_jax.app.pictures import Made
+
+# What takes arguments: a parser, or a group of one.
+_Takes = argparse._ActionsContainer
 
 MOST = 2**31 - 1  # that a number of steps, pictures or components may be
 LARGEST_BATCH = 1024  # pictures at once: results do not depend on it
@@ -21,48 +27,48 @@ def whole(text: str, least: int, most: int) -> int:
     return value
 
 
-def positive(text: str):
+def positive(text: str) -> int:
     """A whole number from 1."""
     return whole(text, 1, MOST)
 
 
-def not_negative(text: str):
+def not_negative(text: str) -> int:
     """A whole number from 0."""
     return whole(text, 0, MOST)
 
 
-def seed(text: str):
+def seed(text: str) -> int:
     """What random numbers begin with, from 0 to 2^63 - 1."""
     return whole(text, 0, 2**63 - 1)
 
 
-def batch_size(text: str):
+def batch_size(text: str) -> int:
     """How many pictures at once; more than `LARGEST_BATCH` means that many."""
     return min(whole(text, 1, 2**63 - 1), LARGEST_BATCH)
 
 
-def side(text: str):
+def side(text: str) -> int:
     """Pixels of a side of a picture."""
     return whole(text, 1, LARGEST_SIDE)
 
 
-def frames(text: str):
+def frames(text: str) -> int:
     """How many pictures an animation has, from 2."""
     return whole(text, 2, 10_000)
 
 
-def span(text: str):
+def span(text: str) -> range:
     """The indices of "7" or "0-3", as a range."""
     first, _, last = text.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal()):
         raise argparse.ArgumentTypeError(f"{text} is no index, and no range like 0-3")
-    first, last = int(first), int(last or first)
-    if not first <= last < 1000:
+    start, end = int(first), int(last or first)
+    if not start <= end < 1000:
         raise argparse.ArgumentTypeError(f"{text} is no range of codes")
-    return range(first, last + 1)
+    return range(start, end + 1)
 
 
-def number(text: str):
+def number(text: str) -> float:
     """A number that the networks can compute with."""
     value = float(text)
     if not abs(value) <= LARGEST_NUMBER:
@@ -80,19 +86,19 @@ def refiner_option(text: str) -> tuple[str, float | tuple[float, ...]]:
     return name, numbers if len(numbers) > 1 else numbers[0]
 
 
-def sha256(text: str):
+def sha256(text: str) -> str:
     """64 hexadecimal digits, in small letters."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError(f"{text} is not 64 hexadecimal digits")
     return text.lower()
 
 
-def path(text: str):
+def path(text: str) -> str:
     """A file, folder or glob of this machine, "~" in full."""
     return str(local_path(text))
 
 
-def name_or_path(text: str):
+def name_or_path(text: str) -> str:
     """What may be a name or an address, too."""
     return path(text) if text.startswith("~") else text
 
@@ -100,12 +106,20 @@ def name_or_path(text: str):
 class Spans(argparse.Action):
     """Several `span`, as one list without repetitions."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keeps the layers in the order in which they are given."""
         layers = dict.fromkeys(layer for span in values for layer in span)
         setattr(namespace, self.dest, list(layers))
 
 
-def add_layers(parser, text):
+def add_layers(parser: _Takes, text: str) -> None:
+    """Adds --layers."""
     parser.add_argument(
         "--layers",
         nargs="+",
@@ -116,7 +130,8 @@ def add_layers(parser, text):
     )
 
 
-def add_model(parser):
+def add_model(parser: _Takes) -> None:
+    """Adds --model."""
     parser.add_argument(
         "--model",
         type=name_or_path,
@@ -127,7 +142,8 @@ def add_model(parser):
     )
 
 
-def add_input(parser, **options):
+def add_input(parser: _Takes, **options: bool) -> None:
+    """Adds --input."""
     parser.add_argument(
         "--input",
         dest="inputs",
@@ -139,7 +155,8 @@ def add_input(parser, **options):
     )
 
 
-def add_output(parser):
+def add_output(parser: _Takes) -> None:
+    """Adds --output."""
     parser.add_argument(
         "--output",
         type=path,
@@ -150,11 +167,15 @@ def add_output(parser):
     add_overwrite(parser)
 
 
-def add_overwrite(parser, what="files that it did not write, or that changed since"):
+def add_overwrite(
+    parser: _Takes, what: str = "files that it did not write, or that changed since"
+) -> None:
+    """Adds --overwrite."""
     parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
-def add_data_dir(parser):
+def add_data_dir(parser: _Takes) -> None:
+    """Adds --data-dir."""
     parser.add_argument(
         "--data-dir",
         type=path,
@@ -163,7 +184,8 @@ def add_data_dir(parser):
     )
 
 
-def add_format(parser):
+def add_format(parser: _Takes) -> None:
+    """Adds --format."""
     parser.add_argument(
         "--format",
         choices=["png", "jpg", "webp"],
@@ -172,7 +194,8 @@ def add_format(parser):
     )
 
 
-def add_optimize(parser):
+def add_optimize(parser: _Takes) -> None:
+    """Adds --optimize."""
     parser.add_argument(
         "--optimize",
         type=positive,
@@ -182,8 +205,8 @@ def add_optimize(parser):
     )
 
 
-def add_refiner(parser, beta: str):
-    """Options of the refiner; ``beta`` says what SMART's is for."""
+def add_refiner(parser: _Takes, beta: str) -> None:
+    """Adds options of the refiner; ``beta`` says what SMART's is for."""
     parser.add_argument("--beta", nargs=2, type=number, metavar=("B1", "B2"), help=beta)
     parser.add_argument(
         "--refiner",
@@ -195,7 +218,7 @@ def add_refiner(parser, beta: str):
     )
 
 
-def add_decoding(parser, beta="1 1"):
+def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
     """What all commands take that turn pictures into pictures."""
     add_refiner(
         parser, f"weights of SMART's retrieval and feed-forward part (default: {beta})"
@@ -226,7 +249,8 @@ def add_decoding(parser, beta="1 1"):
     add_skip_bad(parser)
 
 
-def add_skip_bad(parser):
+def add_skip_bad(parser: _Takes) -> None:
+    """Adds --skip-bad."""
     parser.add_argument(
         "--skip-bad",
         action="store_true",
@@ -250,6 +274,6 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def left_out(made) -> str:
+def left_out(made: "Made") -> str:
     """The end of a sentence about a result of `app/`: ", 2 skipped"; or ""."""
     return f", {len(made.skipped)} skipped" if made.skipped else ""

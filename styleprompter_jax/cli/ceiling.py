@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     return orderly(lambda: run(parser.parse_args(argv)))
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.evaluation.ceiling import ceiling
     from styleprompter_jax.inversion.pipeline import load
 

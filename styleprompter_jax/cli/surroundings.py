@@ -12,6 +12,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, TextIO
 
 from styleprompter_jax.core.atomic import remove_partials
 from styleprompter_jax.core.errors import StylePrompterError
@@ -37,8 +39,9 @@ class Stream:
     What its encoding has no letters for is written in escapes.
     """
 
-    def __init__(self, stream):
-        self._stream, self.error = stream, None
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self.error: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
         if self._stream is not None:
@@ -54,10 +57,10 @@ class Stream:
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _try(self, call, *args) -> None:
+    def _try(self, call: Callable, *args: Any) -> None:
         if self.error is not None:
             return
         try:
@@ -130,7 +133,7 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
 class _Sayer(logging.Handler):
     """Says what is told during the work: answers, and on standard error warnings."""
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         warns = record.levelno >= logging.WARNING
         stream = sys.stderr if warns else sys.stdout
         print(record.getMessage(), file=stream, flush=True)
@@ -159,7 +162,7 @@ def _signals() -> Iterator[None]:
     exception is raised for them: Python drops it where one of JAX's callbacks runs.
     """
 
-    def leave(number, frame):
+    def leave(number: int, frame: FrameType | None) -> None:
         remove_partials()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     return orderly(lambda: run(parser.parse_args(argv)))
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.evaluation import classifier
 
     if os.path.lexists(args.output):

@@ -1,5 +1,7 @@
 """`styleprompter align`: FFHQ's crop of faces in photographs, from landmarks."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_input,
     add_output,
@@ -12,7 +14,7 @@ from styleprompter_jax.cli.arguments import (
 from styleprompter_jax.core.values import plural
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser, required=True)
     parser.add_argument(
         "--landmarks",
@@ -34,7 +36,7 @@ def add_arguments(parser):
     add_skip_bad(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.align import align
 
     made = align(**options(args))

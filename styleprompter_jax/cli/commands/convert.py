@@ -1,10 +1,12 @@
 """`styleprompter convert`: published weights to a model folder, and back."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import add_overwrite, name_or_path, path, sha256
 from styleprompter_jax.core.paths import is_link
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         type=name_or_path,
@@ -31,7 +33,7 @@ def add_arguments(parser):
     add_overwrite(parser, "the model or file that is there")
 
 
-def wrong(args) -> str:
+def wrong(args: argparse.Namespace) -> str:
     """What argparse cannot tell of this command's paths; "" if nothing is wrong."""
     if args.export and len(args.paths) != 1:
         return "convert --export FILE takes one model folder"
@@ -45,13 +47,13 @@ def wrong(args) -> str:
     return ""
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.convert import convert, export
 
     if args.export:
-        made = export(args.paths[0], args.export, overwrite=args.overwrite)
-        print(f"{made.file}: {made.what}.")
-        if made.left_out:
+        exported = export(args.paths[0], args.export, overwrite=args.overwrite)
+        print(f"{exported.file}: {exported.what}.")
+        if exported.left_out:
             print("The directions are left out: the layout has no place for them.")
         return
     *files, folder = args.paths

@@ -1,5 +1,7 @@
 """`styleprompter directions`: finds directions, and keeps them with a model."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_data_dir,
     add_layers,
@@ -16,7 +18,7 @@ from styleprompter_jax.cli.arguments import (
 )
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
         "--method",
@@ -101,7 +103,7 @@ def add_arguments(parser):
     parser.add_argument("--batch-size", type=batch_size, default=16, metavar="N")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.directions import find_directions
 
     found = find_directions(**options(args))

@@ -1,5 +1,7 @@
 """`styleprompter edit`: images moved along directions, as pictures or animations."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_decoding,
     add_format,
@@ -18,7 +20,7 @@ from styleprompter_jax.cli.arguments import (
 from styleprompter_jax.core.values import plural
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
@@ -72,7 +74,7 @@ def add_arguments(parser):
     add_format(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.edit import edit
 
     made = edit(**options(args))

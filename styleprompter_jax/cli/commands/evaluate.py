@@ -1,5 +1,7 @@
 """`styleprompter evaluate`: metrics of inversions, codes and edits."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_data_dir,
     add_decoding,
@@ -14,7 +16,7 @@ from styleprompter_jax.cli.arguments import (
 )
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
@@ -65,7 +67,7 @@ def add_arguments(parser):
     add_decoding(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.evaluate import evaluate
 
     done = evaluate(**options(args))
@@ -112,7 +114,7 @@ def _table_of_edits(title: str, edits: dict) -> list[str]:
         if not edit["count"]:
             continue
         kept = {other: v for other, v in edit["kept"].items() if v is not None}
-        other = min(kept, key=kept.get, default=None)
+        other = min(kept, key=kept.__getitem__, default=None)
         least = f"{kept[other]:.1%} ({other})" if kept else "-"
         lines.append(
             f"| {name} | {edit['strength']:.3g} | {edit['count']} | "

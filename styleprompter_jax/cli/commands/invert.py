@@ -1,5 +1,7 @@
 """`styleprompter invert`: inverted images, their latents, and a sheet."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_decoding,
     add_format,
@@ -13,7 +15,7 @@ from styleprompter_jax.cli.arguments import (
 from styleprompter_jax.core.values import plural
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_input(parser, required=True)
     add_output(parser)
@@ -27,7 +29,7 @@ def add_arguments(parser):
     add_format(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.invert import invert
 
     made = invert(**options(args))

@@ -1,5 +1,7 @@
 """`styleprompter mix`: codes of one image among those of another."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_decoding,
     add_format,
@@ -14,7 +16,7 @@ from styleprompter_jax.cli.arguments import (
 from styleprompter_jax.core.values import plural
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     for name in ("source", "reference"):
         parser.add_argument(
@@ -53,7 +55,7 @@ def add_arguments(parser):
     add_format(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.mix import mix
 
     made = mix(**options(args))

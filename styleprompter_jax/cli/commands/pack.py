@@ -1,5 +1,7 @@
 """`styleprompter pack`: a folder of pictures as one file that is quick to read."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_overwrite,
     add_skip_bad,
@@ -11,7 +13,7 @@ from styleprompter_jax.cli.arguments import (
 from styleprompter_jax.core.values import plural
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=path, help="pictures, searched recursively")
     parser.add_argument("dest", type=path, help="the file to write: NAME.array_record")
     parser.add_argument(
@@ -27,7 +29,7 @@ def add_arguments(parser):
     add_skip_bad(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.pack import pack
 
     made = pack(**options(args))

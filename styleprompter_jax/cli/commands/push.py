@@ -1,9 +1,11 @@
 """`styleprompter push`: a model to the Hugging Face Hub, with a card."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import options
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="as --model takes it elsewhere")
     parser.add_argument(
         "target",
@@ -23,7 +25,7 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.push import push
 
     pushed = push(**options(args))

@@ -72,7 +72,7 @@ def wrong(args: argparse.Namespace) -> str:
     return ""
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from absl import logging
 
     from styleprompter_jax.training.config import get_config, override

@@ -1,5 +1,7 @@
 """`styleprompter unalign`: edited crops back into the photographs of `align`."""
 
+import argparse
+
 from styleprompter_jax.cli.arguments import (
     add_format,
     add_input,
@@ -12,7 +14,7 @@ from styleprompter_jax.cli.arguments import (
 from styleprompter_jax.core.values import plural
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser, required=True)
     parser.add_argument(
         "--crops",
@@ -33,7 +35,7 @@ def add_arguments(parser):
     add_skip_bad(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.unalign import unalign
 
     made = unalign(**options(args))
