@@ -9,14 +9,7 @@ PACKAGE = ROOT / "styleprompter_jax"
 CODE = ("styleprompter_jax", "tests", "benchmarks", "docs")
 # Not yet.
 LONG = {"tests/test_cli.py"}
-WIDE = (
-    "app",
-    "evaluation",
-    "losses",
-    "search",
-    "inversion",
-    "training",
-)
+WIDE = ("app", "cli")
 # From the ground up; what is on one floor does not know of each other.
 FLOORS = (
     {"version", "large_pages"},

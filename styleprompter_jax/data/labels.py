@@ -7,10 +7,9 @@ import functools
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-
-from styleprompter_jax.data.sources import TfdsSource
 
 # The values that make a column one of booleans, however they are mixed.
 OFF = ("0", "-1", "false", "f", "no", "n", "off")
@@ -32,11 +31,15 @@ class Labelled:
     A sequence of {"image": ..., NAME: label, ...}; labels are the classes and single
     booleans among the features, nested or not.
 
+    Args:
+        source: one of TFDS's, or any with such ``features``.
+        count: of images; by default all.
+
     Attributes:
         names: of the labels.
     """
 
-    def __init__(self, source: TfdsSource, count: int | None = None):
+    def __init__(self, source: Any, count: int | None = None):
         self._source = source
         self._count = min(count or len(source), len(source))
         self._classes = dict(_labels_among(source.features))

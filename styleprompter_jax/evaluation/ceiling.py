@@ -6,6 +6,7 @@ blaming the encoder.
 
 import runpy
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,17 +17,24 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.ops import metrics
 
 
-def optimize_w_plus(model, images, *, steps: int = 500, learning_rate: float = 0.05):
+def optimize_w_plus(
+    model: StylePrompter,
+    images: np.ndarray,
+    *,
+    steps: int = 500,
+    learning_rate: float = 0.05,
+) -> tuple[jax.Array | np.ndarray, jax.Array]:
     """Codes that reconstruct images best in the mean square, by Adam.
 
     Args:
-      model: the model; starts from its encoder's codes, or from
-        latent_avg where it has none.
-      images: (b, s, s, 3) in [-1, 1], s the generator's size.
-      steps, learning_rate: of Adam; the rate falls to zero along a cosine.
+        model: the model; starts from its encoder's codes, or from
+            latent_avg where it has none.
+        images: (b, s, s, 3) in [-1, 1], s the generator's size.
+        steps: of Adam.
+        learning_rate: of the first step; it falls to zero along a cosine.
 
     Returns:
-      w_plus (b, n, w_dim) and the images (b, s, s, 3) that it renders.
+        w_plus (b, n, w_dim) and the images (b, s, s, 3) that it renders.
     """
     if model.config.encoder is None:
         cfg = model.config.generator
@@ -45,8 +53,9 @@ def ceiling(model: StylePrompter, count: int, steps: int) -> tuple[float, float]
     source = TfdsSource("avatars/64", "test")
     images = to_float(np.stack([source[k]["image"] for k in range(count)]))
     _, outputs = optimize_w_plus(model, images, steps=steps)
-    psnr = np.mean(metrics.psnr(outputs, images))
-    ssim = np.mean(metrics.ssim(outputs + 1, images + 1))  # as `evaluate` has it
+    target = jnp.asarray(images)
+    psnr = np.mean(metrics.psnr(outputs, target))
+    ssim = np.mean(metrics.ssim(outputs + 1, target + 1))  # as `evaluate` has it
     return float(psnr), float(ssim)
 
 

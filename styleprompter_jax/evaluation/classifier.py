@@ -10,6 +10,7 @@ import os
 import runpy
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -40,7 +41,8 @@ class Network(nn.Module):
     outputs: int
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images (b, 64, 64, 3) in [-1, 1] -> logits (b, outputs)."""
         # Never a stride: XLA:CPU is slow at the gradients of strided convolutions.
         x = rearrange(images, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
         for features in (16, 32, 64, 64):
@@ -64,7 +66,7 @@ class Classifier:
         self.values = {name: tuple(values) for name, values in values.items()}
         self.params = jax.device_put(params)
 
-    def probabilities(self, images) -> dict[str, np.ndarray]:
+    def probabilities(self, images: jax.Array | np.ndarray) -> dict[str, np.ndarray]:
         """For each attribute how likely each value is, (b, v).
 
         Args:
@@ -77,7 +79,7 @@ class Classifier:
             for name, part in zip(self.values, parts, strict=True)
         }
 
-    def verdicts(self, images) -> dict[str, np.ndarray]:
+    def verdicts(self, images: jax.Array | np.ndarray) -> dict[str, np.ndarray]:
         """For each attribute the value of each image, (b,)."""
         return {
             name: np.asarray(self.values[name])[p.argmax(1)]
@@ -131,14 +133,15 @@ def train(
     Raises:
         StylePrompterError: if an attribute has one value only.
     """
-    values, targets = {}, []
+    values: dict[str, tuple] = {}
+    columns = []
     for name, labels in attributes.items():
         found, target = np.unique(labels, return_inverse=True)
         if len(found) < 2:
             raise StylePrompterError(f"{name!r} has one value only: leave it out.")
         values[name] = tuple(found.tolist())
-        targets.append(target)
-    targets = np.stack(targets, 1)
+        columns.append(target)
+    targets = np.stack(columns, 1)
     sizes = tuple(map(len, values.values()))
     key = jax.random.key(seed)
     sample = jnp.zeros((1, SIZE, SIZE, 3))
@@ -161,7 +164,7 @@ def train(
     return Classifier(values, params)
 
 
-def _are_values(values) -> bool:
+def _are_values(values: Any) -> bool:
     """Whether these may be the values of an attribute; see `Classifier`."""
     if type(values) is not list or len(values) < 2:
         return False
@@ -170,7 +173,7 @@ def _are_values(values) -> bool:
 
 
 @jax.jit
-def _logits(params, images):
+def _logits(params: Mapping, images: jax.Array) -> Any:
     outputs = len(params["output"]["bias"])
     return Network(outputs).apply({"params": params}, resized(images, SIZE))
 
@@ -180,17 +183,19 @@ def _shapes(outputs: int) -> dict:
     return jax.eval_shape(Network(outputs).init, jax.random.key(0), sample)
 
 
-def _adam(steps):
+def _adam(steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
 
 
 @partial(jax.jit, static_argnums=0)
-def _train_step(how, params, state, images, targets, key):
+def _train_step(
+    how: Any, params: Any, state: Any, images: jax.Array, targets: Any, key: jax.Array
+) -> tuple[Any, Any]:
     sizes, steps = how
     images = _change(images, key)
 
-    def loss(params):
-        logits = Network(sum(sizes)).apply({"params": params}, images)
+    def loss(params: Any) -> jax.Array:
+        logits: Any = Network(sum(sizes)).apply({"params": params}, images)
         parts = jnp.split(logits, np.cumsum(sizes)[:-1], 1)
         entropy = optax.softmax_cross_entropy_with_integer_labels
         return sum(entropy(p, t).mean() for p, t in zip(parts, targets.T, strict=True))
@@ -199,12 +204,12 @@ def _train_step(how, params, state, images, targets, key):
     return optax.apply_updates(params, updates), state
 
 
-def _change(images, key):
+def _change(images: jax.Array, key: jax.Array) -> jax.Array:
     """Images as a generator might have made them: a little off in every way."""
     b, *_ = images.shape
     move, flip, blur, noise, amount, light = jax.random.split(key, 6)
 
-    def share(key):
+    def share(key: jax.Array) -> jax.Array:
         return jax.random.uniform(key, (b, 1, 1, 1))
 
     images = jnp.where(share(flip) < 0.5, images[:, :, ::-1], images)
@@ -220,7 +225,9 @@ def _change(images, key):
     return images * (0.9 + 0.2 * share(light))
 
 
-def read_split(name: str, split: str, data_dir: str | None, count: int | None = None):
+def read_split(
+    name: str, split: str, data_dir: str | None, count: int | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Images (m, 64, 64, 3) and attributes of a labelled TFDS data set."""
     labelled = Labelled(TfdsSource(name, split, data_dir), count)
     if not labelled.names:

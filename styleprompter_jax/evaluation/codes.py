@@ -6,6 +6,8 @@ from them invert well and edit badly (Tov et al. 2021, arXiv 2102.02766).
 Axes: m images, n codes of an image, d channels of a code.
 """
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -50,7 +52,7 @@ def code_statistics(w_plus: np.ndarray, w: np.ndarray) -> dict:
     kept = slice(-1 - int(np.searchsorted(share, VARIANCE)), None)
     deviations, components = np.sqrt(variances[kept]), components[:, kept]
 
-    def describe(codes, apart):
+    def describe(codes: np.ndarray, apart: np.ndarray) -> dict:
         steps = codes - mean
         inside = steps @ components
         return {
@@ -89,7 +91,9 @@ def path_length(
     it, and the image is as good as linear.
 
     Args:
-        a, b: codes (m, n, d), or (m, d) in W; pairs.
+        model: with a generator.
+        a: codes (m, n, d), or (m, d) in W.
+        b: for each of them another.
         size: side to which images are resized first.
         network: for LPIPS, what `load_network` gives; without, the distance is
             the mean square of pixels in [-1, 1].
@@ -98,7 +102,7 @@ def path_length(
     """
     t = np.random.default_rng(seed).random((len(a), *[1] * (a.ndim - 1)), np.float32)
 
-    def features(codes):
+    def features(codes: np.ndarray) -> Any:
         images = resized(model.synthesize(codes), size)
         return images if network is None else apply(*network, images)
 
@@ -116,5 +120,5 @@ def path_length(
     return total / len(a) / STEP**2
 
 
-def _rms(x) -> float:
+def _rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(x**2)))

@@ -7,6 +7,7 @@ Axes: b images.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def editability(
     strengths: Mapping[str, float] | None = None,
     refine: bool = True,
     batch_size: int = 50,
-    **options,
+    **options: Any,
 ) -> dict[str, dict]:
     """Edits images along directions, and asks a classifier what that changed.
 
@@ -57,7 +58,7 @@ def editability(
     """
     batch_size = min(batch_size, len(latents))
 
-    def judge(latents, **options) -> dict[str, np.ndarray]:
+    def judge(latents: Latents, **options: Any) -> dict[str, np.ndarray]:
         rows = []
         for k in range(0, len(latents), batch_size):
             part = latents[k : k + batch_size]
@@ -77,8 +78,9 @@ def editability(
         after = judge(latents.edit(direction, signs * strength), **used)
         results[name] = _compare(meaning, before, after, classifier.values)
         results[name]["strength"] = float(strength)
-        if refine:
-            weights = model.config.refiner.options | used
+        refiner = model.config.refiner
+        if refine and refiner is not None:
+            weights = {**refiner.options, **used}
             results[name] |= {k: np.asarray(v).tolist() for k, v in weights.items()}
     return results
 
@@ -112,7 +114,9 @@ def _meaning(name: str, values: Mapping[str, tuple]) -> tuple[str, str | bool] |
     return None
 
 
-def _signs(meaning, probabilities, values) -> np.ndarray:
+def _signs(
+    meaning: Any, probabilities: Mapping[str, np.ndarray], values: Mapping
+) -> np.ndarray:
     """(b,): 1 towards the direction's value, -1 away from it."""
     attribute, value = meaning
     chosen = probabilities[attribute].argmax(1)
@@ -120,7 +124,12 @@ def _signs(meaning, probabilities, values) -> np.ndarray:
     return np.where(has_it & (value is True), -1.0, 1.0)
 
 
-def _compare(meaning, before, after, values) -> dict:
+def _compare(
+    meaning: Any,
+    before: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+    values: Mapping,
+) -> dict:
     attribute, value = meaning
     known = {name: np.asarray(v) for name, v in values.items()}
     old = {name: known[name][p.argmax(1)] for name, p in before.items()}

@@ -8,9 +8,11 @@ compared.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,11 +32,13 @@ DEPTHS = ("unquantised", "8bit")
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", *(p.metric for p in PERCEPTUAL.values()))
 
 
-def evaluate(model: StylePrompter, batches: Iterable, **options) -> dict:
+def evaluate(model: StylePrompter, batches: Iterable, **options: Any) -> dict:
     """Inverts images, and compares the results with them: the means of `measure`.
 
     Args:
-        model, batches, options: as for `measure`.
+        model: as for `measure`.
+        batches: as for `measure`.
+        **options: as for `measure`.
 
     Returns:
         {"num_images": n, "w_plus": {...}, "refined": {...}}: the mean of each metric
@@ -78,7 +82,7 @@ def measure(
     size: int | None = None,
     networks: Mapping | None = None,
     refine: bool = True,
-    **decoding,
+    **decoding: Any,
 ) -> Measured:
     """Inverts images, and compares the results with them.
 
@@ -112,8 +116,8 @@ def measure(
     if refine and model.config.refiner is not None:
         parts.append("refined")
     keys = [(depth, part) for depth in DEPTHS for part in parts]
-    values = {key: [] for key in keys}
-    sets = {key: [] for key in ["target", *keys]}
+    values: dict[tuple[str, str], list] = {key: [] for key in keys}
+    sets: dict[Any, list] = {key: [] for key in ["target", *keys]}
     w_plus, batch_size = [], None
     for batch in batches:
         batch = batch if isinstance(batch, dict) else {"image": batch}
@@ -138,16 +142,15 @@ def measure(
         w_plus.append(take(encoded.w_plus, count))
     if not w_plus:
         raise StylePrompterError("There are no images to evaluate.")
-    values, sets = (
-        {key: _concatenate(rows) for key, rows in d.items()} for d in (values, sets)
-    )
-    target = {name: (f, _gaussian(f)) for name, f in sets.pop("target").items()}
-    distances = {key: _set_distances(found, target) for key, found in sets.items()}
+    joined = {key: _concatenate(rows) for key, rows in sets.items()}
+    target = {name: (f, _gaussian(f)) for name, f in joined.pop("target").items()}
+
+    def nested(made: Callable[[Any], dict]) -> dict:
+        return {d: {part: made((d, part)) for part in parts} for d in DEPTHS}
+
     return Measured(
-        *(
-            {depth: {part: d[depth, part] for part in parts} for depth in DEPTHS}
-            for d in (values, distances)
-        ),
+        nested(lambda key: _concatenate(values[key])),
+        nested(lambda key: _set_distances(joined[key], target)),
         np.concatenate(w_plus),
     )
 
@@ -164,14 +167,14 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
     return size
 
 
-def _at_depth(made, depth: str, size: int):
+def _at_depth(made: Any, depth: str, size: int) -> Any:
     if depth == "unquantised":
         return metrics.resized(made, size)
     pixels = (resize(image, size) for image in to_uint8(made))
     return jnp.asarray(to_float(np.stack(list(pixels))))
 
 
-def _network_features(networks, images) -> dict:
+def _network_features(networks: Mapping, images: Any) -> dict:
     """By loss what its network makes of images."""
     return {
         name: apply(*networks[loss.kind], images)
@@ -180,14 +183,14 @@ def _network_features(networks, images) -> dict:
     }
 
 
-def _scores(a, b) -> dict:
+def _scores(a: Mapping, b: Mapping) -> dict:
     return {
         PERCEPTUAL[name].metric: PERCEPTUAL[name].score(features, b[name])
         for name, features in a.items()
     }
 
 
-def _set_features(networks, images, count: int) -> dict:
+def _set_features(networks: Mapping, images: Any, count: int) -> dict:
     """By name the features (count, d) that sets are compared by."""
     found = {}
     if images.shape[1] % 8 == 0:
@@ -197,7 +200,7 @@ def _set_features(networks, images, count: int) -> dict:
     return take(found, count)
 
 
-def _set_distances(found, target) -> dict:
+def _set_distances(found: Any, target: Any) -> dict:
     distances = {}
     for name, features in found.items():
         of_target, its_gaussian = target[name]
@@ -212,12 +215,12 @@ def _set_distances(found, target) -> dict:
     return distances
 
 
-def _gaussian(features):
+def _gaussian(features: Any) -> Any:
     return gaussian(features) if len(features) > 1 else None
 
 
 @partial(jax.jit, static_argnums=0)
-def apply(module, variables, images):
+def apply(module: nn.Module, variables: Mapping, images: Any) -> Any:
     """What a fixed network makes of images."""
     return module.apply(variables, images)
 
@@ -225,9 +228,9 @@ def apply(module, variables, images):
 _layout = jax.jit(layout_features)
 
 
-def _concatenate(trees):
+def _concatenate(trees: Any) -> Any:
     return {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
 
 
-def _number(value) -> float | None:
+def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None

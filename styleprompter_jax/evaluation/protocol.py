@@ -25,6 +25,8 @@ def versions() -> dict[str, str]:
 def device() -> dict:
     """What JAX computes on, and how exactly."""
     first = jax.devices()[0]
+    # JAX makes these attributes when it is imported.
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return {
         "platform": first.platform,
         "kind": _processor() if first.platform == "cpu" else first.device_kind,
@@ -32,7 +34,7 @@ def device() -> dict:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "matmul_precision": precision or "default",
     }
 
 

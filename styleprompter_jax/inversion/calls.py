@@ -5,6 +5,7 @@ Axes: b batch, s side of an image, n codes.
 
 import operator
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +28,15 @@ _MISSING = {
 }
 
 
-def require(config: StylePrompterConfig, part: str) -> None:
-    """Refuses a model that lacks a part."""
-    if getattr(config, part) is None:
+def require(config: StylePrompterConfig, part: str) -> Any:
+    """The config of a part; refuses a model that lacks it."""
+    found = getattr(config, part)
+    if found is None:
         raise StylePrompterError(f"This model has {_MISSING[part]}.")
+    return found
 
 
-def check_variables(config: StylePrompterConfig, variables) -> None:
+def check_variables(config: StylePrompterConfig, variables: Any) -> None:
     """Refuses variables that are not {"params": ..., "const": ...} of the config."""
     if not isinstance(config, StylePrompterConfig):
         raise StylePrompterError(
@@ -62,11 +65,11 @@ def check_variables(config: StylePrompterConfig, variables) -> None:
             )
 
 
-def _flat(tree) -> dict:
+def _flat(tree: Any) -> dict:
     return flatten_dict(tree, sep="/") if isinstance(tree, Mapping) else {"": tree}
 
 
-def check_dtype(dtype) -> None:
+def check_dtype(dtype: Any) -> None:
     """Refuses a dtype that no model computes in."""
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise StylePrompterError(
@@ -74,7 +77,7 @@ def check_dtype(dtype) -> None:
         )
 
 
-def check_images(config: StylePrompterConfig, images):
+def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
     """float32 (b, h, w, c), as the encoder reads, or without one the generator's."""
     h, w, c = config.input_shape
     array = as_numbers(images, "The images")
@@ -94,7 +97,7 @@ def check_images(config: StylePrompterConfig, images):
     return array
 
 
-def check_codes(config: StylePrompterConfig, codes):
+def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarray:
     """float32 (b, n, w_dim), of (b, n, w_dim) or (b, w_dim)."""
     n, w_dim = config.generator.num_codes, config.generator.w_dim
     if isinstance(codes, Latents):
@@ -114,7 +117,7 @@ def check_codes(config: StylePrompterConfig, codes):
     return array
 
 
-def check_latents(config: StylePrompterConfig, latents, refine: bool) -> Latents:
+def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> Latents:
     """Latents of this model, with the features if they are to be refined by them."""
     if not isinstance(latents, Latents):
         raise StylePrompterError(
@@ -124,8 +127,7 @@ def check_latents(config: StylePrompterConfig, latents, refine: bool) -> Latents
     codes = check_codes(config, latents.w_plus)
     if not refine:
         return Latents(codes)
-    require(config, "refiner")
-    title, maps = config.refiner.title, latents.features
+    title, maps = require(config, "refiner").title, latents.features
     reads_none = config.encoder is not None and not config.encoder.feature_shapes
     if not isinstance(maps, tuple | list) or not (maps or reads_none):
         raise StylePrompterError(
@@ -179,7 +181,7 @@ def check_options(config: StylePrompterConfig, options: Mapping, batch: int) -> 
     }
 
 
-def _option(name: str, value, default, batch: int):
+def _option(name: str, value: Any, default: Any, batch: int) -> Any:
     """One option of a refiner, checked against its default."""
     count = len(default) if isinstance(default, tuple) else 1
     what = _COUNTS.get(count, f"{count} numbers")
@@ -201,7 +203,7 @@ def _option(name: str, value, default, batch: int):
     return arrays if isinstance(default, tuple) else arrays[0]
 
 
-def noise_rngs(noise_mode: str, rng) -> dict:
+def noise_rngs(noise_mode: str, rng: Any) -> dict:
     """The random streams of a call, {} where nothing is random.
 
     Args:
@@ -220,7 +222,7 @@ def noise_rngs(noise_mode: str, rng) -> dict:
     return {"noise": _key(rng)}
 
 
-def _key(rng) -> jax.Array:
+def _key(rng: Any) -> jax.Array:
     is_array = isinstance(rng, jax.Array)
     if is_array and jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and not rng.shape:
         return rng
@@ -240,5 +242,5 @@ def _key(rng) -> jax.Array:
         ) from error
 
 
-def _shapes(shapes) -> str:
+def _shapes(shapes: Any) -> str:
     return ", ".join(map(str, shapes))

@@ -1,8 +1,10 @@
 """Codes fitted to their images by gradient descent, from where the encoder put them."""
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import flax.linen as nn
 import jax
 
 from styleprompter_jax import losses
@@ -11,7 +13,6 @@ from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
-from styleprompter_jax.models import inverter
 from styleprompter_jax.ops import descent
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class _How(NamedTuple):
     """What a step is compiled for."""
 
-    module: inverter.StylePrompter
+    module: nn.Module
     refine: bool
     noise_mode: str
     structure: float
@@ -29,7 +30,7 @@ class _How(NamedTuple):
 
 def optimize(
     model: "StylePrompter",
-    images,
+    images: Any,
     latents: Latents,
     steps: int,
     *,
@@ -37,7 +38,7 @@ def optimize(
     noise_mode: str,
     structure: float,
     learning_rate: float,
-    **options,
+    **options: Any,
 ) -> Latents:
     """What `StylePrompter.optimize` does: see there."""
     images = calls.check_images(model.config, images)
@@ -67,8 +68,16 @@ def optimize(
 
 
 @by_size(static_argnums=0)
-def _step(how, variables, latents, state, images, options, rate):
-    def loss(w_plus):
+def _step(
+    how: Any,
+    variables: Mapping,
+    latents: Latents,
+    state: Any,
+    images: jax.Array,
+    options: Any,
+    rate: Any,
+) -> tuple[Any, Any]:
+    def loss(w_plus: jax.Array) -> jax.Array:
         outputs = how.module.apply(
             variables,
             w_plus,

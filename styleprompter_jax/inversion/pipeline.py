@@ -8,6 +8,7 @@ Axes: b batch, s side of an image, n codes.  Images are float32 (b, s, s, 3) in 
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -84,10 +85,12 @@ class StylePrompter:
 
     @property
     def params(self) -> dict:
+        """Parameters by part; see above."""
         return self._variables["params"]
 
     @property
     def const(self) -> dict:
+        """What is no parameter; see above."""
         return self._variables["const"]
 
     @property
@@ -103,14 +106,12 @@ class StylePrompter:
     @property
     def encoder(self) -> nn.Module:
         """The Flax module; its parameters are `params["encoder"]`."""
-        calls.require(self.config, "encoder")
-        return make(self.config.encoder)
+        return make(calls.require(self.config, "encoder"))
 
     @property
     def refiner(self) -> nn.Module:
         """The Flax module; its parameters are `params[config.refiner.type]`."""
-        calls.require(self.config, "refiner")
-        return make(self.config.refiner)
+        return make(calls.require(self.config, "refiner"))
 
     @property
     def smart(self) -> nn.Module:
@@ -119,8 +120,10 @@ class StylePrompter:
 
     @property
     def generator(self) -> nn.Module:
-        """The Flax module; its parameters are `params["generator"]`, and its stored
-        noise is `const["generator"]`."""
+        """The Flax module; its parameters are `params["generator"]`.
+
+        Its stored noise is `const["generator"]`.
+        """
         return make(self.config.generator)
 
     @property
@@ -128,7 +131,7 @@ class StylePrompter:
         """Side of the images that `encode` reads; without an encoder, of the output."""
         return self.config.image_size
 
-    def encode(self, images) -> Latents:
+    def encode(self, images: Any) -> Latents:
         """Images (b, s, s, 3) to latents, s = image_size; b is 1 or more."""
         calls.require(self.config, "encoder")
         images = calls.check_images(self.config, images)
@@ -140,8 +143,8 @@ class StylePrompter:
         *,
         refine: bool = True,
         noise_mode: str = "const",
-        rng=None,
-        **options,
+        rng: Any = None,
+        **options: Any,
     ) -> jax.Array:
         """Latents to images (b, s, s, 3), s the generator's size; about [-1, 1].
 
@@ -169,13 +172,15 @@ class StylePrompter:
         )
 
     def options_of(self, direction: Direction) -> dict:
-        """What a direction asks of the refiner, as `decode` takes it here; {} where it
-        asks for nothing that this model has."""
+        """What a direction asks of the refiner, as `decode` takes it here.
+
+        It is {} where it asks for nothing that this model has.
+        """
         refiner = self.config.refiner
         known = refiner.options if refiner is not None else {}
         return {k: value for k, value in direction.options.items() if k in known}
 
-    def invert(self, images, **options) -> tuple[jax.Array, Latents]:
+    def invert(self, images: Any, **options: Any) -> tuple[jax.Array, Latents]:
         """`encode`, then `decode` with these options: (images, latents)."""
         if options.get("refine", True):
             calls.require(self.config, "refiner")
@@ -184,7 +189,7 @@ class StylePrompter:
 
     def optimize(
         self,
-        images,
+        images: Any,
         latents: Latents,
         steps: int,
         *,
@@ -192,7 +197,7 @@ class StylePrompter:
         noise_mode: str = "const",
         structure: float = 0.3,
         learning_rate: float = 0.05,
-        **options,
+        **options: Any,
     ) -> Latents:
         """Codes fitted to their images by a few steps of gradient descent (Adam).
 
@@ -204,7 +209,8 @@ class StylePrompter:
             images: (b, s, s, 3), s = image_size; what the codes shall show.
             latents: where to start, from `encode`.
             steps: how many.
-            refine, noise_mode: as `decode` will be called; not "random".
+            refine: as `decode` will be called.
+            noise_mode: as `decode` will be called; not "random".
             structure: weight of 1 - SSIM over several scales; 0 leaves it out.
             learning_rate: of the first step; it falls to zero along a cosine.
             options: of the refiner, as `decode` will be called with.
@@ -225,7 +231,7 @@ class StylePrompter:
         )
 
     def mapping(
-        self, z, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
+        self, z: Any, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> jax.Array:
         """Normal z (b, z_dim) to codes w (b, w_dim), drawn towards the mean code.
 
@@ -260,7 +266,9 @@ class StylePrompter:
         first = jnp.arange(cfg.num_codes)[:, None] < cutoff
         return jnp.where(first, truncated, w)
 
-    def synthesize(self, w_plus, noise_mode: str = "const", rng=None) -> jax.Array:
+    def synthesize(
+        self, w_plus: Any, noise_mode: str = "const", rng: Any = None
+    ) -> jax.Array:
         """Codes (b, n, w_dim), or (b, w_dim) for all layers alike, to images.
 
         Without SMART. See `decode` for noise_mode and rng.
@@ -286,13 +294,20 @@ class StylePrompter:
 
 
 @by_size(static_argnums=0)
-def _encode(module, variables, images):
+def _encode(module: nn.Module, variables: Mapping, images: Any) -> Any:
     w_plus, features = module.apply(variables, images, method="encode")
     return Latents(w_plus, tuple(map(jnp.float32, features)))
 
 
 @by_size(static_argnums=(0, 1))
-def _decode(module, noise_mode, variables, latents, options, rngs):
+def _decode(
+    module: nn.Module,
+    noise_mode: str,
+    variables: Mapping,
+    latents: Latents,
+    options: Any,
+    rngs: dict,
+) -> Any:
     return module.apply(
         variables,
         latents.w_plus,
@@ -305,12 +320,14 @@ def _decode(module, noise_mode, variables, latents, options, rngs):
 
 
 @by_size(static_argnums=0)
-def _mapping(module, variables, z):
+def _mapping(module: nn.Module, variables: Mapping, z: Any) -> Any:
     return module.apply(variables, z, method="mapping")
 
 
 @by_size(static_argnums=(0, 1))
-def _synthesize(module, noise_mode, variables, w_plus, rngs):
+def _synthesize(
+    module: nn.Module, noise_mode: str, variables: Mapping, w_plus: Any, rngs: dict
+) -> Any:
     return module.apply(
         variables, w_plus, noise_mode=noise_mode, rngs=rngs, method="synthesize"
     )

@@ -69,7 +69,7 @@ class Perceptual:
         """The form of a network that a part is trained on, "encoder" or a refiner."""
         return module if part == "encoder" else module.clone(**self.of_refiner)
 
-    def score(self, a, b):
+    def score(self, a: Any, b: Any) -> jax.Array:
         """What evaluation reports of the features of two batches, (b,)."""
         distance = self.distance(a, b)
         return 1 - distance if self.is_similarity else distance
@@ -103,14 +103,17 @@ PERCEPTUAL = {
 }
 
 
-def distances(name: str, features: Callable, output, target):
+def distances(
+    name: str, features: Callable, output: jax.Array, target: jax.Array
+) -> jax.Array:
     """A distance of `PERCEPTUAL` between what a fixed network makes of two batches.
 
     Args:
         name: of the loss.
         features: the network with its parameters: images -> features.
-        output, target: images; the target's features are computed once, and no gradient
-            goes through them.
+        output: images.
+        target: images, whose features are computed once; no gradient goes through
+            them.
 
     Returns:
         (b,)

@@ -3,8 +3,11 @@
 Every loss is a mean over the batch; images are NHWC in [-1, 1].
 """
 
+import functools
+import operator
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from einops import reduce
 from jax import lax
@@ -12,7 +15,7 @@ from jax import lax
 from styleprompter_jax.ops.ssim import ssim
 
 
-def pool_to(images, size: int):
+def pool_to(images: jax.Array, size: int) -> jax.Array:
     """Average pooling to (b, size, size, 3); the sizes must divide each other."""
     factor = images.shape[1] // size
     if factor <= 1:
@@ -20,19 +23,20 @@ def pool_to(images, size: int):
     return reduce(images, "b (h p) (w q) c -> b h w c", "mean", p=factor, q=factor)
 
 
-def l2(output, target):
+def l2(output: jax.Array, target: jax.Array) -> jax.Array:
     """Mean squared difference."""
     return jnp.mean((output - target) ** 2)
 
 
-def hardest(output, target, share: float = 0.05):
+def hardest(output: jax.Array, target: jax.Array, share: float = 0.05) -> jax.Array:
     """Mean squared difference of the pixels of each image that are farthest off.
 
     What is small and lies where little else varies, a strip of clothing at the border,
     hardly shows in a mean over all pixels: the encoder settles for its average colour.
 
     Args:
-        output, target: (b, h, w, c).
+        output: (b, h, w, c).
+        target: (b, h, w, c).
         share: of an image's pixels, to be counted.
     """
     errors = reduce((output - target) ** 2, "b h w c -> b (h w)", "mean")
@@ -40,22 +44,21 @@ def hardest(output, target, share: float = 0.05):
     return jnp.mean(lax.top_k(errors, count)[0])
 
 
-def structure(output, target):
+def structure(output: jax.Array, target: jax.Array) -> jax.Array:
     """1 - SSIM, averaged over scales: full size, half, a quarter, ... down to 16 px.
 
     What stands for a perceptual distance where no perceptual weights exist.  A mean
     of the scales, where MS-SSIM takes a product, keeps the gradient of every scale
     alive while the images still differ much.
     """
-    total, scales = 0.0, 0
-    while scales == 0 or output.shape[1] >= 16:
-        total += 1 - jnp.mean(ssim(output, target))
+    scales: list[jax.Array] = []
+    while not scales or output.shape[1] >= 16:
+        scales.append(1 - jnp.mean(ssim(output, target)))
         output, target = (pool_to(x, x.shape[1] // 2) for x in (output, target))
-        scales += 1
-    return total / scales
+    return functools.reduce(operator.add, scales) / len(scales)
 
 
-def align(offsets):
+def align(offsets: jax.Array) -> jax.Array:
     """Mean square of the codes' distance from latent_avg, (b, n, w_dim) -> ()."""
     return jnp.mean(offsets**2)
 

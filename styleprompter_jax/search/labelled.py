@@ -43,7 +43,9 @@ def encode_tfds(
     if not labelled.names:
         raise StylePrompterError(f"{data} has neither class labels nor booleans.")
     _check_names(wanted, labelled.every_value(), data)
-    codes, values, example = [], {name: [] for name in labelled.names}, None
+    values: dict[str, list] = {name: [] for name in labelled.names}
+    codes: list[np.ndarray] = []
+    examples: list[Latents] = []
     with tqdm(total=len(labelled), unit="image", disable=None) as bar:
         batch_size = min(batch_size, len(labelled))
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
@@ -53,13 +55,13 @@ def encode_tfds(
             codes.append(latents.w_plus)
             for name, labels in values.items():
                 labels.append(batch[name])
-            example = example or latents[0]
+            examples = examples or [latents[0]]
             bar.update(m)
     attributes = labelled.attributes(
         {name: np.concatenate(labels) for name, labels in values.items()}
     )
     _check_labels(wanted, attributes, data)
-    return np.concatenate(codes), attributes, example
+    return np.concatenate(codes), attributes, examples[0]
 
 
 def encode_csv(
@@ -81,16 +83,17 @@ def encode_csv(
     _check_names(wanted, attributes, file)
     paths = find_pictures(file, names)
     _check_labels(wanted, attributes, file)
-    codes, example = [], None
+    codes: list[np.ndarray] = []
+    examples: list[Latents] = []
     read = at_size(model.image_size)
     batch_size = min(batch_size, len(paths))
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for part, images in read_batches(paths, read, batch_size):
             latents = take(model.encode(images), part.stop - part.start)
             codes.append(latents.w_plus)
-            example = example or latents[0]
+            examples = examples or [latents[0]]
             bar.update(part.stop - part.start)
-    return np.concatenate(codes), attributes, example
+    return np.concatenate(codes), attributes, examples[0]
 
 
 def stored_codes(
@@ -104,7 +107,7 @@ def stored_codes(
     rows = {name: row for row, name in enumerate(known)}
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
-    found = [rows.get(name, rows.get(_without_ending(name))) for name in names]
+    found: list = [rows.get(n, rows.get(_without_ending(n))) for n in names]
     if None in found:
         missing = names[found.index(None)]
         raise StylePrompterError(
@@ -113,11 +116,11 @@ def stored_codes(
             f"{another_spelling(_without_ending(missing), known)}"
         )
     _check_labels(wanted, attributes, file)
-    return stored.w_plus[found], attributes, stored[found[0]]
+    return np.asarray(stored.w_plus)[found], attributes, stored[found[0]]
 
 
 def _without_ending(name: str) -> str:
-    """A name in a table as files of latents have it: "x/a" of "x\\a.png"."""
+    r"""A name in a table as files of latents have it: "x/a" of "x\a.png"."""
     path = PurePosixPath(name.replace("\\", "/"))
     return str(path.with_suffix("")) if path.name else name
 

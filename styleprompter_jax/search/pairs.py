@@ -10,9 +10,9 @@ Axes: m pairs, s side of an image, n codes.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.directions import Direction, Response, check_layers
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.models import inverter
@@ -47,8 +48,8 @@ class _How(NamedTuple):
 
 def fit_direction(
     model: StylePrompter,
-    before,
-    after,
+    before: Any,
+    after: Any,
     *,
     both_ways: bool = True,
     steps: int = 400,
@@ -60,7 +61,7 @@ def fit_direction(
     layers: Sequence[int] | None = None,
     seed: int = 0,
     origin: str = "pairs",
-    **options,
+    **options: Any,
 ) -> Direction:
     """A direction along which a step of strength 1 leads from before to after.
 
@@ -71,9 +72,11 @@ def fit_direction(
 
     Args:
         model: with an encoder.
-        before, after: images (m, s, s, 3) in [-1, 1], s = model.image_size.
+        before: images (m, s, s, 3) in [-1, 1], s = model.image_size.
+        after: what each is to become, of the same shape.
         both_ways: strength -1 is to lead from after to before, too.
-        steps: of gradient descent, each on ``batch_size`` pairs.
+        steps: of gradient descent.
+        batch_size: pairs in each of them.
         learning_rate: of the first step; it falls to zero along a cosine.
         structure: weight of 1 - SSIM over several scales.
         keep: weight of the mean square of the worst pixels among those to be kept.
@@ -106,7 +109,7 @@ def fit_direction(
     learning_rate = real(learning_rate, "learning_rate", 0)
     structure, keep = real(structure, "structure", 0), real(keep, "keep", 0)
     refiner = model.config.refiner
-    options = (refiner.edit_options if refiner is not None else {}) | options
+    options = {**(refiner.edit_options if refiner is not None else {}), **options}
     options = jax.tree.map(float, calls.check_options(model.config, options, 0))
     start, goal = (
         _in_batches(model.encode, images, batch_size) for images in (before, after)
@@ -148,7 +151,7 @@ def fit_direction(
     response = dataclasses.replace(response, writes=fitted["writes"])
     return Direction(
         np.asarray(fitted["vector"]),
-        layers,
+        None if layers is None else tuple(layers),
         range=(-1.5, 1.5),
         options=options,
         origin=origin,
@@ -156,20 +159,23 @@ def fit_direction(
     )
 
 
-def _images(model: StylePrompter, images) -> np.ndarray:
+def _images(model: StylePrompter, images: Any) -> np.ndarray:
     """Images (m, s, s, 3) that an encoder reads, found finite."""
     calls.require(model.config, "encoder")
     checked = calls.check_images(model.config, images)
-    return as_numbers(np.asarray(checked), "The images")
+    return np.asarray(as_numbers(np.asarray(checked), "The images"))
 
 
-def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
+def _regressed(
+    codes: np.ndarray, change: np.ndarray, rank: int
+) -> tuple[np.ndarray, Response]:
     """The mean change of codes, and how it depends on them.
 
     Reduced-rank regression on the codes' leading principal components.
 
     Args:
-        codes, change: (m, n, w_dim).
+        codes: (m, n, w_dim).
+        change: (m, n, w_dim).
         rank: of the response, at most.
     """
     m, *shape = codes.shape
@@ -192,7 +198,7 @@ def _regressed(codes, change, rank: int) -> tuple[np.ndarray, Response]:
     return vector.reshape(shape).astype(np.float32), response
 
 
-def _in_batches(function: Callable, inputs, batch_size: int):
+def _in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
     """What a function makes of all inputs, as NumPy arrays; one shape is compiled."""
     parts = []
     for k in range(0, len(inputs), batch_size):
@@ -202,7 +208,7 @@ def _in_batches(function: Callable, inputs, batch_size: int):
 
 
 @by_size(static_argnums=0)
-def _inverted(how, variables, latents):
+def _inverted(how: Any, variables: Mapping, latents: Latents) -> Any:
     """The images of latents, at the pairs' size at most, for each of ``how.refine``."""
     return [
         losses.pool_to(
@@ -212,16 +218,31 @@ def _inverted(how, variables, latents):
     ]
 
 
-def _decode(how, variables, latents, w_plus, refine: bool, **options):
+def _decode(
+    how: Any,
+    variables: Mapping,
+    latents: Latents,
+    w_plus: jax.Array | np.ndarray,
+    refine: bool,
+    **options: Any,
+) -> Any:
     return how.module.apply(
         variables, w_plus, latents.features, refine=refine, **options, method="decode"
     )
 
 
 @by_size(static_argnums=0)
-def _step(how, variables, fitted, state, edits, options, rate):
-    def loss(fitted):
-        total = 0.0
+def _step(
+    how: Any,
+    variables: Mapping,
+    fitted: Any,
+    state: Any,
+    edits: Any,
+    options: Any,
+    rate: Any,
+) -> tuple[Any, Any]:
+    def loss(fitted: Any) -> Any:
+        total: Any = 0.0
         for latents, read, image, wanted, inversions, sign in edits:
             step = fitted["vector"] + jnp.einsum("br,rnw->bnw", read, fitted["writes"])
             codes = latents.w_plus + sign * step
@@ -242,7 +263,7 @@ def _step(how, variables, fitted, state, edits, options, rate):
     return descent.descend(fitted, jax.grad(loss)(fitted), state, rate)
 
 
-def _changed(image, wanted):
+def _changed(image: jax.Array, wanted: jax.Array) -> jax.Array:
     """(b, s, s, 1), whether a pixel, or one near it, differs between two images."""
     changed = jnp.max(jnp.abs(wanted - image), -1, keepdims=True) > CHANGED
     reach = 2 * (image.shape[1] // 20) + 1

@@ -88,13 +88,13 @@ def orthogonalize(
         StylePrompterError: if the others leave nothing of it.
     """
     vectors = direction.per_code(num_codes).astype(np.float64)
-    span = [other.per_code(num_codes) for other in others.values()]
-    span = np.stack(span, 2).astype(np.float64)
+    spanned = [other.per_code(num_codes) for other in others.values()]
+    span = np.stack(spanned, 2).astype(np.float64)
     # A basis of the span at each code, without what is no more than rounding.
     u, values, _ = np.linalg.svd(span, full_matrices=False)
     u = u * (values > 1e-6 * values.max(-1, keepdims=True))[:, None]
 
-    def without(x):
+    def without(x: np.ndarray) -> np.ndarray:
         return x - np.einsum("nwk,nvk,...nv->...nw", u, u, x)
 
     left, response = without(vectors), direction.response

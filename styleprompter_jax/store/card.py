@@ -100,11 +100,11 @@ def make_card(facts: Facts) -> str:
     if facts.figures:
         lines += ["## Figures\n", f"`styleprompter evaluate`, {facts.measured_on}:\n"]
         names = list(dict.fromkeys(name for f in facts.figures.values() for name in f))
-        rows = [
+        figures = [
             (name, *(_number(f.get(name)) for f in facts.figures.values()))
             for name in names
         ]
-        lines += _table(("metric", *facts.figures), rows)
+        lines += _table(("metric", *facts.figures), figures)
     lines += ["## Licence and attribution\n"]
     if facts.notice:
         lines += [f"```\n{facts.notice.strip().replace('```', '')}\n```\n"]

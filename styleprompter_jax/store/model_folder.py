@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -203,7 +203,7 @@ def model_shapes(config: StylePrompterConfig) -> dict:
 
 def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
     """Arrays of all collections in one namespace, keys joined by "/"."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for tree in variables.values():
         arrays |= flatten_dict(tree, sep="/")
     return {key: np.asarray(value) for key, value in arrays.items()}
@@ -238,7 +238,7 @@ def fit_variables(
         for key, leaf in flatten_dict(tree, sep="/").items()
     }
     problems: dict[str, list[str]] = {}
-    variables = {collection: {} for collection in shapes}
+    variables: dict[str, dict] = {collection: {} for collection in shapes}
     for key, (collection, leaf) in expected.items():
         if key not in arrays:
             problems.setdefault("missing", []).append(f"{key} {list(leaf.shape)}")
@@ -292,8 +292,10 @@ def write_folder(
 
 
 def check_place(folder: Path, replace: bool) -> None:
-    """Refuses to write a folder where there is anything; a model may be replaced if
-    ``replace`` says so."""
+    """Refuses to write a folder where there is anything.
+
+    A model may be replaced if ``replace`` says so.
+    """
     if os.path.lexists(folder) and _is_occupied(folder):
         if not replace:
             raise StylePrompterError(

@@ -9,6 +9,7 @@ Published files become such folders by `styleprompter convert`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 
@@ -106,7 +107,7 @@ def network_name(folder: str | os.PathLike) -> str:
     return name
 
 
-def _name(folder):
+def _name(folder: Path) -> tuple[str | None, Any]:
     """The "network" in a folder's config.json (None for a model), and its sums."""
     fields, sums = model_folder.read_config(folder)
     name = fields.get("network")

@@ -7,6 +7,7 @@ step for it, and says what a step takes of each chip.
 import dataclasses
 import os
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,11 +28,11 @@ class Estimate:
     """What one training step takes, as the compiler sees it.
 
     Attributes:
-      slice_name: such as "v5e:2x4".
-      chips: chips of the slice.
-      images: images a chip and step.
-      memory: bytes of a chip's memory that the step takes at its peak.
-      flops, bytes: FLOPs and bytes moved, an image.
+        slice_name: such as "v5e:2x4".
+        chips: chips of the slice.
+        images: images a chip and step.
+        memory: bytes of a chip's memory that the step takes at its peak.
+        flops, bytes: FLOPs and bytes moved, an image.
     """
 
     slice_name: str
@@ -56,7 +57,7 @@ class Estimate:
         """Least time an image and chip: for the arithmetic, for the memory traffic."""
         return self.flops / self.chip.flops, self.bytes / self.chip.bandwidth
 
-    def __str__(self):
+    def __str__(self) -> str:
         compute, traffic = self.seconds
         bound = "arithmetic" if compute > traffic else "memory traffic"
         rate = 1 / max(compute, traffic)
@@ -72,28 +73,28 @@ class Estimate:
         )
 
 
-def compile_only(config, slice_name: str) -> Estimate:
+def compile_only(config: Any, slice_name: str) -> Estimate:
     """Compiles a run's step for a slice; reads no weights and no data.
 
     Args:
-      config: the run's config; its batch_size is the whole slice's.  The given parts
-        are what ``config.model`` describes.
-      slice_name: version and topology: "v5e:2x4", "v5p:2x2x2", "v6e:2x4", ...
+        config: the run's config; its batch_size is the whole slice's.  The given parts
+            are what ``config.model`` describes.
+        slice_name: version and topology: "v5e:2x4", "v5p:2x2x2", "v6e:2x4", ...
 
     Raises:
-      StylePrompterError: for a slice that is not known, a batch that its chips do
-        not divide, or where the extra "tpu" is not installed.
+        StylePrompterError: for a slice that is not known, a batch that its chips do
+            not divide, or where the extra "tpu" is not installed.
     """
     check_settings(config)
     mesh = parallel.make_mesh(_devices(slice_name))
     parallel.check_batch_size(config.batch_size, mesh)
     if config.stage == "generator":
-        objective = Adversarial(config)
+        objective: Adversarial | Inversion = Adversarial(config)
     else:
         objective = Inversion(config, describe_start(config))
     on_all, split = (NamedSharding(mesh, spec) for spec in (P(), P(parallel.AXIS)))
 
-    def abstract(tree, sharding):
+    def abstract(tree: Any, sharding: Any) -> Any:
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
         )
@@ -126,7 +127,7 @@ def compile_only(config, slice_name: str) -> Estimate:
     )
 
 
-def _devices(slice_name):
+def _devices(slice_name: str) -> Any:
     """The devices of a slice that is not there."""
     version = slice_name.partition(":")[0]
     if version not in CHIPS:
@@ -151,5 +152,5 @@ def _devices(slice_name):
         ) from error
 
 
-def _first_line(error):
+def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

@@ -77,7 +77,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
         raise StylePrompterError(str(error)) from error
     except AttributeError as error:
         # What ml_collections says is 'KEY', and maybe 'Did you mean "..."'.
-        key = re.search(r"\w+", str(error))[0]
+        key = "".join(re.findall(r"\w+", str(error))[:1])
         near = re.search(r'Did you mean "(\w+)"', str(error))
         given = [a for a in arguments if a.split("=")[0].split(".")[-1] == key]
         hint = f"did you mean {near[1]}?" if near else "see the keys in its file."

@@ -13,19 +13,23 @@ and does the rest: devices, data, logs, checkpoints, resuming, stopping.
 """
 
 import math
+import os
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 from absl import logging
+from jax.sharding import Mesh
 
 from styleprompter_jax.core import xnnpack
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.problems import Problems
-from styleprompter_jax.data.loader import train_iterator
+from styleprompter_jax.data.loader import TrainIterator, train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
@@ -42,6 +46,10 @@ from styleprompter_jax.training.settings import (
     check_sizes,
 )
 
+if TYPE_CHECKING:
+    from styleprompter_jax.training.objectives.adversarial import Adversarial
+    from styleprompter_jax.training.objectives.inversion import Inversion
+
 # What an evaluation is judged by; the lowest is the best.
 SCORE = {
     "generator": "frechet_distance",
@@ -50,7 +58,7 @@ SCORE = {
 }
 
 
-def make_objective(config):
+def make_objective(config: Any) -> "Inversion | Adversarial":
     """The objective of ``config.stage``."""
     if config.stage == "generator":
         from styleprompter_jax.training.objectives.adversarial import Adversarial
@@ -63,24 +71,30 @@ def make_objective(config):
     return objective
 
 
-def train(config, workdir, *, devices=None, time_limit: float | None = None) -> Path:
+def train(
+    config: Any,
+    workdir: str | os.PathLike,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    time_limit: float | None = None,
+) -> Path:
     """Trains as ``config`` says, or goes on where an earlier call stopped.
 
     Args:
-      config: an ml_collections ConfigDict; see configs/.
-      workdir: folder of the run; made where missing.
-      devices: jax devices to use; all by default.
-      time_limit: seconds after which to finish as if total_steps were reached.
+        config: an ml_collections ConfigDict; see configs/.
+        workdir: folder of the run; made where missing.
+        devices: jax devices to use; all by default.
+        time_limit: seconds after which to finish as if total_steps were reached.
 
     Returns:
-      The folder of the finished model, WORKDIR/model; the model of the best
-      evaluation is in WORKDIR/model_best.  Where SIGTERM or SIGINT arrived, the state
-      is saved and SystemExit raised.
+        The folder of the finished model, WORKDIR/model; the model of the best
+        evaluation is in WORKDIR/model_best.  Where SIGTERM or SIGINT arrived, the state
+        is saved and SystemExit raised.
 
     Raises:
-      StylePrompterError: for a config, data or workdir that the user can mend, before
-        anything is written; for a disk that is full, pictures that cannot be read and
-        losses that are not finite, with what was saved before as it was.
+        StylePrompterError: for a config, data or workdir that the user can mend, before
+            anything is written; for a disk that is full, pictures that cannot be read
+            and losses that are not finite, with what was saved before as it was.
     """
     workdir, start = local_path(workdir), time.perf_counter()
     check_settings(config)
@@ -121,17 +135,17 @@ def train(config, workdir, *, devices=None, time_limit: float | None = None) -> 
     return workdir / "model"
 
 
-def _prepare(config):
+def _prepare(config: Any) -> tuple:
     """Objective, and data; what is missing for either comes in one message."""
-    made = []
+    made: list = []
     with Problems() as problems:
         for make in (make_objective, _make_data):
             with problems.gathered():
                 made.append(make(config))
-    return made
+    return tuple(made)
 
 
-def _make_data(config):
+def _make_data(config: Any) -> tuple:
     """The batches to train on, and the fingerprint of each split."""
     data = config.data
     source = make_source(data, data.train_split)
@@ -158,14 +172,23 @@ def _make_data(config):
 class _Run:
     """The loop of one call of `train`, and what it carries from step to step."""
 
-    def __init__(self, config, workdir: Path, objective, mesh):
+    def __init__(self, config: Any, workdir: Path, objective: Any, mesh: Mesh):
         self.state, self.step, self.end = None, 0, config.total_steps
         self._config, self._workdir = config, workdir
         self._objective, self._mesh = objective, mesh
         self._skip = config.get("on_nan", "stop") == "skip"
-        self._compiled = {}  # by variant: the step, and its FLOPs on one device
+        self._compiled: dict[
+            Any, tuple
+        ] = {}  # by variant: the step, and its FLOPs on one device
 
-    def loop(self, iterator, rng, checkpoints, stop, deadline: float):
+    def loop(
+        self,
+        iterator: TrainIterator,
+        rng: jax.Array,
+        checkpoints: Checkpoints,
+        stop: Stop,
+        deadline: float,
+    ) -> None:
         """Trains from ``self.step`` to the end; SystemExit where ``stop`` came first.
 
         Batch and random numbers of a step are functions of its number alone.
@@ -228,7 +251,7 @@ class _Run:
         """Whether something is, that is done every so many steps and at the end."""
         return self.step > 0 and (self.step % every == 0 or self.step == self.end)
 
-    def _update(self, batch, rng):
+    def _update(self, batch: Any, rng: jax.Array) -> tuple:
         """The compiled step for this step's number, its FLOPs, whether it is new."""
         variant = self._objective.variant(self.step)
         is_new = variant not in self._compiled
@@ -239,7 +262,7 @@ class _Run:
             self._compiled[variant] = step, (step.cost_analysis() or {}).get("flops", 0)
         return *self._compiled[variant], is_new
 
-    def _evaluate(self, report):
+    def _evaluate(self, report: Report) -> Any:
         state, name = (
             parallel.local_copy(self.state),
             SCORE[kind_of(self._config.stage)],

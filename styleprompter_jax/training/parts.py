@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from styleprompter_jax.models.registry import KINDS, PartConfig, part, types
+from styleprompter_jax.models.registry import KINDS, part, types
 
 
 def kind_of(name: str) -> str:
@@ -24,9 +24,7 @@ def kind_of(name: str) -> str:
     return "refiner" if name in types("refiner") else name
 
 
-def part_fields(
-    config: ConfigDict, kind: str
-) -> tuple[type[PartConfig], dict[str, Any]]:
+def part_fields(config: ConfigDict, kind: str) -> tuple[Any, dict[str, Any]]:
     """What ``config.model`` says of a part: the class of its config, and its fields.
 
     Raises:
@@ -40,7 +38,7 @@ def part_fields(
 
 def named_part(
     name: str, fields: ConfigDict | Mapping | None
-) -> tuple[type[PartConfig], dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """The same of one key of ``config.model`` and its value."""
     values = dict(fields or {})
     kind = kind_of(name)
@@ -48,7 +46,7 @@ def named_part(
     return part(kind, values.pop("type", default)).config, values
 
 
-def part_config(config: ConfigDict, kind: str) -> PartConfig:
+def part_config(config: ConfigDict, kind: str) -> Any:
     """The config of a part that follows from no other: a generator, a refiner."""
     found, fields = part_fields(config, kind)
     return found(**fields)

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -91,7 +92,7 @@ KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *REQUIRED}
 KNOWN = {key for key in KNOWN if not key.startswith("model.")} | {"data"}
 
 
-def check_settings(config) -> None:
+def check_settings(config: Any) -> None:
     """Raises a StylePrompterError for what no training can use.
 
     What depends on data, devices or the model to start from is checked where those
@@ -145,7 +146,7 @@ def check_settings(config) -> None:
             )
 
 
-def _check_keys(config) -> None:
+def _check_keys(config: Any) -> None:
     """Refuses keys that nothing reads, such as loss.lpisp."""
     for key, value in config.items():
         if key != "model" and isinstance(value, ConfigDict):
@@ -158,14 +159,14 @@ def _check_keys(config) -> None:
             raise _wrong(config, key, "a ConfigDict of its own keys")
 
 
-def _check_known(key: str, known) -> None:
+def _check_known(key: str, known: Any) -> None:
     if key not in known:
         group = key.rpartition(".")[0]
         alike = sorted(k for k in known if k.rpartition(".")[0] == group)
         raise _unknown(key, [name.rpartition(".")[2] for name in alike])
 
 
-def _check_weights(config) -> None:
+def _check_weights(config: Any) -> None:
     """Refuses a loss that is nothing, of which no gradient can be taken."""
     if config.stage == "generator":
         return
@@ -178,9 +179,10 @@ def _check_weights(config) -> None:
         )
 
 
-def _check_part(config, name: str, fields) -> None:
+def _check_part(config: Any, name: str, fields: Any) -> None:
     if name == "discriminator":
-        kind, values = DiscriminatorConfig, dict(fields)
+        kind: Any = DiscriminatorConfig
+        values = dict(fields)
         derived, rates, variants = ("image_size",), (), ()
     else:
         kind, values = named_part(name, fields)
@@ -207,11 +209,11 @@ def _check_part(config, name: str, fields) -> None:
                 raise _wrong(config, key, "from 0 to less than 1")
 
 
-def _quoted(names) -> str:
+def _quoted(names: Any) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def check_groups(config, local_batch_size: int) -> None:
+def check_groups(config: Any, local_batch_size: int) -> None:
     """Refuses a batch of one device that does not divide into the discriminator's."""
     if config.stage == "generator":
         group = config.model.discriminator.get("mbstd_group", 4)
@@ -223,11 +225,11 @@ def check_groups(config, local_batch_size: int) -> None:
             )
 
 
-def check_sizes(config, model: StylePrompterConfig) -> None:
+def check_sizes(config: Any, model: StylePrompterConfig) -> None:
     """Refuses pictures of a size that encoder and generator cannot be trained with."""
     size = config.data.image_size
     for part, at_fault in (
-        ("encoder", model.encoder.image_size != size),
+        ("encoder", model.encoder is not None and model.encoder.image_size != size),
         ("generator", model.generator.image_size % size != 0),
     ):
         if at_fault:
@@ -238,7 +240,7 @@ def check_sizes(config, model: StylePrompterConfig) -> None:
             )
 
 
-def _get(config, key: str, default=None):
+def _get(config: Any, key: str, default: Any = None) -> Any:
     """The value of "a.b"; the default where there is none."""
     for name in key.split("."):
         config = config.get(name)
@@ -247,23 +249,23 @@ def _get(config, key: str, default=None):
     return config
 
 
-def _is_count(value, least: int) -> bool:
+def _is_count(value: Any, least: int) -> bool:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return whole and least <= value <= LARGEST
 
 
-def _is_number(value, is_right: Callable) -> bool:
+def _is_number(value: Any, is_right: Callable) -> bool:
     number = isinstance(value, int | float)
     return number and math.isfinite(value) and is_right(value)
 
 
-def _wrong(config, key: str, wanted: str) -> StylePrompterError:
+def _wrong(config: Any, key: str, wanted: str) -> StylePrompterError:
     return StylePrompterError(
         f"config.{key} is {shown(_get(config, key))}: it must be {wanted}."
     )
 
 
-def _unknown(key: str, known) -> StylePrompterError:
+def _unknown(key: str, known: Any) -> StylePrompterError:
     names = ", ".join(known)
     close = difflib.get_close_matches(key.split(".")[-1], known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {names}; remove it."

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,10 +23,10 @@ class Start:
     """What is given before the first step.
 
     Attributes:
-      config: the model to train: the given parts, and the trained one.
-      variables: {"params": ..., "const": ...} of the given parts.
-      networks: the modules of the perceptual losses that are on, by loss.
-      network_variables: theirs, by loss.
+        config: the model to train: the given parts, and the trained one.
+        variables: {"params": ..., "const": ...} of the given parts.
+        networks: the modules of the perceptual losses that are on, by loss.
+        network_variables: theirs, by loss.
     """
 
     config: StylePrompterConfig
@@ -34,11 +35,11 @@ class Start:
     network_variables: Mapping
 
 
-def read_start(config) -> Start:
+def read_start(config: Any) -> Start:
     """Reads ``config.init_from`` and the networks of ``config.loss``.
 
     Raises:
-      StylePrompterError: naming everything at once that is missing or does not fit.
+        StylePrompterError: naming everything at once that is missing or does not fit.
     """
     networks, variables = {}, {}
     with Problems() as problems:
@@ -51,7 +52,7 @@ def read_start(config) -> Start:
     return Start(trained, given_variables, networks, variables)
 
 
-def describe_start(config) -> Start:
+def describe_start(config: Any) -> Start:
     """The same without any file: shapes for `training.compile_only`, zeros inside.
 
     The generator is what ``config.model.generator`` describes, the encoder of stage
@@ -71,14 +72,14 @@ def describe_start(config) -> Start:
     return Start(trained, _zeros(shapes), networks, _zeros(network_shapes))
 
 
-def _zeros(shapes):
+def _zeros(shapes: Any) -> Any:
     """Arrays of these shapes that take no memory."""
     return jax.tree.map(
         lambda s: np.broadcast_to(np.zeros((), s.dtype), s.shape), shapes
     )
 
 
-def _perceptual(config):
+def _perceptual(config: Any) -> Any:
     """(loss, kind of its network) of the perceptual losses that are on."""
     return [
         (name, loss.kind)
@@ -87,7 +88,7 @@ def _perceptual(config):
     ]
 
 
-def _read_network(config, name: str, kind: str):
+def _read_network(config: Any, name: str, kind: str) -> Any:
     key = f"{name}_weights"
     if not config.loss.get(key):
         raise StylePrompterError(
@@ -98,7 +99,7 @@ def _read_network(config, name: str, kind: str):
     return load_network(config.loss[key], kind)
 
 
-def _read_model(config):
+def _read_model(config: Any) -> Any:
     if not config.init_from:
         raise StylePrompterError(
             f"config.init_from is empty: stage {config.stage!r} needs a model folder "
@@ -113,7 +114,7 @@ def _read_model(config):
     return model_config, variables
 
 
-def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfig:
+def _with_trained_part(start: StylePrompterConfig, config: Any) -> StylePrompterConfig:
     if config.stage != "encoder":
         refiner = part_config(config, "refiner")
         return StylePrompterConfig(start.encoder, refiner, start.generator)
@@ -123,7 +124,7 @@ def _with_trained_part(start: StylePrompterConfig, config) -> StylePrompterConfi
     return StylePrompterConfig(encoder, None, start.generator)
 
 
-def _encoder(config, generator: GeneratorBase) -> EncoderBase:
+def _encoder(config: Any, generator: GeneratorBase) -> EncoderBase:
     kind, fields = part_fields(config, "encoder")
     size = config.data.image_size
     return kind.for_generator(generator, image_size=size, **fields)

@@ -6,6 +6,9 @@ generator (Karras et al. 2020).
 """
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,7 @@ from styleprompter_jax.models.discriminators.stylegan2 import (
 from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
 from styleprompter_jax.models.registry import make
 from styleprompter_jax.ops.frechet import (
+    Gaussian,
     frechet_distance,
     gaussian,
     layout_features,
@@ -62,7 +66,7 @@ class Adversarial:
     moving average in images.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         self.config = config
         self.generator_config = part_config(config, "generator")
         dtype = DTYPES[config.dtype]
@@ -80,7 +84,7 @@ class Adversarial:
         self._z_dim = self.generator_config.z_dim
         self._grows = False  # from a start that has a part of the blocks
         self._start = self._load_start(config.init_from) if config.init_from else None
-        self._held_out = None
+        self._held_out: Gaussian | None = None
 
     def _optimizer(self, every: int):
         # A regulariser that runs every k steps adds a step's worth of update to k:
@@ -94,7 +98,7 @@ class Adversarial:
             eps=opt.eps,
         )
 
-    def init(self, rng):
+    def init(self, rng: jax.Array) -> Any:
         """The state at step 0, a pytree."""
         start = self._start or self._fresh(rng)
         if self._grows:
@@ -110,7 +114,7 @@ class Adversarial:
             "path_length": jnp.zeros(()),
         }
 
-    def _fresh(self, rng):
+    def _fresh(self, rng: jax.Array) -> Any:
         g_rng, d_rng = jax.random.split(rng)
         size = self.generator_config.image_size
         variables = jax.jit(self.generator.init)(g_rng, jnp.zeros((1, self._z_dim)))
@@ -119,10 +123,11 @@ class Adversarial:
         )
         return variables["params"], variables["const"], discriminator["params"]
 
-    def _load_start(self, init_from):
+    def _load_start(self, init_from: str) -> Any:
         """Generator and discriminator of a model that stage "generator" wrote."""
         model_config, variables, _ = load_model(init_from)
-        given, wanted = model_config.generator, self.generator_config
+        given: Any = model_config.generator
+        wanted = self.generator_config
         self._grows = given.image_size < wanted.image_size
         if self._grows:  # into another size, with other channels at its end
             wanted = dataclasses.replace(
@@ -172,7 +177,9 @@ class Adversarial:
             bool(loss.path_length_weight) and step % loss.path_length_every == 0,
         )
 
-    def step(self, state, batch, rng, *, variant):
+    def step(
+        self, state: Any, batch: Any, rng: jax.Array, *, variant: Any
+    ) -> tuple[Any, dict[str, jax.Array]]:
         """One update of the discriminator, then of the generator, on one device."""
         with_r1, with_path = variant
         images = batch["image"]
@@ -180,7 +187,7 @@ class Adversarial:
         seen = state["g_opt"][0].count * self.config.batch_size
         blur = self._blur(images.shape[1], seen)
 
-        def discriminate(params, x):
+        def discriminate(params: Any, x: jax.Array) -> Any:
             return self.discriminator.apply({"params": params}, blur(x))
 
         fakes = self._sample(state, state["generator"], d_rng, images.shape[0])
@@ -195,7 +202,7 @@ class Adversarial:
         updates, d_opt = self.d_optimizer.update(grads, state["d_opt"])
         discriminator = optax.apply_updates(state["discriminator"], updates)
 
-        def g_loss(params):
+        def g_loss(params: Any) -> Any:
             fakes = self._sample(state, params, g_rng, images.shape[0])
             loss = jnp.mean(jax.nn.softplus(-discriminate(discriminator, fakes)))
             if not with_path:
@@ -226,7 +233,7 @@ class Adversarial:
         metrics = lax.pmean({"loss": loss, "loss_d": d_loss, **d_metrics}, AXIS)
         return state, metrics | {"grad_norm": grad_norm}
 
-    def _sample(self, state, params, rng, count):
+    def _sample(self, state: Any, params: Any, rng: jax.Array, count: int) -> Any:
         """Fakes of this device, with style mixing."""
         z_rng, cut_rng, noise_rng = jax.random.split(rng, 3)
         cfg, n = self.generator_config, self.generator_config.num_codes
@@ -236,20 +243,21 @@ class Adversarial:
         variables = {"params": params, "const": state["const"]}
         mixing = self.config.loss.style_mixing
 
-        def cuts(rng, b):
+        def cuts(rng: jax.Array, b: int) -> jax.Array:
             on, layer = jax.random.split(rng)
             layer = jax.random.randint(layer, (b, 1, 1), 1, n)
             return jnp.where(jax.random.bernoulli(on, mixing, (b, 1, 1)), layer, n)
 
-        w = self.generator.apply(
+        w: Any = self.generator.apply(
             variables, z.reshape(-1, cfg.z_dim), method=lambda g, z: g.mapping(z)
-        ).reshape(count, 2, cfg.w_dim)
+        )
+        w = w.reshape(count, 2, cfg.w_dim)
         first = jnp.arange(n)[None, :, None] < local_slice(cuts, cut_rng, count)
         return self._synthesize(
             variables, jnp.where(first, w[:, :1], w[:, 1:]), noise_rng
         )
 
-    def _synthesize(self, variables, w_plus, noise_rng):
+    def _synthesize(self, variables: Any, w_plus: jax.Array, noise_rng: Any) -> Any:
         noise_rng = jax.random.fold_in(noise_rng, lax.axis_index(AXIS))
         return self.generator.apply(
             variables,
@@ -258,7 +266,7 @@ class Adversarial:
             rngs={"noise": noise_rng},
         )
 
-    def _blur(self, size: int, seen):
+    def _blur(self, size: int, seen: Any) -> Any:
         """The Gaussian blur of (b, size, size, c) after ``seen`` images."""
         loss = self.config.loss
         if not loss.blur_images:
@@ -269,8 +277,15 @@ class Adversarial:
         band = band / jnp.sum(band, 1, keepdims=True)
         return lambda x: jnp.einsum("hy,wx,byxc->bhwc", band, band, x)
 
-    def _d_loss(self, params, discriminate, fakes, images, with_r1):
-        def logits(x):
+    def _d_loss(
+        self,
+        params: Any,
+        discriminate: Callable,
+        fakes: jax.Array,
+        images: jax.Array,
+        with_r1: bool,
+    ) -> Any:
+        def logits(x: jax.Array) -> Any:
             return discriminate(params, x)
 
         real, fake = logits(images), logits(fakes)
@@ -281,7 +296,7 @@ class Adversarial:
             loss = loss + scale * r1_penalty(logits, images)
         return loss, metrics
 
-    def evaluate(self, state, report, step):
+    def evaluate(self, state: Any, report: Any, step: int) -> Any:
         """Sample grids with truncation 1.0 and 0.7; Fréchet distance to the data."""
         if self._held_out is None:
             self._held_out = gaussian(self._real_features())
@@ -305,11 +320,11 @@ class Adversarial:
         batches = eval_batches(source, batch_size=64, image_size=data.image_size)
         return np.concatenate([layout_features(batch["image"]) for batch in batches])
 
-    def _render(self, state, z, truncation_psi):
+    def _render(self, state: Any, z: jax.Array, truncation_psi: float) -> Any:
         """Images of the moving average, without noise where training had none."""
         variables = {"params": state["ema"], "const": state["const"]}
 
-        def run(generator, z):
+        def run(generator: Any, z: jax.Array) -> Any:
             w = generator.mapping(z)
             many = jax.random.normal(jax.random.key(0), (4_096, self._z_dim))
             mean = jnp.mean(generator.mapping(many), 0)
@@ -319,11 +334,11 @@ class Adversarial:
 
         return self.generator.apply(variables, z, method=run)
 
-    def export(self, state, folder):
+    def export(self, state: Any, folder: Path) -> None:
         """A model folder with the moving average, and the discriminator beside it."""
         z = jax.random.normal(jax.random.key(0), (LATENT_AVG_SAMPLES, self._z_dim))
         variables = {"params": state["ema"], "const": state["const"]}
-        w = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
+        w: Any = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
         save_model(
             folder,
             StylePrompterConfig(None, None, self.generator_config),
@@ -335,7 +350,7 @@ class Adversarial:
         )
         save_arrays(folder / DISCRIMINATOR, state["discriminator"])
 
-    def _path_length(self, params, state, rng, count):
+    def _path_length(self, params: Any, state: Any, rng: jax.Array, count: int) -> Any:
         """(|J^T y| - its running mean)^2 over half of the batch, and the new mean."""
         z_rng, y_rng, noise_rng = jax.random.split(rng, 3)
         cfg, count = self.generator_config, max(1, count // 2)
@@ -343,10 +358,10 @@ class Adversarial:
         shape = (cfg.image_size, cfg.image_size, 3)
         z = local_slice(lambda r, b: jax.random.normal(r, (b, cfg.z_dim)), z_rng, count)
         y = local_slice(lambda r, b: jax.random.normal(r, (b, *shape)), y_rng, count)
-        w = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
+        w: Any = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
         w_plus = jnp.repeat(w[:, None], cfg.num_codes, 1)
 
-        def projected(w_plus):
+        def projected(w_plus: jax.Array) -> jax.Array:
             image = self._synthesize(variables, w_plus, noise_rng)
             return jnp.sum(image * y) / cfg.image_size
 
@@ -360,7 +375,7 @@ class Adversarial:
         return scale * jnp.mean((lengths - mean) ** 2), mean
 
 
-def r1_penalty(logits, images):
+def r1_penalty(logits: Callable, images: jax.Array) -> jax.Array:
     """Mean squared norm of d logits / d images, (b, h, w, 3) -> ().
 
     Its gradient in the parameters is that of ``2 v . (d logits / d images)`` with the
@@ -370,7 +385,7 @@ def r1_penalty(logits, images):
     """
     batch = images.shape[0]
 
-    def total(x):
+    def total(x: jax.Array) -> jax.Array:
         return jnp.sum(logits(x)) / batch**0.5
 
     v = lax.stop_gradient(jax.grad(total)(images))

@@ -8,27 +8,29 @@ lies above is new.
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 
-def kept_blocks(given: Mapping, wanted: Mapping) -> tuple[dict, int]:
+def kept_blocks(given: Mapping, wanted: Mapping) -> tuple[dict, float]:
     """What a larger network takes over from a smaller one.
 
     Args:
-      given: nested arrays of the smaller network.
-      wanted: those of the larger one; shapes are enough.
+        given: nested arrays of the smaller network.
+        wanted: those of the larger one; shapes are enough.
 
     Returns:
-      Nested arrays of ``given``, and the resolution of the last block among them; 0
-      where not even the block of 4 px is the same.
+        Nested arrays of ``given``, and the resolution of the last block among them; 0
+        where not even the block of 4 px is the same.
     """
     given, wanted = (flatten_dict(tree, sep="/") for tree in (given, wanted))
-    blocks = {}
+    blocks: dict[float, dict] = {}
     for key, leaf in wanted.items():
         blocks.setdefault(_resolution(key), {})[key] = leaf.shape
-    kept, last = {}, 0
+    kept: dict[str, Any] = {}
+    last: float = 0
     for resolution, shapes in sorted(blocks.items()):
         block = {key: given[key] for key in shapes if key in given}
         if {key: array.shape for key, array in block.items()} != shapes:
@@ -52,12 +54,11 @@ def grow(fresh: Mapping, kept: Mapping) -> dict:
     block that was kept, upsampled.
 
     Args:
-      fresh: nested arrays of the larger network, as drawn.
-      kept: nested arrays of `kept_blocks`.
+        fresh: nested arrays of the larger network, as drawn.
+        kept: nested arrays of `kept_blocks`.
     """
-    kept = flatten_dict(kept, sep="/")
     grown = {
         key: jnp.zeros_like(leaf) if key.endswith("torgb/kernel") else leaf
         for key, leaf in flatten_dict(fresh, sep="/").items()
     }
-    return unflatten_dict(grown | kept, sep="/")
+    return unflatten_dict({**grown, **flatten_dict(kept, sep="/")}, sep="/")

@@ -6,6 +6,8 @@ with respect to the trained part only.
 """
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,26 +40,29 @@ class Inversion:
     network, whose folder is named beside it: lpips_weights for lpips.
     """
 
-    def __init__(self, config, start: Start | None = None):
+    def __init__(self, config: Any, start: Start | None = None):
         """``start``: `training.start.read_start` of the config where not given."""
         self.config = config
-        self._start = start or read_start(config)
-        self.model_config, self._networks = self._start.config, self._start.networks
+        given = start or read_start(config)
+        self._start: Start | None = given
+        self.model_config, self._networks = given.config, given.networks
         # What is trained, by what its parameters lie under.
         self._refines = config.stage != "encoder"
-        self.part = self.model_config.refiner.type if self._refines else "encoder"
+        refiner = self.model_config.refiner
+        self.part = refiner.type if refiner and self._refines else "encoder"
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
         self.optimizer = make_optimizer(config)
         self._half_life = config.optimizer.get("ema_images", 0)
-        self._held_out = None
+        self._held_out: list[np.ndarray] | None = None
         self._measure = jax.jit(self._outputs)
 
-    def init(self, rng):
+    def init(self, rng: jax.Array) -> Any:
         """The state at step 0: trained and frozen parameters, optimiser.
 
         Once only: it hands over what was read, or memory would hold that twice.
         """
         given, self._start = self._start, None
+        assert given  # once only
         images = jnp.zeros((1, *self.model_config.input_shape))
         # The trained part alone, or all the others would be compiled and drawn too.
         fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
@@ -85,12 +90,14 @@ class Inversion:
         """One compiled form serves all steps."""
         return None
 
-    def step(self, state, batch, rng, *, variant=None):
+    def step(
+        self, state: Any, batch: Any, rng: jax.Array, *, variant: Any = None
+    ) -> tuple[Any, dict[str, jax.Array]]:
         """One update of the trained part, on one device."""
         images = batch["image"]
         rng = jax.random.fold_in(rng, lax.axis_index(AXIS))
 
-        def loss(trained):
+        def loss(trained: Any) -> Any:
             networks = state.get("networks", {})
             return self._loss(self._variables(state, trained), networks, images, rng)
 
@@ -102,14 +109,14 @@ class Inversion:
         state = state | {"trained": trained, "opt": opt}
         return self._averaged(state) if self._half_life else state, metrics
 
-    def _averaged(self, state):
+    def _averaged(self, state: Any) -> Any:
         """The state with the moving average of the trained part one step on."""
         seen = state["seen"] + self.config.batch_size
         decay = ema_decay(self._half_life, seen, self.config.batch_size)
         ema = optax.incremental_update(state["trained"], state["ema"], 1 - decay)
         return state | {"seen": seen, "ema": ema}
 
-    def _variables(self, state, trained=None):
+    def _variables(self, state: Any, trained: Any = None) -> dict:
         """Of the model: with ``trained``, else with what is to be used of the state."""
         trained = state.get("ema", state["trained"]) if trained is None else trained
         return {
@@ -117,11 +124,13 @@ class Inversion:
             "const": state["const"],
         }
 
-    def _loss(self, variables, networks, images, rng):
+    def _loss(
+        self, variables: Any, networks: Any, images: jax.Array, rng: jax.Array
+    ) -> Any:
         training_encoder = not self._refines
         frozen = self.config.get("frozen_deterministic", True)
 
-        def run(model, images):
+        def run(model: Any, images: jax.Array) -> Any:
             w_plus, features = model.encode(
                 images, deterministic=frozen and not training_encoder
             )
@@ -141,7 +150,7 @@ class Inversion:
         output = losses.pool_to(output, images.shape[1]).astype(kind)
         weights = self.config.loss
 
-        def perceptual(name, module):
+        def perceptual(name: str, module: Any) -> Any:
             module = losses.PERCEPTUAL[name].trained_on(module, self.part)
             features = partial(module.apply, networks[name])
             return jnp.mean(losses.distances(name, features, output, images))
@@ -160,25 +169,25 @@ class Inversion:
         total = sum(weights[key.removeprefix("loss_")] * v for key, v in parts.items())
         return total, {"loss": total, **parts}
 
-    def _outputs(self, state, images):
+    def _outputs(self, state: Any, images: jax.Array) -> Any:
         """Inversions by name, "w_plus" and of a refiner "refined", and metrics.
 
         A metric has one number per image; its name ends with that of its inversion.
         """
 
-        def run(model, images):
+        def run(model: Any, images: jax.Array) -> Any:
             w_plus, features = model.encode(images)
             outputs = {"w_plus": model.decode(w_plus, features, refine=False)}
             if self._refines:
                 outputs["refined"] = model.decode(w_plus, features)
             return outputs
 
-        outputs = self.model.apply(self._variables(state), images, method=run)
+        made: Any = self.model.apply(self._variables(state), images, method=run)
         outputs = {
             name: metrics.resized(y.astype(jnp.float32), images.shape[1])
-            for name, y in outputs.items()
+            for name, y in made.items()
         }
-        scores = {}
+        scores: dict[str, jax.Array] = {}
         for inversion, output in outputs.items():
             found = metrics.compare(output, images)
             for name, module in self._networks.items():
@@ -188,7 +197,7 @@ class Inversion:
             scores |= {f"{name}_{inversion}": v for name, v in found.items()}
         return outputs, scores
 
-    def evaluate(self, state, report, step):
+    def evaluate(self, state: Any, report: Any, step: int) -> Any:
         """Metrics of fixed held-out images (`_outputs`), and a grid of the first."""
         if self._held_out is None:
             self._held_out = self._load_held_out()
@@ -213,7 +222,7 @@ class Inversion:
         count = -(-min(EVAL_IMAGES, len(source)) // EVAL_BATCH)
         return [batch["image"] for batch, _ in zip(batches, range(count), strict=False)]
 
-    def export(self, state, folder):
+    def export(self, state: Any, folder: Path) -> None:
         """The finished model: what it started from, and the trained part."""
         variables = self._variables(state)
         save_model(folder, self.model_config, variables, keep_directions=True)

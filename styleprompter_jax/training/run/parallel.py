@@ -79,7 +79,7 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         )
 
 
-def map_step(step: Callable, mesh: Mesh) -> Callable:
+def map_step(step: Callable, mesh: Mesh) -> Any:
     """Compiles ``step(state, batch, rng) -> (state, metrics)`` for the mesh.
 
     The state's buffers are donated.  ``check_vma`` is off: with it on, a replicated
