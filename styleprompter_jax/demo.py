@@ -11,7 +11,9 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -56,7 +58,7 @@ def main() -> int:
     return 0
 
 
-def quickstart_config(stage: str):
+def quickstart_config(stage: str) -> Any:
     """configs/avatars_STAGE.py, cut down to minutes."""
     config = get_config(f"avatars_{stage}")
     config.total_steps = STEPS[stage]
@@ -65,7 +67,7 @@ def quickstart_config(stage: str):
     return config
 
 
-def run(folder: Path, configs, reference: str | Path = "avatars64") -> None:
+def run(folder: Path, configs: Any, reference: str | Path = "avatars64") -> None:
     """Trains, inverts, edits; writes sheet.png and table.md.
 
     Args:
@@ -117,7 +119,7 @@ def run(folder: Path, configs, reference: str | Path = "avatars64") -> None:
     print(f"\n{table}\n{note}\nPictures: {pictures}\nTable: {folder / 'table.md'}")
 
 
-def choose_faces(source, batch) -> np.ndarray:
+def choose_faces(source: Any, batch: Any) -> np.ndarray:
     """Indices of faces of which all edits can be seen: with hair, and not red."""
     bald = source.features["hair"].names.index("bald")
     red = source.features["hair_color"].names.index("red")
@@ -125,7 +127,7 @@ def choose_faces(source, batch) -> np.ndarray:
     return np.flatnonzero(seen)[:FACES]
 
 
-def make_sheet(models, directions, batch, chosen) -> np.ndarray:
+def make_sheet(models: Any, directions: Any, batch: Any, chosen: Any) -> np.ndarray:
     """A row for each chosen face and model: input, both inversions, and the edits.
 
     An edit gives a face what it has not, and takes from it what it has.  The whole
@@ -150,7 +152,7 @@ def make_sheet(models, directions, batch, chosen) -> np.ndarray:
     return sheet(rows, ["input", "W+", "refined", *titles], row_titles)
 
 
-def make_table(results) -> str:
+def make_table(results: Mapping) -> str:
     """Markdown from the results of `evaluate` by model."""
     lines = ["| model | image from | MSE | PSNR (dB) | SSIM |", "|---|---|---|---|---|"]
     for name, result in results.items():

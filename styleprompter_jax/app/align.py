@@ -50,7 +50,10 @@ def align(
             found, or a crop cannot be written.
     """
     folder = local_path(output)
-    given, named, quads, doubtful = None, [], {}, []
+    given = None
+    named: list[str] = []
+    quads: dict[Path, np.ndarray] = {}
+    doubtful: list[Path] = []
     if landmarks:
         given, named = read_landmarks(landmarks, list_inputs(inputs, folder))
     else:
@@ -76,7 +79,7 @@ def align(
     place = Results(
         folder,
         [*results, *map(_record, results)],
-        inputs=[*paths, *filter(None, [landmarks])],
+        inputs=[*paths, *([landmarks] if landmarks else [])],
         overwrite=overwrite,
     )
 
@@ -111,13 +114,13 @@ def _quad(
             landmarks = Landmarks.parsed(given[path])
             quad = landmarks.quad(width, height)
             return quad, landmarks.looks_like_percent(width, height)
-        quad = detect.find_quad(photo)
-        if quad is None:
+        found = detect.find_quad(photo)
+        if found is None:
             raise StylePrompterError("No face was found in it: give its --landmarks.")
-        crops.check_quad(quad, width, height)
+        crops.check_quad(found, width, height)
     except StylePrompterError as error:
         raise StylePrompterError(f"{shown(path)}: {error}") from error
-    return quad, False
+    return found, False
 
 
 def _name_fields(name: str) -> dict[str, str]:

@@ -36,8 +36,11 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
             for path, image in zip(paths, images, strict=False)
             if path not in found and (quad := _find_quad(image)) is not None
         ]
-        mean = quads and model.synthesize(model.const["latent_avg"][None])[0]
-        if quads and (expected := _find_quad(mean)) is not None:
+        expected = None
+        if quads:
+            mean = model.synthesize(model.const["latent_avg"][None])[0]
+            expected = _find_quad(np.asarray(mean))
+        if expected is not None:
             found += [p for p, quad in quads if detect.is_elsewhere(quad, expected)]
     if found:
         log.warning(

@@ -1,8 +1,10 @@
 """The pictures that `evaluate` inverts: from files, or a data set."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,15 +56,17 @@ class Compared:
         if inputs:
             paths, _, skipped = find_pictures(inputs, output, skip_bad, self._pixels)
             self.paths = paths[:count]
-            self._source = [{"image": path} for path in self.paths]
-            self.names, self.labels = [str(path) for path in self.paths], []
-            self.description = {
+            self._source: Any = [{"image": path} for path in self.paths]
+            self.names: Sequence = [str(path) for path in self.paths]
+            self.labels: list[str] = []
+            self.description: dict[str, Any] = {
                 "input": list(map(str, inputs)),
                 "skipped": len(skipped),
             }
         else:
             name = "avatars/64" if data == "avatars" else data
-            source = TfdsSource(name, split, data_dir)
+            place = None if data_dir is None else os.fspath(data_dir)
+            source = TfdsSource(name, split, place)
             self.paths, self._source = [], Labelled(source, count)
             self.names, self.labels = range(len(self._source)), self._source.names
             self.description = {"data": name, "split": split}

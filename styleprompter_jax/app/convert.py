@@ -125,14 +125,15 @@ def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exporte
 
 def _fetched(files: Sequence[str], sums: Sequence[str]) -> dict[str, Path]:
     """Where the files are, by what to call them; links are fetched."""
-    places, sums = {}, iter(sums)
+    places: dict[str, Path] = {}
+    given = iter(sums)
     for k, file in enumerate(files):
         if is_link(file):
             from styleprompter_jax.convert.links.download import fetch, shown
 
             name = shown(file)
             name = f"{name} (file {k + 1})" if name in places else name
-            places[name] = fetch(file, next(sums, None))
+            places[name] = fetch(file, next(given, None))
         else:
             places[file] = Path(file)
     return places
@@ -196,7 +197,7 @@ def _add_directions(files: dict[str, Arrays], folder: Path) -> Converted:
 def _add_to(folder: Path, files: dict[str, Arrays]) -> list[str]:
     config, _, known = model_folder.load_model(folder)
     codes = config.generator
-    check_names(known, folder)
+    check_names(known, str(folder))
     for file, found in files.items():
         for note in found.notes:
             log.info("%s: %s", file, note)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,39 +121,43 @@ def find_directions(
         check_copy(source_folder, folder, overwrite)
     else:
         Results(folder, [folder / PICTURE], overwrite=overwrite)
-    model = load(source)
-    check_names(model.directions, str(source_folder))
-    n = model.config.generator.num_codes
+    loaded = load(source)
+    check_names(loaded.directions, str(source_folder))
+    n = loaded.config.generator.num_codes
     if layers and max(layers) >= n:
         raise StylePrompterError(
             f"layers {layers} are not all codes: those are 0 to {n - 1}."
         )
-    if unknown := set(orthogonal_to) - model.directions.keys():
+    if unknown := set(orthogonal_to) - loaded.directions.keys():
         raise StylePrompterError(
-            f"The model knows no direction {sorted(unknown)[0]!r}; it knows "
-            f"{', '.join(sorted(model.directions)) or 'none'}."
-            f"{another_spelling(sorted(unknown)[0], model.directions)}"
+            f"The loaded knows no direction {sorted(unknown)[0]!r}; it knows "
+            f"{', '.join(sorted(loaded.directions)) or 'none'}."
+            f"{another_spelling(sorted(unknown)[0], loaded.directions)}"
         )
     if method == "labels":
         if latents:
-            known = stored_codes(latents, data, count, attributes)
+            known = stored_codes(os.fspath(latents), data, count, attributes)
         elif is_table(data):
-            known = encode_csv(model, data, count, batch_size, attributes)
+            known = encode_csv(loaded, data, count, batch_size, attributes)
         else:
+            place = None if data_dir is None else os.fspath(data_dir)
             known = encode_tfds(
-                model, data, data_dir, count or IMAGES, batch_size, attributes
+                loaded, data, place, count or IMAGES, batch_size, attributes
             )
         origin = f"labels of {len(known[0])} images of {data}"
         found, example = _from_labels(known, attributes, layers, origin)
     elif method == "pairs":
-        options = dict(rank=rank, steps=steps, layers=layers, seed=seed)
-        pairs = _pairs(data, attributes, count, model.image_size)
-        found, example = _from_pairs(model, pairs, data, options | (refiner or {}))
+        options: dict[str, Any] = dict(rank=rank, steps=steps, layers=layers, seed=seed)
+        options |= refiner or {}
+        pairs = _pairs(data, attributes, count, loaded.image_size)
+        found, example = _from_pairs(loaded, pairs, data, options)
     else:
         count = count or SAMPLES
-        found, example = _from_generator(model, method, components, layers, count, seed)
+        found, example = _from_generator(
+            loaded, method, components, layers, count, seed
+        )
     if orthogonal_to:
-        others = {name: model.directions[name] for name in orthogonal_to}
+        others = {name: loaded.directions[name] for name in orthogonal_to}
         found = {
             name: unsupervised.orthogonalize(direction, others, n)
             for name, direction in found.items()
@@ -162,7 +167,7 @@ def find_directions(
         # Read again: another program may have added some while this one worked.
         before = model_folder.load_directions(source_folder)
         directions = before | found
-        table = _sheet(model, directions, example)
+        table = _sheet(loaded, directions, example)
         if output:
             model_folder.check_place(folder, overwrite)
             with atomic_folder(folder, (*model_folder.PARTS, PICTURE)) as partial:
@@ -211,7 +216,7 @@ def _from_labels(
     found = directions_from_labels(codes, attributes, origin)
     if layers:
         found = {
-            name: dataclasses.replace(direction, layers=layers)
+            name: dataclasses.replace(direction, layers=tuple(layers))
             for name, direction in found.items()
         }
     return found, example
@@ -233,15 +238,16 @@ def _from_pairs(
     model: StylePrompter, pairs: Iterable[tuple], data: str, options: dict
 ) -> tuple[dict[str, Direction], Latents]:
     """Directions of edits that are given as pairs, and the latents of a first image."""
-    found, example = {}, None
+    found: dict[str, Direction] = {}
+    examples: list[Latents] = []
     for name, before, after, both_ways in pairs:
         origin = f"{len(before)} pairs of {data}, seed {options['seed']}"
         found[name] = fit_direction(
             model, before, after, both_ways=both_ways, origin=origin, **options
         )
-        example = example or model.encode(before[:1])
+        examples = examples or [model.encode(before[:1])]
         log.info("%s: fitted to %d pairs.", name, len(before))
-    return found, example
+    return found, examples[0]
 
 
 def _from_generator(
@@ -261,8 +267,8 @@ def _from_generator(
     layers = chosen or range(model.config.generator.num_codes)
     if method == "sefa":
         generator = model.config.generator
-        kernels = generator.affine_kernels(model.params["generator"])
-        kernels = [np.asarray(kernel) for kernel in kernels]
+        affine = generator.affine_kernels(model.params["generator"])
+        kernels = [np.asarray(kernel) for kernel in affine]
         vectors = unsupervised.sefa([kernels[k] for k in layers], components)
         origin = f"SeFa of the affine layers of codes {_spans(layers)}"
     else:
@@ -272,7 +278,10 @@ def _from_generator(
     name = f"{method}_{_spans(layers)}" if chosen else method
     found = {
         f"{name}_{k}": Direction(
-            vector, chosen, strength=2.0, origin=f"{origin}, number {k}"
+            vector,
+            tuple(chosen) if chosen else None,
+            strength=2.0,
+            origin=f"{origin}, number {k}",
         )
         for k, vector in enumerate(unsupervised.in_deviations(w, vectors))
     }
@@ -284,7 +293,7 @@ def _from_generator(
 
 def _spans(layers: Sequence[int]) -> str:
     """Writes 0, 1, 2, 3, 7 as "0-3,7"."""
-    spans = []
+    spans: list[list[int]] = []
     for layer in sorted(layers):
         if spans and spans[-1][1] == layer - 1:
             spans[-1][1] = layer

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ def edit(
         )
     else:
         paths, skipped = [], []
+        assert latents is not None  # or there are inputs
         stored, names = load_named(latents)
         _check_codes(stored, model, latents)
         results = [folder / f"{name}.{format}" for name in names]
@@ -106,30 +107,33 @@ def edit(
             )
     ways = _directions(model, directions, layers, together)
     if animate:
-        plan = _sweeps(ways, strengths, whole(frames, "frames", least=2))
-        edits = _Sweeps(plan, layers, decoding, animate)
+        plan: dict[str, tuple] = _sweeps(
+            ways, strengths, whole(frames, "frames", least=2)
+        )
+        edits: _Stills = _Sweeps(plan, layers, decoding, animate)
     else:
-        plan = _stills(ways, strengths)
+        plan = dict(_stills(ways, strengths))
         edits = _Stills(plan, layers, decoding)
     files = [file for r in results for label in plan for file in edits.files(r, label)]
     table = pictures.sheet_path(folder, files)
     place = Results(
         folder,
         [*files, table],
-        inputs=[*(paths or [latents]), *directions],
+        inputs=[*paths, *([latents] if latents else []), *directions],
         overwrite=overwrite,
     )
     batch_size = min(decoding.batch_size, len(results))
-    rows, titles = [], []
+    rows: list = []
+    titles: list = []
     if paths:
-        parts = read_batches(paths, read, batch_size)
+        parts: Iterable[tuple] = read_batches(paths, read, batch_size)
     else:
         parts = ((part, None) for part in batches(len(results), batch_size))
     bar = tqdm(total=len(results), unit="image", disable=None)
     with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(parts):
             count = part.stop - part.start
-            columns = {}
+            columns: dict[str, Any] = {}
             if paths:
                 codes = decoding.fit(model, images, model.encode(images), optimize)
                 columns["input"] = images
@@ -233,7 +237,7 @@ class _Sweeps(_Stills):
         place: Results,
         write: Callable,
     ) -> dict[str, Any]:
-        shown = {}
+        shown: dict[str, list] = {}
         for name, (direction, strengths) in self.plan.items():
             options = model.options_of(direction) | self.decoding.options(index)
             count = len(strengths)
@@ -243,14 +247,14 @@ class _Sweeps(_Stills):
             columns = {f"{name}_{strengths[at]:+.3g}": at for at in ends}
             for k, path in enumerate(results):
                 one = jax.tree.map(repeat, latents[k])
-                frames = []
+                made = []
                 for part in batches(count, batch_size):
                     edited = one.edit(
                         direction, pad(strengths[part], batch_size), self.layers
                     )
                     images = model.decode(edited, **options)
-                    frames.append(to_uint8(take(images, part.stop - part.start)))
-                frames = np.concatenate(frames)
+                    made.append(to_uint8(take(images, part.stop - part.start)))
+                frames = np.concatenate(made)
                 files = self.files(path, name)
                 if self.animate == "frames":
                     write(frames, files)

@@ -105,37 +105,48 @@ def evaluate(
     folder = local_path(output)
     places = [pin(place) for place in networks]
     found = _networks(places)
-    name, model = str(model), load(model, dtype=decoding.dtype)
-    source = model_folder.find_model(model.source)
-    size = comparison_size(model, size)
-    known = _directions(directions, model)
+    name, loaded = str(model), load(model, dtype=decoding.dtype)
+    source = model_folder.find_model(loaded.source)
+    size = comparison_size(loaded, size)
+    known = _directions(directions, loaded)
     classifier_file = _classifier_file(classifier, data)
     judge = classifier_file and classifiers.load_classifier(classifier_file)
-    options = dict(data=data, split=split, data_dir=data_dir, count=count)
     images = Compared(
-        inputs, folder, model.image_size, size, skip_bad=skip_bad, **options
+        inputs,
+        folder,
+        loaded.image_size,
+        size,
+        data=data or "",
+        split=split,
+        data_dir=data_dir,
+        count=count,
+        skip_bad=skip_bad,
     )
     numbers, values, table = files = [folder / file for file in FILES]
-    read = [*images.paths, *(directions or ()), *filter(None, [classifier_file])]
+    read: list = [
+        *images.paths,
+        *(directions or ()),
+        *([classifier_file] if classifier_file else []),
+    ]
     place = Results(folder, files, inputs=read, overwrite=overwrite)
     batch_size, seed, options = decoding.batch_size, decoding.seed, decoding.options()
 
-    bar = dict(desc="inversion", unit="batch", disable=None)
+    bar: dict[str, Any] = dict(desc="inversion", unit="batch", disable=None)
     bar["total"] = -(-len(images) // batch_size)
     shown = tqdm(images.batches(batch_size), **bar)
-    measured = measure(model, shown, size=size, networks=found, **options)
-    results = measured.means() | {"time": _time(model, images, options)}
+    measured = measure(loaded, shown, size=size, networks=found, **options)
+    results = measured.means() | {"time": _time(loaded, images, options)}
     if len(images) > 1:
-        results["codes"] = _codes(model, measured, size, found.get("lpips"), seed)
+        results["codes"] = _codes(loaded, measured, size, found.get("lpips"), seed)
     if judge and known:
-        results["edits"] = _edits(decoding, model, judge, images, known)
+        results["edits"] = _edits(decoding, loaded, judge, images, known)
     results["skipped"] = _skipped(results, found, known)
-    rows = _sheet(model, images, measured, batch_size, options)
-    own = model.config.refiner.options if model.config.refiner else {}
+    rows = _sheet(loaded, images, measured, batch_size, options)
+    own = dict(loaded.config.refiner.options) if loaded.config.refiner else {}
     settings = {
         "model": {
             "name": name,
-            "source": model.source,
+            "source": loaded.source,
             "sha256": _hashes(source),
         },
         "images": images.description,
@@ -178,7 +189,7 @@ def _networks(places: list[str]) -> dict:
     return found
 
 
-def _directions(names: list[str] | None, model: StylePrompter) -> dict:
+def _directions(names: Sequence[str] | None, model: StylePrompter) -> dict:
     if names is None:
         return model.directions
     shape = model.config.generator.num_codes, model.config.generator.w_dim
@@ -222,7 +233,7 @@ def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
     """Seconds for one image: the model alone, and from file to file."""
     chosen = range(min(TIMED, len(images)))
     inputs = [jax.device_put(to_float(images.read(k)["image"][None])) for k in chosen]
-    found = {"batch_size": 1, "model": {}, "end_to_end": {}}
+    found: dict[str, Any] = {"batch_size": 1, "model": {}, "end_to_end": {}}
     parts = {"w_plus": False} | ({"refined": True} if _refines(model, decoding) else {})
     with tempfile.TemporaryDirectory() as folder:
         for part, refine in parts.items():
@@ -283,21 +294,22 @@ def _edits(
     for batch in shown:
         encoded = model.encode(pad(batch["image"], size))
         latents.append(take(encoded, len(batch["image"])))
-    found = {"count": sum(map(len, latents)), "labels": {}}
-    modes = {"input": None, "w_plus": False}
+    found: dict[str, Any] = {"count": sum(map(len, latents)), "labels": {}}
+    modes = {"w_plus": False}
     if model.config.refiner and decoding.refine:
         modes["refined"] = True
     attributes = images.attributes(shown)
-    for name, refine in modes.items() if attributes else ():
+    ways: dict[str, bool | None] = {"input": None, **modes}
+    for name, way in ways.items() if attributes else ():
         judged = (batch["image"] for batch in shown)
-        if refine is not None:
+        if way is not None:
             judged = (
-                take(model.decode(pad(part, size), refine=refine), len(part))
+                take(model.decode(pad(part, size), refine=way), len(part))
                 for part in latents
             )
         found["labels"][name] = agreement(classifier, judged, attributes)
     latents = jax.tree.map(lambda *parts: np.concatenate(parts), *latents)
-    for name, refine in list(modes.items())[1:]:
+    for name, refine in modes.items():
         found[name] = editability(
             model,
             classifier,
@@ -310,7 +322,7 @@ def _edits(
     return found
 
 
-def _write_values(path: Path, names: list[str], measured: Measured) -> None:
+def _write_values(path: Path, names: Sequence, measured: Measured) -> None:
     """A row of metrics for each image, of results that are not quantised."""
     columns = {
         f"{part}_{name}": values
@@ -318,7 +330,7 @@ def _write_values(path: Path, names: list[str], measured: Measured) -> None:
         for name, values in metrics.items()
     }
     # A name that is no text becomes one.
-    how = dict(newline="", encoding="utf-8", errors="backslashreplace")
+    how: dict[str, Any] = dict(newline="", encoding="utf-8", errors="backslashreplace")
     with atomic_path(path) as partial, partial.open("w", **how) as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
@@ -339,7 +351,7 @@ def _sheet(
     order = np.argsort(-psnr)
     count = min(SHOWN, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
-    rows = []
+    rows: list = []
     batch_size = min(batch_size, count)
     for part in batches(count, batch_size):
         batch = np.stack([images.read(k)["image"] for k in chosen[part]])

@@ -66,7 +66,8 @@ def invert(
     codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)
     place = Results(folder, [*results, codes, table], inputs=paths, overwrite=overwrite)
     batch_size = min(decoding.batch_size, len(paths))
-    kept, rows = [], []
+    kept: list = []
+    rows: list = []
     batches = read_batches(paths, read, batch_size)
     bar = tqdm(total=len(paths), unit="image", disable=None)
     with bar, pictures.writing(place) as write:

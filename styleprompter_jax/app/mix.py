@@ -86,13 +86,13 @@ def mix(
             f"{plural(len(references), 'reference')} make no pairs."
         )
     shares = mixing.mixes(mode, model.config.generator.num_codes, layers, alphas)
-    names = ["-".join(name.relative_to(folder).with_suffix("").parts) for name in names]
+    called = ["-".join(n.relative_to(folder).with_suffix("").parts) for n in names]
     every = range(len(references))
 
     def path(source: int, reference: int, label: str) -> Path:
         result = results[source]
         return result.with_name(
-            f"{result.stem}_{names[reference]}_{label}{result.suffix}"
+            f"{result.stem}_{called[reference]}_{label}{result.suffix}"
         )
 
     made = [
@@ -107,7 +107,7 @@ def mix(
 
     batch_size = min(decoding.batch_size, max(len(sources), len(references)))
     shown, codes = _encode(model, references, read_other, batch_size)
-    rows = []
+    rows: list = []
     batches = read_batches(sources, read, batch_size)
     bar = tqdm(total=len(made), unit="image", disable=None)
     with bar, pictures.writing(place) as write:

@@ -136,7 +136,7 @@ def writing(place: Results) -> Iterator[Callable]:
             write_image(image, path)
 
     with threads() as pool:
-        waiting = collections.deque()
+        waiting: collections.deque = collections.deque()
 
         def write(images: np.ndarray, paths: Sequence[Path]) -> None:
             for image, path in zip(to_uint8(images), paths, strict=True):

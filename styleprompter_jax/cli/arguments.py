@@ -142,7 +142,7 @@ def add_model(parser: _Takes) -> None:
     )
 
 
-def add_input(parser: _Takes, **options: bool) -> None:
+def add_input(parser: _Takes, **options: Any) -> None:
     """Adds --input."""
     parser.add_argument(
         "--input",

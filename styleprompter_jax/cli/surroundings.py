@@ -70,7 +70,8 @@ class Stream:
             # Or Python would try again at its end, and complain.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
+                if self._stream is not None:
+                    os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
 
 
@@ -92,7 +93,7 @@ def orderly(work: Callable[[], None], *, show_traceback: bool = False) -> int:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             with _signals(), _saying():
-                code = _answer(work, show_traceback)
+                code: int | SystemExit = _answer(work, show_traceback)
         except SystemExit as leaving:
             code = leaving
         out.flush()
@@ -115,7 +116,8 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
             check_devices()  # whose lack may be the reason, and is told then
             raise
     except StylePrompterError as error:
-        why, message = error, str(error)
+        why: Exception = error
+        message = str(error)
     except OSError as error:  # of the system's, where nobody expected it
         why, message = error, f"the system refuses ({error})."
     except KeyboardInterrupt:
