@@ -1,0 +1,70 @@
+"""`styleprompter directions` from end to end, on a tiny model."""
+
+import numpy as np
+import pytest
+
+import styleprompter_jax as sp
+from styleprompter_jax.cli import main
+from styleprompter_jax.data.avatars import prepare
+
+
+def run(capsys, *args):
+    """Runs a command: (exit code, stdout, stderr)."""
+    code = main([str(arg) for arg in args])
+    return code, *capsys.readouterr()
+
+
+def test_directions_without_labels(tmp_path, capsys, tiny_folder):
+    call = ("directions", "--model", tiny_folder, "--count", 500, "--components", 2)
+    options = ("--method", "sefa", "--layers", "2-4", "--output", tmp_path / "copy")
+    code, out, _ = run(capsys, *call, *options)
+    assert code == 0 and "2 directions" in out and "sefa_2-4_0, sefa_2-4_1" in out
+    assert (tmp_path / "copy" / "directions.png").exists()
+    # Into that copy, away from what it has.
+    call = (*call[:2], tmp_path / "copy", *call[3:], "--method", "pca")
+    options = ("--orthogonal-to", "smile", "sefa_2-4_0", "--seed", 1)
+    assert run(capsys, *call, *options)[0] == 0
+    model = sp.load(tmp_path / "copy")
+    assert {"smile", "hat", "sefa_2-4_0", "pca_0", "pca_1"} <= model.directions.keys()
+    sefa, pca = model.directions["sefa_2-4_0"], model.directions["pca_0"]
+    assert sefa.layers == (2, 3, 4) and sefa.range == (-3, 3) and "SeFa" in sefa.origin
+    assert "seed 1" in pca.origin and "orthogonal to smile" in pca.origin
+    assert np.abs(pca.vector @ model.directions["smile"].vector).max() < 1e-4
+    assert (
+        np.abs(pca.vector[3] @ sefa.vector) < 1e-4 < np.abs(pca.vector[5] @ sefa.vector)
+    )
+    w = np.asarray(model.mapping(np.random.default_rng(2).standard_normal((4000, 16))))
+    unit = sefa.vector / np.linalg.norm(sefa.vector)
+    assert np.std(w @ unit) == pytest.approx(np.linalg.norm(sefa.vector), rel=0.15)
+    for wrong, match in (
+        (("--orthogonal-to", "hut"), "no direction 'hut'"),
+        (("--layers", "0-8"), "0 to 7"),
+        (("--components", 17), "17 directions"),
+    ):
+        code, _, err = run(capsys, *call, *wrong)
+        assert code == 1 and match in err
+
+
+@pytest.mark.slow
+def test_directions_from_labels(tmp_path, capsys, tiny_folder):
+    prepare("tiny", str(tmp_path / "data"))
+    call = ("directions", "--model", tiny_folder, "--method", "labels",
+            "--data", "avatars/tiny", "--data-dir", tmp_path / "data",
+            "--batch-size", 4, "--count", 42)  # fmt: skip
+    code, out, _ = run(capsys, *call, "--output", tmp_path / "copy")
+    assert code == 0 and "hair_color_blond" in out
+    model = sp.load(tmp_path / "copy")
+    known = {"glasses", "beard", "hair_bob", "skin_dark", "background_sky"}
+    assert known <= model.directions.keys() and "hat" in model.directions
+    # Found anew, in place of the tiny model's own.
+    assert model.directions["smile"].vector.shape == (8, 16)
+    assert "42 images" in model.directions["smile"].origin
+    assert (tmp_path / "copy" / "directions.png").exists()
+    model_bytes = (tmp_path / "copy" / "model.safetensors").read_bytes()
+    assert model_bytes == (tiny_folder / "model.safetensors").read_bytes()
+    # Into the model itself.
+    call = (*call[:2], tmp_path / "copy", *call[3:-1], 40)
+    assert run(capsys, *call)[0] == 0
+    assert "40" in sp.load(tmp_path / "copy").directions["smile"].origin
+    code, _, err = run(capsys, *call, "--output", tmp_path / "data")
+    assert code == 1 and "exists" in err
