@@ -326,7 +326,7 @@ def _deep_grey(image: Image.Image) -> Callable[[Box], np.ndarray]:
     most = 2**bits - 1 if bits < 16 else colour.DEEPEST
 
     def values(box: Box) -> np.ndarray:
-        grey = np.asarray(image.crop(box)).astype(np.int64)[..., None]
+        grey: np.ndarray = np.asarray(image.crop(box)).astype(np.int64)[..., None]
         if grey.min() < 0 or grey.max() > most:
             raise ValueError(f"grey values beyond {min(bits, 16)} bits")
         grey = (grey * colour.DEEPEST + most // 2) // most
