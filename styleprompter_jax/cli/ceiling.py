@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was found."""
     from styleprompter_jax.evaluation.ceiling import ceiling
     from styleprompter_jax.inversion.pipeline import load
 

@@ -44,6 +44,7 @@ class Stream:
         self.error: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
+        """Writes a text, or keeps why it cannot be."""
         if self._stream is not None:
             encoding = getattr(self._stream, "encoding", None) or "utf-8"
             sayable = text.encode(encoding, "backslashreplace").decode(encoding)
@@ -51,10 +52,12 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
+        """Flushes, or keeps why it cannot."""
         if self._stream is not None:
             self._try(self._stream.flush)
 
     def isatty(self) -> bool:
+        """Whether somebody watches."""
         return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:

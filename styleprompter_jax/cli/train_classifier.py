@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was found."""
     from styleprompter_jax.evaluation import classifier
 
     if os.path.lexists(args.output):

@@ -7,6 +7,7 @@ from styleprompter_jax.core.paths import is_link
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     parser.add_argument(
         "paths",
         type=name_or_path,
@@ -48,6 +49,7 @@ def wrong(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.convert import convert, export
 
     if args.export:

@@ -19,6 +19,7 @@ from styleprompter_jax.cli.arguments import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     add_model(parser)
     parser.add_argument(
         "--method",
@@ -104,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.directions import find_directions
 
     found = find_directions(**options(args))

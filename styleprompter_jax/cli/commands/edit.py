@@ -21,6 +21,7 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.edit import edit
 
     made = edit(**options(args))

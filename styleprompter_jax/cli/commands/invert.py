@@ -16,6 +16,7 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     add_model(parser)
     add_input(parser, required=True)
     add_output(parser)
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.invert import invert
 
     made = invert(**options(args))

@@ -14,6 +14,7 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     parser.add_argument("folder", type=path, help="pictures, searched recursively")
     parser.add_argument("dest", type=path, help="the file to write: NAME.array_record")
     parser.add_argument(
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.pack import pack
 
     made = pack(**options(args))

@@ -6,6 +6,7 @@ from styleprompter_jax.cli.arguments import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     parser.add_argument("model", metavar="MODEL", help="as --model takes it elsewhere")
     parser.add_argument(
         "target",
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.push import push
 
     pushed = push(**options(args))

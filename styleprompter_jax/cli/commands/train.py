@@ -19,6 +19,7 @@ NAME is one of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     parser.usage = "%(prog)s --config NAME|FILE --workdir DIR [--config.KEY=VALUE ...]"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = textwrap.fill(", ".join(config_names()), 76)
@@ -73,6 +74,7 @@ def wrong(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from absl import logging
 
     from styleprompter_jax.training.config import get_config, override

@@ -15,6 +15,7 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what the command takes."""
     add_input(parser, required=True)
     parser.add_argument(
         "--crops",
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Does it, and prints what was made."""
     from styleprompter_jax.app.unalign import unalign
 
     made = unalign(**options(args))
