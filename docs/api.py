@@ -27,6 +27,8 @@ BEYOND = {
         ("models.inverter", "StylePrompterConfig"),
         ("models.encoders.swin", "SwinConfig"),
         ("models.encoders.swin", "SwinEncoder"),
+        ("models.encoders.psp", "PspConfig"),
+        ("models.encoders.psp", "PspEncoder"),
         ("models.refiners.smart", "SmartConfig"),
         ("models.refiners.smart", "Smart"),
         ("models.generators.stylegan2", "GeneratorConfig"),

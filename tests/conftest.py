@@ -104,7 +104,7 @@ def random_variables(config, seed=0):
             # SMART multiplies three of its kernels: kept from swamping the image.
             gain = np.float32(0.5 if "smart" in parents else 1)
             return noise * gain / np.sqrt(np.float32(np.prod(leaf.shape[:-1])))
-        one = name in ("scale", "logit_scale") or "affine" in parents
+        one = name in ("scale", "logit_scale", "var") or "affine" in parents
         return np.float32(one) + np.float32(0.2) * noise
 
     return jax.tree_util.tree_map_with_path(draw, shapes)

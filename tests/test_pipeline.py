@@ -187,10 +187,18 @@ def test_what_is_missing_is_named(model, images, latents):
     ):
         with pytest.raises(sp.StylePrompterError, match="no encoder: train one"):
             ask()
-    for ask in (lambda: generator.decode(latents), lambda: generator.smart):
+    for ask in (
+        lambda: generator.decode(latents, refine=True),
+        lambda: generator.decode(latents, beta=(1, 1)),
+        lambda: generator.optimize(images, latents, 1, refine=True),
+        lambda: generator.smart,
+    ):
         with pytest.raises(sp.StylePrompterError, match=r"no SMART: .*refine=False"):
             ask()
-    assert generator.decode(latents, refine=False).shape == (4, 32, 32, 3)
+    plain = generator.decode(latents, refine=False)
+    assert plain.shape == (4, 32, 32, 3)
+    # Who asks for no refiner gets what there is.
+    np.testing.assert_array_equal(generator.decode(latents), plain)
     with pytest.raises(sp.StylePrompterError, match="no feature maps"):
         model.decode(sp.Latents(latents.w_plus))
 

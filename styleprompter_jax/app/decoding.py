@@ -18,7 +18,7 @@ class Decoding:
     """The options of all commands that turn codes into pictures.
 
     Attributes:
-        refine: False leaves the refiner out.
+        refine: False leaves the refiner out; None refines where the model can.
         refiner: options of the refiner, as `StylePrompter.decode` takes them; for those
             that are not named, what a direction asks for, or the refiner's own.
         noise_mode: the generator's noise: "const", "random" or "none".
@@ -27,7 +27,7 @@ class Decoding:
         dtype: what a model that is loaded computes in, "float32" or "bfloat16".
     """
 
-    refine: bool = True
+    refine: bool | None = None
     refiner: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     noise_mode: str = "const"
     seed: int = 0

@@ -28,6 +28,7 @@ from styleprompter_jax.evaluation.editability import agreement, editability
 from styleprompter_jax.evaluation.evaluate import Measured, comparison_size, measure
 from styleprompter_jax.images.batches import batches
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
@@ -130,6 +131,7 @@ def evaluate(
     ]
     place = Results(folder, files, inputs=read, overwrite=overwrite)
     batch_size, seed, options = decoding.batch_size, decoding.seed, decoding.options()
+    options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)
 
     bar: dict[str, Any] = dict(desc="inversion", unit="batch", disable=None)
     bar["total"] = -(-len(images) // batch_size)
@@ -234,7 +236,7 @@ def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
     chosen = range(min(TIMED, len(images)))
     inputs = [jax.device_put(to_float(images.read(k)["image"][None])) for k in chosen]
     found: dict[str, Any] = {"batch_size": 1, "model": {}, "end_to_end": {}}
-    parts = {"w_plus": False} | ({"refined": True} if _refines(model, decoding) else {})
+    parts = {"w_plus": False} | ({"refined": True} if decoding["refine"] else {})
     with tempfile.TemporaryDirectory() as folder:
         for part, refine in parts.items():
             options = decoding | {"refine": refine}
@@ -249,10 +251,6 @@ def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
             found["model"][part] = protocol.seconds(invert, inputs)
             found["end_to_end"][part] = protocol.seconds(from_file_to_file, chosen)
     return found
-
-
-def _refines(model: StylePrompter, decoding: dict) -> bool:
-    return model.config.refiner is not None and decoding["refine"]
 
 
 def _codes(
@@ -296,7 +294,7 @@ def _edits(
         latents.append(take(encoded, len(batch["image"])))
     found: dict[str, Any] = {"count": sum(map(len, latents)), "labels": {}}
     modes = {"w_plus": False}
-    if model.config.refiner and decoding.refine:
+    if calls.refines(model.config, decoding.refine):
         modes["refined"] = True
     attributes = images.attributes(shown)
     ways: dict[str, bool | None] = {"input": None, **modes}

@@ -15,6 +15,7 @@ from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.batches import at_size, read_batches
 from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.inversion.calls import refines
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -66,6 +67,7 @@ def invert(
     codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)
     place = Results(folder, [*results, codes, table], inputs=paths, overwrite=overwrite)
     batch_size = min(decoding.batch_size, len(paths))
+    refined = refines(model.config, decoding.refine, decoding.refiner)
     kept: list = []
     rows: list = []
     batches = read_batches(paths, read, batch_size)
@@ -81,7 +83,7 @@ def invert(
                 alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
                 columns = [images[:count], outputs]
-                if decoding.refine:
+                if refined:
                     plain = model.decode(latents, **(options | {"refine": False}))
                     columns.insert(1, take(plain, count))
                 rows += zip(*columns, strict=True)
@@ -98,7 +100,7 @@ def invert(
     with place.writing(codes):
         latents.save(codes, features=features, names=names, source=model.source)
     rows = rows[: pictures.SHOWN]
-    titles = ["input", "W+", "refined"][: len(rows[0])]
+    titles = ["input", "W+", *(["refined"] if refined else [])]
     with place.writing(table):
         write_image(sheet(rows, titles), table)
     return Inverted(results, skipped, table, codes)

@@ -227,7 +227,8 @@ def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
         "--no-refine",
         dest="refine",
         action="store_false",
-        help="leave SMART out: W+ alone",
+        default=None,
+        help="leave SMART out: W+ alone, as a model without it does anyway",
     )
     parser.add_argument(
         "--noise-mode",

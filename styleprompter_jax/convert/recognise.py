@@ -14,6 +14,7 @@ from styleprompter_jax.convert.found import Found
 from styleprompter_jax.convert.tables import (
     nvidia,
     perceptual,
+    psp,
     style_prompter,
     stylegan2,
     swin,
@@ -25,6 +26,7 @@ RECOGNISERS = (
     nvidia.recognise,
     nvidia.recognise_state,
     style_prompter.recognise,
+    psp.recognise,
     stylegan2.recognise,
     swin.recognise,
 )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from styleprompter_jax.convert.reading.unpickle import Object
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.refusal import quoted
 
 _DEPTH = 3  # of dicts in dicts
 # What files keep beside the arrays that is used, or of no interest.
@@ -81,6 +82,22 @@ def options(tree: Any) -> Mapping:
     opts = tree.get("opts", {})
     opts = opts.state if isinstance(opts, Object) else opts
     return opts if isinstance(opts, Mapping) else {}
+
+
+def agree(opts: Mapping, **told: Any) -> None:
+    """Refuses a checkpoint whose options say other than its arrays.
+
+    Args:
+        opts: the options, of which some may be missing.
+        told: what the arrays say, by option.
+    """
+    for option, value in told.items():
+        own = opts.get(option, value)
+        if not isinstance(own, int | str) or own != value:
+            raise StylePrompterError(
+                f"its options say {option} = {quoted(str(own))}, but its weights are "
+                f"those of {option} = {value}: the file is mixed up, take another."
+            )
 
 
 def _states(

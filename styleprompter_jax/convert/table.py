@@ -14,7 +14,7 @@ loaded.  Read backwards, the same table writes the file's layout, bit for bit.
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import einops
@@ -34,14 +34,42 @@ class Rule:
     source: str
     layout: str = ""
 
-    def read(self, array: np.ndarray) -> np.ndarray:
-        """From the file's layout to the model's."""
+    def keys(self, names: Mapping[str, str]) -> tuple[str, ...]:
+        """What it takes of the file, where the pieces of the target are ``names``."""
+        return (self.source.format(**names),)
+
+    def read(self, *arrays: np.ndarray) -> np.ndarray:
+        """From the file's layout, an array a key, to the model's."""
+        (array,) = arrays
         return einops.rearrange(array, self.layout) if self.layout else array
 
-    def write(self, array: np.ndarray) -> np.ndarray:
-        """From the model's layout to the file's."""
+    def write(self, array: np.ndarray) -> Sequence[np.ndarray]:
+        """From the model's layout to the file's, an array a key."""
         there, _, here = self.layout.partition("->")
-        return einops.rearrange(array, f"{here}->{there}") if self.layout else array
+        return (einops.rearrange(array, f"{here}->{there}") if self.layout else array,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacked(Rule):
+    """Several arrays fill ``target``: those of the ``numbers``, {k} of ``source``.
+
+    In the layout they are stacked along a first axis k.
+    """
+
+    numbers: range = range(0)
+
+    def keys(self, names: Mapping[str, str]) -> tuple[str, ...]:
+        """What it takes of the file, in the order of the numbers."""
+        return tuple(self.source.format(**names, k=k) for k in self.numbers)
+
+    def read(self, *arrays: np.ndarray) -> np.ndarray:
+        """From the file's layout, an array a key, to the model's."""
+        return einops.rearrange([*arrays], self.layout)
+
+    def write(self, array: np.ndarray) -> Sequence[np.ndarray]:
+        """From the model's layout to the file's, an array a key."""
+        there, _, here = self.layout.partition("->")
+        return [*einops.rearrange(array, f"{here}->{there}", k=len(self.numbers))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,21 +148,24 @@ def read_table(
     def problem(kind: str, text: str) -> None:
         problems.setdefault(kind, []).append(text)
 
-    for path, row, key in _assign(rows, leaves, problem):
+    for path, row, keys in _assign(rows, leaves, problem):
         leaf = leaves[path]
         if isinstance(row, Kept):
             filled[path] = leaf
             continue
-        if key in users:
-            problem("used twice", f"{key} (for {users[key]} and for {path})")
-        users[key] = path
-        if key not in source:
-            problem("missing", f"{key} (for {path}, {_describe(leaf)})")
+        for key in keys:
+            if key in users:
+                problem("used twice", f"{key} (for {users[key]} and for {path})")
+            users[key] = path
+            if key not in source:
+                problem("missing", f"{key} (for {path}, {_describe(leaf)})")
+        if any(key not in source for key in keys):
             continue
-        array = _array(source[key])
+        arrays = [_array(source[key]) for key in keys]
+        key, array = _odd_one(keys, arrays)
         try:
-            value = row.read(array)
-        except einops.EinopsError:
+            value = row.read(*arrays)
+        except (einops.EinopsError, ValueError):
             value = None
         if value is None or value.shape != leaf.shape:
             problem(
@@ -147,8 +178,11 @@ def read_table(
         else:
             with np.errstate(over="ignore"):
                 filled[path] = np.array(value, leaf.dtype, order="C")
-            if not np.isfinite(filled[path].astype(np.float32)).all():
-                problem("not finite", f"{key} (for {path})")
+            if not _is_finite(filled[path]):
+                bad = (
+                    k for k, a in zip(keys, arrays, strict=True) if not _is_finite(a)
+                )
+                problem("not finite", f"{next(bad, key)} (for {path})")
 
     buffers = {row.source: row.value for row in rows if isinstance(row, Buffer)}
     ignored = [_pattern(row.source) for row in rows if isinstance(row, Ignored)]
@@ -181,13 +215,15 @@ def write_table(
     def problem(kind: str, text: str) -> None:
         problems.setdefault(kind, []).append(text)
 
-    for path, row, key in _assign(rows, leaves, problem):
+    for path, row, keys in _assign(rows, leaves, problem):
         if isinstance(row, Kept):
             problem("without a key", path)
-        elif key in arrays:
-            problem("used twice", f"{key} (again for {path})")
-        else:
-            arrays[key] = np.asarray(row.write(np.asarray(leaves[path])), order="C")
+            continue
+        for key, array in zip(keys, row.write(np.asarray(leaves[path])), strict=True):
+            if key in arrays:
+                problem("used twice", f"{key} (again for {path})")
+            else:
+                arrays[key] = np.asarray(array, order="C")
     arrays |= {row.source: row.value for row in rows if isinstance(row, Buffer)}
     refuse(f"{name} does not fit the file's layout; nothing was written.", problems)
     return arrays
@@ -245,8 +281,8 @@ def split_collections(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict:
 
 def _assign(
     rows: Iterable[Row], leaves: Iterable[str], problem: Callable[[str, str], None]
-) -> Iterator[tuple[str, Rule | Kept, str]]:
-    """Yields (path, row, key) for each leaf that exactly one row describes."""
+) -> Iterator[tuple[str, Rule | Kept, tuple[str, ...]]]:
+    """Yields (path, row, keys) for each leaf that exactly one row describes."""
     candidates = [(_pattern(r.target), r) for r in rows if isinstance(r, Rule | Kept)]
     for path in leaves:
         found = [(m, row) for p, row in candidates if (m := p.fullmatch(path))]
@@ -256,10 +292,24 @@ def _assign(
             problem("with several rules", path)
         else:
             ((match, row),) = found
-            key = (
-                row.source.format(**match.groupdict()) if isinstance(row, Rule) else ""
-            )
-            yield path, row, key
+            keys = row.keys(match.groupdict()) if isinstance(row, Rule) else ()
+            yield path, row, keys
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(array.astype(np.float32)).all())
+
+
+def _odd_one(
+    keys: Sequence[str], arrays: Sequence[np.ndarray]
+) -> tuple[str, np.ndarray]:
+    """Of the arrays of one parameter, that which is not as most are; or the first."""
+    kinds = [(array.shape, array.dtype) for array in arrays]
+    return min(
+        zip(keys, arrays, strict=True),
+        key=lambda pair: kinds.count((pair[1].shape, pair[1].dtype)),
+    )
 
 
 def _array(value: Any) -> np.ndarray:

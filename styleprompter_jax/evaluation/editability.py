@@ -25,7 +25,7 @@ def editability(
     directions: Mapping[str, Direction],
     *,
     strengths: Mapping[str, float] | None = None,
-    refine: bool = True,
+    refine: bool | None = None,
     batch_size: int = 50,
     **options: Any,
 ) -> dict[str, dict]:
@@ -79,7 +79,7 @@ def editability(
         results[name] = _compare(meaning, before, after, classifier.values)
         results[name]["strength"] = float(strength)
         refiner = model.config.refiner
-        if refine and refiner is not None:
+        if refine is not False and refiner is not None:
             weights = {**refiner.options, **used}
             results[name] |= {k: np.asarray(v).tolist() for k, v in weights.items()}
     return results

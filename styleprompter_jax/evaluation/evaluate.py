@@ -20,6 +20,7 @@ import numpy as np
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import resize, to_float, to_uint8
+from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops import metrics
@@ -81,7 +82,7 @@ def measure(
     *,
     size: int | None = None,
     networks: Mapping | None = None,
-    refine: bool = True,
+    refine: bool | None = None,
     **decoding: Any,
 ) -> Measured:
     """Inverts images, and compares the results with them.
@@ -98,7 +99,7 @@ def measure(
         size: t; by default the generator's size, 256 at most.
         networks: by kind ("lpips", "arcface", "moco", "inception") what
             `network_folder.load_network` gives; the metrics of others are left out.
-        refine: False leaves out the refined half.
+        refine: False leaves out the refined half; None takes it where there is one.
         decoding: options of `StylePrompter.decode`, the same for all batches.
 
     Returns:
@@ -113,7 +114,7 @@ def measure(
     """
     size, networks = comparison_size(model, size), networks or {}
     parts = ["w_plus"]
-    if refine and model.config.refiner is not None:
+    if calls.refines(model.config, refine):
         parts.append("refined")
     keys = [(depth, part) for depth in DEPTHS for part in parts]
     values: dict[tuple[str, str], list] = {key: [] for key in keys}

@@ -5,6 +5,7 @@ Axes: b batch, s side of an image, n codes.
 
 import operator
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -34,6 +35,28 @@ def require(config: StylePrompterConfig, part: str) -> Any:
     if found is None:
         raise StylePrompterError(f"This model has {_MISSING[part]}.")
     return found
+
+
+def refines(
+    config: StylePrompterConfig,
+    refine: bool | None,
+    options: Mapping = MappingProxyType({}),
+) -> bool:
+    """Whether a call refines.
+
+    Args:
+        config: of the model.
+        refine: None leaves it to the model: one that has a refiner refines.
+        options: of a refiner; who gives some asks for one.
+
+    Raises:
+        StylePrompterError: if the call asks for a refiner, and the model has none.
+    """
+    if refine is None:
+        refine = config.refiner is not None or bool(options)
+    if refine:
+        require(config, "refiner")
+    return bool(refine)
 
 
 def check_variables(config: StylePrompterConfig, variables: Any) -> None:
@@ -84,7 +107,11 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
     if array.ndim != 4 or array.shape[1:] != (h, w, c):
         raise StylePrompterError(
             f"The images are {array.shape}, but this model reads (b, {h}, {w}, {c}): "
-            "read them with read_images(paths, model.image_size)."
+            + (
+                "read them with read_images(paths, model.image_size)."
+                if (w, c) == (h, 3)
+                else "give `encode` such arrays."
+            )
         )
     if not len(array):
         raise StylePrompterError("There are no images: give one or more.")

@@ -34,7 +34,7 @@ def optimize(
     latents: Latents,
     steps: int,
     *,
-    refine: bool,
+    refine: bool | None,
     noise_mode: str,
     structure: float,
     learning_rate: float,
@@ -42,6 +42,7 @@ def optimize(
 ) -> Latents:
     """What `StylePrompter.optimize` does: see there."""
     images = calls.check_images(model.config, images)
+    refine = calls.refines(model.config, refine, options)
     start = calls.check_latents(model.config, latents, refine)
     if len(start) != len(images):
         raise StylePrompterError(

@@ -27,6 +27,8 @@ from styleprompter_jax.models.registry import make
 from styleprompter_jax.store.model_folder import load_model, save_model
 from styleprompter_jax.store.places import pin
 
+_RENDERING = ("refine", "noise_mode", "rng")  # options of `decode`, not of a refiner
+
 
 def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePrompter":
     """Loads a model folder, or a bundled model by its name ("avatars64").
@@ -141,7 +143,7 @@ class StylePrompter:
         self,
         latents: Latents,
         *,
-        refine: bool = True,
+        refine: bool | None = None,
         noise_mode: str = "const",
         rng: Any = None,
         **options: Any,
@@ -150,12 +152,14 @@ class StylePrompter:
 
         Args:
             latents: from `encode`, edited or not.
-            refine: False leaves the refiner out: W+ alone.
+            refine: False leaves the refiner out: W+ alone. True is an error where the
+                model has none; None refines where it has one.
             noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
             rng: a JAX key or a seed, for noise_mode "random".
             options: of the refiner. SMART has beta=(1.0, 1.0), weights of its retrieval
                 and of its feed-forward part, each a number or (b,).
         """
+        refine = calls.refines(self.config, refine, options)
         latents = calls.check_latents(self.config, latents, refine)
         options = calls.check_options(self.config, options, len(latents))
         if not refine:
@@ -182,8 +186,8 @@ class StylePrompter:
 
     def invert(self, images: Any, **options: Any) -> tuple[jax.Array, Latents]:
         """`encode`, then `decode` with these options: (images, latents)."""
-        if options.get("refine", True):
-            calls.require(self.config, "refiner")
+        chosen = {k: v for k, v in options.items() if k not in _RENDERING}
+        calls.refines(self.config, options.get("refine"), chosen)
         latents = self.encode(images)
         return self.decode(latents, **options), latents
 
@@ -193,7 +197,7 @@ class StylePrompter:
         latents: Latents,
         steps: int,
         *,
-        refine: bool = True,
+        refine: bool | None = None,
         noise_mode: str = "const",
         structure: float = 0.3,
         learning_rate: float = 0.05,

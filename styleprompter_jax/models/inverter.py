@@ -123,13 +123,16 @@ class StylePrompter(nn.Module):
     def encode(
         self, images: jax.Array, *, deterministic: bool = True
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """images (b, s, s, 3) -> w_plus (b, n, w_dim) with latent_avg, features.
+        """images (b, s, s, 3) -> w_plus (b, n, w_dim), the mean added; features.
 
         ``features`` are the encoder's maps (b, h, w, c), coarse to fine.
         """
         codes, features = self.encoder(images, deterministic=deterministic)
         kind = jnp.promote_types(codes.dtype, jnp.float32)
-        return codes.astype(kind) + self.latent_avg.value.astype(kind), features
+        codes = codes.astype(kind)
+        if self.config.encoder.start_from_latent_avg:
+            codes += self.latent_avg.value.astype(kind)
+        return codes, features
 
     def decode(
         self,

@@ -1,10 +1,12 @@
 """The parts that come with the package, a line each."""
 
+from styleprompter_jax.models.encoders.psp import PspConfig, PspEncoder
 from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder
 from styleprompter_jax.models.generators.stylegan2 import Generator, GeneratorConfig
 from styleprompter_jax.models.refiners.smart import Smart, SmartConfig
 from styleprompter_jax.models.registry import register
 
 register(SwinConfig, SwinEncoder)
+register(PspConfig, PspEncoder)
 register(SmartConfig, Smart)
 register(GeneratorConfig, Generator)

@@ -90,10 +90,14 @@ class EncoderBase(PartConfig):
     codes (b, n, w_dim), the mean code not added, and a tuple of maps as
     `feature_shapes` tells; () where there are none.  Where not deterministic it may use
     the RNG streams "dropout" and "drop_path".
+
+    Attributes:
+        start_from_latent_avg: its codes are offsets, to which the mean code is added.
     """
 
     kind = "encoder"
     default = "swin"
+    start_from_latent_avg: bool = True
 
     image_size: int
     w_dim: int

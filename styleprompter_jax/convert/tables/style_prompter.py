@@ -5,11 +5,10 @@ constants in one tree.  The decoder of a full checkpoint holds the generator and
 that of a baseline checkpoint is the generator.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from styleprompter_jax.convert.found import Found, unused, with_mean
-from styleprompter_jax.convert.states import find_state, options, prefix
+from styleprompter_jax.convert.states import agree, find_state, options, prefix
 from styleprompter_jax.convert.table import Row, prefixed
 from styleprompter_jax.convert.tables import smart, stylegan2, swin
 from styleprompter_jax.convert.tables.smart import SMART_BLOCK
@@ -91,7 +90,13 @@ def recognise(tree: Any) -> Found | None:
         generator=images,
     )
     what = f"official StylePrompter, {kind}, {described(images)}{last}"
-    _agree(opts, config, kind)
+    agree(
+        opts,
+        type=kind,
+        output_size=images.image_size,
+        tokens_num=images.num_codes,
+        start_from_latent_avg=True,
+    )
     has_noise, note = noises(state, generator)
     state, table = with_mean(
         found,
@@ -112,20 +117,3 @@ def recognise(tree: Any) -> Found | None:
             *unused(found.left_out()),
         ),
     )
-
-
-def _agree(opts: Mapping, config: StylePrompterConfig, kind: str) -> None:
-    """The options of a checkpoint must say what its arrays say."""
-    generator = config.generator
-    for option, value in (
-        ("type", kind),
-        ("output_size", generator.image_size),
-        ("tokens_num", generator.num_codes),
-        ("start_from_latent_avg", True),
-    ):
-        own = opts.get(option, value)
-        if not isinstance(own, int | str) or own != value:
-            raise StylePrompterError(
-                f"its options say {option} = {quoted(str(own))}, but its weights are "
-                f"those of {option} = {value}: the file is mixed up, take another."
-            )

@@ -144,9 +144,7 @@ def recognise(tree: Any) -> Found | None:
     others = others_beside(state, start)
     if "encoder" in others:
         what = f"pSp or e4e, its {what}"
-        notes += (
-            "The encoder is left out: it is another architecture than StylePrompter's.",
-        )
+        notes += ("The encoder is left out: it is none that is known here.",)
         others -= {"encoder"}
     notes += unused(others | found.left_out())
     return Found(what, arrays, table, generator=config, notes=notes)

@@ -6,10 +6,12 @@ nothing here is ever trained.  Axes: ``b h w c``, NHWC.
 
 import functools
 import operator
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 _EPSILON = 1e-10
 
@@ -20,6 +22,7 @@ class FrozenBatchNorm(nn.Module):
     """BatchNorm with stored statistics: one product and one sum."""
 
     epsilon: float = 1e-5
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -30,16 +33,20 @@ class FrozenBatchNorm(nn.Module):
         mean = self.param("mean", nn.initializers.zeros, shape)
         var = self.param("var", nn.initializers.ones, shape)
         scale = scale * jax.lax.rsqrt(var + self.epsilon)
-        return x * scale + (bias - mean * scale)
+        x = x * scale + (bias - mean * scale)
+        return x if self.dtype is None else x.astype(self.dtype)
 
 
 class PReLU(nn.Module):
     """max(x, 0) + slope * min(x, 0) with a slope for each channel."""
 
+    dtype: Any = None
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., c) -> (..., c)."""
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        x, slope = promote_dtype(x, slope, dtype=self.dtype)
         return jnp.where(x > 0, x, slope * x)
 
 
@@ -49,6 +56,7 @@ def conv(
     stride: int = 1,
     padding: int = 0,
     bias: bool = False,
+    dtype: Any = None,
     name: str | None = None,
 ) -> nn.Conv:
     """A square convolution with PyTorch's symmetric padding."""
@@ -58,6 +66,7 @@ def conv(
         (stride, stride),
         [(padding, padding)] * 2,
         use_bias=bias,
+        dtype=dtype,
         name=name,
     )
 
