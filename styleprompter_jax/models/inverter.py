@@ -130,7 +130,8 @@ class StylePrompter(nn.Module):
         codes, features = self.encoder(images, deterministic=deterministic)
         kind = jnp.promote_types(codes.dtype, jnp.float32)
         codes = codes.astype(kind)
-        if self.config.encoder.start_from_latent_avg:
+        reader = self.config.encoder
+        if reader is not None and reader.start_from_latent_avg:
             codes += self.latent_avg.value.astype(kind)
         return codes, features
 

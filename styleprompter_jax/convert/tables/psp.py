@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from styleprompter_jax.convert.tables.stylegan2 import (
     noises,
 )
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.models.encoders.psp import PYRAMID, PspConfig
+from styleprompter_jax.models.encoders.psp import PYRAMID, EncoderType, PspConfig
 
 _NAMES = {
     "GradualStyleEncoder": "pSp",
@@ -139,7 +139,7 @@ def encoder_config(
     elif encoder_type.endswith("IntoWPlus"):
         last = f"{prefix}output_layer_2.3.weight"
     return PspConfig(
-        encoder_type=encoder_type,  # type: ignore[arg-type]
+        encoder_type=cast(EncoderType, encoder_type),
         input_channels=size(arrays, (f"{prefix}{_ANCHOR}", 1)),
         num_styles=codes,
         w_dim=size(arrays, (last, 0)),
