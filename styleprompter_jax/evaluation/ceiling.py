@@ -4,7 +4,7 @@ The best that an encoder without SMART could do, and so the number to look at be
 blaming the encoder.
 """
 
-import runpy
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -60,4 +60,4 @@ def ceiling(model: StylePrompter, count: int, steps: int) -> tuple[float, float]
 
 
 if __name__ == "__main__":  # the program's name in version 0.1
-    runpy.run_module("styleprompter_jax.cli.ceiling", run_name="__main__")
+    raise SystemExit(importlib.import_module("styleprompter_jax.cli.ceiling").main())

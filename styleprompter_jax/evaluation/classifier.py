@@ -5,9 +5,9 @@ The one for the avatars is bundled; `cli/train_classifier.py` made it.
 Axes: b batch, s side of an image, v values of an attribute.
 """
 
+import importlib
 import json
 import os
-import runpy
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -253,4 +253,4 @@ def right(
 
 
 if __name__ == "__main__":  # the program's name in version 0.1
-    runpy.run_module("styleprompter_jax.cli.train_classifier", run_name="__main__")
+    raise SystemExit(importlib.import_module("styleprompter_jax.cli.train_classifier").main())

@@ -14,7 +14,6 @@ of it.  A model's config.json names each part by its ``type``.
 Axes: b batch, h w space, c channels, n codes.
 """
 
-import builtins
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
@@ -25,6 +24,9 @@ import jax
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
 from styleprompter_jax.core.refusal import quoted
+
+# The class has a `type` of its own, which hides the built-in one.
+_ConfigClass = type["PartConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class PartConfig(Fields):
         return {"type": self.type} | super().to_dict()
 
     @classmethod
-    def chosen(cls, values: Mapping) -> tuple[builtins.type["PartConfig"], Mapping]:
+    def chosen(cls, values: Mapping) -> tuple[_ConfigClass, Mapping]:
         """The class of the type that is named, and the other fields."""
         own = getattr(cls, "type", cls.default)
         fields = {k: v for k, v in values.items() if k != "type"}
