@@ -253,4 +253,6 @@ def right(
 
 
 if __name__ == "__main__":  # the program's name in version 0.1
-    raise SystemExit(importlib.import_module("styleprompter_jax.cli.train_classifier").main())
+    raise SystemExit(
+        importlib.import_module("styleprompter_jax.cli.train_classifier").main()
+    )
