@@ -16,6 +16,7 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models import registry
 from styleprompter_jax.store.model_folder import load_model
+from styleprompter_jax.training.settings import check_settings
 
 pytestmark = pytest.mark.slow
 
@@ -192,3 +193,14 @@ def test_a_type_is_registered_once():
     registry.register(AddConfig, Add)  # the same again
     with pytest.raises(ValueError, match="already"):
         registry.register(AddConfig, PooledEncoder)
+    named = type("Named", (AddConfig,), {"type": "encoder"})
+    with pytest.raises(ValueError, match="name of a kind"):
+        registry.register(named, Add)
+
+
+def test_a_stage_of_another_refiner_is_refused():
+    config = tiny.get_config("smart")
+    with config.unlocked():
+        config.model = ConfigDict(dict(refiner=dict(type="add")))
+    with pytest.raises(sp.StylePrompterError, match='set the stage to "refiner"'):
+        check_settings(config)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from configs import avatars_generator, own_images_smart, tiny
 from styleprompter_jax.cli import main, parse
@@ -137,6 +138,14 @@ def test_wrong_configs_make_nothing(stage, changes, message, tiny_folder, tmp_pa
     with pytest.raises(StylePrompterError, match=message):
         loop.train(config, tmp_path / "run", devices=devices)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_kind_of_part_is_named_once():
+    config = tiny.get_config("smart")
+    with config.unlocked():
+        config.model.refiner = ConfigDict(dict(refined_layers=(4,)))
+    with pytest.raises(StylePrompterError, match="one refiner: remove one of them"):
+        check_settings(config)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from styleprompter_jax.models.registry import (
     KINDS,
     EncoderBase,
     GeneratorBase,
-    PartConfig,
     make,
 )
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
@@ -52,7 +51,7 @@ def build_model(
     target, notes = merge_collections(shapes), []
     tree: dict[str, Any] = {}
     for name, file in found.items():
-        wanted = {name: target[name] for name in map(_name, file.parts.values())}
+        wanted = {part.key: target[part.key] for part in file.parts.values()}
         if file.generator is not None:
             wanted["latent_avg"] = target["latent_avg"]
             if getattr(file.arrays.get("latent_avg"), "ndim", 1) == 2:  # one a code
@@ -72,11 +71,6 @@ def build_model(
         tree["latent_avg"] = mean_code(config.generator, tree["generator"])
         notes.append(f"The file lacks latent_avg: it is the mean of {SAMPLES:,} codes.")
     return config, split_collections(tree, shapes), notes
-
-
-def _name(part: PartConfig) -> str:
-    """What the parameters of a part lie under."""
-    return part.type if part.kind == "refiner" else part.kind
 
 
 def _draw_noise(generator: dict) -> None:

@@ -5,7 +5,6 @@ Axes: b batch, s side of an image, n codes.
 
 import operator
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -40,7 +39,7 @@ def require(config: StylePrompterConfig, part: str) -> Any:
 def refines(
     config: StylePrompterConfig,
     refine: bool | None,
-    options: Mapping = MappingProxyType({}),
+    options: Mapping | None = None,
 ) -> bool:
     """Whether a call refines.
 

@@ -112,7 +112,7 @@ class StylePrompter:
 
     @property
     def refiner(self) -> nn.Module:
-        """The Flax module; its parameters are `params[config.refiner.type]`."""
+        """The Flax module; its parameters are `params[config.refiner.key]`."""
         return make(calls.require(self.config, "refiner"))
 
     @property

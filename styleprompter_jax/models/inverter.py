@@ -70,17 +70,9 @@ class StylePrompterConfig(Fields):
 
     @property
     def parts(self) -> dict[str, PartConfig]:
-        """The parts that there are, by what their parameters lie under.
-
-        That is "encoder", "generator", and the type of the refiner.
-        """
-        parts: dict[str, PartConfig | None] = {
-            "encoder": self.encoder,
-            "generator": self.generator,
-        }
-        if self.refiner is not None:
-            parts[self.refiner.type] = self.refiner
-        return {name: config for name, config in parts.items() if config is not None}
+        """The parts that there are, by what their parameters lie under."""
+        parts = self.encoder, self.generator, self.refiner
+        return {part.key: part for part in parts if part is not None}
 
     @property
     def image_size(self) -> int:
@@ -114,7 +106,7 @@ class StylePrompter(nn.Module):
     def setup(self) -> None:
         """Makes the parts that the config has."""
         cfg = self.config
-        for name, part in cfg.parts.items():  # a refiner's name is its type's
+        for name, part in cfg.parts.items():
             setattr(self, name, make(part, self.dtype))
         self.latent_avg = self.variable(
             "const", "latent_avg", jnp.zeros, (cfg.generator.w_dim,)
@@ -158,7 +150,7 @@ class StylePrompter(nn.Module):
         """
         hooks = {}
         if refine and self.config.refiner is not None:
-            refiner = getattr(self, self.config.refiner.type)
+            refiner = getattr(self, self.config.refiner.key)
             hooks = {
                 layer: partial(
                     refiner,

@@ -51,6 +51,11 @@ class PartConfig(Fields):
     rates: ClassVar[tuple[str, ...]] = ()
     ignored: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def key(self) -> str:
+        """What its parameters lie under: its kind, or the type of a refiner."""
+        return self.kind
+
     def to_dict(self) -> dict:
         """As plain JSON types, the type first."""
         return {"type": self.type} | super().to_dict()
@@ -156,6 +161,11 @@ class RefinerBase(PartConfig):
 
     refined_layers: tuple[int, ...]
 
+    @property
+    def key(self) -> str:
+        """Its type: "smart", under which the parameters of SMART always lay."""
+        return self.type
+
 
 class GeneratorBase(PartConfig):
     """Of a module that turns latents into codes, and codes into images.
@@ -208,8 +218,11 @@ def register(config: type[PartConfig], module: Callable[..., nn.Module]) -> None
         module: called as ``module(config, dtype)``.
 
     Raises:
-        ValueError: if another part of its kind has that type.
+        ValueError: if another part of its kind has that type, or the type is the name
+            of a kind.
     """
+    if config.type in KINDS:
+        raise ValueError(f"{config.type!r} is the name of a kind of part, and no type")
     known = _PARTS.setdefault((config.kind, config.type), Part(config, module))
     if known != Part(config, module):
         raise ValueError(f"there is a {config.kind} {config.type!r} already")

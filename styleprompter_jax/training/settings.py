@@ -16,7 +16,7 @@ from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfi
 from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.registry import KINDS, types
-from styleprompter_jax.training.parts import named_part
+from styleprompter_jax.training.parts import kind_of, named_part, part_fields
 
 # The least that a whole number may be.
 COUNTS = {
@@ -137,6 +137,7 @@ def check_settings(config: Any) -> None:
         if name not in known:
             raise _unknown(f"model.{name}", known)
         _check_part(config, name, fields)
+    _check_kinds(config)
     if config.stage == "generator":
         size = _get(config, "model.generator.image_size")
         if size != config.data.image_size:
@@ -207,6 +208,24 @@ def _check_part(config: Any, name: str, fields: Any) -> None:
                 raise _wrong(config, key, "1 or more")
             if field in rates and not 0 <= one < 1:
                 raise _wrong(config, key, "from 0 to less than 1")
+
+
+def _check_kinds(config: Any) -> None:
+    """Refuses two parts of a kind, and a stage whose part the config does not have."""
+    named: dict[str, str] = {}
+    for name in config.model:
+        if other := named.get(kind_of(name)):
+            raise StylePrompterError(
+                f"config.model has {other} and {name}, and a model has one "
+                f"{kind_of(name)}: remove one of them."
+            )
+        named[kind_of(name)] = name
+    trained = part_fields(config, kind_of(config.stage))[0].type
+    if config.stage in types("refiner") and config.stage != trained:
+        raise StylePrompterError(
+            f"config.stage is {config.stage!r}, and the refiner of config.model is of "
+            f'the type {trained!r}: set the stage to "refiner".'
+        )
 
 
 def _quoted(names: Any) -> str:

@@ -49,7 +49,7 @@ class Inversion:
         # What is trained, by what its parameters lie under.
         self._refines = config.stage != "encoder"
         refiner = self.model_config.refiner
-        self.part = refiner.type if refiner and self._refines else "encoder"
+        self.part = refiner.key if refiner and self._refines else "encoder"
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
         self.optimizer = make_optimizer(config)
         self._half_life = config.optimizer.get("ema_images", 0)
