@@ -23,7 +23,6 @@ from styleprompter_jax.models.generators.stylegan2 import (
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.store.model_folder import model_shapes
-from styleprompter_jax.store.network_folder import NETWORKS
 from styleprompter_jax.training.objectives.adversarial import Adversarial
 from styleprompter_jax.training.objectives.inversion import Inversion
 from styleprompter_jax.training.run import parallel
@@ -112,8 +111,7 @@ def _inversion_step(config) -> Case:
             + 3 * work.smart(parts.smart, parts.generator, parts.encoder)
         )
     for name in start.networks:
-        kind, _ = PERCEPTUAL[name]
-        network = next(n for n in NETWORKS.values() if n.kind == kind)
+        network = next(iter(PERCEPTUAL[name].networks.values()))
         image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
         flop += 3 * work.counted(network.module.apply, network.shapes(), image)
     return _step(Inversion(config, start), config, [1], config.batch_size * flop)

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import work
+from benchmarks import cases, work
 from styleprompter_jax import large_pages
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_a_step_with_all_losses_is_made():
+    assert cases.training("smart", 256, 2).flop == pytest.approx(480.4e9, rel=1e-3)
 
 
 def test_useful_work_in_gflop():
