@@ -7,6 +7,7 @@
 #                   the tests hold a sample
 # make bench        times and memory beside the last committed ones, minutes each:
 #                   make bench CASES="invert encoder_step_256" measures those alone
+# make site         the documentation as a site, in site/
 #
 # Each first makes the environment in .venv, from Python 3.11 or newer:
 #   make test PYTHON=python3.13
@@ -26,7 +27,7 @@ PYTHON313 ?= $(shell \
 # Large pages of memory on Linux; see styleprompter_jax/large_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test test-fast test-colab python3.13 soak bench
+.PHONY: quickstart test test-fast test-colab python3.13 soak bench site
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -55,6 +56,9 @@ soak: $(READY)
 	$(RUN) tests/soak_files.py
 	$(RUN) tests/soak_damage.py
 	$(RUN) tests/soak_training.py
+
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 bench: $(READY)
 	$(RUN) -m benchmarks $(CASES)

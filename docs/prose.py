@@ -1,8 +1,7 @@
 """Checks the English of the documentation: `python docs/prose.py [FILE ...]`.
 
-proselint's checks, and the habits of our own below, which a reader stumbles over. Code,
-links' addresses and tables' rules are no prose and are not looked at. Prints
-FILE:LINE: what is wrong, and ends with 1 if anything is.
+It runs proselint, and the rules of our own below. It skips code and the addresses of
+links. It prints FILE:LINE: FINDING, and ends with 1 if it found anything.
 """
 
 import re
@@ -22,19 +21,19 @@ PAGES = [
     *sorted(p for p in ROOT.glob("docs/**/*.md") if p.name != "api.md"),
 ]
 
-# Typographic signs are a matter of the keyboard, and a repeated number is a table's.
+# Straight quotes are fine here, and tables repeat numbers.
 _PROSELINT = DEFAULT["checks"] | {
     "typography": False,
     "lexical_illusions": False,
     "dates_times": False,
 }
 
-# A sentence begins at the start of a line or after one has ended.
+# The start of a sentence.
 _START = r"(?:^|(?<=[.!?] )|(?<=\n\n)|(?<=^- )|(?<=\n- ))"
 
 HABITS = {
     "free relative as subject (say who does what)": [
-        _START + r"(?:What|Whatever|Whoever|Who|Where)\b(?!['’]s)[^.?!|]*\.(?=\s|$)"
+        _START + r"(?:What|Whatever|Whoever|Who|Where)\b[^.?!|]*\.(?=\s|$)"
     ],
     "`what` for a noun (name the thing)": [
         r"(?<![?] )\b[Ww]hat\b[^?.|#\n]*(?:\n[^?.|\n]+)*[.,:;|]"
@@ -43,7 +42,7 @@ HABITS = {
         _START + r"(?:Not|Asked|Made|Built|Seen|Measured|Tried|Left|Held) "
         r"(?!only\b)[\w ,]*\b(?:was|were|is|are)\b",
         _START + r"To \w+ [^.,|]* (?:is|are|takes|costs) ",
-        r"\b(?:so|neither|nor) (?:does|do|is|are|has|have|was|were|can) (?:the|a|an|it)",
+        r"\b(?:so|nor) (?:does|do|is|are|has|have|was|were|can) (?:the|a|an|it)",
     ],
     "say `is not`, `has no` or `does not`": [
         r"\b(?:is|are|was|were) no (?!longer\b|more than\b|less than\b)\w",
@@ -96,7 +95,7 @@ OURS = (
 
 
 def prose(text: str) -> str:
-    """A Markdown page without what is no prose, its lines and columns kept."""
+    """A Markdown page with code and addresses blanked; lines and columns stay."""
 
     def blank(match: re.Match[str]) -> str:
         return re.sub(r"\S", " ", match[0])
@@ -108,7 +107,7 @@ def prose(text: str) -> str:
 
 
 def findings(page: Path) -> list[str]:
-    """What is wrong in a page, as LINE: WHAT."""
+    """The findings in a page, each as LINE: FINDING."""
     registry = CheckRegistry()
     if not registry.checks:
         from proselint.checks import __register__
@@ -120,7 +119,7 @@ def findings(page: Path) -> list[str]:
 
 
 def main(names: list[str]) -> int:
-    """Prints the findings of the pages named, or of all; 1 if there are any."""
+    """Prints the findings of the named pages, or of all; 1 if there are any."""
     pages = [Path(name) for name in names] or PAGES
     lines = [f"{page}:{line}" for page in pages for line in findings(page)]
     print("\n".join(lines) if lines else f"{len(pages)} pages, nothing found")

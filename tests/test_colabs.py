@@ -62,8 +62,8 @@ def test_is_stripped_and_opens_in_colab(path):
             assert cell["outputs"] == [] and cell["execution_count"] is None
         assert len(cell["source"]) <= 40, cell["source"][0]
     assert f"]({BADGE}{path.name})" in notebooks.cells(path, "markdown")[0]
-    readme = (notebooks.COLABS.parent / "README.md").read_text()
-    assert f"]({BADGE}{path.name})" in readme
+    start = (notebooks.COLABS.parent / "docs" / "start.md").read_text()
+    assert f"]({BADGE}{path.name})" in start
 
 
 def test_setting_up_is_the_same_everywhere():
@@ -159,8 +159,7 @@ def test_runs_from_top_to_bottom(name, values, clone, capsys):
 
 @pytest.mark.slow
 def test_the_python_of_readme_runs(clone):
-    # The second one trains.
-    source, _ = test_docs.blocks(Path("README.md").read_text(), "python")
+    (source,) = test_docs.blocks(Path("README.md").read_text(), "python")
     namespace = {}
     exec(compile(source, "README.md", "exec"), namespace)
     assert len(list(Path("out").glob("*.png"))) == len(namespace["x"]) > 0
