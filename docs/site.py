@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the home page is README.md, and links to code lead to the repository."""
+"""Hooks of MkDocs: README.md is the home page; links to code go to the repository."""
 
 import posixpath
 import re
