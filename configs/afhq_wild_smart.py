@@ -1,9 +1,9 @@
-"""SMART on top of configs/afhq_wild_encoder.py.
+"""SMART for the encoder of configs/afhq_wild_encoder.py.
 
     python train.py --config=configs/afhq_wild_smart.py --workdir=runs/afhq_wild_smart \
         --config.data.path=AFHQ
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory; the time is not known.
 """
 
 from styleprompter_jax.configs import afhq_wild_encoder

@@ -1,4 +1,4 @@
-"""The SwinV2 encoder for the avatars at 256 px, against the generator of 256 px.
+"""The SwinV2 encoder for the avatars at 256 px, with the generator of 256 px.
 
     python train.py --config=configs/avatars256_encoder.py --workdir=runs/encoder256 \
         --config.init_from=runs/generator256/model --config.data.workers=12
@@ -23,7 +23,7 @@ def get_config():
         depths=(1, 1, 3, 1),
         num_heads=(3, 6, 6, 12),
     )
-    # Ends whenever the time does: an average over the last images in place of a decay.
+    # The run may end at any step: an average over the last images replaces a decay.
     config.optimizer.update(schedule="constant", ema_images=2e4)
     config.data = avatars256_generator.get_config().data
     return config

@@ -3,8 +3,8 @@
     python train.py --config=configs/avatars256_generator.py \
         --workdir=runs/generator256 --config.data.workers=12
 
-Its blocks of 4 to 32 px are those of avatars64 at the start; the layout is known, so
-the discriminator sees sharp pictures from the first step on.  Not yet run.
+The blocks of 4 to 32 px start from those of avatars64. These blocks already know the
+layout, so the discriminator sees sharp images from the first step.  Not yet run.
 """
 
 from configs import avatars_generator
@@ -21,8 +21,8 @@ def get_config():
     config.model.generator.update(image_size=256, channels=channels)
     config.model.discriminator.update(channels=channels)
     config.data.image_size = 256
-    # The same change of a picture spreads over sixteen times as many pixels, with a
-    # sixteenth of the gradient in each: 24 would be as firm as :sharpen's 1.5 at 64 px.
+    # The same change of an image covers sixteen times as many pixels, and each pixel
+    # has a sixteenth of the gradient: 24 would be as strong as 1.5 of :sharpen, 64 px.
     config.loss.update(r1_gamma=8.0, blur_images=0)
     config.optimizer.ema_images = 2e4
     return config

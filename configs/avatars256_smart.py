@@ -1,4 +1,4 @@
-"""SMART for the avatars at 256 px, on top of configs/avatars256_encoder.py.
+"""SMART for the avatars at 256 px and the encoder of configs/avatars256_encoder.py.
 
     python train.py --config=configs/avatars256_smart.py --workdir=runs/smart256 \
         --config.init_from=runs/encoder256/model --config.data.workers=12

@@ -1,4 +1,4 @@
-"""The SwinV2 encoder for the bundled avatars, 64 px, against the bundled generator.
+"""The SwinV2 encoder for the bundled avatars, 64 px, with the bundled generator.
 
 python train.py --config=configs/avatars_encoder.py --workdir=runs/encoder
 """
@@ -37,7 +37,7 @@ def get_config():
         )
     )
     config.data = avatars_generator.get_config().data
-    # No perceptual network knows cartoons: structure stands for LPIPS and ID.
+    # No perceptual network was trained on cartoons: SSIM replaces LPIPS and ID.
     config.loss = ConfigDict(dict(l2=1.0, hardest=0.2, structure=0.3, align=0.01))
     config.optimizer = ConfigDict(
         dict(

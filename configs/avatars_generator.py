@@ -1,4 +1,4 @@
-"""StyleGAN2 for the bundled avatars, 64 px; and a second run that sharpens it.
+"""StyleGAN2 for the bundled avatars, 64 px, and a second run that sharpens its images.
 
     python train.py --config=configs/avatars_generator.py --workdir=runs/generator
     python train.py --config=configs/avatars_generator.py:sharpen --workdir=runs/sharp \
@@ -13,7 +13,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 def get_config(run: str = ""):
     config = _first()
     if run == "sharpen":
-        # The layout is there: the discriminator may look closely now.
+        # The generator knows the layout: the discriminator may see details now.
         config.batch_size = 16
         config.total_steps = 10_000
         config.learning_rate = 1.5e-3
@@ -69,13 +69,13 @@ def _first():
     )
     config.loss = ConfigDict(
         dict(
-            # Flat colours give the discriminator an easy game; this evens it out.
+            # Flat colours make the discriminator's task too easy: penalise it more.
             r1_gamma=10.0,
             r1_every=16,
             path_length_weight=0.0,
             path_length_every=4,
             style_mixing=0.5,
-            # Flat artwork has no texture that noise could stand for.
+            # Noise models texture, and flat artwork has no texture.
             noise_mode="none",
             blur_sigma=4.0,
             blur_images=36_000,

@@ -1,4 +1,4 @@
-"""SMART for the bundled avatars, 64 px, on top of configs/avatars_encoder.py.
+"""SMART for the bundled avatars, 64 px, and the encoder of configs/avatars_encoder.py.
 
     python train.py --config=configs/avatars_smart.py --workdir=runs/smart \
         --config.init_from=runs/encoder/model

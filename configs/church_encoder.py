@@ -1,6 +1,6 @@
-"""The published recipe for LSUN's churches: SwinV2-T against a StyleGAN2 of 256 px.
+"""The published recipe for LSUN's churches: SwinV2-T and a StyleGAN2 of 256 px.
 
-What must be downloaded first (docs/weights.md says from where), and what becomes of it:
+Download these files first (docs/weights.md has the links), and convert them:
 
     styleprompter convert swinv2_tiny_patch4_window16_256.pth \
         stylegan2-church-config-f.pt runs/church_start
@@ -9,10 +9,10 @@ What must be downloaded first (docs/weights.md says from where), and what become
     python train.py --config=configs/church_encoder.py --workdir=runs/church_encoder \
         --config.data.path=FOLDER
 
-FOLDER holds the pictures of LSUN's church_outdoor in "train" and "validation"; of each,
-256 x 256 pixels are taken at random.
+FOLDER holds the images of LSUN's church_outdoor, in the folders "train" and
+"validation". Training takes a random crop of 256 x 256 pixels from each image.
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory; the time is not known.
 """
 
 from styleprompter_jax.configs import afhq_wild_encoder

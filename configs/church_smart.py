@@ -1,9 +1,9 @@
-"""SMART on top of configs/church_encoder.py.
+"""SMART for the encoder of configs/church_encoder.py.
 
     python train.py --config=configs/church_smart.py --workdir=runs/church_smart \
         --config.data.path=FOLDER
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory; the time is not known.
 """
 
 from styleprompter_jax.configs import church_encoder

@@ -1,7 +1,7 @@
-"""The published encoder: SwinV2-T at 256 px against a StyleGAN2 of faces.
+"""The published encoder: SwinV2-T at 256 px with a StyleGAN2 of faces.
 
-The generator, the encoder's start and the two perceptual networks come from published
-files (docs/weights.md):
+The generator, the initial encoder and the two perceptual networks come from published
+files (docs/weights.md has the links). Convert them first:
 
     styleprompter convert swinv2_tiny_patch4_window16_256.pth \
         stylegan2-ffhq-config-f.pt runs/ffhq_start
@@ -10,17 +10,19 @@ files (docs/weights.md):
     python train.py --config=configs/ffhq_encoder.py --workdir=runs/ffhq_encoder \
         --config.data.path=FOLDER
 
-FOLDER holds the folders "train" and "validation" of aligned faces.  For what is no
-face: configs/afhq_wild_encoder.py.
+FOLDER holds the folders "train" and "validation" of aligned faces.  For other domains
+than faces, use configs/afhq_wild_encoder.py.
 
-Memory: 14.5 GB of each chip of a TPU v5e:2x4 with --config.batch_size=64
---config.dtype=bfloat16, as --compile_only=v5e:2x4 prints.  On one NVIDIA H200 the step
-takes 10.9 GB and gives 258 images a second with --config.batch_size=16
---config.dtype=bfloat16, and 5.3 GB and 117 images as it stands (benchmarks/gpu.py,
-without reading pictures).
+Memory: 14.5 GB on each chip of a TPU v5e:2x4 with --config.batch_size=64
+--config.dtype=bfloat16, as --compile_only=v5e:2x4 prints.  On one NVIDIA H200 with
+--config.batch_size=16 --config.dtype=bfloat16, a step takes 10.9 GB, and training runs
+at 258 images per second. Without these overrides, a step takes 5.3 GB, and training
+runs at 117 images per second. (benchmarks/gpu.py gave these figures, without reading
+images.)
 
-The run itself was not yet made: its 2.4 million images would take 2.6 hours there, or
-5.7 as it stands, and 1.5 hours on the slice at the very least (433 images a second).
+Nobody has made the whole run yet. Its 2.4 million images would take 2.6 hours on the
+H200 with these overrides, or 5.7 hours without them. On the TPU slice, they would take
+at least 1.5 hours (433 images per second).
 """
 
 from ml_collections import ConfigDict
@@ -43,9 +45,9 @@ def get_config():
 
     config.model = ConfigDict(
         dict(
-            # Also "small" and "base", which start from ImageNet files of their own.
+            # "small" and "base" start from other ImageNet files.
             encoder=dict(variant="tiny", drop_path=0.1, remat=False),
-            # Read from init_from; what --compile_only assumes.
+            # Training reads this from init_from; only --compile_only uses it.
             generator=dict(image_size=1024),
         )
     )
@@ -81,7 +83,7 @@ def get_config():
             beta1=0.95,
             beta2=0.999,
             eps=1e-5,
-            # True as published: logit_scale, centred by itself, then never trains.
+            # Published: True, which centres logit_scale's gradient to 0.
             centralize_logit_scale=False,
             weight_decay=0.0,
             clip_norm=0.0,

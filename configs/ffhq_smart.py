@@ -1,13 +1,15 @@
-"""The published SMART, on top of configs/ffhq_encoder.py.
+"""The published SMART for the encoder of configs/ffhq_encoder.py.
 
     python train.py --config=configs/ffhq_smart.py --workdir=runs/ffhq_smart \
         --config.data.path=FOLDER
 
-Memory: 12.3 GB of each chip of a TPU v5e:2x4 with --config.batch_size=64
---config.dtype=bfloat16, as --compile_only=v5e:2x4 prints: at most 674 images a second
-there.  On one NVIDIA H200 the step takes 6.1 GB and gives 359 images a second with
---config.batch_size=16 --config.dtype=bfloat16 (benchmarks/gpu.py, without reading
-pictures).  The run itself was not yet made.
+Memory: 12.3 GB on each chip of a TPU v5e:2x4 with --config.batch_size=64
+--config.dtype=bfloat16, as --compile_only=v5e:2x4 prints. The slice trains at most 674
+images per second.  On one NVIDIA H200 with --config.batch_size=16
+--config.dtype=bfloat16, a step takes 6.1 GB, and training runs at 359 images per
+second. (benchmarks/gpu.py gave these figures, without reading images.)
+
+Nobody has made the whole run yet.
 """
 
 from ml_collections import ConfigDict
@@ -20,11 +22,11 @@ def get_config():
 
 
 def smart_after(config, init_from: str):
-    """The config of stage "smart" that follows one of stage "encoder"."""
+    """Returns the config of stage "smart" that follows a config of stage "encoder"."""
     config.stage = "smart"
     config.init_from = init_from
     config.init_encoder = False
-    # False as published: the encoder, frozen, then drops paths while SMART trains.
+    # The published code has False: its frozen encoder drops paths while SMART trains.
     config.frozen_deterministic = True
     config.model.smart = ConfigDict(
         dict(

@@ -1,22 +1,22 @@
-"""An encoder for one's own pictures: a folder and a generator of their kind.
+"""An encoder for your own images, from a folder and a generator of the same domain.
 
     styleprompter convert GENERATOR runs/own_generator
     python train.py --config=configs/own_images_encoder.py \
         --workdir=runs/own_images_encoder --config.data.path=FOLDER
 
-GENERATOR is a .pt or .pkl file of StyleGAN2, or train.py made the model folder itself
-(configs/avatars_generator.py with data.name="folder"; then --config.init_from=FOLDER).
-FOLDER holds the pictures at any depth; the first 256 by name are kept for validation.
-For a generator of less than 256 px, such as 64:
+GENERATOR is a .pt or .pkl file of StyleGAN2. You can also train the generator
+(configs/avatars_generator.py with data.name="folder"); then set --config.init_from to
+its model folder. FOLDER holds the images at any depth. The first 256 images by name are
+kept for validation. For a generator below 256 px, for example 64 px, add:
 
     --config.data.image_size=64 --config.model.encoder.patch_size=2 \
         --config.model.encoder.window_size=8
 
-Nothing else is needed: SSIM over several scales stands for networks that know the
-domain. Where LPIPS was converted, it does better: --config.loss.structure=0
+You need no other files: SSIM over several scales replaces the perceptual networks.
+LPIPS gives better results. If you have converted it, add: --config.loss.structure=0
 --config.loss.lpips=0.6 --config.loss.lpips_weights=runs/lpips.
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory; the time is not known.
 """
 
 from styleprompter_jax.configs import ffhq_encoder

@@ -1,11 +1,11 @@
-"""SMART for one's own pictures, on top of configs/own_images_encoder.py.
+"""SMART for your own images and the encoder of configs/own_images_encoder.py.
 
     python train.py --config=configs/own_images_smart.py \
         --workdir=runs/own_images_smart --config.data.path=FOLDER
 
-with data.image_size as it was there.
+Set data.image_size to the same value as for the encoder.
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory; the time is not known.
 """
 
 from styleprompter_jax.configs import own_images_encoder

@@ -1,4 +1,4 @@
-"""A run of seconds for each stage, to try things out and for the tests.
+"""A run of seconds for each stage, for quick trials and for the tests.
 
     python train.py --config=configs/tiny.py:generator --workdir=runs/tiny/generator
     python train.py --config=configs/tiny.py:encoder --workdir=runs/tiny/encoder \
@@ -28,7 +28,7 @@ def get_config(stage: str = "generator"):
         config.model.generator.update(
             image_size=32, channels=(8, 8, 8, 8), z_dim=16, w_dim=16
         )
-        # A group of one: results do not depend on how devices split the batch.
+        # With groups of one, results do not depend on how devices share the batch.
         config.model.discriminator.update(channels=(8, 8, 8, 8), mbstd_group=1)
         config.loss.r1_every = 2
     elif stage == "encoder":
