@@ -1,7 +1,8 @@
 """The command line: which commands there are, and how a call runs.
 
-A command is `commands/NAME.py`: what it takes, and what it says of the result. What it
-does is in `app/`, imported when it runs: `--help` must not wait for JAX.
+A command is `commands/NAME.py`: it declares the arguments, and prints the result. The
+work itself is in `app/`. A command imports `app/` only when it runs, because `--help`
+must not wait for JAX.
 """
 
 import argparse
@@ -18,17 +19,17 @@ from styleprompter_jax.version import __version__
 
 # In the order of `styleprompter --help`.
 _SUMMARIES = {
-    "convert": "Makes a model folder of published weights, and back.",
-    "invert": "Inverts images: pictures, their latents, and a sheet.",
-    "edit": "Moves images along directions, one picture for each strength.",
-    "mix": "Puts codes of one image among those of another.",
-    "evaluate": "Measures inversions, codes and edits of a model.",
-    "directions": "Finds directions, and keeps them with a model.",
-    "train": "Trains a generator, an encoder or SMART, as a config says.",
-    "push": "Uploads a model to the Hugging Face Hub, with a card.",
-    "pack": "Packs a folder of pictures into one file to train on.",
-    "align": "Cuts faces out of photographs as FFHQ does.",
-    "unalign": "Puts edited crops back into the photographs of `align`.",
+    "convert": "Converts published weights to a model folder, and back.",
+    "invert": "Inverts pictures: writes inversions, latents and a sheet.",
+    "edit": "Edits pictures along directions, one result for each strength.",
+    "mix": "Mixes the codes of two pictures (style mixing).",
+    "evaluate": "Measures the inversions, codes and edits of a model.",
+    "directions": "Finds directions and adds them to a model.",
+    "train": "Trains a generator, an encoder or SMART, as a config specifies.",
+    "push": "Uploads a model to the Hugging Face Hub, with a model card.",
+    "pack": "Packs a folder of pictures into one file for training.",
+    "align": "Crops faces from photographs as FFHQ does.",
+    "unalign": "Pastes edited crops back into the photographs.",
 }
 
 
@@ -46,22 +47,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> None:
     args = parse(argv)
-    # What Pillow puts up with in a picture, it warns of in terms of its own.
+    # Pillow warns, in its own terms, of faults in a picture that it tolerates.
     warnings.filterwarnings("ignore", module="PIL")
-    if argv is None:  # a program, and no function of another one
+    if argv is None:  # called as a program, not as a function
         use_large_pages()
-    if args.command != "train":  # which looks at its config first
+    if args.command != "train":  # train reads its config first
         use_compilation_cache()
     _module(args.command).run(args)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The arguments of a call; SystemExit with 2 for a wrong one."""
+    """Parses a call; raises SystemExit with 2 for a wrong one."""
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser(argv)
     args, rest = parser.parse_known_args(argv)
     if args.command == "train":
-        # What remains is for the config, which alone knows its keys.
+        # The rest sets keys of the config, which only the config knows.
         args.overrides, rest = rest, []
     wrong = getattr(_module(args.command), "wrong", None)
     if rest:
@@ -72,10 +73,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def make_parser(asked: Container[str] = _SUMMARIES) -> argparse.ArgumentParser:
-    """The parser of all commands, with the arguments of those that are asked for."""
+    """The parser of all commands, with the arguments of the commands in `asked`."""
     parser = argparse.ArgumentParser(
         prog="styleprompter",
-        description="Inverts images into StyleGAN2, and edits them.",
+        description="Inverts pictures into StyleGAN2, and edits them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -84,7 +85,7 @@ def make_parser(asked: Container[str] = _SUMMARIES) -> argparse.ArgumentParser:
         if name in asked:
             _module(name).add_arguments(command)
         command.add_argument(
-            "--traceback", action="store_true", help="show where an error arose"
+            "--traceback", action="store_true", help="show the traceback of an error"
         )
         command.set_defaults(parser=command)
     return parser

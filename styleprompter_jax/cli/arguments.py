@@ -1,4 +1,4 @@
-"""Arguments on the command line: their kinds, and those that several commands take."""
+"""Arguments of the command line: their types, and those that commands share."""
 
 import argparse
 import dataclasses
@@ -11,16 +11,16 @@ from styleprompter_jax.core.values import LARGEST_NUMBER
 if TYPE_CHECKING:
     from styleprompter_jax.app.pictures import Made
 
-# What takes arguments: a parser, or a group of one.
+# A parser, or a group of its arguments.
 _Takes = argparse._ActionsContainer
 
-MOST = 2**31 - 1  # that a number of steps, pictures or components may be
-LARGEST_BATCH = 1024  # pictures at once: results do not depend on it
+MOST = 2**31 - 1  # largest number of steps, pictures or components
+LARGEST_BATCH = 1024  # pictures; results do not depend on the batch size
 LARGEST_SIDE = 16_384  # pixels of a picture
 
 
 def whole(text: str, least: int, most: int) -> int:
-    """A whole number from least to most."""
+    """An integer from least to most."""
     value = int(text)
     if not least <= value <= most:
         raise argparse.ArgumentTypeError(f"{text} is not {least} to {most}")
@@ -28,32 +28,32 @@ def whole(text: str, least: int, most: int) -> int:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """An integer from 1."""
     return whole(text, 1, MOST)
 
 
 def not_negative(text: str) -> int:
-    """A whole number from 0."""
+    """An integer from 0."""
     return whole(text, 0, MOST)
 
 
 def seed(text: str) -> int:
-    """What random numbers begin with, from 0 to 2^63 - 1."""
+    """A seed of random numbers, from 0 to 2^63 - 1."""
     return whole(text, 0, 2**63 - 1)
 
 
 def batch_size(text: str) -> int:
-    """How many pictures at once; more than `LARGEST_BATCH` means that many."""
+    """A batch size; `LARGEST_BATCH` replaces a larger one."""
     return min(whole(text, 1, 2**63 - 1), LARGEST_BATCH)
 
 
 def side(text: str) -> int:
-    """Pixels of a side of a picture."""
+    """The side of a picture in pixels."""
     return whole(text, 1, LARGEST_SIDE)
 
 
 def frames(text: str) -> int:
-    """How many pictures an animation has, from 2."""
+    """A number of pictures in an animation, from 2."""
     return whole(text, 2, 10_000)
 
 
@@ -61,19 +61,21 @@ def span(text: str) -> range:
     """The indices of "7" or "0-3", as a range."""
     first, _, last = text.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text} is no index, and no range like 0-3")
+        raise argparse.ArgumentTypeError(f"{text} is not an index or a range like 0-3")
     start, end = int(first), int(last or first)
     if not start <= end < 1000:
-        raise argparse.ArgumentTypeError(f"{text} is no range of codes")
+        raise argparse.ArgumentTypeError(f"{text} is not a range of codes")
     return range(start, end + 1)
 
 
 def number(text: str) -> float:
-    """A number that the networks can compute with."""
+    """A number that the networks can compute with in float32."""
     value = float(text)
     if not abs(value) <= LARGEST_NUMBER:
         most = f"{LARGEST_NUMBER:.0e}".replace("+0", "")
-        raise argparse.ArgumentTypeError(f"{text} is no number from -{most} to {most}")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number from -{most} to {most}"
+        )
     return value
 
 
@@ -87,24 +89,24 @@ def refiner_option(text: str) -> tuple[str, float | tuple[float, ...]]:
 
 
 def sha256(text: str) -> str:
-    """64 hexadecimal digits, in small letters."""
+    """64 hexadecimal digits, in lower case."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError(f"{text} is not 64 hexadecimal digits")
     return text.lower()
 
 
 def path(text: str) -> str:
-    """A file, folder or glob of this machine, "~" in full."""
+    """A local file, folder or glob, with "~" expanded."""
     return str(local_path(text))
 
 
 def name_or_path(text: str) -> str:
-    """What may be a name or an address, too."""
+    """A path, a name or an address."""
     return path(text) if text.startswith("~") else text
 
 
 class Spans(argparse.Action):
-    """Several `span`, as one list without repetitions."""
+    """Joins several `span` to one list without repetitions."""
 
     def __call__(
         self,
@@ -113,7 +115,7 @@ class Spans(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Keeps the layers in the order in which they are given."""
+        """Stores the layers in the given order."""
         layers = dict.fromkeys(layer for span in values for layer in span)
         setattr(namespace, self.dest, list(layers))
 
@@ -126,7 +128,7 @@ def add_layers(parser: _Takes, text: str) -> None:
         type=span,
         action=Spans,
         metavar="K",
-        help=f"indices of the W+ codes {text}; 0-3 7 is 0 1 2 3 7",
+        help=f"indices of the W+ codes {text}; 0-3 7 means 0 1 2 3 7",
     )
 
 
@@ -137,8 +139,8 @@ def add_model(parser: _Takes) -> None:
         type=name_or_path,
         required=True,
         metavar="M",
-        help="a model folder, the name of a bundled model, or "
-        "hf://USER/MODEL[@REVISION][/FOLDER] on the Hugging Face Hub",
+        help="a model folder, the name of a bundled model, or a model on the Hugging "
+        "Face Hub: hf://USER/MODEL[@REVISION][/FOLDER]",
     )
 
 
@@ -162,13 +164,14 @@ def add_output(parser: _Takes) -> None:
         type=path,
         required=True,
         metavar="DIR",
-        help="folder for the results",
+        help="folder of the results",
     )
     add_overwrite(parser)
 
 
 def add_overwrite(
-    parser: _Takes, what: str = "files that it did not write, or that changed since"
+    parser: _Takes,
+    what: str = "files that the command did not write, or that have changed since",
 ) -> None:
     """Adds --overwrite."""
     parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
@@ -180,7 +183,7 @@ def add_data_dir(parser: _Takes) -> None:
         "--data-dir",
         type=path,
         metavar="DIR",
-        help="where TFDS keeps its data sets",
+        help="folder of the TFDS datasets",
     )
 
 
@@ -190,7 +193,7 @@ def add_format(parser: _Takes) -> None:
         "--format",
         choices=["png", "jpg", "webp"],
         default="png",
-        help="of the results: png (default) and webp keep every pixel",
+        help="format of the results: png (default) and webp are lossless",
     )
 
 
@@ -201,51 +204,59 @@ def add_optimize(parser: _Takes) -> None:
         type=positive,
         default=0,
         metavar="N",
-        help="fit the codes of each picture by N steps of gradient descent",
+        help="fit the codes of each picture with N steps of gradient descent",
     )
 
 
 def add_refiner(parser: _Takes, beta: str) -> None:
-    """Adds options of the refiner; ``beta`` says what SMART's is for."""
+    """Adds the options of the refiner; ``beta`` is the help text of --beta."""
     parser.add_argument("--beta", nargs=2, type=number, metavar=("B1", "B2"), help=beta)
     parser.add_argument(
         "--refiner",
         nargs="+",
         type=refiner_option,
         metavar="NAME=X",
-        help="options of another refiner than SMART, by name; several numbers of one "
-        "are NAME=X,Y",
+        help="options of a refiner other than SMART, by name; write an option with "
+        "several numbers as NAME=X,Y",
     )
 
 
 def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
-    """What all commands take that turn pictures into pictures."""
+    """Adds the options of all commands that render pictures."""
     add_refiner(
-        parser, f"weights of SMART's retrieval and feed-forward part (default: {beta})"
+        parser,
+        f"weights of SMART's retrieval and its feed-forward part (default: {beta})",
     )
     parser.add_argument(
         "--no-refine",
         dest="refine",
         action="store_false",
         default=None,
-        help="leave SMART out: W+ alone, as a model without it does anyway",
+        help="skip SMART and decode W+ alone, as a model without SMART always does",
     )
     parser.add_argument(
         "--noise-mode",
         choices=["const", "random", "none"],
         default="const",
-        help="the generator's noise: stored, drawn from --seed, or none",
+        help="noise of the generator: stored (const, default), drawn from --seed "
+        "(random), or none",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="for --noise-mode random")
     parser.add_argument(
-        "--batch-size", type=batch_size, default=16, metavar="N", help="(default: 16)"
+        "--seed", type=seed, default=0, help="seed of --noise-mode random"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=batch_size,
+        default=16,
+        metavar="N",
+        help="pictures in a batch (default: 16)",
     )
     parser.add_argument(
         "--dtype",
         choices=["float32", "bfloat16"],
         default="float32",
-        help="what the model computes in: float32 (default), or bfloat16, which is "
-        "faster on GPUs and TPUs",
+        help="number format of the computation: float32 (default), or bfloat16, "
+        "which is faster on GPUs and TPUs",
     )
     add_skip_bad(parser)
 
@@ -255,12 +266,12 @@ def add_skip_bad(parser: _Takes) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="leave out pictures that cannot be read, instead of stopping",
+        help="skip pictures that cannot be read, instead of stopping",
     )
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
-    """What a call gives, by the names that its function in `app/` has for it."""
+    """The arguments of a call, by the names of its function in `app/`."""
     from styleprompter_jax.app.decoding import Decoding
 
     given = vars(args).copy()
@@ -276,5 +287,5 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def left_out(made: "Made") -> str:
-    """The end of a sentence about a result of `app/`: ", 2 skipped"; or ""."""
+    """The end of the sentence about a result, such as ", 2 skipped"; or ""."""
     return f", {len(made.skipped)} skipped" if made.skipped else ""

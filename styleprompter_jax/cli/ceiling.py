@@ -1,4 +1,4 @@
-"""How well a generator can show given images at all: W+ optimised for each.
+"""Measures the best inversions that a generator allows: it optimises W+ per image.
 
 python -m styleprompter_jax.cli.ceiling --model avatars64
 """
@@ -15,13 +15,17 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the program; returns 0, or 1 after a StylePrompterError."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=name_or_path, default="avatars64")
-    parser.add_argument("--count", type=positive, default=20, help="test avatars")
-    parser.add_argument("--steps", type=positive, default=500)
+    parser.add_argument(
+        "--count", type=positive, default=20, help="number of test avatars"
+    )
+    parser.add_argument(
+        "--steps", type=positive, default=500, help="optimisation steps per image"
+    )
     return orderly(lambda: run(parser.parse_args(argv)))
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was found."""
+    """Runs the program and prints its results."""
     from styleprompter_jax.evaluation.ceiling import ceiling
     from styleprompter_jax.inversion.pipeline import load
 

@@ -1,7 +1,6 @@
-"""What a program meets around it: its streams, signals and devices.
+"""The surroundings of a program: its streams, signals and devices.
 
-Nothing of this is to end the work with a traceback, or after the work with none of it
-told.
+No fault in them ends the work with a traceback, or goes unreported at the end.
 """
 
 import contextlib
@@ -20,23 +19,23 @@ from styleprompter_jax.core.errors import StylePrompterError
 
 
 def open_closed_streams() -> None:
-    """Opens what is closed of standard input, output and error.
+    """Opens standard input, output and error where they are closed.
 
-    Otherwise the next file that is opened has its number, and whatever a library says
-    on standard error ends in that file.
+    Otherwise the next file that the program opens gets the free number. A library that
+    writes to standard error would then write into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # The new file gets the lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 class Stream:
-    """A text stream that never fails: it keeps its error, and is silent from then on.
+    """A text stream that never fails: it keeps its first error, then drops all text.
 
-    What its encoding has no letters for is written in escapes.
+    It writes characters that its encoding does not have as escapes.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -44,7 +43,7 @@ class Stream:
         self.error: OSError | ValueError | None = None
 
     def write(self, text: str) -> int:
-        """Writes a text, or keeps why it cannot be."""
+        """Writes a text, or keeps the error."""
         if self._stream is not None:
             encoding = getattr(self._stream, "encoding", None) or "utf-8"
             sayable = text.encode(encoding, "backslashreplace").decode(encoding)
@@ -52,12 +51,12 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Flushes, or keeps why it cannot."""
+        """Flushes, or keeps the error."""
         if self._stream is not None:
             self._try(self._stream.flush)
 
     def isatty(self) -> bool:
-        """Whether somebody watches."""
+        """Whether the stream is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
@@ -70,7 +69,7 @@ class Stream:
             call(*args)
         except (OSError, ValueError) as error:  # ValueError: it is closed
             self.error = error
-            # Or Python would try again at its end, and complain.
+            # Otherwise Python tries again at exit, and reports the error.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 if self._stream is not None:
@@ -79,15 +78,15 @@ class Stream:
 
 
 def orderly(work: Callable[[], None], *, show_traceback: bool = False) -> int:
-    """Does a program's work, and answers for what may come in between.
+    """Runs a program's work, and handles its errors and signals.
 
-    Errors of the user and of the system are one message on standard error. SIGTERM and
-    SIGHUP leave nothing half written. An output that cannot be written is told at the
-    end, and ends no work.
+    Errors of the user and of the system become one message on standard error. SIGTERM
+    and SIGHUP leave no half-written file. If standard output cannot be written, the
+    work continues, and the error is reported at the end.
 
     Args:
-        work: what to do; it may raise SystemExit.
-        show_traceback: show where an error arose, in place of its message.
+        work: the function to run; it may raise SystemExit.
+        show_traceback: print the traceback of an error instead of its message.
 
     Returns:
         0; 1 after an error; 130 after Ctrl-C.
@@ -116,12 +115,12 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
         try:
             work()
         except RuntimeError:
-            check_devices()  # whose lack may be the reason, and is told then
+            check_devices()  # a missing device may be the cause, and raises here
             raise
     except StylePrompterError as error:
         why: Exception = error
         message = str(error)
-    except OSError as error:  # of the system's, where nobody expected it
+    except OSError as error:  # an error of the system that no other code handles
         why, message = error, f"the system refuses ({error})."
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -136,7 +135,7 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
 
 
 class _Sayer(logging.Handler):
-    """Says what is told during the work: answers, and on standard error warnings."""
+    """Prints log records: warnings on standard error, the others on standard output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         warns = record.levelno >= logging.WARNING
@@ -146,7 +145,7 @@ class _Sayer(logging.Handler):
 
 @contextlib.contextmanager
 def _saying() -> Iterator[None]:
-    """What the modules of this package log is said, and by nobody else."""
+    """Prints the log records of this package, and no other handler prints them."""
     log, sayer = logging.getLogger("styleprompter_jax"), _Sayer()
     before = log.level, log.propagate
     log.addHandler(sayer)
@@ -161,10 +160,10 @@ def _saying() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the process as ever, but leave nothing half written.
+    """SIGTERM and SIGHUP end the process as usual, but leave no half-written file.
 
-    A handler that is there already, or that a command installs, counts instead.  No
-    exception is raised for them: Python drops it where one of JAX's callbacks runs.
+    An existing handler, or one that a command installs, takes precedence. The handlers
+    raise no exception, because Python drops an exception inside a callback of JAX.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -190,8 +189,8 @@ def check_devices() -> None:
     """Asks JAX for its devices.
 
     Raises:
-        StylePrompterError: if it has none, as when JAX_PLATFORMS names what is not
-            there.
+        StylePrompterError: if it has none, for example because JAX_PLATFORMS names a
+            missing platform.
     """
     import jax
 
@@ -200,9 +199,7 @@ def check_devices() -> None:
     except RuntimeError as error:
         why = (str(error).splitlines() or [""])[0].rstrip(".")
         asked = os.environ.get("JAX_PLATFORMS")
-        hint = "install JAX for what is there, or choose another device"
+        hint = "install JAX for your device, or choose another device"
         if asked:
-            hint = f"JAX_PLATFORMS is {asked!r}: unset it, or name what is there"
-        raise StylePrompterError(
-            f"JAX finds no device to work on ({why}): {hint}."
-        ) from error
+            hint = f"JAX_PLATFORMS is {asked!r}: unset it, or name another platform"
+        raise StylePrompterError(f"JAX finds no device ({why}): {hint}.") from error

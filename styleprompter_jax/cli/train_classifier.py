@@ -1,4 +1,4 @@
-"""Trains what judges edits, and says how often it is right on another split.
+"""Trains the classifier that judges edits, and prints its accuracy on a test split.
 
 python -m styleprompter_jax.cli.train_classifier --data avatars/64 --output FILE
 """
@@ -16,10 +16,10 @@ from styleprompter_jax.core.errors import StylePrompterError
 def main(argv: list[str] | None = None) -> int:
     """Runs the program; returns 0, or 1 after a StylePrompterError."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="avatars/64", help="a TFDS data set")
-    parser.add_argument("--data-dir", help="where TFDS keeps its data sets")
-    parser.add_argument("--split", default="train", help="to learn from")
-    parser.add_argument("--test-split", default="test")
+    parser.add_argument("--data", default="avatars/64", help="a TFDS dataset")
+    parser.add_argument("--data-dir", help="folder of the TFDS datasets")
+    parser.add_argument("--split", default="train", help="split to train on")
+    parser.add_argument("--test-split", default="test", help="to test on")
     parser.add_argument(
         "--output", type=path, required=True, help="file to write: NAME.safetensors"
     )
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was found."""
+    """Runs the program and prints its results."""
     from styleprompter_jax.evaluation import classifier
 
     if os.path.lexists(args.output):

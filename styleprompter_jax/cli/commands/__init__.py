@@ -1,1 +1,1 @@
-"""The commands of `styleprompter`: what each takes, and what it says."""
+"""The commands of `styleprompter`: its arguments and its output."""

@@ -1,4 +1,4 @@
-"""`styleprompter align`: FFHQ's crop of faces in photographs, from landmarks."""
+"""`styleprompter align`: crops faces from photographs as FFHQ does."""
 
 import argparse
 
@@ -15,16 +15,16 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_input(parser, required=True)
     parser.add_argument(
         "--landmarks",
         type=path,
         metavar="FILE",
-        help='JSON: {"face.jpg": [[x, y], ...]} with 68 points (dlib), or 5: eyes, '
-        "nose, corners of the mouth, the left of the picture first; for one picture "
-        "its list alone (default: the largest face that is found, with the extra "
-        "`detector`)",
+        help='JSON file: {"face.jpg": [[x, y], ...]} with 68 points (dlib), or with 5 '
+        "points: eyes, nose, corners of the mouth, the left side of the picture first; "
+        "for one picture, the list alone (default: find the largest face, with the "
+        "extra `detector`)",
     )
     add_output(parser)
     parser.add_argument(
@@ -32,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=side,
         default=1024,
         metavar="S",
-        help="side of the crops (default: 1024)",
+        help="side of the crops in pixels (default: 1024)",
     )
     add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.align import align
 
     made = align(**options(args))

@@ -1,4 +1,4 @@
-"""`styleprompter directions`: finds directions, and keeps them with a model."""
+"""`styleprompter directions`: finds directions and adds them to a model."""
 
 import argparse
 
@@ -19,93 +19,105 @@ from styleprompter_jax.cli.arguments import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_model(parser)
     parser.add_argument(
         "--method",
         choices=["sefa", "pca", "labels", "pairs"],
         required=True,
         help="sefa: from the generator's weights; pca: principal components of sampled "
-        "codes (GANSpace); labels: regression of the codes of labelled images; "
-        "pairs: fitted to images before and after an edit",
+        "codes (GANSpace); labels: regression of the codes of labelled pictures; "
+        "pairs: fit to pictures before and after an edit",
     )
     parser.add_argument(
         "--components",
         type=positive,
         default=5,
         metavar="K",
-        help="sefa and pca: how many directions (default: 5)",
+        help="sefa and pca: number of directions (default: 5)",
     )
-    add_layers(parser, "that the directions change, and sefa looks at (default: all)")
+    add_layers(parser, "that the directions change and sefa analyses (default: all)")
     parser.add_argument(
         "--orthogonal-to",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="directions of the model that the new ones must leave alone",
+        help="directions of the model; the new directions are orthogonal to them",
     )
     parser.add_argument(
         "--data",
         type=name_or_path,
         default="avatars",
-        help='labels: "avatars" (default), any other data set of TFDS with labels, or '
-        'a FILE.csv of pictures and their attributes; pairs: "avatars", or a FILE.csv '
+        help='labels: "avatars" (default), another TFDS dataset with labels, or a '
+        'FILE.csv of pictures and their attributes; pairs: "avatars", or a FILE.csv '
         "with the columns direction,before,after",
     )
     parser.add_argument(
         "--latents",
         type=path,
         metavar="FILE",
-        help="labels: the codes of the pictures that the .csv names, as `invert` keeps "
-        "them, in place of encoding",
+        help="labels: codes of the pictures in the .csv, as `invert` writes them; the "
+        "command then encodes nothing",
     )
     parser.add_argument(
         "--attributes",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="labels: which of the data's attributes to tell apart (default: all); "
-        "pairs: which directions to fit",
+        help="labels: attributes of the data to find directions for (default: all); "
+        "pairs: directions to fit (default: all)",
     )
     parser.add_argument(
         "--rank",
         type=not_negative,
         default=16,
         metavar="R",
-        help="pairs: of how an edit depends on the codes (default: 16); 0: not at all",
+        help="pairs: rank of the map that adapts an edit to the codes (default: 16); "
+        "0 gives the same edit for all codes",
     )
-    add_refiner(parser, "pairs: SMART's weights for such edits (default: 0.5 0.5)")
+    add_refiner(parser, "pairs: SMART's weights for the edits (default: 0.5 0.5)")
     parser.add_argument(
         "--steps",
         type=not_negative,
         default=400,
-        help="pairs: of gradient descent for each direction (default: 400)",
+        help="pairs: steps of gradient descent for each direction (default: 400)",
     )
     add_data_dir(parser)
     parser.add_argument(
         "--count",
         type=positive,
-        help="images to use (default: 2000 of TFDS, all of a .csv), pairs of each "
-        "direction (default: 800 avatars), or codes to sample (default: 20000)",
+        help="labels: number of pictures (default: 2000 of TFDS, all of a .csv); "
+        "pairs: number of pairs for each direction (default: 800 avatars); sefa and "
+        "pca: number of codes to sample (default: 20000)",
     )
     parser.add_argument(
         "--seed",
         type=seed,
         default=0,
-        help="of sampled codes, or of the pairs' order",
+        help="seed of the sampled codes, or of the order of the pairs",
     )
     parser.add_argument(
         "--output",
         type=path,
         metavar="DIR",
-        help="a copy of the model to keep them with (default: the model itself)",
+        help="add the directions to a copy of the model in DIR (default: to the model "
+        "itself)",
     )
-    add_overwrite(parser, "the model at --output, or a directions.png of others")
-    parser.add_argument("--batch-size", type=batch_size, default=16, metavar="N")
+    add_overwrite(
+        parser,
+        "the model at --output, or a directions.png that the command did not write",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=batch_size,
+        default=16,
+        metavar="N",
+        help="pictures in a batch (default: 16)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.directions import find_directions
 
     found = find_directions(**options(args))

@@ -1,4 +1,4 @@
-"""`styleprompter edit`: images moved along directions, as pictures or animations."""
+"""`styleprompter edit`: edits pictures along directions, as pictures or animations."""
 
 import argparse
 
@@ -21,7 +21,7 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latents",
         type=path,
         metavar="FILE",
-        help="latents that `invert` wrote, for --input",
+        help="latents.npz of `invert`, instead of --input",
     )
     add_output(parser)
     parser.add_argument(
@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="D",
-        help="a name known to the model; or an .npy, .npz or .pt of [w_dim], "
-        "[n, w_dim] or [1, n * w_dim]",
+        help="a direction of the model, or a file (.npy, .npz, .pt) with an array of "
+        "[w_dim], [n, w_dim] or [1, n * w_dim]",
     )
     parser.add_argument(
         "--strength",
@@ -48,27 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=number,
         metavar="S",
-        help="how far along (default: the direction's own, there and back; for a "
-        "sweep, its range)",
+        help="strengths of the edit (default: the direction's own strength, with both "
+        "signs; for a sweep, the direction's range)",
     )
     add_layers(parser, "to change (default: the direction's)")
     parser.add_argument(
         "--together",
         action="store_true",
-        help="go along all directions at once; smile:1 age:-0.5 gives them weights",
+        help="apply all directions at once; smile:1 age:-0.5 gives them weights",
     )
     parser.add_argument(
         "--animate",
         choices=["gif", "mp4", "frames"],
-        help="in place of pictures, a sweep from the lowest to the highest strength "
-        "and back; or a folder of its frames",
+        help="write a sweep instead of pictures, from the lowest to the highest "
+        "strength and back: an animation, or a folder of its frames",
     )
     parser.add_argument(
         "--frames",
         type=frames,
         default=24,
         metavar="N",
-        help="pictures from one end of a sweep to the other (default: 24)",
+        help="number of pictures from one end of a sweep to the other (default: 24)",
     )
     add_optimize(parser)
     add_decoding(parser, beta="each direction's own")
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.edit import edit
 
     made = edit(**options(args))

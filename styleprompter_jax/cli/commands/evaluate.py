@@ -1,4 +1,4 @@
-"""`styleprompter evaluate`: metrics of inversions, codes and edits."""
+"""`styleprompter evaluate`: measures inversions, codes and edits."""
 
 import argparse
 
@@ -17,31 +17,33 @@ from styleprompter_jax.cli.arguments import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
     source.add_argument(
-        "--data", metavar="NAME", help='"avatars", or a TFDS data set with pictures'
+        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with pictures'
     )
-    parser.add_argument("--split", default="test", help="of --data (default: test)")
+    parser.add_argument(
+        "--split", default="test", help="split of --data (default: test)"
+    )
     add_data_dir(parser)
     parser.add_argument(
-        "--count", type=positive, metavar="N", help="the first N pictures only"
+        "--count", type=positive, metavar="N", help="use only the first N pictures"
     )
     parser.add_argument(
         "--output",
         type=path,
         default="evaluation",
         metavar="DIR",
-        help="folder for metrics.json, images.csv and sheet.png (default: evaluation)",
+        help="folder of metrics.json, images.csv and sheet.png (default: evaluation)",
     )
     add_overwrite(parser)
     parser.add_argument(
         "--size",
         type=side,
         metavar="S",
-        help="side at which pictures are compared (default: the model's, 256 at most)",
+        help="side of the compared pictures (default: the model's size, at most 256)",
     )
     parser.add_argument(
         "--networks",
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="perceptual networks that `convert` wrote, for LPIPS, ID similarity, FID",
+        help="network folders from `convert`, for LPIPS, ID similarity, FID",
     )
     parser.add_argument(
         "--direction",
@@ -57,27 +59,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=name_or_path,
         nargs="+",
         metavar="D",
-        help="directions to judge (default: all that the model knows)",
+        help="directions to measure (default: all directions of the model)",
     )
     parser.add_argument(
         "--classifier",
         type=path,
         metavar="FILE",
-        help="what judges edits (default for the avatars: the bundled one)",
+        help="classifier that judges edits (default for the avatars: the bundled one)",
     )
     add_decoding(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.evaluate import evaluate
 
     done = evaluate(**options(args))
-    print(f"{_summary(done.results)}\n\n{done.metrics} says the rest.")
+    print(f"{_summary(done.results)}\n\n{done.metrics} has all results.")
 
 
 def _summary(results: dict) -> str:
-    """The results for people: tables in Markdown, and what was skipped."""
+    """The results as tables in Markdown, and the skipped metrics."""
     from styleprompter_jax.app.evaluate import TITLES
     from styleprompter_jax.evaluation.evaluate import DEPTHS
 
@@ -109,7 +111,7 @@ def _summary(results: dict) -> str:
 
 def _table_of_edits(title: str, edits: dict) -> list[str]:
     lines = [
-        f"| edit, {title} | strength | images | flips | others kept, the least |",
+        f"| edit, {title} | strength | images | flipped | kept, lowest share |",
         "|---|---|---|---|---|",
     ]
     for name, edit in edits.items():

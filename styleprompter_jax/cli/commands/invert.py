@@ -1,4 +1,4 @@
-"""`styleprompter invert`: inverted images, their latents, and a sheet."""
+"""`styleprompter invert`: writes inversions, their latents and a sheet."""
 
 import argparse
 
@@ -16,14 +16,14 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_model(parser)
     add_input(parser, required=True)
     add_output(parser)
     parser.add_argument(
         "--features",
         action="store_true",
-        help="keep SMART's feature maps in the latents too, for `edit --latents`",
+        help="also store SMART's feature maps in latents.npz, for `edit --latents`",
     )
     add_optimize(parser)
     add_decoding(parser)
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.invert import invert
 
     made = invert(**options(args))

@@ -1,4 +1,4 @@
-"""`styleprompter mix`: codes of one image among those of another."""
+"""`styleprompter mix`: mixes the codes of two pictures."""
 
 import argparse
 
@@ -17,7 +17,7 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_model(parser)
     for name in ("source", "reference"):
         parser.add_argument(
@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=["replace", "exchange", "interpolate"],
         required=True,
-        help="replace: ever more of the first codes; exchange: one code at a time; "
-        "interpolate: all codes by shares",
+        help="replace: take the first 0, 1, ..., n codes from the reference; exchange: "
+        "take one code at a time; interpolate: move all codes towards the reference",
     )
     parser.add_argument(
         "--pairs",
         action="store_true",
-        help="the first source with the first reference, and so on, in place of every "
-        "source with every reference",
+        help="mix the first source with the first reference, and so on (default: mix "
+        "every source with every reference)",
     )
     parser.add_argument(
         "--alpha",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=number,
         metavar="A",
-        help="shares of the reference, to interpolate (default: 0 0.1 ... 1)",
+        help="interpolate: shares of the reference (default: 0 0.1 ... 1)",
     )
     add_layers(parser, "that may come from the reference (default: all)")
     add_decoding(parser)
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.mix import mix
 
     made = mix(**options(args))

@@ -1,4 +1,4 @@
-"""`styleprompter pack`: a folder of pictures as one file that is quick to read."""
+"""`styleprompter pack`: packs a folder of pictures into one file for training."""
 
 import argparse
 
@@ -14,24 +14,27 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
-    parser.add_argument("folder", type=path, help="pictures, searched recursively")
-    parser.add_argument("dest", type=path, help="the file to write: NAME.array_record")
+    """Adds the arguments of the command."""
     parser.add_argument(
-        "--size", type=side, required=True, help="pixels of the shorter side"
+        "folder", type=path, help="folder of pictures, searched recursively"
+    )
+    parser.add_argument("dest", type=path, help="file to write: NAME.array_record")
+    parser.add_argument(
+        "--size", type=side, required=True, help="length of the shorter side in pixels"
     )
     parser.add_argument(
         "--crop",
         choices=["center", "none"],
         default="center",
-        help="keep the central square (default), or all, for random crops in training",
+        help="center (default) keeps the central square; none keeps the whole picture, "
+        "for random crops in training",
     )
-    add_overwrite(parser, "the file that is there")
+    add_overwrite(parser, "an existing file")
     add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.pack import pack
 
     made = pack(**options(args))

@@ -1,4 +1,4 @@
-"""`styleprompter push`: a model to the Hugging Face Hub, with a card."""
+"""`styleprompter push`: uploads a model to the Hugging Face Hub, with a card."""
 
 import argparse
 
@@ -6,28 +6,30 @@ from styleprompter_jax.cli.arguments import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
-    parser.add_argument("model", metavar="MODEL", help="as --model takes it elsewhere")
+    """Adds the arguments of the command."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="model to upload, as for --model"
+    )
     parser.add_argument(
         "target",
         metavar="hf://USER/NAME[/FOLDER]",
-        help="where to; the repository is made if it is not there",
+        help="place on the Hub; the command makes a missing repository",
     )
     parser.add_argument(
         "--private",
         action="store_true",
-        help="nobody else may see the repository; refuses one that is public",
+        help="make the repository private; refuse a public one",
     )
     parser.add_argument(
         "--metrics",
         metavar="FILE",
-        help="metrics.json of `evaluate`, whose figures the card shows (default: the "
-        "one in the model folder, if there is one)",
+        help="metrics.json of `evaluate`; the card shows its figures (default: the "
+        "metrics.json in the model folder, if there is one)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.push import push
 
     pushed = push(**options(args))

@@ -1,4 +1,4 @@
-"""`styleprompter train` and train.py: train a generator, an encoder or SMART."""
+"""`styleprompter train` and train.py: trains a generator, an encoder or SMART."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from styleprompter_jax.core.config_files import config_names
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 
-_AFTER = """The same command again resumes. Any key of the config can be set:
+_AFTER = """The same command again resumes the training. To set keys of the config:
 
   --config.batch_size=8 --config.data.name=folder --config.data.path=DIR
 
@@ -19,7 +19,7 @@ NAME is one of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     parser.usage = "%(prog)s --config NAME|FILE --workdir DIR [--config.KEY=VALUE ...]"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = textwrap.fill(", ".join(config_names()), 76)
@@ -28,53 +28,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="NAME|FILE",
-        help="what to train: the name of a config, or a file of one; NAME:RUN chooses "
-        "one of its runs, as in avatars_generator:sharpen",
+        help="name or file of a config; NAME:RUN selects one of its runs, for example "
+        "avatars_generator:sharpen",
     )
     parser.add_argument(
-        "--workdir", metavar="DIR", help="folder of the run, made where missing"
+        "--workdir", metavar="DIR", help="folder of the run; created if missing"
     )
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help='several hosts: where process 0 listens, or "auto"',
+        help='several hosts: address of process 0, or "auto"',
     )
     parser.add_argument(
-        "--num_processes", type=positive, metavar="N", help="how many train together"
+        "--num_processes", type=positive, metavar="N", help="number of processes"
     )
     parser.add_argument(
         "--process_id",
         type=not_negative,
         metavar="K",
-        help="which of them this is, from 0",
+        help="number of this process, from 0",
     )
     parser.add_argument(
         "--compile_only",
         metavar="SLICE",
-        help="only say whether the run fits a TPU slice, such as v5e:2x4",
+        help="only check whether the run fits a TPU slice, for example v5e:2x4",
     )
 
 
 def wrong(args: argparse.Namespace) -> str:
-    """What argparse cannot tell of a call; "" if nothing is wrong.
+    """An error in the call that argparse cannot detect; "" if there is none.
 
-    ``args.overrides`` is what argparse left: keys, which the config alone knows.
+    ``args.overrides`` holds the arguments that argparse left: keys of the config.
     """
     after_key = False
     for argument in args.overrides:
         if re.match(r"--?(no)?config\.", argument):
             after_key = "=" not in argument
-        elif after_key:  # its value, after a blank
+        elif after_key:  # the value of the key, after a space
             after_key = False
         else:
             return f"unrecognized arguments: {argument}"
     if not (args.workdir or args.compile_only):
-        return "--workdir or --compile_only must be given"
+        return "give --workdir or --compile_only"
     return ""
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from absl import logging
 
     from styleprompter_jax.training.config import get_config, override
@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> None:
     workdir = args.workdir and local_path(args.workdir)
     config = override(get_config(args.config), args.overrides)
     if args.compile_only:
-        # The slice's compiler is asked, and no device of this machine's.
+        # Only the compiler for the slice runs, and no local device.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # Only now: a wrong call must not wait for JAX.
+    # Imported only now, because a wrong call must not wait for JAX.
     from styleprompter_jax.core.compilation_cache import use_compilation_cache
     from styleprompter_jax.training.compile_only import compile_only
     from styleprompter_jax.training.loop import train
@@ -100,5 +100,5 @@ def run(args: argparse.Namespace) -> None:
         if args.coordinator:
             join_hosts(args.coordinator, args.num_processes, args.process_id)
         print(f"The model is in {train(config, workdir)}")
-    except KeyboardInterrupt as error:  # before the run began; later, it saves
+    except KeyboardInterrupt as error:  # a started run saves a checkpoint instead
         raise StylePrompterError("Interrupted before the first step.") from error

@@ -1,4 +1,4 @@
-"""`styleprompter unalign`: edited crops back into the photographs of `align`."""
+"""`styleprompter unalign`: pastes edited crops back into the photographs."""
 
 import argparse
 
@@ -15,29 +15,29 @@ from styleprompter_jax.core.values import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what the command takes."""
+    """Adds the arguments of the command."""
     add_input(parser, required=True)
     parser.add_argument(
         "--crops",
         type=path,
         required=True,
         metavar="DIR",
-        help="the folder that `align` wrote",
+        help="output folder of `align`",
     )
     add_output(parser)
     parser.add_argument(
         "--no-detail",
         dest="detail",
         action="store_false",
-        help="put the crops themselves, in place of adding what the edit changed; for "
-        "edits that move shapes in a photograph much finer than the crop",
+        help="paste the crops themselves (default: add the changes of the edit); for "
+        "edits that move shapes in a photograph that is much finer than the crop",
     )
     add_format(parser)
     add_skip_bad(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Does it, and prints what was made."""
+    """Runs the command and prints its results."""
     from styleprompter_jax.app.unalign import unalign
 
     made = unalign(**options(args))
