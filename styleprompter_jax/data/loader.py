@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import grain
 import numpy as np
 from absl import flags
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.data.quiet_grain import grain
 from styleprompter_jax.data.sources import Source
 from styleprompter_jax.images.files import resize, resize_to_cover, to_float
 

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import grain
 from absl import logging
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.data.quiet_grain import grain
 from styleprompter_jax.images.decode import decode_image
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images, shown
