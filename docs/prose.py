@@ -1,11 +1,15 @@
 """Checks the English of the documentation: `python docs/prose.py [FILE ...]`.
 
-It runs proselint, and the rules of our own below. It skips code and the addresses of
-links. It prints FILE:LINE: FINDING, and ends with 1 if it found anything.
+It runs proselint and the rules of our own below. In a page it skips code and the
+addresses of links; of a Python file it reads docstrings, comments and messages. It prints
+FILE:LINE: FINDING, and ends with 1 if it found anything.
 """
 
+import ast
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +49,7 @@ HABITS = {
         r"\b(?:so|nor) (?:does|do|is|are|has|have|was|were|can) (?:the|a|an|it)",
     ],
     "say `is not`, `has no` or `does not`": [
-        r"\b(?:is|are|was|were) no (?!longer\b|more than\b|less than\b)\w",
+        r"\b(?:is|are|was|were) no (?!longer\b|more than\b|less than\b|\w+er\b)\w",
         r"\bthere is none\b",
     ],
     "`your own` for the reader's": [r"\bone's\b", r"\bone(?:self| does| has| wants)\b"],
@@ -54,7 +58,6 @@ HABITS = {
         r"\bsuch as there\b",
         r"\bfor long\b",
         r"\b(?:thereof|therein|hence|lest|whilst|thereby|wherever there)\b",
-        r"\bin place of\b",
         r"\bat hand\b",
         r"\bby then\b",
         r"\bneed not\b",
@@ -106,6 +109,32 @@ def prose(text: str) -> str:
     return re.sub(r"\]\([^)]*\)", blank, text)
 
 
+def words_of(source: str) -> str:
+    """Docstrings, comments and messages of a Python file.
+
+    Each is on the lines that it has in the file; the rest of the file is blank.
+    """
+    lines = [""] * (source.count("\n") + 2)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and not re.match(
+            r"# ?(noqa|type:)", token[1]
+        ):
+            lines[token.start[0]] += token.string.lstrip("#")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            values = [getattr(value, "value", "x") for value in node.values]
+            text = "".join(v if isinstance(v, str) else "x" for v in values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        else:
+            continue
+        if len(re.findall(r"[A-Za-z]{2,}(?= )", text)) < 4:
+            continue
+        for offset, line in enumerate(text.splitlines()):
+            lines[min(node.lineno + offset, len(lines) - 1)] += line
+    return prose("\n".join(lines[1:]))
+
+
 def findings(page: Path) -> list[str]:
     """The findings in a page, each as LINE: FINDING."""
     registry = CheckRegistry()
@@ -113,7 +142,9 @@ def findings(page: Path) -> list[str]:
         from proselint.checks import __register__
 
         registry.register_many((*__register__, *OURS))
-    lint = LintFile(str(page), prose(page.read_text()))
+    text = page.read_text()
+    read = words_of if page.suffix == ".py" else prose
+    lint = LintFile(str(page), read(text))
     found = lint.lint({"max_errors": 10_000, "checks": _PROSELINT | {"house": True}})
     return [f"{r.pos[0]}: {r.check_result.message}" for r in found]
 

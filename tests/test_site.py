@@ -26,6 +26,11 @@ def test_site_builds_strictly(tmp_path):
     assert 'href="start/"' in home and "blob/main/LICENSE" in home
 
 
+def test_prose_follows_the_style(prose):
+    found = {page.name: prose["findings"](page) for page in prose["PAGES"]}
+    assert not any(found.values()), found
+
+
 @pytest.mark.parametrize(
     "sentence",
     [
