@@ -1,8 +1,8 @@
 """Checks the English of the documentation: `python docs/prose.py [FILE ...]`.
 
-It runs proselint and the rules of our own below. In a page, it skips code and addresses.
-In a Python file, it reads docstrings, comments and messages. It prints FILE:LINE: FINDING,
-and ends with 1 if it found anything.
+It runs proselint and the rules of our own below. In a page, it skips code and links'
+addresses. In a Python file, it reads docstrings, comments and messages. It prints
+FILE:LINE: FINDING, and ends with 1 if it found anything.
 """
 
 import ast
