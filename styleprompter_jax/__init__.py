@@ -1,4 +1,4 @@
-"""StylePrompter in JAX: invert images into StyleGAN2, and edit them.
+"""StylePrompter in JAX: inverts images into StyleGAN2, and edits them.
 
 import styleprompter_jax as sp
 
@@ -15,7 +15,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.version import __version__
 
 moved.redirect()
-xnnpack.switch_off()  # before JAX starts, whatever is used of this package
+xnnpack.switch_off()  # it must run before JAX starts
 
 _LAZY = {
     "load": "inversion.pipeline",
@@ -32,7 +32,7 @@ __all__ = ["StylePrompterError", "__version__", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
-    # JAX takes a second to import, and `styleprompter --help` does without.
+    # The import of JAX takes a second, and `styleprompter --help` does not need JAX.
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,17 +9,17 @@ _VARIABLE, _ON = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
 
 def use_large_pages() -> None:
-    """Starts this program anew, once, with malloc asking Linux for large pages.
+    """Restarts this program once, so that malloc asks Linux for large pages.
 
-    XLA:CPU gets the memory of each call from malloc and gives it back, and the kernel
-    hands it out in fresh pages: 4 KiB each, they cost more time than passing over what
-    they hold (docs/performance.md).  Nothing happens where the kernel does not wait to
-    be asked, or the variable is set; nor in another program, such as a notebook that
-    calls ours by `%run`, and would lose all that it holds.
+    XLA:CPU allocates and frees memory in each call, and the kernel provides new pages
+    each time. Pages of 4 KiB cost more time than the data in them
+    (docs/performance.md). The function does nothing if the kernel does not wait for
+    such requests, or the variable is set. It also does nothing in another program: a
+    notebook that calls ours with `%run` would lose its state.
     """
     try:
         waits = "[madvise]" in _SETTING.read_text()
-    except OSError:  # another system
+    except OSError:  # not Linux
         return
     given = sys.argv[1:]
     ours = sys.orig_argv[len(sys.orig_argv) - len(given) :] == given

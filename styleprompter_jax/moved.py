@@ -1,4 +1,4 @@
-"""Where the modules of version 0.1 are now: scripts that import them keep working."""
+"""Redirects imports of version 0.1's modules, so that old scripts keep working."""
 
 import importlib
 import importlib.abc
@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 _PACKAGE = __name__.rpartition(".")[0]
-# Those that documents, notebooks and examples of version 0.1 named.
+# The modules that documents, notebooks and examples of version 0.1 used.
 _NEW_NAMES = {
     "bundle": "store.model_folder",
     "compilation_cache": "core.compilation_cache",
@@ -28,7 +28,7 @@ _NEW_NAMES = {
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives the module of today for a name of version 0.1."""
+    """Finds the current module for a name of version 0.1."""
 
     def find_spec(
         self, fullname: str, path: Any = None, target: Any = None
@@ -45,12 +45,12 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # It has run already; Python gave it the spec of the old name.
+        # The module has run already. Python gave it the spec of the old name.
         spec: Any = module.__spec__
         module.__spec__ = spec.loader_state
 
 
 def redirect() -> None:
-    """Makes the names of version 0.1 importable; twice is once."""
+    """Makes the names of version 0.1 importable; a second call changes nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -57,23 +57,26 @@ def _zips():
             zipped({"a/data.pkl": plain, "b/data.pkl": malicious}),
             "two data.pkl",
         ),
-        "same_name.pt": (twice.replace(b"Data.pkl", b"data.pkl"), "occurs twice"),
-        "other_case.pt": (twice, "occurs twice"),
+        "same_name.pt": (twice.replace(b"Data.pkl", b"data.pkl"), "data.pkl' twice"),
+        "other_case.pt": (twice, "data.pkl' twice"),
         "parent.pt": (
             zipped({"a/data.pkl": plain, "a/../../x": b""}),
-            "no name inside an archive",
+            "not a valid name in an archive",
         ),
-        "absolute.pt": (zipped({"a/data.pkl": plain, "/x": b""}), "no name inside"),
-        "backslash.pt": (zipped({"a/data.pkl": plain, "a\\x": b""}), "no name inside"),
-        "escapes.npz": (zipped({"\x9b2J.npy": npy(NUMBERS)}), "no name inside"),
-        "drive.pt": (zipped({"a/data.pkl": plain, "c:/x": b""}), "no name inside"),
+        "absolute.pt": (zipped({"a/data.pkl": plain, "/x": b""}), "not a valid name"),
+        "backslash.pt": (
+            zipped({"a/data.pkl": plain, "a\\x": b""}),
+            "not a valid name",
+        ),
+        "escapes.npz": (zipped({"\x9b2J.npy": npy(NUMBERS)}), "not a valid name"),
+        "drive.pt": (zipped({"a/data.pkl": plain, "c:/x": b""}), "not a valid name"),
         "crc_of_pickle.pt": (
             good.replace(b"collections", b"collectionz"),
-            "'archive/data.pkl' does not have",
+            "the size or CRC of 'archive/data.pkl' differs",
         ),
         "crc_of_storage.pt": (
             good.replace(NUMBERS.tobytes(), NUMBERS[::-1].tobytes()),
-            "'archive/data/0' does not have",
+            "the size or CRC of 'archive/data/0' differs",
         ),
         "local_crc.pt": (changed(14, b"\0\0\0\0"), "contradict each other"),
         "encrypted.pt": (
@@ -91,7 +94,7 @@ def _zips():
         "outside.pt": (changed(directory + 42, b"\xff\xff\xff\x7f"), "damaged"),
         "bzip2.pt": (
             zipped({"a/data.pkl": plain}, zipfile.ZIP_BZIP2),
-            "compressed in an unknown way",
+            "unknown compression method",
         ),
         "deflated_damage.pt": (
             changed(43, b"\xff\xff", zipped({"a/data.pkl": plain * 99}, 8)),
@@ -141,24 +144,24 @@ def _arrays():
     float32 = Call("numpy dtype", ("f4", False, True))
     huge = npy(np.zeros(1)).replace(b"(1,)", b"(100000000000,)", 1)
     return {
-        "800_gigabytes.npy": (huge, "cannot lie in"),
+        "800_gigabytes.npy": (huge, "does not fit"),
         "long_header.npy": (header("{" * 9_000), "header of the array is damaged"),
         "open_header.npy": (header("{" * 500), "header of the array is damaged"),
         "huge_header.npy": (header("", b"\x02\x00")[:8] + b"\xff" * 40, "damaged"),
         "nested_header.npy": (header("(" * 200 + ")" * 200), "damaged"),
         "called_header.npy": (header(f"__import__('os').system('{SHELL}')"), "damaged"),
         "version_9.npy": (header(described(), b"\x09\x00"), "damaged"),
-        "negative.npy": (header(described(shape="(-6, -1)")), "cannot lie in"),
+        "negative.npy": (header(described(shape="(-6, -1)")), "does not fit"),
         "overflow.npy": (
             header(described(shape=f"({2**32}, {2**32}, 0)"), content=b""),
-            "cannot lie in",
+            "does not fit",
         ),
-        "digits.npy": (header(described(shape=f"({'9' * 400},)")), "cannot lie in"),
-        "too_short.npy": (header(described(), content=bytes(23)), "cannot lie in"),
-        "too_long.npy": (header(described(), content=bytes(25)), "cannot lie in"),
-        "records.npy": (header(described("[('a', '<f4')]")), "not of numbers"),
-        "text.npy": (header(described("'<U6'", "(1,)")), "not of numbers"),
-        "objects.npy": (npy(objects), "objects in it would be run"),
+        "digits.npy": (header(described(shape=f"({'9' * 400},)")), "does not fit"),
+        "too_short.npy": (header(described(), content=bytes(23)), "does not fit"),
+        "too_long.npy": (header(described(), content=bytes(25)), "does not fit"),
+        "records.npy": (header(described("[('a', '<f4')]")), "instead of numbers"),
+        "text.npy": (header(described("'<U6'", "(1,)")), "instead of numbers"),
+        "objects.npy": (npy(objects), "reading it could run code"),
         "objects.npz": (npz(a=NUMBERS, b=objects), "in 'b.npy', the array"),
         "pickle_in.npz": (
             zipped({"a.npy": pickled(Call("os system", (SHELL,)))}),
@@ -175,7 +178,7 @@ def _arrays():
         ),
         "array_bool.pkl": (
             rebuilt(Call("numpy dtype", ("b1", False, True)), (1,), b"\x07"),
-            "at 'x', it holds bytes that are no truth values",
+            "at 'x', its array of booleans contains other values",
         ),
         "scalar.pkl": (
             pickled(Call("numpy.core.multiarray scalar", (float32, bytes(8)))),
@@ -229,7 +232,7 @@ def _storages():
         ),
         "no_truth.pt": (
             torch_zip({"w": storage_id(24, kind="BoolStorage")}, [NUMBERS]),
-            "no truth values",
+            "array of booleans contains other values",
         ),
         "unknown_storage.pt": (
             torch_zip({"w": storage_id(24, kind="QInt8Storage")}, [NUMBERS]),
@@ -295,7 +298,7 @@ def _others():
             _safetensors(
                 '{"\\u001b[2J":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
             ),
-            "no name of an array",
+            "not a valid name of an array",
         ),
         "overflow.safetensors": (
             _safetensors(

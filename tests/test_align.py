@@ -228,13 +228,13 @@ def test_the_commands(tmp_path, capsys, photo):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("[", "with 5 or 68 points for each picture"),
-        ("3", "with 5 or 68 points for each picture"),
+        ("[", "with 5 or 68 points for each image"),
+        ("3", "with 5 or 68 points for each image"),
         ("[[1, 2]]", "5 or 68 pairs"),
         ('{"a.png": [[1, 2]]}', "5 or 68 pairs"),
         ('{"a.png": "NaN"}', "5 or 68 pairs"),
         ('{"b.png": []}', "no landmarks of it"),
-        (json.dumps((FACE + 1000).tolist()), "outside of the photograph"),
+        (json.dumps((FACE + 1000).tolist()), "outside the photograph"),
     ],
 )
 def test_bad_landmarks_are_named(tmp_path, capsys, photo, text, match):

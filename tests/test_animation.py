@@ -57,6 +57,6 @@ def test_a_full_disk_leaves_no_broken_file(tmp_path, kind):
 def test_an_mp4_that_lacks_pictures_is_none(tmp_path, monkeypatch):
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="an extra")
     monkeypatch.setattr(ffmpeg, "count_frames_and_secs", lambda path: (2, 0.1))
-    with pytest.raises(StylePrompterError, match="2 of 3 pictures"):
+    with pytest.raises(StylePrompterError, match="2 of 3 frames"):
         animation.write_mp4(FRAMES, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

@@ -153,7 +153,7 @@ RIGHT = [  # (name, how it is made), what it shows, and how closely
 GOOD_PNG = png(24, 16, 8, 2, b"".join(b"\0" + row.tobytes() for row in RGB))
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>'
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n"
-NO_KIND = "it is none of PNG"
+NO_KIND = "format is not one of PNG"
 BAD = [  # (name, how it is made), and what is said of it
     (deep(GREY.astype(np.float32), "float.tiff"), "floating point"),
     (written(png(12_000, 12_000, 8, 2), "12000.png"), "pixels"),
@@ -170,9 +170,9 @@ BAD = [  # (name, how it is made), and what is said of it
     (written(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "new_phone.heic"), NO_KIND),
     (written(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic.jpg"), NO_KIND),
     (written(b"BM", "new\nline.bmp"), r"new\\nline"),
-    (("loop.png", lambda path: path.symlink_to(path)), "nothing that can be opened"),
-    (("gone.png", lambda path: path.symlink_to("none")), "nothing that can be opened"),
-    (("pipe.png", os.mkfifo), "nothing that can be opened"),
+    (("loop.png", lambda path: path.symlink_to(path)), "not a regular file"),
+    (("gone.png", lambda path: path.symlink_to("none")), "not a regular file"),
+    (("pipe.png", os.mkfifo), "not a regular file"),
     # Root may read files without permission, but not these.
     (("unreadable.png", lambda path: path.symlink_to("/proc/self/mem")), "cannot be"),
 ]  # fmt: skip
@@ -203,7 +203,7 @@ def test_refused(folder, made, match):
         with pytest.raises(StylePrompterError, match=match) as error:
             read_image(folder / made[0])
     said = str(error.value)
-    assert "\n" not in said and "cannot be read as a picture" in said
+    assert "\n" not in said and "cannot be read as an image" in said
     assert made[0].replace("\n", r"\n") in said
 
 

@@ -105,7 +105,7 @@ def test_damaged_files(folder):
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     for damaged, match in (
-        (bytes(flipped), r"model.safetensors is not the file"),
+        (bytes(flipped), r"model.safetensors is damaged or was replaced"),
         (whole[:-100], r"model.safetensors cannot be read"),
         (b"", r"model.safetensors cannot be read"),
     ):

@@ -84,7 +84,7 @@ def test_pictures_are_known_by_content_and_the_others_named(tmp_path, caplog):
     assert all(str(path) in found.warning for path in found.unread[:5])
     assert FolderSource(folder).paths == found.images
     assert found.warning in caplog.text
-    with pytest.raises(StylePrompterError, match=r"no pictures.*a\.ppm"):
+    with pytest.raises(StylePrompterError, match=r"no images.*a\.ppm"):
         find_images(folder / "named")
 
 
@@ -171,9 +171,9 @@ def test_the_commands_name_what_is_left_out(tmp_path, capsys, caplog):
     assert main(["pack", str(folder), str(out), "--size", "4"]) == 0
     printed = capsys.readouterr()
     assert "2 pictures packed" in printed.out
-    assert printed.err.count("Left out: ") == 1 and "b.tga" in printed.err
+    assert printed.err.count("Skipped ") == 1 and "b.tga" in printed.err
     list_inputs([str(folder), f"{folder}/", str(folder)], Path("out"), warn=True)
-    assert caplog.text.count("Left out: ") == 1
+    assert caplog.text.count("Skipped ") == 1
     out.unlink()
     align = ["align", "--output", str(tmp_path / "x"), "--input", ""]
     for call in (["pack", "", str(out), "--size", "4"], align):

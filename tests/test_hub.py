@@ -191,7 +191,7 @@ def test_names_that_are_none(hub, name, tmp_path):
     for find in (pin, local_folder):
         with pytest.raises(StylePrompterError) as caught:
             find(name)
-        assert re.search("hf://USER/MODEL|bucket|names no|no path", str(caught.value))
+        assert re.search("hf://USER/MODEL|bucket|names no|path", str(caught.value))
         assert str(caught.value).isprintable()
     assert not hub.calls and not list(tmp_path.iterdir())
 

@@ -351,7 +351,7 @@ def test_previews_are_no_photographs(options):
 def test_canon_says_itself_that_it_is_raw():
     content = tiff(stored(3, 8).astype(np.uint8), photometric="rgb", byteorder="<")
     content = content[:8] + b"CR\2\0" + content[12:]
-    with pytest.raises(StylePrompterError, match="cannot be read as a picture"):
+    with pytest.raises(StylePrompterError, match="cannot be read as an image"):
         decode_image(io.BytesIO(content), "photo.tif")
 
 
@@ -369,6 +369,6 @@ def test_mutated_pictures_are_read_or_refused():
             pixels = decode_image(io.BytesIO(content), name)
             assert pixels.dtype == np.uint8 and pixels.shape[2:] == (3,)
         except StylePrompterError as error:
-            assert str(error).startswith(f"{name} cannot be read as a picture")
+            assert str(error).startswith(f"{name} cannot be read as an image")
             refused += 1
     assert 100 < refused < 300

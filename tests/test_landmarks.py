@@ -61,13 +61,13 @@ def test_layouts_that_say_what_they_are(entry):
         ((FACE * 20).tolist(), "another size"),
         (((FACE - 128) * 20 + 128).tolist(), "5,256 pixels wide .* 256 x 256"),
         (((FACE - 128) * 1000 + 128).tolist(), "another size"),
-        ((FACE + 1e5).tolist(), "outside of the photograph"),
-        ({"shares": PAIRS}, "said to be shares"),
+        ((FACE + 1e5).tolist(), "outside the photograph"),
+        ({"shares": PAIRS}, "unit in the file is shares"),
         ((FACE * 1e300).tolist(), "5 or 68 pairs"),
         (FACE.ravel().tolist(), r"not \[10\]"),
         ([PAIRS, PAIRS], "2 faces"),
-        (FACE[[1, 0, 2, 4, 3]].tolist(), "the left of the picture"),
-        ([PAIRS[0]] * 5, "no face"),
+        (FACE[[1, 0, 2, 4, 3]].tolist(), "the left of the image"),
+        ([PAIRS[0]] * 5, "impossible for a face"),
         ({"box": [1, 2], "keypoints": {}}, "5 or 68 pairs"),
         ([["x", "y"]] * 5, "5 or 68 pairs"),
         ([[None, 1]] * 5, "5 or 68 pairs"),
@@ -124,8 +124,8 @@ def test_whose_they_are(tmp_path):
     wild = {"in_the_wild": {"file_path": "y/a.png", "face_landmarks": PAIRS}}
     assert read({"0": wild}) == {paths[1]: PAIRS}
     for content, match in (
-        ({"a.png": 1}, "may be in/x/a.png or in/y/a.png"),
-        (PAIRS, "one list of points for 3 pictures"),
+        ({"a.png": 1}, "matches in/x/a.png and in/y/a.png"),
+        (PAIRS, "one list of points for 3 images"),
         ('{"b.png": [[NaN, 1]]}', "NaN"),
         ('{"b.png": [[1e400, 1]]}', "too large"),
         ('{"b.png": [[1' + "0" * 400 + ", 1]]}", "too large"),
@@ -152,13 +152,13 @@ def test_the_command_says_it_and_writes_nothing(tmp_path, capsys):
     written(percent, {"\u00e9.png": PAIRS})
     (tmp_path / "a.png").rename(tmp_path / "e\u0301.png")
     assert main([*call[:2], str(tmp_path), *call[3:], str(percent)]) == 1
-    assert "looks the same and is written in other" in capsys.readouterr().err
+    assert "looks the same as" in capsys.readouterr().err
     (tmp_path / "e\u0301.png").rename(tmp_path / "a.png")
     written(percent, {"a.png": ((FACE / SIDE - 0.5) * 50 + 50).tolist()})
     assert main([*call, str(percent)]) == 0
     assert capsys.readouterr().err.count("look like percent") == 1
     assert main([*call[:4], "9999", *call[5:], str(percent)]) == 1
-    assert "4096 at most" in capsys.readouterr().err
+    assert "up to 4096" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -256,9 +256,9 @@ def test_oblong_pictures_are_not_made_large(tmp_path, capsys):
             "--crop", "none", "--size", "256"]  # fmt: skip
     assert main(call) == 1
     err = capsys.readouterr().err
-    assert "line.png: A picture of 1 x 60000 pixels would become" in err
+    assert "line.png: An image of 1 x 60000 pixels would become" in err
     assert not (tmp_path / "out.array_record").exists()
     assert main([*call, "--skip-bad"]) == 0
     assert "1 picture packed" in capsys.readouterr().out
-    with pytest.raises(StylePrompterError, match="more than"):
+    with pytest.raises(StylePrompterError, match="the limit is"):
         read_image(tmp_path / "in" / "good.png", 10**5)

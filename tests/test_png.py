@@ -78,7 +78,7 @@ def test_damaged_pixels_are_damage():
     header = good.replace(b"\0\0\0\x09\0\0\0\x06", b"\0\0\0\x09\0\0\0\x07")
     endless = png(VALUES, 8, struct.pack(">I4s", 2**31 - 1, b"tEXt") + b"abc")
     for content in (flipped, header, good[: data + 30], endless, good[:20]):
-        with pytest.raises(StylePrompterError, match="cannot be read as a picture"):
+        with pytest.raises(StylePrompterError, match="cannot be read as an image"):
             decode_image(io.BytesIO(content), "damaged")
 
 

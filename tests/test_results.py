@@ -56,9 +56,7 @@ def test_what_others_wrote_stays(tmp_path, how):
         (tmp_path / "b.png").write_text("mine")
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     names = ["b.png" if how == "of others" else "a.png", "c.png"]
-    with pytest.raises(
-        StylePrompterError, match=r"\.png is there already.*--overwrite"
-    ):
+    with pytest.raises(StylePrompterError, match=r"\.png exists.*--overwrite"):
         write(tmp_path, names)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
     write(tmp_path, names, "told to", overwrite=True)
@@ -98,12 +96,12 @@ for name in "abc":
     found = {p.name: p.read_text() for p in tmp_path.glob("[abc]")}
     assert found == {"a": "made", "b": "before", "c": "made"}
     (tmp_path / "d").write_text("mine")  # put there before it was begun
-    with pytest.raises(StylePrompterError, match="/d is there already"):
+    with pytest.raises(StylePrompterError, match="/d exists"):
         write(tmp_path, ["a", "b", "c", "d"])
     Results(tmp_path, [tmp_path / name for name in "abc"])
     for name in "abc":  # and after
         (tmp_path / name).write_text("mine")
-        with pytest.raises(StylePrompterError, match=f"/{name} is there already"):
+        with pytest.raises(StylePrompterError, match=f"/{name} exists"):
             write(tmp_path, [name])
 
 
@@ -111,7 +109,7 @@ def test_a_beginning_owns_nothing(tmp_path):
     """Version 0.1 wrote lines of what it began, which a kill left without an end."""
     (tmp_path / ACCOUNT).write_text('\n{"begin": "a"}')
     (tmp_path / "a").write_text("mine")
-    with pytest.raises(StylePrompterError, match="/a is there already"):
+    with pytest.raises(StylePrompterError, match="/a exists"):
         write(tmp_path, ["a"])
 
 
@@ -120,7 +118,7 @@ def test_what_fails_leaves_the_account_as_it_was(tmp_path):
     place = Results(tmp_path, [tmp_path / "a"], overwrite=True)
     with pytest.raises(ZeroDivisionError), place.writing(tmp_path / "a"):
         raise ZeroDivisionError
-    with pytest.raises(StylePrompterError, match="there already"):
+    with pytest.raises(StylePrompterError, match="exists, and"):
         write(tmp_path, ["a"])
 
 
@@ -132,7 +130,7 @@ def test_damaged_accounts_tell_nothing(tmp_path):
     write(tmp_path, ["a", "b"])
     for content in (b"\xff\0\n", b"{" * 100_000, whole.replace(b'"file"', b'"fill"')):
         (tmp_path / ACCOUNT).write_bytes(content)
-        with pytest.raises(StylePrompterError, match="there already"):
+        with pytest.raises(StylePrompterError, match="exists, and"):
             write(tmp_path, ["a", "b"])
 
 
@@ -188,11 +186,11 @@ def test_two_results_are_never_one(tmp_path, monkeypatch):
         ("a" * 252 + ".png", "longer than"),
         ("/".join(["d" * 200] * 21), "longer than"),
         ("a\0.png", "NUL"),
-        ("\ud800.png", "no name has"),
-        ("d/\ud800/a.png", "no name has"),
+        ("\ud800.png", "cannot encode"),
+        ("d/\ud800/a.png", "cannot encode"),
         ("file/a.png", "is a file"),
-        ("folder", "no file"),
-        ("pipe", "no file"),
+        ("folder", "not a file"),
+        ("pipe", "not a file"),
     ],
 )
 def test_names_that_cannot_be_written(tmp_path, name, match):
@@ -210,7 +208,7 @@ def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
         with pytest.raises(StylePrompterError, match="is a file"):
             write(folder, ["a"])
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(StylePrompterError, match="nothing may be made in"):
+    with pytest.raises(StylePrompterError, match="is not writable"):
         write(tmp_path / "x", ["a"])
 
 
@@ -255,7 +253,7 @@ def test_commands_keep_what_is_not_theirs(tmp_path, capsys, tiny_folder):
             (out / name).write_text("mine")
             code = main([*map(str, call), "--output", str(out)])
             err = capsys.readouterr().err
-            assert code == 1 and f"{out / name} is there already" in err, (call, name)
+            assert code == 1 and f"{out / name} exists" in err, (call, name)
             assert (out / name).read_text() == "mine"
             found = [path for path in out.rglob("*") if path.is_file()]
             assert found == [out / name]
@@ -296,7 +294,7 @@ def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
     assert code == 0 and out.endswith(": sefa_0. Replaced: sefa_0.\n")
     (tmp_path / "copy" / "directions.png").write_text("mine")
     code, _, err = run("--model", tmp_path / "copy")
-    assert code == 1 and "directions.png is there already" in err
+    assert code == 1 and "directions.png exists" in err
     assert run("--model", tmp_path / "copy", "--overwrite")[0] == 0
 
     before = {p: p.read_bytes() for p in tmp_path.rglob("copy/*") if p.is_file()}

@@ -214,7 +214,7 @@ def test_a_config_by_name_by_file_and_of_ones_own(tmp_path):
         ("tiny:decoder", None, "tiny.py:decoder: choose one of generator, encoder"),
         ("avatars_smart:large", None, "avatars_smart:large does not fit"),
         ("no/such.py", None, "no/such.py names no config file that can be read"),
-        ("~nobody-here/a.py", None, "~nobody-here/a.py begins with a home folder"),
+        ("~nobody-here/a.py", None, "~nobody-here/a.py begins with an unknown home"),
         ("gs://bucket/a.py", None, "gs://bucket/a.py is an address"),
         ("a.py", "x = 1", "a.py has no function get_config"),
         ("a.py", "def get_config(:", "a.py fails with SyntaxError"),

@@ -194,7 +194,7 @@ def test_no_home(monkeypatch):
     for name in ("avatars/tiny", "mnist"):
         with pytest.raises(StylePrompterError, match=r"no home folder.*--data-dir"):
             TfdsSource(name, "train")
-    with pytest.raises(StylePrompterError, match="home folder that is not known"):
+    with pytest.raises(StylePrompterError, match="begins with an unknown home folder"):
         local_path("~/a.png")
 
 
@@ -207,7 +207,7 @@ def test_data_folders_that_cannot_be_written(name):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("~nobody_of_this_name/x", "home folder that is not known"),
+        ("~nobody_of_this_name/x", "begins with an unknown home folder"),
         ("gs://bucket/x", "is an address"),
         ("s3://bucket/x", "is an address"),
         ("", "is empty"),

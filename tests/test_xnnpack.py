@@ -87,12 +87,12 @@ def test_a_file_of_flags_is_read(tmp_path, monkeypatch):
 
 def test_too_late(old_jax, tmp_path):
     assert len(jax.devices("cpu")) > 0  # JAX runs
-    with pytest.warns(RuntimeWarning, match="start Python anew"):
+    with pytest.warns(RuntimeWarning, match="restart Python"):
         xnnpack.switch_off()
     assert not os.environ["XLA_FLAGS"]
     # Too late to set it by hand, too.
     old_jax.setenv("XLA_FLAGS", f"{FLAG}=false")
-    with pytest.raises(StylePrompterError, match="start Python anew"):
+    with pytest.raises(StylePrompterError, match="restart Python"):
         train(tiny.get_config("generator"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

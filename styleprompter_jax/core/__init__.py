@@ -1,1 +1,1 @@
-"""What every floor stands on: checks and files, free of models."""
+"""The base of all other floors: checks and files, independent of models."""

@@ -1,8 +1,8 @@
-"""A zip archive as weight files use it: a few whole files, checked before use.
+"""Zip archives of weights: a few whole files, checked before use.
 
-Readers of zip files disagree about archives that contradict themselves, and scanners
-have been fooled with that.  Whatever is ambiguous here is refused: a name that occurs
-twice, entries that overlap, headers that differ, flags of encryption, a wrong CRC.
+Zip readers disagree about archives that contradict themselves, and such archives have
+fooled scanners. This reader refuses every ambiguous archive: a name that occurs twice,
+entries that overlap, headers that differ, encryption flags, a wrong CRC.
 """
 
 import itertools
@@ -16,21 +16,21 @@ from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
 
 _ENTRIES = 10_000
 _HEADER = struct.Struct("<4s5H3I2H")  # the local header in front of each entry
-# Two that concern the compressor, sizes behind the data, names in UTF-8.
+# Allowed flags: two for the compressor, sizes after the data, names in UTF-8.
 _FLAGS = 0x0002 | 0x0004 | 0x0008 | 0x0800
-# Weights do not compress well; masks and zeros of a small file do.
+# Weights compress badly. Masks and zeros in a small file compress well.
 _RATIO, _SPARE_BYTES = 20, 2**26
 
 
 class Archive:
-    """The entries of a zip file that lies in ``data``, by name.
+    """The entries of a zip file, by name.
 
     Args:
-        file: the same file, opened for reading.
-        data: its bytes.
+        file: the zip file, opened for reading.
+        data: the bytes of the same file.
 
     Raises:
-        Refusal: if anything about it is ambiguous or unusual.
+        Refusal: if anything in the file is ambiguous or unusual.
     """
 
     def __init__(self, file: BinaryIO, data: memoryview):
@@ -41,7 +41,7 @@ class Archive:
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
                 end = archive.start_dir
-        # What zipfile raises for a damaged directory.
+        # zipfile raises these errors for a damaged directory.
         except (
             zipfile.BadZipFile,
             NotImplementedError,
@@ -55,11 +55,12 @@ class Archive:
         self.size = len(data)
         self._entries: dict[str, tuple[zipfile.ZipInfo, memoryview]] = {}
         seen = set()
-        # By the name in the directory, which newer versions of zipfile may replace.
+        # `orig_filename` is the name in the directory. Newer versions of zipfile may
+        # change `filename`.
         for entry in sorted(entries, key=lambda e: e.header_offset, reverse=True):
             name = entry.orig_filename
             if name.casefold() in seen:
-                raise Refusal(f"{quoted(name)} occurs twice in it; {DAMAGED}")
+                raise Refusal(f"it contains {quoted(name)} twice; {DAMAGED}")
             seen.add(name.casefold())
             self._entries[name] = entry, self._locate(entry, end, root)
             end = entry.header_offset
@@ -72,11 +73,11 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """What the entries are called."""
+        """The names of the entries."""
         return list(self._entries)
 
     def read(self, name: str) -> memoryview:
-        """The content of an entry: a view of the file where it is not compressed."""
+        """Returns the content of an entry: a view of the file if not compressed."""
         if name not in self._entries:
             raise Refusal(f"it has no entry {quoted(name)}; {DAMAGED}")
         entry, content = self._entries[name]
@@ -90,8 +91,8 @@ class Archive:
                 ) from error
         if len(content) != entry.file_size or zlib.crc32(content) != entry.CRC:
             raise Refusal(
-                f"{quoted(name)} does not have the size and CRC that the archive gives "
-                f"for it; {DAMAGED}"
+                f"the size or CRC of {quoted(name)} differs from the one that the "
+                f"archive declares; {DAMAGED}"
             )
         return content
 
@@ -103,10 +104,12 @@ class Archive:
             or ".." in re.split(r"[\\/]", name)
             or re.search(r"[\\:]", name.removeprefix(root))
         ):
-            raise Refusal(f"{quoted(name)} is no name inside an archive; {DAMAGED}")
+            raise Refusal(
+                f"{quoted(name)} is not a valid name in an archive; {DAMAGED}"
+            )
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise Refusal(
-                f"{quoted(name)} is compressed in an unknown way: unpack the archive "
+                f"{quoted(name)} has an unknown compression method: unpack the archive "
                 "and pack it again without compression."
             )
         contradiction = Refusal(
@@ -121,7 +124,7 @@ class Archive:
         first = start + _HEADER.size + name_size
         local_name = bytes(self._data[start + _HEADER.size : first])
         utf8 = flags & 0x0800
-        later = flags & 0x0008  # CRC and sizes are behind the data
+        later = flags & 0x0008  # CRC and sizes follow the data
         if (
             mark != b"PK\x03\x04"
             or flags != entry.flag_bits
@@ -140,9 +143,10 @@ class Archive:
 
 
 def _root(names: list[str]) -> str:
-    r"""The folder that holds all entries, which may be called what a file may be.
+    r"""Returns the folder that contains all entries, or "".
 
-    torch.save calls it as its file, "run_12:30" or "C:\run".
+    This folder may have any name that a file may have: torch.save gives it the name of
+    its file, "run_12:30" or "C:\run".
     """
     folders = {name.partition("/")[0] for name in names if "/" in name}
     whole = len(folders) == 1 and all("/" in name for name in names)

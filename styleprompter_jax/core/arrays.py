@@ -1,4 +1,4 @@
-"""Arrays that a caller gives, checked where they come in."""
+"""Checks of the arrays that a caller passes."""
 
 from typing import Any
 
@@ -11,17 +11,18 @@ from styleprompter_jax.core.values import shown
 
 
 def as_numbers(value: Any, what: str) -> jax.Array | np.ndarray:
-    """Numbers as an array of float32: of NumPy, or of JAX where it is one of JAX.
+    """Returns numbers as a float32 array: a JAX array stays one, others become NumPy.
 
-    What is on a device is not waited for, so NaN is found in NumPy's arrays only.
+    It does not wait for arrays on a device, so it finds NaN and infinity only in NumPy
+    arrays and lists.
 
     Args:
         value: an array, or numbers in lists.
-        what: it is, at the beginning of a sentence: "The images".
+        what: the subject of the error message: "The images".
 
     Raises:
-        StylePrompterError: for None, text, lists of several lengths, values that are no
-            real numbers, or not finite in float32.
+        StylePrompterError: for None, text, lists of different lengths, and values that
+            are not real numbers or not finite in float32.
     """
     array: jax.Array | np.ndarray
     if isinstance(value, jax.Array):
@@ -29,19 +30,23 @@ def as_numbers(value: Any, what: str) -> jax.Array | np.ndarray:
     else:
         try:
             array = np.asarray(value)
-        except Exception as error:  # lists of several lengths, tensors of other devices
+        except Exception as error:  # lists of different lengths, tensors on devices
             raise StylePrompterError(
-                f"{what} are {shown(value)}, which is no array of numbers."
+                f"{what} are {shown(value)}, which is not an array of numbers: pass a "
+                "NumPy or JAX array of real numbers."
             ) from error
     kind = array.dtype
     if not (jnp.issubdtype(kind, jnp.floating) or jnp.issubdtype(kind, jnp.integer)):
         raise StylePrompterError(
-            f"{what} are {shown(value)}, which is no array of numbers."
+            f"{what} are {shown(value)}, which is not an array of numbers: pass a "
+            "NumPy or JAX array of real numbers."
         )
     if isinstance(array, jax.Array):
         return array.astype(jnp.float32)
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise StylePrompterError(f"{what} hold NaN or infinity.")
+        raise StylePrompterError(
+            f"{what} contain NaN or infinity: pass finite numbers."
+        )
     return array

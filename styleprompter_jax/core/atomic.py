@@ -1,8 +1,9 @@
-"""Files and folders that appear under their name when they are whole.
+"""Files and folders that get their name only when they are complete.
 
-Until then they lie beside it as `.NAME.WHOSE-PROCESS-COUNT.partial`, a name that is
-short however long NAME is. A process that is killed leaves them behind; the next one
-that writes in the folder removes what no living process of this machine owns.
+Before that, they have the temporary name `.NAME.MACHINE-PROCESS-COUNT.partial` in the
+same folder. It is short even if NAME is long. A killed process leaves its temporary
+files behind. The next process that writes into the folder removes the temporary files
+whose process on this machine has ended.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from pathlib import Path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import path_text
 
-_LONGEST = 60  # bytes of a name that are kept in a temporary one
+_LONGEST = 60  # bytes of a name; a temporary name shortens a longer one
 _PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-\d+\.partial(\.\w+)?")
 # Version 0.1 wrote `.NAME.PROCESS.old`.
 _OLD = re.compile(r"\.(.+)\.(?:([0-9a-f]{8})-)?(\d+)(?:-\d+)?\.old")
@@ -31,15 +32,15 @@ _told: dict[str, Callable[[Path], None]] = {}  # of `before_naming`
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, *, parents: bool = True) -> Iterator[Path]:
-    """A name to write a file under, which gets its own at the end of the block.
+    """Yields a temporary path, and renames the file to ``path`` after the block.
 
-    Whatever goes wrong, nothing is left behind and a file
-    of that name from before stays as it is.  A link of that name is replaced, and what
-    it points to stays as it is.
+    If anything fails, the temporary file is removed and an existing file at ``path``
+    does not change. If ``path`` is a link, the new file replaces the link; the target
+    of the link does not change.
 
     Args:
-        path: the file's own name; the other one has the same ending.
-        parents: make the folder if needed.
+        path: the final path; the temporary path has the same suffix.
+        parents: create the folder if it is missing.
 
     Raises:
         StylePrompterError: if the file cannot be written.
@@ -58,7 +59,7 @@ def atomic_path(path: str | os.PathLike, *, parents: bool = True) -> Iterator[Pa
                 tell(partial)
             partial.replace(path)
     finally:
-        # Where the folder could not be made, there is no place to look for it.
+        # If the folder could not be made, there is nothing to remove.
         with contextlib.suppress(OSError, ValueError):
             partial.unlink()
         _live.discard(partial)
@@ -68,10 +69,10 @@ def atomic_path(path: str | os.PathLike, *, parents: bool = True) -> Iterator[Pa
 def before_naming(
     path: str | os.PathLike, tell: Callable[[Path], None]
 ) -> Iterator[None]:
-    """Has `atomic_path` call ``tell(partial)`` when a file is whole and has no name.
+    """Makes `atomic_path` call ``tell(partial)`` before it renames the complete file.
 
-    For what wants to know of a file that is written further down. What ``tell`` raises
-    leaves the file of before as it is.
+    Use it to learn about a file that a called function writes. If ``tell`` raises an
+    error, an existing file at ``path`` does not change.
     """
     key = os.path.abspath(path)
     _told[key] = tell
@@ -82,22 +83,22 @@ def before_naming(
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a text in UTF-8, whole or not at all; see `atomic_path`."""
+    """Writes text in UTF-8, completely or not at all; see `atomic_path`."""
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike, parts: Collection[str]) -> Iterator[Path]:
-    """A folder to fill, which takes the place of ``path`` at the end of the block.
+    """Yields a temporary folder to fill, and moves it to ``path`` after the block.
 
-    What the folder of before holds beside ``parts`` (notes, pictures) moves over to
-    the new one.  Where ``path`` is a link, the link stays and what it points to is
-    replaced.  A process that is killed amid this loses nothing: see `repair_folder`.
+    If a folder exists at ``path``, its other files (notes, images) move to the new
+    folder; only ``parts`` do not. If ``path`` is a link, the link stays and its target
+    is replaced. A killed process loses nothing: see `repair_folder`.
 
     Args:
-        path: the folder's own name.
-        parts: names in the folder that the new one replaces, or goes without.
+        path: the final path.
+        parts: names in the existing folder that do not move to the new folder.
 
     Raises:
         StylePrompterError: if the folder cannot be written.
@@ -121,22 +122,23 @@ def atomic_folder(path: str | os.PathLike, parts: Collection[str]) -> Iterator[P
 
 
 def remove_partials() -> None:
-    """Removes what is being written, for a process that ends here."""
+    """Removes this process's unfinished files and folders before the process ends."""
     for partial in list(_live):
         _remove(partial)
 
 
 def repair_folder(path: str | os.PathLike) -> None:
-    """Brings back a folder that a kill amid `atomic_folder` left under another name."""
+    """Restores a folder that a process killed in `atomic_folder` left renamed."""
     place = Path(os.path.realpath(path))
     if not os.path.lexists(place) and (left := _left_behind(place)):
-        with contextlib.suppress(OSError):  # another process was quicker, or no right
+        # Another process may be faster, or the user may have no permission.
+        with contextlib.suppress(OSError):
             left[-1].rename(place)
 
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what the system says against ``path`` into a StylePrompterError."""
+    """Converts system errors about ``path`` to a StylePrompterError that names it."""
     try:
         path_text(path)
         yield
@@ -147,10 +149,12 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """`Path.mkdir(parents=True)` for any depth; others may make it meanwhile.
+    """Creates a folder and its parents, at any depth.
+
+    Another process may create the same folders at the same time.
 
     Raises:
-        OSError: if it cannot be made.
+        OSError: if a folder cannot be created.
     """
     missing = []
     while not path.is_dir():
@@ -167,33 +171,33 @@ def make_folder(path: Path) -> None:
 
 
 def _temporary(path: Path, kind: str) -> Path:
-    """A name beside ``path`` that says who made it."""
+    """Returns a path beside ``path`` whose name identifies this process."""
     whose = f"{_machine()}-{os.getpid()}-{next(_count)}"
     return path.with_name(f".{_shortened(path.name)}.{whose}.{kind}")
 
 
 def _shortened(name: str) -> str:
-    """A name, or the beginning of a long one and a sum of it."""
+    """Returns a short name unchanged, and a long one as its beginning and a hash."""
     content = name.encode(errors="surrogatepass")
     if len(content) <= _LONGEST:
         return name
     digest = hashlib.sha256(content).hexdigest()[:8]
-    return f"{name[: _LONGEST // 5]}~{digest}"  # four bytes a character at most
+    return f"{name[: _LONGEST // 5]}~{digest}"  # a character has at most four bytes
 
 
 @functools.cache
 def _machine() -> str:
-    """Eight digits for what gives the processes their numbers."""
+    """Returns eight digits that identify the machine, or container, of process IDs."""
     known = [platform.node()]
     with contextlib.suppress(OSError):
         known.append(Path("/etc/machine-id").read_text())
-    with contextlib.suppress(OSError):  # containers on one machine
+    with contextlib.suppress(OSError):  # differs between containers on one machine
         known.append(str(os.stat("/proc/self/ns/pid").st_ino))
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
 def _is_gone(machine: str | None, process: str) -> bool:
-    """Whether the process that made a temporary name is known to have ended."""
+    """Returns whether the process that made a temporary name has certainly ended."""
     if machine not in (None, _machine()) or os.name != "posix":
         return False
     try:
@@ -206,7 +210,7 @@ def _is_gone(machine: str | None, process: str) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what ended processes left in a folder, once for each folder."""
+    """Removes the temporary files of ended processes, once for each folder."""
     if folder in _swept:
         return
     _swept.add(folder)
@@ -226,7 +230,7 @@ def _remove(path: Path) -> None:
 
 
 def _left_behind(place: Path) -> list[Path]:
-    """What an ended process put aside of a folder, the latest last."""
+    """Returns the old versions of a folder that ended processes left, newest last."""
     names = {place.name, _shortened(place.name)}
     with contextlib.suppress(OSError), os.scandir(place.parent) as entries:
         found = [
@@ -241,7 +245,7 @@ def _left_behind(place: Path) -> list[Path]:
 
 
 def _replace(place: Path, new: Path, parts: Collection[str]) -> None:
-    """Moves ``new`` to ``place``, and over to it what is beside the parts there."""
+    """Moves ``new`` to ``place``, and the old folder's files except ``parts`` to it."""
     if not os.path.lexists(place):
         new.rename(place)
         return

@@ -1,4 +1,4 @@
-"""Batches filled up to the one shape that is compiled, and cut back."""
+"""Batches padded to the one shape that is compiled, and cut back."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def pad(tree: Any, batch_size: int) -> Any:
-    """Arrays with their last row repeated until they have batch_size rows."""
+    """Repeats the last row of each array until the array has batch_size rows."""
 
     def pad_one(array: np.ndarray) -> np.ndarray:
         missing = batch_size - len(array)
@@ -17,5 +17,5 @@ def pad(tree: Any, batch_size: int) -> Any:
 
 
 def take(tree: Any, count: int) -> Any:
-    """The first rows of arrays, as NumPy: what `pad` added is left out."""
+    """Returns the first rows of each array as NumPy, without the rows of `pad`."""
     return jax.tree.map(lambda array: np.asarray(array)[:count], tree)

@@ -1,4 +1,4 @@
-"""Where programs keep what XLA compiled for their next call."""
+"""The cache that keeps XLA's compiled programs for the next run."""
 
 import os
 
@@ -7,10 +7,10 @@ from styleprompter_jax.core.paths import cache_folder
 
 
 def use_compilation_cache() -> None:
-    """Switches JAX's persistent cache on, in the user's cache folder.
+    """Enables JAX's persistent compilation cache, in the user's cache folder.
 
-    For programs: importing the library changes nothing.  A folder that is set already
-    (JAX_COMPILATION_CACHE_DIR) stays.
+    Programs call this function; importing the library changes nothing. A folder that
+    is already set (JAX_COMPILATION_CACHE_DIR) stays.
     """
     import jax
 
@@ -20,9 +20,9 @@ def use_compilation_cache() -> None:
             folder = cache_folder("xla")
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, StylePrompterError):
-            return  # compiling anew is all that is lost
+            return  # without the cache, each run compiles again
         if not os.access(folder, os.W_OK | os.X_OK):
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # Small computations too: they are many before the first picture.
+        # Cache small programs too: many of them run before the first image.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,9 +1,9 @@
-"""The one exception type that users meet."""
+"""The only exception type for errors that users can fix."""
 
 
 class StylePrompterError(Exception):
-    """Something that the user can put right.
+    """An error that the user can fix.
 
-    The message is one sentence or two: what was wrong, in which file or key, and
-    what to do. The command line prints it without a traceback and exits with 1.
+    The message has one or two sentences. It names the file or key, the fault and the
+    fix. The command line prints it without a traceback and exits with 1.
     """

@@ -1,12 +1,12 @@
-"""Fields of configs, checked by what their annotations say of types and ranges.
+"""Config fields, checked against the types and ranges of their annotations.
 
     @dataclasses.dataclass(frozen=True)
     class Config(Fields):
         depths: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(1, 8)]
         clamp: Annotated[float, Between(0, 1e6)] | None = None
 
-Whoever makes one, from Python or a file, has plain values within the ranges, or a
-StylePrompterError that names the field.
+A config made in Python or read from a file has plain values within these ranges.
+Otherwise a StylePrompterError names the field.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from styleprompter_jax.core.refusal import quoted
 
 
 class Between(NamedTuple):
-    """The least and the greatest value of a number."""
+    """The smallest and the largest allowed value of a number."""
 
     low: float
     high: float
 
 
 class Length(NamedTuple):
-    """How many entries a list has, at least and at most."""
+    """The smallest and the largest allowed number of entries in a list."""
 
     low: int
     high: int
@@ -39,11 +39,11 @@ class Length(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """Base of dataclasses whose fields are checked.
+    """Base class of dataclasses whose fields are checked.
 
-    A field is int, float, bool, str, Literal, a tuple of one of these, another such
-    dataclass, or one of them or None.  Lists become tuples and NumPy's numbers
-    Python's; whole numbers serve as floats.
+    The type of a field is int, float, bool, str, Literal, a tuple of one of these, or
+    another such dataclass. Each of them may be combined with None. Lists become tuples.
+    NumPy numbers become Python numbers. A float field accepts whole numbers.
     """
 
     def __post_init__(self) -> None:
@@ -54,11 +54,11 @@ class Fields:
                 object.__setattr__(self, name, _fit(value, hint))
             except _Misfit as error:
                 raise StylePrompterError(
-                    f"{kind.__name__}: {name} is {quoted(value)}, and must be {error}."
+                    f"{kind.__name__}: {name} is {quoted(value)}, but must be {error}."
                 ) from None
 
     def to_dict(self) -> dict:
-        """As plain JSON types; a part that is not there is None."""
+        """Returns the fields as plain JSON types; a missing part is None."""
         values = {name: getattr(self, name) for name in _hints(type(self))}
         return {
             name: value.to_dict() if isinstance(value, Fields) else value
@@ -67,18 +67,18 @@ class Fields:
 
     @classmethod
     def chosen(cls, values: Mapping) -> tuple[type["Fields"], Mapping]:
-        """The class that `from_dict` makes of these values, and its fields among them.
+        """Returns the class that `from_dict` builds from these values, and its fields.
 
-        A base of several classes tells here which of them is meant.
+        A base class of several configs overrides this method to choose one of them.
         """
         return cls, values
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Self:
-        """The inverse of `to_dict`; a part that is not named is None.
+        """Builds a config from the result of `to_dict`; an absent part is None.
 
         Raises:
-            StylePrompterError: if a key is not known, or a value of no use.
+            StylePrompterError: if a key is unknown or a value is invalid.
         """
         return _from_dict(cls, values, "")
 
@@ -86,13 +86,13 @@ class Fields:
 def _from_dict(kind: Any, values: Any, part: str) -> Any:
     place = f"The config of the {part}" if part else "The config"
     if not isinstance(values, Mapping):
-        raise StylePrompterError(f"{place} is {quoted(values)}, and must be an object.")
+        raise StylePrompterError(f"{place} is {quoted(values)}, but must be an object.")
     kind, values = kind.chosen(values)
     hints = _hints(kind)
     if unknown := values.keys() - hints.keys():
         raise StylePrompterError(
-            f"{place} has the unknown key {quoted(min(unknown))}; it knows "
-            f"{', '.join(hints)}."
+            f"{place} has the unknown key {quoted(min(unknown))}: remove it, or use "
+            f"one of {', '.join(hints)}."
         )
     fields = {
         name: _from_dict(inner, values.get(name), name)
@@ -105,7 +105,7 @@ def _from_dict(kind: Any, values: Any, part: str) -> Any:
 
 
 class _Misfit(Exception):
-    """What a value must be."""
+    """Describes the value that a field must have."""
 
 
 def _read_hints(kind: type) -> dict[str, Any]:
@@ -117,7 +117,7 @@ _hints: Callable[[type], dict[str, Any]] = functools.cache(_read_hints)
 
 
 def _part(hint: Any) -> type | None:
-    """The dataclass that a field holds, if it does."""
+    """Returns the dataclass of a field, or None if the field has another type."""
     for choice in (hint, *typing.get_args(hint)):
         if isinstance(choice, type) and issubclass(choice, Fields):
             return choice
@@ -125,7 +125,7 @@ def _part(hint: Any) -> type | None:
 
 
 def _fit(value: Any, hint: Any) -> Any:
-    """A value as its annotation has it; `_Misfit` if it is none of these."""
+    """Converts a value to the type of its annotation, or raises `_Misfit`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         kind, mark = arguments
@@ -158,7 +158,7 @@ def _fit(value: Any, hint: Any) -> Any:
 
 
 def _fit_or(value: Any, kind: Any, hint: Any) -> Any:
-    """`_fit` to a part of an annotation, whose misfit names the whole."""
+    """Calls `_fit` for a part of an annotation; the `_Misfit` describes the whole."""
     try:
         return _fit(value, kind)
     except _Misfit:
@@ -168,12 +168,12 @@ def _fit_or(value: Any, kind: Any, hint: Any) -> Any:
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float can be
+    except OverflowError:  # an integer that is too large for a float
         return False
 
 
 def _wanted(hint: Any, many: bool = False) -> str:
-    """What an annotation asks for, in words."""
+    """Describes an annotation in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         kind, mark = arguments
@@ -193,6 +193,6 @@ def _wanted(hint: Any, many: bool = False) -> str:
         bool: ("True or False", "True or False"),
         int: ("a whole number", "whole numbers"),
         float: ("a number", "numbers"),
-        str: ("a text", "texts"),
+        str: ("a string", "strings"),
     }.get(hint, (f"a {hint.__name__}",) * 2)
     return several if many else one

@@ -1,8 +1,8 @@
-"""The one way in for files of strangers: regular files, within a size.
+"""Opens untrusted files: regular files only, up to a size limit.
 
-A path may be a link to anything. A named pipe or a device would block whoever opens
-it, or never end; so what is no regular file is refused before it is opened, and once
-more when it is open.
+A path may be a link to anything. A named pipe or a device may block its reader, or
+never end. So only a regular file is accepted; this is checked before the file is
+opened, and again afterwards.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import Refusal
 from styleprompter_jax.core.spelling import another_path
 
-TEXT = 64 * 2**20  # bytes of a table or list of names that people write
+TEXT = 64 * 2**20  # size limit in bytes of a hand-written table or list of names
 _FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)
@@ -30,23 +30,23 @@ _FLAGS = (
 def open_file(
     path: str | os.PathLike, limit: int | None = None
 ) -> Iterator[io.BufferedReader]:
-    """Opens a regular file to read its bytes; links are followed.
+    """Opens a regular file for reading bytes; follows links.
 
     Args:
-        path: of the file; "~" stands for the home folder.
-        limit: bytes that it may have; None takes any number.
+        path: the file; "~" means the home folder.
+        limit: the largest allowed size in bytes; None allows any size.
 
     Raises:
-        StylePrompterError: if there is no such file, it is a folder, pipe or device, is
-            larger than ``limit`` or cannot be read; and in place of an OSError or a
-            `Refusal` within the block. The message names the file.
+        StylePrompterError: if the file is missing, is a folder, pipe or device, is
+            larger than ``limit``, or cannot be read. It also replaces an OSError or a
+            `Refusal` inside the block. The message names the file.
     """
     try:
         file = _open(local_path(path), limit)
     except FileNotFoundError as error:
         hint = another_path(local_path(path))
         raise StylePrompterError(f"There is no file {path}.{hint}") from error
-    # ValueError: NUL, or what the system's encoding has not.
+    # ValueError: the path contains NUL, or characters outside the system's encoding.
     except (OSError, ValueError) as error:
         raise StylePrompterError(f"{path} cannot be read: {error}.") from error
     with file:
@@ -59,11 +59,11 @@ def open_file(
 
 
 def read_bytes(path: str | os.PathLike, limit: int) -> bytes:
-    """The content of a regular file of at most ``limit`` bytes; see `open_file`."""
+    """Reads a regular file of at most ``limit`` bytes; see `open_file`."""
     with open_file(path, limit) as file:
-        content = file.read(limit + 1)  # it may have grown, or not tell its size
+        content = file.read(limit + 1)  # its size may have grown, or be unknown
         if len(content) > limit:
-            raise Refusal(f"it has more than {limit:,} bytes: name another file.")
+            raise Refusal(f"it has more than {limit:,} bytes: use a smaller file.")
         return content
 
 
@@ -81,11 +81,11 @@ def _open(path: Path, limit: int | None) -> io.BufferedReader:
 def _check(path: Path, status: os.stat_result, limit: int | None) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise StylePrompterError(
-            f"{path} is a folder or device, and no file: name another, or put a file "
-            "there."
+            f"{path} is a folder or device, not a file: give the path of a regular "
+            "file."
         )
     if limit is not None and status.st_size > limit:
         raise StylePrompterError(
-            f"{path} has {status.st_size:,} bytes, and more than {limit:,} are not "
-            "read: name another file."
+            f"{path} has {status.st_size:,} bytes, and the limit is {limit:,}: use a "
+            "smaller file."
         )

@@ -1,6 +1,6 @@
-"""JSON of strangers, as data that later code need not doubt.
+"""Reads untrusted JSON into data that later code can trust.
 
-Numbers are finite, texts can be written, keys occur once and nothing is nested deeply.
+Numbers are finite, strings can be encoded, keys occur once, and nesting is limited.
 """
 
 import json
@@ -16,7 +16,7 @@ from styleprompter_jax.core.refusal import DAMAGED, quoted
 
 LIMIT = 16 * 2**20  # bytes
 _DEPTH = 32
-_DIGITS = 18  # of an integer that fits 64 bits
+_DIGITS = 18  # an integer with this number of digits fits 64 bits
 _ESCAPES = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -27,16 +27,16 @@ def read_json(
     limit: int = LIMIT,
     hint: str = DAMAGED,
 ) -> Any:
-    """The content of a JSON file; see `parse_json`.
+    """Reads a JSON file; see `parse_json`.
 
     Args:
-        path: of the file.
-        kind: what it must hold: dict, list, or either.
-        limit: bytes that it may have.
-        hint: the end of the message about damage: what to do.
+        path: the file.
+        kind: the required type of the value: dict, list, or both.
+        limit: the largest allowed size in bytes.
+        hint: the end of the error message, which tells the user the fix.
 
     Raises:
-        StylePrompterError: in one sentence that names the file.
+        StylePrompterError: if the file cannot be read; the message names it.
     """
     content = read_bytes(path, limit)
     try:
@@ -46,7 +46,7 @@ def read_json(
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a value as JSON for people too, whole or not at all; see `atomic_path`.
+    """Writes a value as indented JSON, completely or not at all; see `atomic_path`.
 
     Raises:
         StylePrompterError: if the file cannot be written, or a number is not finite.
@@ -55,47 +55,48 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
         text = json.dumps(value, indent=2, allow_nan=False)
     except ValueError as error:
         raise StylePrompterError(
-            f"{path} was not written: it would hold a number that is not finite."
+            f"{path} was not written, because a number in it is NaN or infinite: "
+            "check the values."
         ) from error
     write_text(path, text + "\n")
 
 
 def parse_json(text: str | bytes, kind: type | tuple[type, ...] = dict) -> Any:
-    """The value that a JSON text stands for.
+    """Parses JSON text.
 
     Args:
-        text: bytes in UTF-8, 16 or 32, with or without a byte-order mark.
-        kind: what it must be: dict, list, or either.
+        text: a string, or bytes in UTF-8, 16 or 32, with or without a byte-order mark.
+        kind: the required type of the value: dict, list, or both.
 
     Returns:
-        Dicts, lists, texts without NUL or lone surrogates, finite numbers, True, False
-        and None; integers of 64 bits, larger numbers as floats.
+        Dicts, lists, strings without NUL or lone surrogates, finite numbers, True,
+        False and None. Integers fit 64 bits; larger numbers become floats.
 
     Raises:
-        ValueError: if it is no such JSON; the message is a few words.
+        ValueError: if the text is not such JSON; the message has a few words.
     """
     if isinstance(text, bytes):
         try:
             text = text.decode(json.detect_encoding(text))
         except UnicodeDecodeError as error:
-            raise ValueError(f"it is no text: byte {error.start}") from error
+            raise ValueError(f"byte {error.start} is not valid text") from error
     try:
         value = _DECODER.decode(text.removeprefix("\ufeff"))
     except RecursionError as error:
         raise ValueError(f"it is nested more than {_DEPTH} deep") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"it is no JSON: {where}") from error
+        raise ValueError(f"it is not valid JSON: {where}") from error
     if not isinstance(value, kind):
         kinds = (kind,) if isinstance(kind, type) else kind
         wanted = " or ".join(_TITLES[each] for each in kinds)
-        raise ValueError(f"it holds {_title(value)} in place of {wanted}")
+        raise ValueError(f"it contains {_title(value)} instead of {wanted}")
     _check(value, texts=_ESCAPES.search(text) is not None)
     return value
 
 
 def _check(value: Any, texts: bool) -> None:
-    """Refuses deep nesting, and texts that nobody can write or name a file with."""
+    """Refuses deep nesting, and strings that cannot be encoded or name a file."""
     level = [value]
     for _ in range(_DEPTH):
         inner = []
@@ -117,7 +118,7 @@ def _check(value: Any, texts: bool) -> None:
 
 def _check_text(value: Any) -> None:
     if type(value) is str and ("\0" in value or _SURROGATES.search(value)):
-        raise ValueError(f"{quoted(value)} holds NUL or half of a character")
+        raise ValueError(f"{quoted(value)} contains NUL or half of a character")
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -135,7 +136,7 @@ def _number(text: str) -> float:
 
 
 def _constant(text: str) -> None:
-    raise ValueError(f"it holds {text}, which is no number")
+    raise ValueError(f"it contains {text}, which is not a JSON number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict:
@@ -155,7 +156,7 @@ _DECODER = json.JSONDecoder(
     parse_constant=_constant,
     object_pairs_hook=_object,
 )
-_TITLES: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
+_TITLES: dict[type, str] = {dict: "an object", list: "a list", str: "a string"}
 
 
 def _title(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One writer of a folder at a time."""
+"""Locks that allow one writer of a folder at a time."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from absl import logging
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-# What file systems without locks answer, as some network drives are.
+# Errors of file systems without locks, such as some network drives.
 _NO_LOCKS = {
     errno.ENOSYS,
     errno.ENOLCK,
@@ -26,24 +26,26 @@ def lock(
     busy: str | None = None,
     guarded: str | os.PathLike | None = None,
 ) -> Iterator[None]:
-    """Holds ``file`` against every other process and thread that locks it.
+    """Locks ``file``, so that no other process or thread can lock it in the block.
 
-    The lock is the operating system's: it ends with the process, however that ends.
-    The file is empty, and removed at the end.  Where the file system has no locks, a
-    warning says so, and the block runs without one.
+    The operating system holds the lock, so the lock ends with the process, even if the
+    process is killed. The lock file is empty, and removed at the end. If the file
+    system has no locks, the block runs without one, after a warning.
 
     Args:
-        file: made where missing, together with its folder.
-        busy: what to tell where another one holds the lock; None waits for it.
-        guarded: what the lock is for, and a message names; None names ``file``.
+        file: the lock file; created with its folder if missing.
+        busy: the error message if another process or thread holds the lock; None waits
+            for the lock.
+        guarded: the path that the lock protects, for messages; None names ``file``.
 
     Raises:
-        StylePrompterError: ``busy``; or the file cannot be made.
+        StylePrompterError: with the message ``busy``, or if the lock file cannot be
+            created.
     """
-    from filelock import FileLock, Timeout  # only who writes needs it
+    from filelock import FileLock, Timeout  # only writers need it
 
     file = Path(file)
-    # Not the library's lock by existence, which a killed process would leave behind.
+    # Not filelock's soft lock: a killed process would leave its file behind.
     held = FileLock(file, fallback_to_soft=False)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ def lock(
                 f"{guarded or file} cannot be written: {error}."
             ) from error
         logging.warning(
-            "%s cannot be locked (%s): see that only one program writes there.",
+            "%s cannot be locked (%s): make sure that only one program writes there.",
             file.parent,
             error,
         )
@@ -68,20 +70,22 @@ def lock(
         yield
     finally:
         if held.is_locked:
-            # Before it is let go: who waits for a removed file looks for a new one.
+            # Remove it before the release: processes that wait for a removed file look
+            # for a new one.
             with contextlib.suppress(OSError):  # Windows keeps an open file
                 file.unlink()
             held.release()
 
 
 def folder_lock(folder: str | os.PathLike) -> contextlib.AbstractContextManager:
-    """Waits until nobody else writes ``folder``, which may not be there yet.
+    """Returns a lock that waits until no other process writes ``folder``.
 
-    The lock lies beside the folder, which may then be exchanged as a whole; where
-    nothing can be written there, in the folder.
+    The folder may not exist yet. The lock file is beside the folder, so that the folder
+    can be replaced as a whole. If the parent folder is not writable, the lock file is
+    inside the folder.
     """
     folder = Path(os.path.realpath(folder))
     if folder.is_dir() and not os.access(folder.parent, os.W_OK):
         return lock(folder / ".lock", guarded=folder)
-    # Short, since a folder's name may be as long as the file system permits.
+    # Shortened, because a folder's name may have the longest allowed length.
     return lock(folder.with_name(f".{folder.name[:50]}.lock"), guarded=folder)

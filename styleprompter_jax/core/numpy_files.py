@@ -1,4 +1,4 @@
-""".npy and .npz of strangers: sizes are checked before anything is unpacked or made."""
+"""Reads untrusted .npy and .npz files: checks sizes before it unpacks or allocates."""
 
 import io
 import math
@@ -10,12 +10,12 @@ import numpy as np
 from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.refusal import DAMAGED, KEY, Refusal, quoted
 
-NPY, ZIP = b"\x93NUMPY", b"PK"  # how files of the two kinds begin
+NPY, ZIP = b"\x93NUMPY", b"PK"  # the first bytes of .npy and .npz files
 _DIMENSIONS = 32
 _LARGEST = 2**48
-# Characters; 32 dimensions need fewer.  NumPy would take 10,000, and a while for each.
+# Characters; 32 dimensions need fewer. NumPy would accept 10,000 and parse them slowly.
 _HEADER = 512
-# NumPy's own, then those of Python's parser, which it lets through.
+# Errors of NumPy, then those of Python's parser that NumPy does not catch.
 _HEADER_ERRORS = (
     *(ValueError, KeyError, TypeError),
     *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),
@@ -23,20 +23,20 @@ _HEADER_ERRORS = (
 
 
 def is_shape(sizes: tuple) -> bool:
-    """Whether an array can have these sizes or strides, before any arithmetic."""
+    """Returns whether an array can have these sizes or strides, without overflow."""
     return (
         len(sizes) <= _DIMENSIONS
         and all(type(n) is int and 0 <= n < _LARGEST for n in sizes)
-        # Also where another dimension is zero, as NumPy has it.
+        # NumPy has this limit even if another dimension is zero.
         and math.prod(max(n, 1) for n in sizes) < _LARGEST
     )
 
 
 def parse_npz(archive: Archive) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name, of numbers or texts; see `parse_npy`.
+    """Reads the arrays of an .npz by name: numbers or strings; see `parse_npy`.
 
     Raises:
-        Refusal: naming the entry.
+        Refusal: if an entry cannot be read; the message names it.
     """
     arrays = {}
     for name in sorted(archive.names):
@@ -48,12 +48,16 @@ def parse_npz(archive: Archive) -> dict[str, np.ndarray]:
 
 
 def parse_npy(data: memoryview, texts: bool = False) -> np.ndarray:
-    """The array in the bytes of an .npy: numbers and truth values, or texts too.
+    """Reads the array from the bytes of an .npy file.
 
-    A view of the bytes where they are aligned and in the machine's order.
+    The array is a view of the bytes if they are aligned and in the machine's order.
+
+    Args:
+        data: the bytes.
+        texts: accept arrays of strings, in addition to numbers and booleans.
 
     Raises:
-        Refusal: if they are no such file, or it would take a pickle to read it.
+        Refusal: if the bytes are not such a file, or only pickle could read them.
     """
     file = io.BytesIO(data[: 16 + _HEADER])
     read_header = {
@@ -62,7 +66,7 @@ def parse_npy(data: memoryview, texts: bool = False) -> np.ndarray:
     }
     try:
         with warnings.catch_warnings():
-            # About headers that Python 2 wrote, and about odd literals.
+            # NumPy warns about headers from Python 2, and about odd literals.
             warnings.simplefilter("ignore")
             version = np.lib.format.read_magic(file)
             shape, fortran, dtype = read_header[version](file, _HEADER)
@@ -71,30 +75,32 @@ def parse_npy(data: memoryview, texts: bool = False) -> np.ndarray:
     is_text = texts and dtype.kind in "US" and 0 < dtype.itemsize <= 4 * KEY
     if not is_text and (dtype.kind not in "biuf" or dtype.itemsize > 8):
         raise Refusal(
-            f"the array is not of numbers (dtype {quoted(str(dtype))}), and objects "
-            "in it would be run to be read: save it as float32."
+            f"the array has dtype {quoted(str(dtype))} instead of numbers, and reading "
+            "it could run code from the file: save it as float32."
         )
     content = data[file.tell() :]
     if not is_shape(shape) or math.prod(shape) * dtype.itemsize != len(content):
         raise Refusal(
             f"at byte {file.tell()}, an array of shape {quoted(str(shape))} and dtype "
-            f"{dtype} cannot lie in the {len(content):,} bytes that follow; {DAMAGED}"
+            f"{dtype} does not fit the {len(content):,} bytes that follow; {DAMAGED}"
         )
     flat = native(content, dtype)
     if dtype.kind == "U" and (flat.view(np.uint32) > 0x10FFFF).any():
-        raise Refusal(f"it holds numbers that are no characters; {DAMAGED}")
+        raise Refusal(f"its text contains invalid characters; {DAMAGED}")
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def native(data: memoryview | bytes, dtype: np.dtype) -> np.ndarray:
-    """Flat, in the machine's byte order, aligned; a view of ``data`` if it is so.
+    """Returns a flat, aligned array in the machine's byte order.
+
+    It is a view of ``data`` if these bytes are aligned and in that order.
 
     Raises:
-        Refusal: if the bytes are no truth values, and should be.
+        Refusal: if ``dtype`` is bool and a byte is neither 0 nor 1.
     """
     array = np.frombuffer(data, dtype)
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        raise Refusal(f"it holds bytes that are no truth values; {DAMAGED}")
+        raise Refusal(f"its array of booleans contains other values; {DAMAGED}")
     if not (array.flags.aligned and dtype.isnative):
         array = array.astype(dtype.newbyteorder("="))
     return array

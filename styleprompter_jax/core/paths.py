@@ -1,4 +1,4 @@
-"""Paths that users name, made ready once, where they come in."""
+"""Converts and checks the paths that users give, once, where they enter."""
 
 import os
 import re
@@ -9,35 +9,34 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import shown
 
 AnyPath = str | os.PathLike[str]
-# Two letters at least: "C:/" is a drive.  pathlib makes one slash of two.
+# At least two letters, because "C:/" is a drive. pathlib makes one slash of two.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def local_path(path: str | os.PathLike) -> Path:
-    """The path on this machine that a user means, "~" and "~name" in full.
+    """Returns the local path that a user means, with "~" and "~name" expanded.
 
-    A file that is really called "~name" is found as well, and "./~" is no home folder.
+    A file that has the name "~name" is found too, and "./~" is not the home folder.
 
     Raises:
-        StylePrompterError: if it is none or empty, an address such as gs://..., or
-            "~name" names nobody.
+        StylePrompterError: if the value is not a path or is empty, is an address such
+            as gs://..., or no user has the name in "~name".
     """
     text = path_text(path)
     if not text:
         raise StylePrompterError(
-            "The name of a file or folder is empty: write . for the folder that you "
-            "are in."
+            "The name of a file or folder is empty: write . for the current folder."
         )
     if found := scheme(path):
         raise StylePrompterError(
-            f"{text} is an address, and {found}:// cannot be used here: name a "
-            "folder or file of this machine."
+            f"{text} is an address, and {found}:// does not work here: give the path "
+            "of a local file or folder."
         )
     if not text.startswith("~"):
-        # pathlib makes "~" of "./~", which would be a home folder to the next reader.
+        # pathlib makes "~" of "./~". The next caller would take it for a home folder.
         plain = Path(text)
         return plain.absolute() if str(plain).startswith("~") else plain
-    # What was found in the folder "." is a Path, too.
+    # A search in the folder "." also gives a Path that begins with "~".
     if isinstance(path, os.PathLike) and os.path.lexists(text):
         return Path(text)
     try:
@@ -46,33 +45,36 @@ def local_path(path: str | os.PathLike) -> Path:
         if os.path.lexists(text):
             return Path(text)
         raise StylePrompterError(
-            f"{text} begins with a home folder that is not known: write the path in "
-            "full."
+            f"{text} begins with an unknown home folder: write the full path."
         ) from error
 
 
 def scheme(path: str | os.PathLike) -> str:
-    """The "hf" of an address such as hf://..., in small letters; "" of a path."""
+    """Returns the "hf" of an address such as hf://..., in lower case; "" of a path."""
     found = _SCHEME.match(path_text(path))
     return found[1].lower() if found else ""
 
 
 def cache_folder(name: str) -> Path:
-    """A folder in the user's cache, XDG_CACHE_HOME or ~/.cache; it may not be there."""
+    """Returns a folder in the user's cache; the folder may not exist.
+
+    The cache is XDG_CACHE_HOME or ~/.cache.
+    """
     root = os.environ.get("XDG_CACHE_HOME") or local_path("~/.cache")
     return Path(root) / "styleprompter_jax" / name
 
 
 def is_link(text: str) -> bool:
-    """Whether it is an address of the web, or of any other place with two slashes."""
+    """Returns whether a text is a web address, or another address with "://"."""
     return _SCHEME.match(text) is not None and "://" in text
 
 
 def path_text(path: str | os.PathLike) -> str:
-    """A path as text.
+    """Returns a path as text.
 
     Raises:
-        StylePrompterError: if it is none, or of characters that no path has.
+        StylePrompterError: if the value is not a path, or contains characters that no
+            path can have.
     """
     try:
         text = os.fspath(path)
@@ -81,25 +83,30 @@ def path_text(path: str | os.PathLike) -> str:
         os.fsencode(text)
     except TypeError as error:
         raise StylePrompterError(
-            f"{shown(path)} is no path: give text, or a pathlib.Path."
+            f"{shown(path)} is not a path: give a string or a pathlib.Path."
         ) from error
     except UnicodeEncodeError as error:
         raise StylePrompterError(
-            f"{path!a} is no path here: it holds characters that no name has."
+            f"{path!a} is not a valid path, because the file system cannot encode its "
+            "characters: rename the file."
         ) from error
     if "\0" in text:
-        raise StylePrompterError(f"{text!r} is no path: it holds a NUL.")
+        raise StylePrompterError(
+            f"{text!r} is not a valid path, because it contains NUL: remove the NUL."
+        )
     return text
 
 
 def as_paths(paths: Iterable[str | os.PathLike]) -> list[Path]:
-    """Several paths as a list; one alone is refused, for text is a list of letters.
+    """Returns several paths as a list.
+
+    A single path is refused, because iteration would split a string into letters.
 
     Raises:
-        StylePrompterError: if they are no list, or one of them is no path.
+        StylePrompterError: if the value is not a list, or an entry is not a path.
     """
     if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
         raise StylePrompterError(
-            f"The paths are {shown(paths)}: give a list of them, of one too."
+            f"The paths are {shown(paths)}: give a list of paths, even for one path."
         )
     return [local_path(path) for path in paths]

@@ -1,19 +1,19 @@
-"""Several things that are wrong, said in one message."""
+"""Reports several problems in one error message."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-_SHOWN = 20  # problems of one kind that are listed
+_SHOWN = 20  # listed problems of one kind
 
 
 def refuse(headline: str, problems: Mapping[str, Sequence[str]]) -> None:
-    """Raises one error that lists problems by kind; none where there are none.
+    """Raises one error that lists problems by kind; returns if there are no problems.
 
     Args:
-        headline: the message's first line.
-        problems: texts by kind.
+        headline: the first line of the message.
+        problems: descriptions by kind.
 
     Raises:
         StylePrompterError: if there are problems.
@@ -30,7 +30,7 @@ def refuse(headline: str, problems: Mapping[str, Sequence[str]]) -> None:
 
 
 class Problems:
-    """Gathers the errors of several blocks, to raise them as one.
+    """Collects the errors of several blocks, and raises them as one error.
 
     with Problems() as problems:
         for file in files:
@@ -43,7 +43,7 @@ class Problems:
 
     @contextlib.contextmanager
     def gathered(self) -> Iterator[None]:
-        """A block whose StylePrompterError is kept for the end."""
+        """Keeps the StylePrompterError of a block until the end."""
         try:
             yield
         except StylePrompterError as error:

@@ -1,4 +1,4 @@
-"""What is compiled for batches of one size, and forgotten again."""
+"""Compiled programs by batch size, with a limit on their number."""
 
 import collections
 import functools
@@ -12,15 +12,15 @@ KEPT = 8  # batch sizes of one function; each holds some 20 MB
 
 
 class BySize:
-    """A jitted function that keeps what it compiled for the latest batch sizes.
+    """A jitted function that keeps only the programs of the latest batch sizes.
 
-    `jax.jit` alone keeps a program for every shape that it ever met, and who inverts
-    batches of all sizes runs out of memory.  Threads may share it.
+    `jax.jit` alone keeps a program for every shape that it has seen, so inversion of
+    batches of many sizes runs out of memory. Threads may share a `BySize`.
 
     Args:
-        function: to compile.
-        static_argnums: as `jax.jit` takes it.
-        kept: how many batch sizes.
+        function: the function to compile.
+        static_argnums: see `jax.jit`.
+        kept: the number of batch sizes whose programs stay.
     """
 
     def __init__(
@@ -31,20 +31,20 @@ class BySize:
         self._lock = threading.Lock()
 
     def __call__(self, batch_size: int, *args: Any) -> Any:
-        """The function of ``args``, whose arrays are of one batch size."""
+        """Calls the function with ``args``, whose arrays have this batch size."""
         return self._for(batch_size)(*args)
 
     def _for(self, batch_size: int) -> Callable:
         with self._lock:
             jitted = self._jitted.pop(batch_size, None) or self._new()
-            self._jitted[batch_size] = jitted  # the latest is the last
+            self._jitted[batch_size] = jitted  # the last entry is the latest
             while len(self._jitted) > self._kept:
                 _, oldest = self._jitted.popitem(last=False)
                 oldest.clear_cache()
             return jitted
 
     def _new(self) -> Callable:
-        # A function of its own: `jax.jit` keeps programs by function.
+        # A separate function, because `jax.jit` keeps programs by function.
         def own(*args: Any) -> Any:
             return self._function(*args)
 
@@ -53,5 +53,5 @@ class BySize:
 
 
 def by_size(static_argnums: int | Sequence[int]) -> Callable:
-    """The decorator that makes a `BySize` of a function."""
+    """Returns a decorator that wraps a function in `BySize`."""
     return lambda function: BySize(function, static_argnums)

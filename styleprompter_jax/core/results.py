@@ -1,10 +1,11 @@
-"""The one place for what a command writes: told before the work, and kept account of.
+"""The results of a command: all writing goes through this module.
 
-Inputs are never overwritten, and what this program did not write, only if it is told
-to. The file `.styleprompter` in the folder of the results says what it wrote: a line of
-JSON for each file, {"file": NAME, "sha256": ...}, written when the file is whole and
-before it gets its name. What has another sum under that name is another's, and after a
-kill the same call goes on as before.
+A command declares its result files before it computes. It never overwrites its inputs.
+It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the
+results folder is an account: a line of JSON for each written file, {"file": NAME,
+"sha256": ...}. The line is written when the file is complete and still has a temporary
+name. A file whose hash differs from the account belongs to the user. After a kill, the
+same call can run again and continue.
 """
 
 import contextlib
@@ -29,21 +30,22 @@ from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
-_LINES = 10_000  # that the account may have beside those it needs
+_LINES = 10_000  # outdated lines that the account may have
 
 
 class Results:
-    """The files that a command is going to write into a folder.
+    """The files that a command will write into a folder.
 
     Args:
-        folder: of the results.
-        files: all of them, in ``folder`` or in folders there.
+        folder: the results folder.
+        files: all result files, in ``folder`` or in its subfolders.
         inputs: files that the command reads.
-        overwrite: replace files that this program did not write, too.
+        overwrite: also replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a file is one of the inputs or of another's, two are
-            one, or one cannot be written; nothing has been written then.
+        StylePrompterError: if a result would overwrite an input or a file of the user,
+            two results would be one file, or a file cannot be written. In this case,
+            nothing has been written.
     """
 
     def __init__(
@@ -65,11 +67,11 @@ class Results:
             self._check_owner(files)
 
     def writing(self, file: Path) -> contextlib.AbstractContextManager:
-        """To be held while one of the files is written by `atomic_path`."""
+        """Returns a context in which `atomic_path` writes one of the files."""
         return before_naming(file, lambda partial: self.record(file, partial))
 
     def record(self, file: Path, partial: Path) -> None:
-        """Takes down what one of the files is going to be.
+        """Records the hash of one of the files in the account.
 
         Raises:
             StylePrompterError: if the account cannot be written.
@@ -85,9 +87,9 @@ class Results:
         if others := [f for f in there if not wrote(self._names[f], f)]:
             more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
             raise StylePrompterError(
-                f"{others[0]}{more} is there already, and this program did not write "
-                "it or it was changed since: choose another --output, or replace it "
-                "with --overwrite."
+                f"{others[0]}{more} exists, and this program did not write it or it "
+                "has changed since: choose another --output, or replace it with "
+                "--overwrite."
             )
 
 
@@ -97,13 +99,13 @@ def check_files(
     *,
     overwrite: bool,
 ) -> None:
-    """Refuses to write files over inputs or folders, or over anything unless told to.
+    """Refuses to write over inputs and folders, and over files without ``overwrite``.
 
-    Two names of one file are found as such: links, letters of another case and other
-    spellings in Unicode where the file system takes them for one.
+    It recognises different names of one file: links, and names in another case or
+    Unicode form if the file system treats them as equal.
 
     Raises:
-        StylePrompterError: naming the file.
+        StylePrompterError: if a file must not be written; the message names it.
     """
     places, nodes = set(), set()
     for path in inputs:
@@ -121,7 +123,7 @@ def check_files(
         if not stat.S_ISREG((kind := os.lstat(file)).st_mode):
             if not overwrite or not stat.S_ISLNK(kind.st_mode):
                 raise StylePrompterError(
-                    f"{file} is there and is no file: choose another place for the "
+                    f"{file} exists and is not a file: choose another place for the "
                     "results."
                 )
         elif not overwrite:
@@ -131,62 +133,62 @@ def check_files(
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuses a folder that is a file, or that nothing can be written into."""
+    """Refuses a folder that is a file, or that is not writable."""
     with writing(folder):
         place = _existing(folder)
         if not place.is_dir():
             raise StylePrompterError(f"{place} is a file: choose another --output.")
         if not os.access(place, os.W_OK | os.X_OK):
             raise StylePrompterError(
-                f"{folder} cannot be written: nothing may be made in {place}; choose "
+                f"{folder} cannot be written, because {place} is not writable: choose "
                 "another --output."
             )
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest of its parents that is there."""
+    """Returns the path, or the nearest of its parents that exists."""
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent
     return path
 
 
 def _check_names(folder: Path, files: Sequence[Path]) -> None:
-    """Refuses names that the disk cannot have, and two results with one name."""
+    """Refuses names that the disk does not allow, and two results with one name."""
     place = _existing(folder)
     longest, deepest = _limits(place)
     if twice := [file for file, count in Counter(files).items() if count > 1]:
         raise StylePrompterError(
-            f"Two results would both become {twice[0]}: rename a picture."
+            f"Two results would both become {twice[0]}: rename an image."
         )
     known = set(files)
     alike: dict[str, Path] = {}
     for file in files:
-        with writing(file):  # for what is no name at all
+        with writing(file):  # a name may be invalid
             size = len(os.fsencode(os.path.abspath(file)))
         below = file.relative_to(folder)
         name = max(below.parts, key=lambda part: len(os.fsencode(part)))
         if size >= deepest or len(os.fsencode(name)) > longest:
             raise StylePrompterError(
-                f"The name {name!r} or the path of {size} bytes to it is longer than "
-                f"the disk of {place} permits: rename the picture, or choose a shorter "
+                f"The name {name!r}, or its path of {size} bytes, is longer than the "
+                f"disk of {place} allows: rename the image, or choose a shorter "
                 "--output."
             )
         if inside := known.intersection(file.parents):
             raise StylePrompterError(
-                f"{inside.pop()} would be a result, and the folder of {file}: rename a "
-                "picture."
+                f"{inside.pop()} would be both a result and the folder of {file}: "
+                "rename an image."
             )
         text = unicodedata.normalize("NFC", str(below)).casefold()
         other = alike.setdefault(text, below)
         if other != below and _are_one(place, other, below):
             raise StylePrompterError(
                 f"The results {told_apart(other)} and {told_apart(below)} would both "
-                f"become one file on the disk of {place}: rename a picture."
+                f"become one file on the disk of {place}: rename an image."
             )
 
 
 def _limits(place: Path) -> tuple[int, int]:
-    """Bytes that a name and a path may have."""
+    """Returns the largest sizes of a name and of a path, in bytes."""
     try:
         return os.pathconf(place, "PC_NAME_MAX"), os.pathconf(place, "PC_PATH_MAX")
     except (AttributeError, OSError, ValueError):
@@ -194,7 +196,7 @@ def _limits(place: Path) -> tuple[int, int]:
 
 
 def _are_one(place: Path, first: Path, second: Path) -> bool:
-    """Whether two names stand for one file on a disk; asked by making the first."""
+    """Returns whether two names are one file on a disk; creates the first as a test."""
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=place) as probe:
             path = Path(probe) / first
@@ -206,7 +208,7 @@ def _are_one(place: Path, first: Path, second: Path) -> bool:
 
 
 def _node(path: str | os.PathLike) -> tuple[int, int] | None:
-    """What tells a file from all others, however it is named."""
+    """Returns the device and inode of a file, which identify it under any name."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -215,23 +217,23 @@ def _node(path: str | os.PathLike) -> tuple[int, int] | None:
 
 
 class _Account:
-    """The SHA-256 of what was written into a folder, in a file there."""
+    """The SHA-256 of each file that was written into a folder, kept in a file there."""
 
     def __init__(self, path: Path):
         self._path = path
-        # Several of a name, the latest last: after a kill the file of before is there,
-        # and the last line is of one that never got the name.
+        # A name may have several hashes, the latest last. After a kill, the older file
+        # still exists, and the last line describes a file that never got its name.
         self._sums: dict[str, list[str]] = {}
         rows = list(_rows(path))
         for row in rows:
-            # Version 0.1 wrote {"begin": NAME} too, which tells nothing of a content.
+            # Version 0.1 also wrote {"begin": NAME}, which has no hash.
             if {"file", "sha256"} <= row.keys():
                 self._sums.setdefault(row["file"], []).append(row["sha256"])
         if len(rows) > 2 * len(self._sums) + _LINES:
             self._rewrite()
 
     def wrote(self, name: str, file: Path) -> bool:
-        """Whether a file that is there is as this program wrote it."""
+        """Returns whether an existing file is unchanged since this program wrote it."""
         if not stat.S_ISREG(os.lstat(file).st_mode):
             return False
         try:
@@ -246,11 +248,11 @@ class _Account:
     def _append(self, row: dict) -> None:
         make_folder(self._path.parent)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        # No link is followed, and no pipe waited for.
+        # Do not follow links, and do not wait for pipes.
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.open(self._path, flags, 0o666)
         try:
-            # After half a line of a full disk, the next one is whole.
+            # A full disk may leave half a line: the newline starts a new one.
             os.write(file, b"\n" + json.dumps(row).encode())
         finally:
             os.close(file)
@@ -265,7 +267,7 @@ class _Account:
 
 
 def _rows(path: Path) -> Iterator[dict]:
-    """The whole lines of an account; none where there is no such file."""
+    """Yields the valid lines of an account; nothing if the file does not exist."""
     if path.is_symlink() or not path.is_file():
         return
     with contextlib.suppress(OSError), path.open("rb") as file:

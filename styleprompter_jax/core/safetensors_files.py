@@ -1,13 +1,15 @@
-"""safetensors of strangers: a header in JSON, and the arrays' bytes behind it.
+"""Reads untrusted safetensors files, and writes such files.
+
+A file has a header in JSON, followed by the bytes of the arrays.
 
     8 bytes   length of the header, little-endian
     header    {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...,
               "__metadata__": {text: text}}
-    data      every byte of which belongs to exactly one array
+    data      every byte belongs to exactly one array
 
-Files that this program writes hold the SHA-256 of themselves in their metadata, with
-zeros in its place, so that no bit of them can change unseen. Files without one are
-read as well.
+The metadata of a file that this program writes contains the file's own SHA-256. It is
+computed with zeros in place of its digits. So the reader notices every changed bit.
+Files without a SHA-256 can be read too.
 """
 
 import hashlib
@@ -30,7 +32,7 @@ from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
 from styleprompter_jax.core.sums import sha256
 
 SUM = "sha256"
-_HEADER = 16 * 2**20  # bytes; ten thousand arrays take one million
+_HEADER = 16 * 2**20  # bytes; ten thousand arrays need one million
 _NO_SUM = b"0" * 64
 _DIMENSIONS = 32
 _METADATA = "__metadata__"
@@ -52,35 +54,37 @@ _DTYPES: dict[str, np.dtype] = {
 
 
 class Content(NamedTuple):
-    """What a safetensors file holds; its arrays are views of one buffer."""
+    """The content of a safetensors file; its arrays are views of one buffer."""
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str]
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Whether a file begins as no file of another kind does: length, then "{".
+    """Returns whether a file begins like safetensors: a length, then "{".
 
-    The length may begin with the mark of another kind, but is below 2**40.
+    The length may begin with the magic bytes of another kind of file. It is below
+    2**40, so its last bytes are zero, unlike in any other kind.
     """
     return head[5:9] == b"\0\0\0{"
 
 
 def read_safetensors(path: str | os.PathLike, digest: str | None = None) -> Content:
-    """Reads a safetensors file whole, into memory of its own.
+    """Reads a whole safetensors file into new memory.
 
     Args:
-        path: of the file.
-        digest: the SHA-256 that it must have; by default, the one that it holds.
+        path: the file.
+        digest: the SHA-256 that the file must have. By default, this is the SHA-256 in
+            its metadata.
 
     Raises:
-        StylePrompterError: if it is missing, damaged or of another kind.
+        StylePrompterError: if the file is missing, damaged or of another kind.
     """
     with open_file(path) as file:
         data = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
         if file.readinto(data) != len(data):
             raise Refusal(f"it became shorter while it was read; {DAMAGED}")
-        # Before its sum, so that a file that is cut off is called that.
+        # Parse before the hash check, so that the message can say that the file is cut.
         content = parse_safetensors(data)
         if digest is None:
             same = _has_own_sum(data, content.metadata)
@@ -88,26 +92,26 @@ def read_safetensors(path: str | os.PathLike, digest: str | None = None) -> Cont
             same = hashlib.sha256(data).hexdigest() == digest
         if not same:
             raise StylePrompterError(
-                f"{path} is not the file that was written: it is damaged or was "
-                "exchanged; copy it or make it again."
+                f"{path} is damaged or was replaced, because its SHA-256 does not "
+                "match: copy it or make it again."
             )
     return content
 
 
 def parse_safetensors(data: memoryview) -> Content:
-    """The content of a safetensors file, as views of its bytes; its sum is not checked.
+    """Parses a safetensors file into views of its bytes; does not check its SHA-256.
 
     bfloat16 becomes float32.
 
     Raises:
-        Refusal: if the bytes are no such file.
+        Refusal: if the bytes are not a safetensors file.
     """
     size = len(data)
     end = 8 + int.from_bytes(data[:8], "little")
     if size < 10 or end > size:
         raise Refusal(
-            f"it is no safetensors: the header would end at byte {end:,} of {size:,}; "
-            f"{DAMAGED}"
+            f"it is not a safetensors file: the header would end at byte {end:,} of "
+            f"{size:,}; {DAMAGED}"
         )
     if end > _HEADER:
         raise Refusal(f"its header has more than {_HEADER:,} bytes; {DAMAGED}")
@@ -115,13 +119,13 @@ def parse_safetensors(data: memoryview) -> Content:
         header = parse_json(str(data[8:end], "utf-8"))
     except ValueError as error:
         raise Refusal(
-            f"it is no safetensors, of which the header is wrong ({error}); {DAMAGED}"
+            f"it is not a safetensors file: the header is invalid ({error}); {DAMAGED}"
         ) from error
     metadata = header.pop(_METADATA, {})
     if type(metadata) is not dict or any(
         type(value) is not str for value in metadata.values()
     ):
-        raise Refusal(f"its metadata is no dict of texts; {DAMAGED}")
+        raise Refusal(f"its metadata is not an object of strings; {DAMAGED}")
     entries = {name: _entry(name, entry) for name, entry in header.items()}
     arrays, position = {}, end
     for name, (kind, shape, (first, last)) in sorted(
@@ -130,7 +134,7 @@ def parse_safetensors(data: memoryview) -> Content:
         dtype = _DTYPES[kind]
         if (end + first, last - first) != (position, math.prod(shape) * dtype.itemsize):
             raise Refusal(
-                f"at {quoted(name)}, an array {shape} of {kind} cannot lie in bytes "
+                f"at {quoted(name)}, an array {shape} of {kind} does not fit bytes "
                 f"{first} to {last}; {DAMAGED}"
             )
         position = end + last
@@ -138,7 +142,9 @@ def parse_safetensors(data: memoryview) -> Content:
             raise Refusal(f"the file ends within {quoted(name)}; {DAMAGED}")
         flat = np.frombuffer(data[end + first : position], dtype)
         if kind == "BOOL" and (flat.view(np.uint8) > 1).any():
-            raise Refusal(f"at {quoted(name)}, it holds no truth values; {DAMAGED}")
+            raise Refusal(
+                f"at {quoted(name)}, the booleans have other values; {DAMAGED}"
+            )
         if kind == "BF16":
             flat = flat.astype(np.float32)
         elif not (flat.flags.aligned and dtype.isnative):
@@ -152,16 +158,16 @@ def parse_safetensors(data: memoryview) -> Content:
 def write_safetensors(
     path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes a file that holds its own SHA-256; equal content gives equal bytes.
+    """Writes a file that contains its own SHA-256; equal content gives equal bytes.
 
     Raises:
-        OSError, safetensors.SafetensorError: if it cannot be written.
+        OSError, safetensors.SafetensorError: if the file cannot be written.
     """
     path.touch()
     mode = path.stat().st_mode
     metadata = {**metadata, SUM: _NO_SUM.decode()}
     safetensors.numpy.save_file(dict(arrays), path, metadata)
-    path.chmod(mode)  # which it leaves readable by the owner alone
+    path.chmod(mode)  # safetensors makes the file readable only by its owner
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = _in_order(file.read(length))
@@ -174,7 +180,7 @@ def write_safetensors(
 
 
 def _in_order(header: bytes) -> bytes:
-    """A header of the same length with sorted metadata, which safetensors shuffles."""
+    """Sorts the metadata, which safetensors shuffles; the header's length stays."""
     tree = json.loads(header)
     tree[_METADATA] = dict(sorted(tree[_METADATA].items()))
     text = json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode()
@@ -185,9 +191,9 @@ _SUM_KEY = f'"{SUM}":"'.encode()
 
 
 def _has_own_sum(data: memoryview, metadata: Mapping[str, str]) -> bool:
-    """Whether a file is what its sum says; one without is."""
+    """Returns whether a file matches its own SHA-256; true for a file without one."""
     if SUM not in metadata:
-        # One flipped bit may have been in the name of the sum.
+        # A flipped bit may have changed the key of the SHA-256.
         return not any(map(_DIGEST.fullmatch, metadata.values()))
     digest = metadata[SUM].encode()
     end = 8 + int.from_bytes(data[:8], "little")
@@ -201,16 +207,16 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def _entry(name: str, entry: Any) -> tuple[str, list[int], list[int]]:
-    """Type, shape and place of an array, as far as one can tell without the others."""
+    """Returns the type, shape and place of an array, checked without other arrays."""
     if not is_name(name):
-        raise Refusal(f"{quoted(name)} is no name of an array; {DAMAGED}")
+        raise Refusal(f"{quoted(name)} is not a valid name of an array; {DAMAGED}")
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise Refusal(f"at {quoted(name)}, no array is described; {DAMAGED}")
+        raise Refusal(f"the entry {quoted(name)} does not describe an array; {DAMAGED}")
     kind, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(kind) is not str or kind not in _DTYPES:
         raise Refusal(
-            f"at {quoted(name)}, it holds numbers of type {quoted(kind)}: save "
-            "them as F32."
+            f"at {quoted(name)}, the type {quoted(kind)} is not supported: save the "
+            "array as F32."
         )
     if not (
         type(shape) is type(place) is list

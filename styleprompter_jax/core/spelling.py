@@ -1,8 +1,8 @@
-"""Names that look the same and are written in other characters.
+"""Names that look the same but consist of different characters.
 
 Unicode writes some letters in two ways: "é" is one character, or an "e" and an accent.
-Disks and data sets come with both, and no message may show one name twice as if it were
-two.
+Disks and datasets use both. A message that names two such files must show the
+difference.
 """
 
 import glob
@@ -15,13 +15,13 @@ from styleprompter_jax.core.walk import matching
 
 
 def told_apart(text: str | os.PathLike) -> str:
-    """A name as people see it, and in ASCII where that says more."""
+    """Returns a name as people see it, with its ASCII form if this is different."""
     text = os.fspath(text)
     return text if text.isascii() else f"{text} ({text!a})"
 
 
 def another_spelling(name: str, known: Iterable[str]) -> str:
-    """A sentence about the one of the known names that looks like this one; or ""."""
+    """Returns a sentence about the known name that looks like this one, or ""."""
     if name.isascii():
         return ""
     wanted = _form(name)
@@ -32,9 +32,9 @@ def another_spelling(name: str, known: Iterable[str]) -> str:
 
 
 def another_path(path: str | os.PathLike) -> str:
-    """A sentence about a file that looks like one that is not there; or "".
+    """Returns a sentence about an existing file that looks like a missing one, or "".
 
-    For a glob, about the files that it would match in another spelling.
+    For a glob, the sentence is about the files that another spelling would match.
     """
     text = os.fspath(path)
     if text.isascii():
@@ -65,6 +65,6 @@ def _form(name: str) -> str:
 
 def _difference(there: str, wanted: str) -> str:
     return (
-        f" There is {there!a}, which looks the same and is written in other characters "
-        f"than {wanted!a}: give the name as it is there, or rename it."
+        f" There is {there!a}, which looks the same as {wanted!a} but has other "
+        "characters: use the existing name, or rename the file."
     )

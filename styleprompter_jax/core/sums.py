@@ -9,10 +9,10 @@ from typing import Any
 
 
 def sha256(file: str | os.PathLike | io.BufferedIOBase) -> str:
-    """Of a file by its name, or of what is left to read of an open one.
+    """Computes the SHA-256 of a file by its path, or of the rest of an open file.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     if not isinstance(file, str | os.PathLike):
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -21,5 +21,5 @@ def sha256(file: str | os.PathLike | io.BufferedIOBase) -> str:
 
 
 def json_sha256(value: Any) -> str:
-    """Of a JSON value, whatever the order of its keys."""
+    """Computes the SHA-256 of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

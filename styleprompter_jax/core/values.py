@@ -1,4 +1,4 @@
-"""Numbers that a caller gives, checked where they come in."""
+"""Checks of the numbers and choices that a caller passes."""
 
 import math
 import operator
@@ -8,16 +8,16 @@ from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-LARGEST = 2**63 - 1  # that a seed may be
-# That a strength or weight may be: networks square it, and float32 ends at 3e38.
+LARGEST = 2**63 - 1  # largest seed
+# Largest strength or weight: networks square it, and float32 ends at 3e38.
 LARGEST_NUMBER = 1e9
 
 
 def whole(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:
-    """A whole number, Python's or NumPy's, from `least` to `most`.
+    """Returns an integer from `least` to `most`; accepts Python's and NumPy's.
 
     Raises:
-        StylePrompterError: for anything else, naming it.
+        StylePrompterError: for any other value; the message gives name and value.
     """
     try:
         if isinstance(value, bool):
@@ -34,10 +34,10 @@ def whole(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:
 
 
 def real(value: Any, name: str, least: float = -math.inf) -> float:
-    """A finite number of `least` or more.
+    """Returns a finite float of `least` or more.
 
     Raises:
-        StylePrompterError: for anything else, naming it.
+        StylePrompterError: for any other value; the message gives name and value.
     """
     try:
         if isinstance(value, str | bytes | bool):
@@ -54,21 +54,21 @@ def real(value: Any, name: str, least: float = -math.inf) -> float:
 
 
 def shown(value: Any) -> str:
-    """A value as a message may show it: one line, not too long."""
+    """Returns a value in a form for messages: one short line."""
     try:
         return " ".join(reprlib.repr(value).split())
-    except Exception:  # a representation that fails
+    except Exception:  # `__repr__` may fail
         return type(value).__name__
 
 
 def plural(count: int, noun: str) -> str:
-    """A number of things: "1 picture", "2 pictures"."""
+    """Returns a count with its noun: "1 image", "2 images"."""
     return f"{count} {noun}" + ("s" if count != 1 else "")
 
 
 def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
-    """Refuses what is none of the choices."""
+    """Refuses a value that is not one of the choices."""
     if value not in (choices := tuple(choices)):
         raise StylePrompterError(
-            f"{name} is {shown(value)}: it is one of {', '.join(choices)}."
+            f"{name} is {shown(value)}: it must be one of {', '.join(choices)}."
         )

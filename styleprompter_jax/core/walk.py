@@ -1,4 +1,4 @@
-"""Folders below a folder, each once, whatever links make of them; and globs of them."""
+"""Walks the folders below a folder, each once in spite of links; matches globs."""
 
 import collections
 import glob
@@ -10,15 +10,16 @@ from pathlib import Path
 def folders(
     top: Path, left_out: Collection[str], problems: list[Path]
 ) -> Iterator[tuple[Path, list[os.DirEntry]]]:
-    """A folder and those below it, with what lies in each and is not hidden, sorted.
+    """Yields a folder and all folders below it, with the sorted entries of each.
 
-    Folders are walked before links to folders, and each folder once: a link may lead
-    round in a circle, and adds only what is not there without it.
+    Hidden entries are left out. Each folder comes once, because links may form a
+    circle. Folders come before links to folders, so a link adds only folders that are
+    not reachable without it.
 
     Args:
         top: the folder.
-        left_out: names of folders, in small letters.
-        problems: gets the folders that cannot be read.
+        left_out: names of folders to skip, in lower case.
+        problems: the function appends the folders that cannot be read.
     """
     seen = set()
     waiting, links = [top], collections.deque[Path]()
@@ -47,10 +48,9 @@ def folders(
 
 
 def matching(pattern: Path, left_out: Collection[str] = ()) -> Iterator[Path]:
-    """What a glob stands for; "**" means the `folders` below.
+    """Yields the paths that a glob matches; "**" matches the `folders` below.
 
-    That of Python's library goes round in a circle of links as often as a name may be
-    long.
+    Python's own glob follows a circle of links until a path is too long.
     """
     parts = pattern.parts
     if "**" not in parts:
@@ -68,13 +68,13 @@ def matching(pattern: Path, left_out: Collection[str] = ()) -> Iterator[Path]:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder, or a link to one."""
+    """Returns whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
-    except OSError:  # a link round in a circle, which nothing can read
+    except OSError:  # a link to itself, which cannot be read
         return False
 
 
 def _is_above(link: Path, folder: Path) -> bool:
-    """Whether a link leads to what a folder is in, as one to / does."""
+    """Returns whether a link leads to a parent of a folder, like a link to /."""
     return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(link))

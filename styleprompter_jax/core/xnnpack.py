@@ -1,10 +1,10 @@
-"""JAX before 0.8.2 on CPUs: XLA without XNNPACK, which multiplies by stale matrices.
+"""Switches XNNPACK off for JAX before 0.8.2 on CPUs: it multiplies by stale matrices.
 
-There XNNPACK keeps a packed copy of a matrix that is a compiled function's argument,
-and finds it again by the matrix's address. Where a training step writes weights in
-place of the former ones, or a second model comes to lie where a first one was, it
-goes on with the copy, and nothing tells. XLA reads the switch once, when JAX's
-backends start.
+In these versions, XNNPACK keeps a packed copy of a matrix that is an argument of a
+compiled function. It finds the copy again by the address of the matrix. A training step
+may write new weights to the same address, or a second model may get the memory of a
+first one. XNNPACK then silently uses the old copy. XLA reads the flag once, when the
+backends of JAX start.
 """
 
 import os
@@ -17,18 +17,18 @@ from styleprompter_jax.core.errors import StylePrompterError
 
 _FLAG = "--xla_cpu_use_xnnpack"
 _ADVICE = (
-    "start Python anew and import styleprompter_jax before JAX is used, with no "
-    f"{_FLAG} but {_FLAG}=false in XLA_FLAGS, or install JAX 0.8.2 or newer."
+    f"set {_FLAG}=false in XLA_FLAGS, restart Python, and import styleprompter_jax "
+    "before you use JAX; or install JAX 0.8.2 or newer."
 )
 
-_late = False  # JAX had started before the switch
+_late = False  # JAX had started before the call of `switch_off`
 
 
 def switch_off() -> None:
-    """Appends the switch to XLA_FLAGS, for JAX before 0.8.2.
+    """Appends the flag that disables XNNPACK to XLA_FLAGS, for JAX before 0.8.2.
 
-    What the variable says of XNNPACK itself stays, and so does the name of a file of
-    flags.  Warns where JAX runs on a CPU already.
+    The variable does not change if it sets XNNPACK already, or names a file of flags.
+    The function warns if JAX runs on a CPU already.
     """
     global _late
     flags = os.environ.get("XLA_FLAGS", "").strip()
@@ -40,7 +40,7 @@ def switch_off() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {_FLAG}=false".lstrip()
     elif _late and bridge.get_backend().platform == "cpu":
         warnings.warn(
-            "JAX runs with XNNPACK already, and may multiply by weights of a former "
+            "JAX runs with XNNPACK already, and may use the weights of an earlier "
             f"model: {_ADVICE}",
             RuntimeWarning,
             stacklevel=3,
@@ -48,30 +48,30 @@ def switch_off() -> None:
 
 
 def check_off(platform: str) -> None:
-    """Raises a StylePrompterError where training on a platform would go wrong."""
+    """Raises a StylePrompterError if training on a platform would be wrong."""
     if platform != "cpu" or not _has_stale_copies():
         return
     value = "".join(_given(os.environ.get("XLA_FLAGS", "").strip())[-1:])
     if _late or value.lower() not in (f"{_FLAG}=false", f"{_FLAG}=0"):
         raise StylePrompterError(
-            f"This JAX trains wrongly on a CPU with XNNPACK: {_ADVICE}"
+            f"This version of JAX trains wrongly on a CPU with XNNPACK: {_ADVICE}"
         )
 
 
 def _has_stale_copies() -> bool:
-    """Whether the installed JAX is one of those."""
+    """Returns whether the installed JAX has this fault."""
     from jaxlib.version import __version_info__
 
     return __version_info__ < (0, 8, 2)
 
 
 def _is_file(flags: str) -> bool:
-    """Whether XLA_FLAGS names a file of flags; XLA tells by the first letter."""
+    """Returns whether XLA_FLAGS names a file; XLA decides by the first character."""
     return bool(flags) and not flags.startswith("-")
 
 
 def _given(flags: str) -> list[str]:
-    """What XLA_FLAGS, or the file that it names, says of XNNPACK; the last holds."""
+    """Returns the XNNPACK flags in XLA_FLAGS, or in its file; the last one counts."""
     if _is_file(flags):
         try:
             flags = Path(flags).read_text()

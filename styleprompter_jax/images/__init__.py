@@ -1,1 +1,1 @@
-"""Pictures: reading, writing, finding, colours, and the crop of a face."""
+"""Images: reading, writing, finding, colours, and the crop of a face."""

@@ -1,13 +1,12 @@
-"""FFHQ's crop of a face, and pasting an edited crop back into the photograph.
+"""Crops a face as FFHQ does, and pastes an edited crop back into its photograph.
 
-The geometry is that of FFHQ's preparation (Karras et al. 2019; `download_ffhq.py` of
-the data set): a square around eyes and mouth, upright with the face.  Landmarks come
-from outside, or from `images/detect.py`.
+The geometry follows FFHQ's preparation (Karras et al. 2019; `download_ffhq.py` of the
+dataset): a square around the eyes and the mouth, rotated with the face. The caller or
+`images/detect.py` provides the landmarks.
 
-Points are (x, y) in pixels of the upright photograph, (0, 0) the centre of the pixel
-top left, as dlib and others count.  A quad is float (4, 2): the corners of the crop top
-left, bottom left, bottom right and top right, as points.  Photographs and crops are
-uint8 (h, w, 3).
+A point is (x, y) in pixels of the upright photograph. (0, 0) is the centre of the top
+left pixel, as in dlib. A quad is float (4, 2): the corners of the crop in the order top
+left, bottom left, bottom right, top right. Photographs and crops are uint8 (h, w, 3).
 """
 
 import math
@@ -19,26 +18,27 @@ from PIL import Image, ImageFilter
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import resize
 
-FEATHER = 0.1  # of a crop's side, in which an edit fades out
-WIDEST = 4  # times the longer side of a photograph, that a crop may be
-LARGEST = 4096  # pixels of a crop's side that are made
-MOST = 1e9  # of a coordinate
-BAND = 2**20  # pixels that are worked out at once
+FEATHER = 0.1  # part of a crop's side in which an edit fades out
+WIDEST = 4  # largest side of a crop, in longer sides of the photograph
+LARGEST = 4096  # pixels; largest side of a crop
+MOST = 1e9  # largest coordinate
+BAND = 2**20  # pixels that are computed at once
 
 
 def crop_quad(landmarks: np.ndarray) -> np.ndarray:
-    """The square that FFHQ crops.
+    """Computes the square that FFHQ crops.
 
     Args:
         landmarks: (68, 2) in the order of iBUG 300-W (dlib), or (5, 2): the centre of
             the left eye, of the right eye, nose, left and right corner of the mouth.
-            Left is left in the picture.
+            Left means left in the image.
 
     Returns:
         float64 (4, 2), the quad.
 
     Raises:
-        StylePrompterError: if there are other points, or no face has them so.
+        StylePrompterError: if the landmarks have another shape, or their positions
+            are impossible for a face.
     """
     try:
         points = np.asarray(landmarks, np.float64)
@@ -46,7 +46,7 @@ def crop_quad(landmarks: np.ndarray) -> np.ndarray:
         points = np.empty(0)
     if points.shape not in ((5, 2), (68, 2)) or not (np.abs(points) < MOST).all():
         raise StylePrompterError(
-            "The landmarks of a face are 5 or 68 pairs of numbers [x, y]"
+            "The landmarks of a face must be 5 or 68 pairs of numbers [x, y]"
             + (f", not {list(points.shape)}." if points.size else ".")
         )
     if len(points) == 68:
@@ -58,8 +58,8 @@ def crop_quad(landmarks: np.ndarray) -> np.ndarray:
     across, down = right - left, mouth - eyes
     if across[0] * down[1] - across[1] * down[0] <= 0:
         raise StylePrompterError(
-            "Eyes and mouth lie as in no face: the eye on the left of the picture "
-            "comes first."
+            "The positions of eyes and mouth are impossible for a face: put the eye "
+            "on the left of the image first."
         )
     # Half of the square's upper side: the mean direction of eyes and face.
     x = across + np.array([down[1], -down[0]])
@@ -70,13 +70,14 @@ def crop_quad(landmarks: np.ndarray) -> np.ndarray:
 
 
 def check_quad(quad: np.ndarray, width: int, height: int) -> None:
-    """Refuses a quad that no part of a photograph of this size can lie in.
+    """Refuses a quad outside a photograph of this size, or far larger than it.
 
     Raises:
-        StylePrompterError: if so, or if it is far larger than the photograph.
+        StylePrompterError: if no part of the photograph is in the quad, or a side of
+            the quad is longer than `WIDEST` times the photograph's longer side.
     """
     if (quad.max(0) <= 1).any() or (quad.min(0) >= (width - 1, height - 1)).any():
-        raise StylePrompterError("The face lies outside of the photograph.")
+        raise StylePrompterError("The face is outside the photograph.")
     sides = np.hypot(*(quad[[3, 1]] - quad[0]).T)
     if sides.max() > WIDEST * max(width, height):
         raise StylePrompterError(
@@ -86,12 +87,12 @@ def check_quad(quad: np.ndarray, width: int, height: int) -> None:
 
 
 def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
-    """Cuts out a quad, without aliasing; what lies outside of the photograph is made.
+    """Crops a quad without aliasing, and fills its parts outside the photograph.
 
-    As FFHQ was made: a large photograph is shrunk first, missing parts are reflected
-    and fade into blur and the median colour, and the crop is sampled at four times its
-    size.  Unlike there, pixels are rounded, not cut off, and a photograph that is
-    shrunk is not shifted by half a pixel.
+    It follows FFHQ's preparation: it first shrinks a large photograph. It fills missing
+    parts with a reflection that fades into blur and the median colour. It samples the
+    crop at four times its size. There are two differences to FFHQ: pixel values are
+    rounded, not truncated, and a shrunk photograph is not shifted by half a pixel.
 
     Args:
         photo: the photograph.
@@ -102,14 +103,14 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
         uint8 (size, size, 3).
 
     Raises:
-        StylePrompterError: if the quad lies outside of the photograph, or it or the
+        StylePrompterError: if the quad is outside the photograph, or the quad or the
             crop is too large.
     """
     if size > LARGEST:
         raise StylePrompterError(
-            f"A crop of {size} pixels is too large: choose {LARGEST} at most."
+            f"A crop of {size} pixels is too large: choose a size up to {LARGEST}."
         )
-    # From here, coordinates are those of Pillow: (0, 0) the corner of a pixel.
+    # From here, coordinates are Pillow's: (0, 0) is the corner of a pixel.
     image, quad = Image.fromarray(photo), np.asarray(quad, np.float64) + 0.5
     check_quad(quad, *image.size)
     shrink = int(_side(quad) / size / 2)
@@ -127,10 +128,10 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
         missing = np.maximum(missing, max(round(_side(quad) * 0.3), 1))
         image = _pad(image, missing, blur=_side(quad) * 0.02)
         quad = quad + missing[:2]
-    # The quad's sides in pixels of the crop, four times finer than asked for.
+    # The steps between pixels of a crop of four times the requested size.
     fine = 4 * size
     right, down = (quad[3] - quad[0]) / fine, (quad[1] - quad[0]) / fine
-    rows, reach = max(1, BAND // size), 12  # in four times its size, of Lanczos' filter
+    rows, reach = max(1, BAND // size), 12  # reach of the Lanczos filter at fine size
 
     def cut(channel: Image.Image) -> np.ndarray:
         bands = []
@@ -151,28 +152,29 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
             bands.append(np.asarray(band))
         return np.concatenate(bands)
 
-    # In floats: on bytes, Pillow's transform cuts off what it should round.
+    # In floats, because Pillow's transform truncates bytes instead of rounding them.
     return _to_bytes(_each_channel(np.asarray(image, np.float32), cut))
 
 
 def unalign(
     photo: np.ndarray, crop: np.ndarray, quad: np.ndarray, *, detail: bool = True
 ) -> np.ndarray:
-    """Puts an edited crop back into its photograph.
+    """Pastes an edited crop back into its photograph.
 
     Args:
-        photo: the photograph that `align` read.
+        photo: the photograph that `align` cropped.
         crop: the edited crop, of any size.
-        quad: where it was cut out.
-        detail: add what the edit changed, so that the photograph keeps all that is
-            finer than the crop, and an unchanged crop gives the very photograph; else
-            put the crop itself, which leaves no trace of shapes that the edit moved.
+        quad: the place of the crop in the photograph.
+        detail: if true, add the change that the edit made. The photograph then keeps
+            details that are finer than the crop, and an unchanged crop gives exactly
+            the photograph. If false, paste the crop itself. Then no trace remains of
+            shapes that the edit moved.
 
     Returns:
-        uint8 like `photo`; no pixel outside of the quad is changed.
+        uint8 like `photo`; pixels outside the quad do not change.
 
     Raises:
-        StylePrompterError: if the quad lies outside of the photograph.
+        StylePrompterError: if the quad is outside the photograph.
     """
     crop = resize(crop, min(*crop.shape[:2], LARGEST))
     new = crop.astype(np.float32)
@@ -180,7 +182,7 @@ def unalign(
         new = new - align(photo, quad, len(crop))
     quad = np.asarray(quad, np.float64) + 0.5
     finest = math.ceil(2 * _side(quad))
-    if finest < len(new):  # the photograph is coarser, and sampling would alias
+    if finest < len(new):  # the photograph is coarser, so sampling would alias
         new = _each_channel(
             new,
             lambda image: image.resize((finest, finest), Image.Resampling.LANCZOS),
@@ -190,9 +192,9 @@ def unalign(
     left, top = map(int, np.floor(quad.min(0)).clip(0))
     end, bottom = map(int, np.minimum(np.ceil(quad.max(0)), (width, height)))
 
-    # Pixels of the photograph to places in the crop, 0 to 1: the inverse of its sides.
+    # Maps pixels of the photograph to positions in the crop, from 0 to 1.
     to_crop = np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], 1))
-    # Edge pixels are repeated: Pillow has nothing to interpolate with beyond them.
+    # Repeat the edge pixels, because Pillow needs pixels beyond the edge.
     edge, count = 2, len(new)
     channels = _channels(np.pad(new, ((edge, edge), (edge, edge), (0, 0)), "edge"))
     result = photo.copy()
@@ -223,21 +225,21 @@ def _side(quad: np.ndarray) -> float:
 
 
 def _pad(image: Image.Image, missing: np.ndarray, blur: float) -> Image.Image:
-    """Reflects what is missing left, above, right and below, more blurred outwards."""
+    """Fills missing pixels on each side by a reflection, with more blur outwards."""
     left, top, right, bottom = map(int, missing)
     pixels = np.pad(
         np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="reflect"
     )
     height, width, _ = pixels.shape
     y, x = np.ogrid[:height, :width]
-    # 1 at the new edge, 0 and less as far inside as the margin is wide.
+    # 1 at the new edge, and 0 or less inside the old image.
     outwards = 1 - np.minimum(
         np.minimum(x / left, (width - 1 - x) / right),
         np.minimum(y / top, (height - 1 - y) / bottom),
     )
     blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(blur)))
     outwards = outwards.astype(np.float32)
-    for k in range(3):  # one by one: in floats they take room
+    for k in range(3):  # one channel at a time, because floats need memory
         result = pixels[..., k].astype(np.float32)
         result += (blurred[..., k] - result) * (3 * outwards + 1).clip(0, 1)
         result += (np.median(result) - result) * outwards.clip(0, 1)
@@ -252,10 +254,10 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 def _each_channel(
     image: np.ndarray, change: Callable[[Image.Image], Image.Image | np.ndarray]
 ) -> np.ndarray:
-    """What Pillow makes of each channel of a float32 (h, w, 3)."""
+    """Applies a function of Pillow to each channel of a float32 (h, w, 3)."""
     return np.stack([np.asarray(change(channel)) for channel in _channels(image)], -1)
 
 
 def _channels(image: np.ndarray) -> list[Image.Image]:
-    """The channels of a float32 (h, w, 3)."""
+    """Returns the channels of a float32 (h, w, 3)."""
     return [Image.fromarray(np.ascontiguousarray(image[..., k])) for k in range(3)]

@@ -1,4 +1,4 @@
-"""Images in a row, as a file that plays: GIF, or MP4 where imageio-ffmpeg is there."""
+"""Writes animations: GIF, or MP4 if imageio-ffmpeg is installed."""
 
 import importlib.util
 import os
@@ -12,11 +12,11 @@ from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import to_uint8
 
-_QUALITY = 25  # of H.264, from 0, without loss, to 51
+_QUALITY = 25  # H.264's CRF, from 0 (lossless) to 51
 
 
 def check_mp4() -> None:
-    """Raises a StylePrompterError where MP4 cannot be written."""
+    """Raises a StylePrompterError if MP4 cannot be written."""
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         raise StylePrompterError(
             "MP4 needs the package imageio-ffmpeg: `pip install imageio-ffmpeg`, or "
@@ -27,12 +27,12 @@ def check_mp4() -> None:
 def write_gif(
     images: ArrayLike, path: str | os.PathLike, frames_per_second: float = 20
 ) -> None:
-    """Writes (t, h, w, 3), in [-1, 1] or uint8, as a GIF that repeats for ever.
+    """Writes (t, h, w, 3), in [-1, 1] or uint8, as a GIF that repeats forever.
 
-    The file appears under its name when it is whole.
+    The file gets its name only when it is complete.
 
     Raises:
-        StylePrompterError: if it cannot be written.
+        StylePrompterError: if the file cannot be written.
     """
     first, *others = map(Image.fromarray, to_uint8(images))
     with atomic_path(path) as partial:
@@ -41,7 +41,7 @@ def write_gif(
             "GIF",
             save_all=True,
             append_images=others,
-            # GIF counts in hundredths of a second.
+            # GIF measures time in hundredths of a second.
             duration=max(2, round(100 / frames_per_second)) * 10,
             loop=0,
         )
@@ -52,17 +52,17 @@ def write_mp4(
 ) -> None:
     """Writes (t, h, w, 3), in [-1, 1] or uint8, as H.264; h and w must be even.
 
-    The file appears under its name when it is whole, with every picture in it.
+    The file gets its name only when it is complete, with every frame in it.
 
     Raises:
-        StylePrompterError: if imageio-ffmpeg is missing, or it cannot be written.
+        StylePrompterError: if imageio-ffmpeg is missing, or the file cannot be written.
     """
     check_mp4()
     import imageio_ffmpeg
 
     frames = np.ascontiguousarray(to_uint8(images))
     count, height, width, _ = frames.shape
-    # Its own writer tells nothing of how the program ended.
+    # The writer of imageio_ffmpeg does not report how ffmpeg ended.
     pixels = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     codec = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(_QUALITY)]
     with atomic_path(path) as partial:
@@ -71,12 +71,12 @@ def write_mp4(
         done = subprocess.run(command, input=frames.data, capture_output=True)
         try:
             found, _ = imageio_ffmpeg.count_frames_and_secs(str(partial))
-        except RuntimeError:  # it cannot be read at all
+        except RuntimeError:  # the file cannot be read
             found = 0
         if done.returncode or found != count:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise StylePrompterError(
-                f"{path} cannot be written: {found} of {count} pictures are in what "
-                f"ffmpeg wrote ({said[-1] if said else 'it does not say why'}); is the "
-                "disk full?"
+                f"{path} cannot be written, because ffmpeg wrote only {found} of "
+                f"{count} frames ({said[-1] if said else 'it gave no reason'}): check "
+                "whether the disk is full."
             )

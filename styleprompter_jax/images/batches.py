@@ -1,4 +1,4 @@
-"""Pictures read in batches, the next ones while one is worked on."""
+"""Reads images in batches; reads the next batches during the work on one."""
 
 import collections
 import contextlib
@@ -13,18 +13,19 @@ from styleprompter_jax.core.batches import pad
 from styleprompter_jax.images.files import read_image, to_float
 from styleprompter_jax.images.read_once import ReadOnce
 
-# Together they hold no more than the largest picture takes: see `images/decode.py`.
+# Together, the threads use at most the memory of the largest image: see
+# `images/decode.py`.
 THREADS = min(os.cpu_count() or 1, 8)
-AHEAD = 2  # batches that are read before their turn
+AHEAD = 2  # batches that are read in advance
 
 
 def at_size(size: int) -> ReadOnce:
-    """Reads pictures as uint8 (size, size, 3)."""
+    """Returns a reader of images as uint8 (size, size, 3)."""
     return ReadOnce(lambda path: read_image(path, size))
 
 
 def batches(count: int, batch_size: int) -> Iterator[slice]:
-    """Slices of at most batch_size that cover 0 ... count - 1."""
+    """Yields slices of at most batch_size that cover 0 ... count - 1."""
     for start in range(0, count, batch_size):
         yield slice(start, min(start + batch_size, count))
 
@@ -32,9 +33,9 @@ def batches(count: int, batch_size: int) -> Iterator[slice]:
 def read_batches(
     paths: Sequence[Path], read: ReadOnce, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slices of the paths, and their pictures, padded to the one shape compiled.
+    """Yields slices of the paths with their images, padded to the one compiled shape.
 
-    The next batches are read meanwhile.
+    Meanwhile, threads read the next batches.
     """
     for part, images in read_ahead(
         lambda index: read(paths[index]), len(paths), batch_size
@@ -45,9 +46,9 @@ def read_batches(
 def read_ahead(
     read: Callable, count: int, batch_size: int
 ) -> Iterator[tuple[slice, list]]:
-    """Slices that cover 0 ... count - 1, and what `read` gives for these indices.
+    """Yields slices that cover 0 ... count - 1, with the results of `read` by index.
 
-    The next batches are read meanwhile.
+    Meanwhile, threads read the next batches.
     """
     parts = list(batches(count, batch_size))
     with threads() as pool:
@@ -64,7 +65,7 @@ def read_ahead(
 
 @contextlib.contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """A pool that, when the block is left by an error, begins nothing more."""
+    """Yields a thread pool that starts no more work after an error in the block."""
     pool = ThreadPoolExecutor(THREADS)
     try:
         yield pool

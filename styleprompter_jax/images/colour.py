@@ -1,10 +1,11 @@
-"""What the numbers of a picture mean: other colours to sRGB.
+"""Converts the colours of images to sRGB.
 
-LittleCMS, which Pillow holds, converts 8 bits by ICC profiles.  16 bits, which Pillow
-does not give it, and the chunks of PNG that describe colours without a profile, go by a
-*shaper* here: a curve for each channel, which gives light, and a matrix.
+LittleCMS, a part of Pillow, converts 8 bits by ICC profiles. Pillow does not pass 16
+bits to LittleCMS, and a PNG may describe its colours without a profile. For these two
+cases, this module has a *shaper*: a curve for each channel, which gives light, and a
+matrix.
 
-Axes: h, w of a picture, k channels (1 of grey or 3).
+Axes: h, w of an image, k channels (1 for grey, or 3).
 """
 
 import functools
@@ -18,18 +19,18 @@ from PIL import Image, ImageCms
 
 DEEPEST = 65535  # the largest value of 16 bits
 LEVELS = np.arange(DEEPEST + 1) / DEEPEST
-# sRGB, 0 to 255, of these levels of light.  They are near enough to each other: two in
-# the dark are 0.05 apart.
+# sRGB, 0 to 255, at these levels of light. The steps are small enough: 0.05 between two
+# dark levels.
 ENCODED = np.where(
     LEVELS <= 0.0031308, 12.92 * LEVELS, 1.055 * LEVELS ** (1 / 2.4) - 0.055
 )
 ENCODED = (255 * ENCODED).astype(np.float32)
-# Otherwise LittleCMS interpolates between 33 values, which the dark greys of a linear
-# profile don't bear, nor colours in Lab.
+# Without this flag, LittleCMS interpolates between 33 values. This is too coarse for
+# the dark greys of a linear profile, and for colours in Lab.
 EXACT = ImageCms.Flags.NOOPTIMIZE
-MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of Pillow, by spaces of ICC
+MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # ICC's spaces: Pillow's modes
 
-# Places x, y of red, green, blue and white, by the numbers of ITU-T H.273.
+# Chromaticities x, y of red, green, blue and white, by the numbers of ITU-T H.273.
 D65 = (0.3127, 0.3290)
 PRIMARIES = {
     1: ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), D65),  # sRGB's
@@ -50,10 +51,10 @@ Place = Sequence[float] | np.ndarray  # x, y
 
 
 class Conversion:
-    """From the colours of some pictures to sRGB.
+    """A conversion from one colour space to sRGB.
 
     Attributes:
-        mode: Pillow's mode that it takes: "L", "RGB" or "CMYK".
+        mode: Pillow's mode of the input: "L", "RGB" or "CMYK".
     """
 
     def __init__(
@@ -65,11 +66,11 @@ class Conversion:
         self.mode, self._convert, self._shaper = mode, convert, shaper
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """An image of `mode` as RGB."""
+        """Converts an image of `mode` to RGB."""
         return self._convert(image)
 
     def deep(self, values: np.ndarray) -> np.ndarray:
-        """uint16 (h, w, k) as float32 (h, w, 3), 0 to 255 and not rounded."""
+        """Converts uint16 (h, w, k) to float32 (h, w, 3), 0 to 255 and not rounded."""
         if self.mode == "RGB" and values.shape[-1] == 1:
             values = np.repeat(values, 3, -1)
         if self._shaper:
@@ -80,10 +81,10 @@ class Conversion:
 
 
 class Shaper:
-    """A curve for each channel and a matrix: values to light to sRGB.
+    """Converts values to light by curves, and light to sRGB by a matrix.
 
     Args:
-        curves: (k, 65536), the light that each value stands for, 0 to 1.
+        curves: (k, 65536), the light of each value, 0 to 1.
         to_xyz: (3, 3), light to XYZ under D50; None for grey.
     """
 
@@ -96,7 +97,7 @@ class Shaper:
             self._grey = _encode(self._curves[0])
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """uint16 (h, w, k) to float32 (h, w, 3), 0 to 255."""
+        """Converts uint16 (h, w, k) to float32 (h, w, 3), 0 to 255."""
         if self._matrix is None:
             return np.repeat(self._grey[values], 3, -1)
         light = np.stack(
@@ -105,7 +106,7 @@ class Shaper:
         return _encode(light @ self._matrix.T)
 
     def of_image(self, image: Image.Image) -> Image.Image:
-        """An image of mode L or RGB as RGB."""
+        """Converts an image of mode L or RGB to RGB."""
         values = np.atleast_3d(np.asarray(image)).astype(np.uint16) * 257
         return Image.fromarray(np.rint(self(values)).astype(np.uint8))
 
@@ -115,24 +116,24 @@ def conversion(
     profile: bytes | None = None,
     chunks: Mapping[bytes, bytes] = types.MappingProxyType({}),
 ) -> Conversion | None:
-    """How pictures of a mode, "L", "RGB" or "CMYK", become sRGB.
+    """Returns the conversion of images to sRGB.
 
-    An ICC profile counts for what it computes, whatever it is called.  One for RGB is
-    good for grey too.  One that is damaged or for other channels is left aside, as
-    browsers do.
+    The computation of an ICC profile counts, not its name. A profile for RGB also
+    serves for grey. A profile that is damaged or for other channels is ignored, as in
+    browsers.
 
-    Of what a PNG says, cICP counts first, then its profile, sRGB, and gAMA with cHRM;
-    the PNG specification has it so.  Left aside are cICP of high dynamic range, for
-    which there is no one way to sRGB, and cHRM alone.  A gAMA within 5 % of 1/2.2
-    stands for the curve of sRGB, as in libpng.
+    The chunks of a PNG count in the order of the PNG specification: cICP, then the
+    profile, sRGB, and gAMA with cHRM. A cICP of high dynamic range is ignored, because
+    its conversion to sRGB is not defined. cHRM without gAMA is ignored. A gAMA within
+    5 % of 1/2.2 means the curve of sRGB, as in libpng.
 
     Args:
-        mode: of the pictures.
+        mode: Pillow's mode of the images: "L", "RGB" or "CMYK".
         profile: an ICC profile.
-        chunks: the content of cICP, sRGB, gAMA and cHRM, as far as they are there.
+        chunks: the content of cICP, sRGB, gAMA and cHRM, if the file has them.
 
     Returns:
-        None where there is nothing to convert.
+        The conversion, or None if the images need none.
     """
     cicp = chunks.get(b"cICP", b"")
     if _is_known(cicp):
@@ -162,7 +163,7 @@ def _by_profile(profile: bytes) -> Conversion | None:
 
         else:
             transform = ImageCms.buildTransform(source, target, mode, "RGB")
-            # None is what changes in place return.
+            # Pillow's annotation has None too, for changes in place.
             convert = functools.partial(  # type: ignore[assignment]
                 ImageCms.applyTransform, transform=transform
             )
@@ -179,7 +180,7 @@ def _by_profile(profile: bytes) -> Conversion | None:
 
 
 def _is_known(cicp: bytes) -> bool:
-    """Whether the content of cICP is known here: RGB in its full range."""
+    """Returns whether the content of cICP is supported: RGB in its full range."""
     return (
         len(cicp) == 4
         and cicp[0] in PRIMARIES
@@ -195,7 +196,7 @@ def _by_cicp(content: bytes, mode: str) -> Conversion | None:
 
 @functools.lru_cache(16)
 def _by_gamma(gamma: bytes, places: bytes, mode: str) -> Conversion | None:
-    """By the content of gAMA and cHRM."""
+    """Returns the conversion that gAMA and cHRM describe."""
     if len(gamma) != 4 or not any(gamma):
         return None
     exponent = 1e5 / int.from_bytes(gamma)
@@ -210,7 +211,13 @@ def _by_gamma(gamma: bytes, places: bytes, mode: str) -> Conversion | None:
 def _by_light(
     light: np.ndarray, primaries: Sequence[Place], mode: str
 ) -> Conversion | None:
-    """From the light of `LEVELS`, (65536,), and places x, y of primaries and white."""
+    """Builds a conversion.
+
+    Args:
+        light: (65536,), the light of `LEVELS`.
+        primaries: chromaticities x, y of red, green, blue and white.
+        mode: Pillow's mode of the images.
+    """
     try:
         if mode == "L":
             shaper = Shaper(light[None])
@@ -224,7 +231,7 @@ def _by_light(
 
 
 def from_lab(image: Image.Image) -> Image.Image:
-    """An image of mode LAB as RGB."""
+    """Converts an image of mode LAB to RGB."""
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return ImageCms.profileToProfile(  # type: ignore[return-value]  # None: in place
         image, lab, srgb, outputMode="RGB", flags=EXACT
@@ -232,7 +239,7 @@ def from_lab(image: Image.Image) -> Image.Image:
 
 
 def _is_srgb(convert: Callable[[Image.Image], Image.Image], mode: str) -> bool:
-    """Whether a conversion changes no colour by more than one level of 255."""
+    """Returns whether a conversion changes each colour by at most one level of 255."""
     if mode == "CMYK":
         return False
     steps = np.rint(np.linspace(0, 255, 18)).astype(np.uint8)
@@ -246,12 +253,12 @@ def _is_srgb(convert: Callable[[Image.Image], Image.Image], mode: str) -> bool:
 
 
 def _encode(light: np.ndarray) -> np.ndarray:
-    """Light to float32 sRGB, 0 to 255."""
+    """Converts light to float32 sRGB, 0 to 255."""
     return ENCODED[np.rint(light.clip(0, 1) * DEEPEST).astype(np.uint16)]
 
 
 def _light(transfer: int) -> np.ndarray:
-    """The light of `LEVELS` by one of `TRANSFERS`."""
+    """Computes the light of `LEVELS` by one of `TRANSFERS`."""
     if transfer in POWERS:
         return LEVELS ** POWERS[transfer]
     if transfer == 13:
@@ -262,7 +269,7 @@ def _light(transfer: int) -> np.ndarray:
 
 
 def _to_xyz(primaries: Sequence[Place]) -> np.ndarray:
-    """(3, 3): light of these primaries to XYZ under D50, adapted as ICC has it."""
+    """Computes (3, 3): light of these primaries to XYZ under D50, adapted as in ICC."""
 
     def column(place: Place) -> np.ndarray:
         x, y = place
@@ -286,10 +293,10 @@ def _to_xyz(primaries: Sequence[Place]) -> np.ndarray:
 
 
 def _shaper(profile: bytes) -> Shaper | None:
-    """The curves and the matrix of an ICC profile; None for one that has tables.
+    """Reads the curves and the matrix of an ICC profile; None for one with tables.
 
     Raises:
-        ValueError, KeyError, IndexError, struct.error: if it is damaged.
+        ValueError, KeyError, IndexError, struct.error: if the profile is damaged.
     """
     (count,) = struct.unpack_from(">I", profile, 128)
     tags = {}
@@ -300,7 +307,7 @@ def _shaper(profile: bytes) -> Shaper | None:
         return None
     if profile[16:20] == b"GRAY":
         curve = _curve(tags[b"kTRC"])
-        if profile[20:24] == b"Lab ":  # its curve gives lightness
+        if profile[20:24] == b"Lab ":  # the curve gives lightness
             lab = (100 * curve + 16) / 116
             curve = np.where(lab > 6 / 29, lab**3, (lab - 4 / 29) * 108 / 841)
         return Shaper(curve[None])
@@ -315,7 +322,7 @@ def _shaper(profile: bytes) -> Shaper | None:
 
 
 def _curve(tag: bytes) -> np.ndarray:
-    """The light of `LEVELS` by a curve of ICC."""
+    """Computes the light of `LEVELS` by a curve of ICC."""
     if tag[:4] == b"curv":
         (count,) = struct.unpack_from(">I", tag, 8)
         if count == 0:
@@ -325,14 +332,14 @@ def _curve(tag: bytes) -> np.ndarray:
             return LEVELS ** (table[0] / 256)
         return np.interp(LEVELS, np.linspace(0, 1, count), table / 65535)
     if tag[:4] != b"para":
-        raise ValueError("a curve of another kind")
+        raise ValueError("the curve has an unknown type")
     (kind,) = struct.unpack_from(">H", tag, 8)
     count = (1, 3, 4, 5, 7)[kind]
     values = np.array(struct.unpack_from(f">{count}i", tag, 12)) / 65536
     g, a, b, c, d, e, f = (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     if kind == 0:
         (g,) = values
-    elif kind in (1, 2):  # nothing below the place where the power begins
+    elif kind in (1, 2):  # constant below the start of the power function
         g, a, b, *rest = values
         d, e = -b / a if a else 0.0, sum(rest)
         f = e
@@ -343,5 +350,5 @@ def _curve(tag: bytes) -> np.ndarray:
         power = (a * LEVELS + b).clip(0) ** g + e
     curve = np.where(d <= LEVELS, power, c * LEVELS + f).clip(0, 1)
     if not np.isfinite(curve).all():
-        raise ValueError("a curve without values")
+        raise ValueError("the curve has values that are not finite")
     return curve

@@ -1,7 +1,7 @@
-"""From the bytes of a picture to its pixels.
+"""Decodes the bytes of an image to pixels.
 
-What a file may hold (rotation tags, transparency, 16 bits, CMYK, colours that are not
-sRGB's, damage) is dealt with here and nowhere else.
+Only this module handles the variety of files: rotation tags, transparency, 16 bits,
+CMYK, other colour spaces than sRGB, and damage.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from styleprompter_jax.images.room import Room
 T = TypeVar("T")
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-# What PIL may open, whatever a file is called: other formats of its run programs
-# (EPS) or are libraries of their own. APNG is PNG, and MPO is JPEG.
+# PIL may open only these formats, for any file name. Its other formats run programs
+# (EPS) or need separate libraries. APNG is PNG, and MPO is JPEG.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 BAND = 2**20  # pixels that are converted at once
-ROOM = Room(89_478_485)  # pixels: of the largest picture, by PIL's limit
-# From an upright picture to how it is stored, as views, by the tag of its rotation.
+ROOM = Room(89_478_485)  # pixels of the largest image, PIL's limit
+# Views that turn an upright image into its stored orientation, by the rotation tag.
 STORED = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -41,14 +41,14 @@ STORED = {
 # Tags of EXIF and TIFF.
 SUBFILE, DNG, EXTRA = 254, 50706, 338
 BITS, PHOTOMETRIC, ORIENTATION, PLANES, SAMPLE_FORMAT = 258, 262, 274, 284, 339
-PREMULTIPLIED = 1  # of EXTRA; 0 is none of transparency, 2 is plain
-GREY = {"1", "L", "LA", "La"}  # modes of PIL, beside those of 16 bits
-# PIL knows 16-bit grey in which 0 is white of one order of bytes only.
+PREMULTIPLIED = 1  # a value of EXTRA; 0 means no transparency, 2 means plain alpha
+GREY = {"1", "L", "LA", "La"}  # PIL's modes of grey, without those of 16 bits
+# PIL reads 16-bit grey in which 0 is white only in one byte order.
 TiffImagePlugin.OPEN_INFO.setdefault(
     (b"MM", 0, (1,), 1, (16,), ()),
     TiffImagePlugin.OPEN_INFO[b"MM", 1, (1,), 1, (16,), ()],
 )
-# 16-bit grey with alpha has as many bytes as red, green, blue and alpha of 8.
+# 16-bit grey with alpha has as many bytes as 8-bit RGBA.
 for _key in itertools.product((b"II", b"MM"), (0, 1), [(1,)], [1], [(16, 16)],
                               [(0,), (PREMULTIPLIED,), (2,)]):  # fmt: skip
     TiffImagePlugin.OPEN_INFO.setdefault(_key, ("RGBA", "RGBA"))
@@ -56,17 +56,17 @@ SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def decode_image(file: BinaryIO, name: str) -> np.ndarray:
-    """A picture, upright, in sRGB, transparent parts over white.
+    """Decodes an image: upright, in sRGB, with transparent parts over white.
 
     Args:
-        file: its bytes.
-        name: what errors call it.
+        file: the bytes of the image.
+        name: the name of the image in error messages.
 
     Returns:
         uint8 (h, w, 3).
 
     Raises:
-        StylePrompterError: if it is damaged, no picture, or too large.
+        StylePrompterError: if the file is damaged, is not an image, or is too large.
     """
     with decoded(file, name) as pixels:
         return pixels
@@ -74,10 +74,10 @@ def decode_image(file: BinaryIO, name: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def decoded(file: BinaryIO, name: str) -> Iterator[np.ndarray]:
-    """`decode_image` for a block that works on the whole picture.
+    """Decodes an image like `decode_image`, for a block that uses the whole image.
 
-    Threads in such blocks wait for each other, so that they hold no more pixels at once
-    than the largest picture has.
+    Threads in such blocks wait for each other. Together, they never hold more pixels
+    than the largest image has.
     """
     with contextlib.ExitStack() as room:
 
@@ -93,15 +93,15 @@ def decoded(file: BinaryIO, name: str) -> Iterator[np.ndarray]:
 
 
 def room_for(width: int, height: int) -> contextlib.AbstractContextManager:
-    """Room for work on a picture of this size, as in `decoded`."""
+    """Reserves room for work on an image of this size, as in `decoded`."""
     return ROOM.take(width * height)
 
 
 def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
-    """Width and height of a picture as it is stored, without reading it.
+    """Returns width and height of an image as it is stored, without decoding it.
 
     Raises:
-        StylePrompterError: if it is no picture, or too large.
+        StylePrompterError: if the file is not an image, or is too large.
     """
 
     def read(file: BinaryIO) -> tuple[int, int]:
@@ -118,29 +118,29 @@ class _TooLarge(Exception):
 
 @contextlib.contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """Says of a picture by its name why it cannot be read."""
+    """Converts errors of the block to a StylePrompterError that names the image."""
     try:
         yield
     except _TooLarge as error:
         most = Image.MAX_IMAGE_PIXELS or 0
         side = math.isqrt(most) // 100 * 100
         raise StylePrompterError(
-            f"{name} cannot be read as a picture (it has more than {most:,} pixels): "
+            f"{name} cannot be read as an image (it has more than {most:,} pixels): "
             f"make it smaller, for example by `magick IN -resize {side}x{side} OUT`."
         ) from error
     except UnidentifiedImageError as error:
         raise StylePrompterError(
-            f"{name} cannot be read as a picture (it is none of {', '.join(FORMATS)}, "
-            "or of a rare kind of these): convert or remove it."
+            f"{name} cannot be read as an image (its format is not one of "
+            f"{', '.join(FORMATS)}, or is a rare variant): convert or remove it."
         ) from error
     except Exception as error:  # PIL's decoders raise nearly anything
         raise StylePrompterError(
-            f"{name} cannot be read as a picture ({error}): replace or remove it."
+            f"{name} cannot be read as an image ({error}): replace or remove it."
         ) from error
 
 
 def _attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
-    """What `read` makes of a file, or of a PNG without notes that are in its way."""
+    """Reads a file; for a PNG, tries again without chunks that may disturb `read`."""
     try:
         return read(file)
     except _TooLarge:
@@ -171,11 +171,12 @@ def _open(file: BinaryIO) -> ImageFile.ImageFile:
 def _pixels(
     image: ImageFile.ImageFile, file: BinaryIO, chunks: Mapping[bytes, bytes]
 ) -> np.ndarray:
-    """uint8 (h, w, 3) of an open picture."""
+    """Decodes an open image to uint8 (h, w, 3)."""
     rawmode = _prepare(image)
     before = set(image.info)
     image.load()
-    for late in {"icc_profile", "transparency"} - before:  # than the pixels: no PNG's
+    # In a PNG, these chunks are invalid after the pixels.
+    for late in {"icc_profile", "transparency"} - before:
         image.info.pop(late, None)
     width, height = image.size
     orientation = _orientation(image)
@@ -192,27 +193,27 @@ def _pixels(
 
 
 def _prepare(image: ImageFile.ImageFile) -> str:
-    """How the pixels lie in the file, in PIL's terms; what PIL would misread is mended.
+    """Returns PIL's raw mode of the pixels, and corrects cases that PIL misreads.
 
     Raises:
-        ValueError: for what cannot be mended.
+        ValueError: for cases that cannot be corrected.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
         if tags.get(SUBFILE, 0) & 1 or DNG in tags:
-            raise ValueError("a preview in a raw photograph")
+            raise ValueError("it is a preview in a raw photograph")
         if image.mode == "F":
-            raise ValueError("floating point pixels, whose range is not known")
+            raise ValueError("the range of its floating point pixels is not known")
         if image.mode in GREY and 2 in tags.get(SAMPLE_FORMAT, ()):
-            raise ValueError("signed pixels, whose range is not known")
+            raise ValueError("the range of its signed pixels is not known")
         has_pairs = tags.get(BITS) == (16, 16)
         if tags.get(PLANES) == 2:
             if image.mode in GREY or has_pairs:
-                raise ValueError("grey and transparency in planes of their own")
+                raise ValueError("grey and transparency are in separate planes")
             if _rawmode(image) in tuple("RGBA") and 16 in tags.get(BITS, ()):
                 order = "L" if tags.prefix == b"II" else "B"
                 _change_rawmode(image, lambda mode: f"{mode};16{order}")
-        if has_pairs:  # of which libtiff gives the machine's order of bytes
+        if has_pairs:  # libtiff gives these in the byte order of the machine
             is_packed = image.tile[0].codec_name == "libtiff"
             is_little = sys.byteorder == "little" if is_packed else tags.prefix == b"II"
             return "LA;16L" if is_little else "LA;16B"
@@ -226,7 +227,7 @@ def _rawmode(image: ImageFile.ImageFile) -> str:
 
 
 def _change_rawmode(image: ImageFile.ImageFile, change: Callable[[str], str]) -> None:
-    """Lets PIL take the bytes of a picture, which is not loaded yet, for another."""
+    """Changes the raw mode by which PIL will read an image that is not loaded yet."""
     image.tile = [
         tile._replace(
             args=(change(tile.args[0]), *tile.args[1:])
@@ -240,7 +241,7 @@ def _change_rawmode(image: ImageFile.ImageFile, change: Callable[[str], str]) ->
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ORIENTATION)
-    except Exception:  # damaged, which is no harm to the pixels
+    except Exception:  # damaged EXIF does not affect the pixels
         orientation = None
     return orientation if orientation in STORED else 1
 
@@ -248,15 +249,15 @@ def _orientation(image: Image.Image) -> int:
 def _converter(
     image: Image.Image, file: BinaryIO, rawmode: str, chunks: Mapping[bytes, bytes]
 ) -> Callable[[Box], np.ndarray]:
-    """A function from a box of a picture to its pixels, uint8 (h, w, 3)."""
+    """Returns a function from a box of an image to its pixels, uint8 (h, w, 3)."""
     is_deep = image.mode.startswith("I")
     mode = "CMYK" if image.mode == "CMYK" else "RGB"
     mode = "L" if is_deep or image.mode in GREY or rawmode.startswith("LA;16") else mode
     conversion = colour.conversion(mode, image.info.get("icc_profile"), chunks)
-    key = image.info.get("transparency")  # of PNG: the colour that is not seen
+    key = image.info.get("transparency")  # in a PNG, the transparent colour
     if is_deep:
         return _deep_converter(_deep_grey(image), conversion, key)
-    # Without them, the upper bytes alone are near enough.
+    # In other cases, the upper bytes are precise enough.
     if conversion or isinstance(key, tuple) or image.mode == "RGBA":
         values = _deep_colours(image, file, rawmode)
         if values:
@@ -268,7 +269,7 @@ def _converter(
         alpha = _alpha(band, key, depth)
         if alpha and band.mode == "P":
             band = band.convert("RGBA")
-        band.info.pop("transparency", None)  # which PIL would convert, too
+        band.info.pop("transparency", None)  # PIL would convert it too
         if band.mode == "LAB":
             opaque = colour.from_lab(band)
         elif conversion:
@@ -284,12 +285,12 @@ def _converter(
 
 
 def _alpha(band: Image.Image, key: Any, depth: int) -> Image.Image | None:
-    """What can be seen of a picture of up to 8 bits: mode L; None if all can be."""
+    """Returns the alpha of an image of up to 8 bits in mode L; None if opaque."""
     if not band.has_transparency_data:
         return None
     if key is None or band.mode == "P":
         return band.convert("RGBA").getchannel("A")
-    # A colour that is not seen has the depth that the file has.
+    # The transparent colour has the same depth as the file.
     most = 2**depth - 1
     key = [(k & most) * 255 // most for k in (key if isinstance(key, tuple) else [key])]
     values = np.atleast_3d(np.asarray(band.convert("L") if depth == 1 else band))
@@ -299,9 +300,10 @@ def _alpha(band: Image.Image, key: Any, depth: int) -> Image.Image | None:
 def _deep_converter(
     values: Callable, conversion: colour.Conversion | None, key: Any
 ) -> Callable[[Box], np.ndarray]:
-    """As `_converter`, for a function from a box to uint16 (h, w, k).
+    """Returns a function like `_converter`, from a function of a box.
 
-    k is 1 for grey, 2 with alpha, 3 for colours, 4 with alpha.
+    The latter gives uint16 (h, w, k), where k is 1 for grey, 2 for grey with alpha, 3
+    for colours, and 4 for colours with alpha.
     """
 
     def convert(box: Box) -> np.ndarray:
@@ -320,7 +322,7 @@ def _deep_converter(
 
 
 def _deep_grey(image: Image.Image) -> Callable[[Box], np.ndarray]:
-    """A function from a box to uint16 (h, w, 1)."""
+    """Returns a function from a box to uint16 (h, w, 1)."""
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(BITS, (16,))[0]
     most = 2**bits - 1 if bits < 16 else colour.DEEPEST
@@ -328,7 +330,7 @@ def _deep_grey(image: Image.Image) -> Callable[[Box], np.ndarray]:
     def values(box: Box) -> np.ndarray:
         grey: np.ndarray = np.asarray(image.crop(box)).astype(np.int64)[..., None]
         if grey.min() < 0 or grey.max() > most:
-            raise ValueError(f"grey values beyond {min(bits, 16)} bits")
+            raise ValueError(f"its grey values have more than {min(bits, 16)} bits")
         grey = (grey * colour.DEEPEST + most // 2) // most
         return (colour.DEEPEST - grey if tags.get(PHOTOMETRIC) == 0 else grey).astype(
             np.uint16
@@ -340,14 +342,14 @@ def _deep_grey(image: Image.Image) -> Callable[[Box], np.ndarray]:
 def _deep_colours(
     image: Image.Image, file: BinaryIO, rawmode: str
 ) -> Callable[[Box], np.ndarray] | None:
-    """A function from a box to uint16 (h, w, 2 to 4); None for a picture of 8 bits.
+    """Returns a function from a box to uint16 (h, w, 2 to 4); None for 8-bit images.
 
-    PIL keeps the upper byte of each value.  In the other order of bytes it keeps the
-    lower one, so the file is read once more.
+    PIL keeps only the upper byte of each value. With the other byte order, PIL keeps
+    the lower byte, so this function opens the file a second time.
     """
     if not re.fullmatch(r"(LA|R|RGB|RGBA|RGBX);16[LBN]", rawmode):
         return None
-    # Grey and alpha of 16 bits have four bytes, as red, green, blue and alpha of 8.
+    # 16-bit grey with alpha has four bytes, like 8-bit RGBA.
     is_grey = rawmode.startswith("LA")
     lower = _open(file)
     _prepare(lower)
@@ -368,7 +370,7 @@ def _deep_colours(
 
 
 def _plain_pairs(pairs: np.ndarray, tags: Mapping) -> np.ndarray:
-    """uint16 (h, w, 2 or 1), 0 for black, of grey and what a TIFF means beside it."""
+    """Converts grey and a TIFF's extra channel to uint16 (h, w, 2 or 1); 0 is black."""
     (extra, *_) = tags.get(EXTRA, (2,))
     grey, alpha = pairs[..., :1], pairs[..., 1:]
     if extra == PREMULTIPLIED:

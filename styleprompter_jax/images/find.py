@@ -1,11 +1,11 @@
-"""Which files are pictures: those of a folder, a glob or one name.
+"""Finds the images of a folder, a glob or one path.
 
-Commands and training find pictures by the same rules:
+Commands and training find images by the same rules:
 
-- Files named like a picture count, and files whose first bytes are those of a picture
-  that is read, whatever they are called (`photo.jfif`, `photo.jpg_large`, `photo`).
-- Pictures of other kinds (raw photographs, PPM, TGA) are left out and named.
-- Hidden files and folders are left out, and folders in which systems keep copies.
+- A file is an image if its extension says so. With an unknown extension or none, the
+  first bytes decide (`photo.jfif`, `photo.jpg_large`, `photo`).
+- Images in unsupported formats (raw photographs, PPM, TGA) are skipped and named.
+- Hidden files and folders are skipped, and folders in which systems keep copies.
 - Links to folders are followed, each folder once.
 """
 
@@ -22,10 +22,10 @@ from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.core.walk import folders, is_folder, matching
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-# Found like the others, so that `read_image` refuses them by name.
+# These are found too, so that `read_image` refuses them by name.
 REFUSED = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".dng"}
-# Pictures too, which are left out and named.  Raw photographs first: most begin like a
-# TIFF, and what can be read of them is a small preview.
+# Unsupported formats, whose files are skipped and named. Raw photographs come first:
+# most begin like a TIFF, but only a small preview in them is readable.
 UNREAD = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".erf", ".iiq", ".kdc", ".mef",
     ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl",
@@ -33,10 +33,10 @@ UNREAD = {
     ".dds", ".exr", ".hdr", ".ico", ".icns", ".j2c", ".j2k", ".jpf", ".jpx", ".jxr",
     ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".qoi", ".tga", ".xcf",
 }  # fmt: skip
-# Endings of what is unfinished, or the copy of another file.
+# Endings of unfinished files, and of copies of other files.
 UNFINISHED = (".bak", ".crdownload", ".download", ".part", ".partial", ".tmp", "~")
-# Folders that are not hidden by their names, in which systems keep thumbnails and what
-# was deleted or found on a broken disk, in small letters.
+# Folders for thumbnails, deleted files and files from a broken disk. Their names do not
+# hide them. In lower case.
 SYSTEM_FOLDERS = {
     "#recycle",
     "#snapshot",
@@ -78,15 +78,15 @@ UNREAD_BRANDS = {
     b"avis",
     b"crx ",  # Canon
 }
-NAMED = 5  # files in a message
+NAMED = 5  # file names in a message
 
 
 class Found(NamedTuple):
-    """What a path stands for.
+    """The images that a path names.
 
     Attributes:
-        images: the pictures, sorted.
-        unread: pictures of kinds that are not read, sorted.
+        images: paths of the images, sorted.
+        unread: paths of images in unsupported formats, sorted.
     """
 
     images: list[Path]
@@ -94,31 +94,31 @@ class Found(NamedTuple):
 
     @property
     def warning(self) -> str | None:
-        """One line that names the pictures left out; None where there are none."""
+        """One line that names the skipped images; None if no image was skipped."""
         if not self.unread:
             return None
         names = ", ".join(map(shown, self.unread[:NAMED]))
         more = len(self.unread) - NAMED
         return (
-            f"Left out: {names}{f' and {more} more' if more > 0 else ''}, of kinds "
-            "that are not read: convert them to PNG or JPEG to have them too."
+            f"Skipped {names}{f' and {more} more' if more > 0 else ''}, because these "
+            "formats are not supported: convert them to PNG or JPEG."
         )
 
 
 def shown(path: str | os.PathLike) -> str:
-    """A name as a message shows it: in one line, whatever it holds."""
+    """Returns a name in a form for messages: always one line."""
     name = os.fspath(path)
     return name if name.isprintable() else repr(name)
 
 
 def find_images(path: str | os.PathLike) -> Found:
-    """The pictures that a file name, a folder (recursively) or a glob stands for.
+    """Finds the images of a file name, a folder (recursively) or a glob.
 
-    What cannot be read is among them, for `read_image` to refuse: broken links, folders
-    without permission, formats such as HEIC.
+    The result includes unreadable paths, which `read_image` refuses later: broken
+    links, folders without permission, formats such as HEIC.
 
     Raises:
-        StylePrompterError: if there is no such path, or no picture in it.
+        StylePrompterError: if the path does not exist, or has no images.
     """
     path = local_path(path)
     images: list[Path] = []
@@ -142,27 +142,27 @@ def find_images(path: str | os.PathLike) -> Found:
     found = Found(sorted(images), sorted(unread))
     if not images:
         raise StylePrompterError(
-            f"{shown(path)} holds no pictures, hidden files and folders left aside: "
-            f"expected files named *{', *'.join(sorted(EXTENSIONS))}."
+            f"{shown(path)} contains no images, apart from hidden files and folders: "
+            f"add files named *{', *'.join(sorted(EXTENSIONS))}."
             + (f" {found.warning}" if unread else "")
         )
     return found
 
 
 def _unmatched(pattern: Path) -> str:
-    """Why a glob may stand for no file."""
+    """Explains why a glob may match no file."""
     text = os.fspath(pattern)
     hint = another_path(text)
     if not hint and (brackets := re.search(r"\[[^]/]*\]?", text)):
         hint = (
-            f" In a pattern, {shown(brackets[0])} stands for one of the characters in "
-            f"it; to mean the brackets themselves, write {shown(_literal(pattern))}."
+            f" In a pattern, {shown(brackets[0])} matches one of the characters in the "
+            f"brackets. To match the brackets, write {shown(_literal(pattern))}."
         )
     return f"{shown(text)} matches no file.{hint}"
 
 
 def _literal(pattern: Path) -> str:
-    """A glob with its brackets, and all of parts that are there so, as they are."""
+    """Escapes the brackets of a glob, and all characters of its existing parts."""
     found, parts = Path(), []
     for part in pattern.parts:
         found /= part
@@ -172,7 +172,7 @@ def _literal(pattern: Path) -> str:
 
 
 def _walk(top: Path, problems: list[Path]) -> Iterator[Path]:
-    """Files below a folder; folders that cannot be read are added to `problems`."""
+    """Yields the files below a folder; adds unreadable folders to `problems`."""
     for folder, entries in folders(top, SYSTEM_FOLDERS, problems):
         for entry in entries:
             if not is_folder(entry):
@@ -180,10 +180,10 @@ def _walk(top: Path, problems: list[Path]) -> Iterator[Path]:
 
 
 def _matching(pattern: Path) -> Iterator[Path]:
-    """Files that match a glob, each once; system folders only where it names them."""
+    """Yields files that match a glob, each once; skips system folders if not named."""
     left_out = SYSTEM_FOLDERS.difference(map(str.casefold, pattern.parts))
     places, found = set(), set(matching(pattern, left_out))
-    # A file may be found under several names, by links: the shortest counts.
+    # Links may give a file several names: the shortest name counts.
     for path in sorted(found, key=lambda path: (len(path.parts), path)):
         place = (path.parent.resolve(), path.name)
         around = map(str.casefold, path.parts[:-1])
@@ -194,9 +194,9 @@ def _matching(pattern: Path) -> Iterator[Path]:
 
 
 def _kind(path: Path) -> bool | None:
-    """True for a picture to read, False for one of another kind, None for no picture.
+    """Returns True for an image, False for an unsupported format, None for no image.
 
-    Names decide where they can: of most files nothing is read.
+    The name decides if it can, so that most files are not opened.
     """
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS | REFUSED:
@@ -206,7 +206,7 @@ def _kind(path: Path) -> bool | None:
     if path.name.endswith(UNFINISHED):
         return None
     try:
-        if not os.path.isfile(path):  # a pipe would be waited for
+        if not os.path.isfile(path):  # a pipe would block
             return None
         with open(path, "rb") as file:
             return kind_by_content(file.read(32))
@@ -215,14 +215,14 @@ def _kind(path: Path) -> bool | None:
 
 
 def kind_by_content(head: bytes) -> bool | None:
-    """As for names: True, False or None, from the first 32 bytes of a file."""
+    """Returns True, False or None like `_kind`, from the first 32 bytes of a file."""
     if head.startswith(UNREAD_BEGINNINGS) or (
         head[4:8] == b"ftyp" and head[8:12] in UNREAD_BRANDS
     ):
         return False
     if head.startswith((b"II*\0", b"MM\0*")):  # TIFF, and Canon's raw photographs
         return head[8:10] != b"CR"
-    if head.startswith(b"BM"):  # and the size of its second header, known ones alone
+    if head.startswith(b"BM"):  # the size of the second header must be known
         return True if head[15:18] == bytes(3) and head[14] in BMP_HEADERS else None
     if head.startswith(b"RIFF"):
         return True if head[8:12] == b"WEBP" else None

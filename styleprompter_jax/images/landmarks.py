@@ -1,4 +1,4 @@
-"""Landmarks of faces from files: their layouts, their units, and whose they are.
+"""Reads landmarks of faces from files: layouts, units, and images that they belong to.
 
 Landmarks are 5 or 68 points (x, y); see `align.crop_quad`.
 """
@@ -17,12 +17,12 @@ from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.images.align import MOST, check_quad, crop_quad
 
 LAYOUT = '{"face.jpg": [[x, y], ...]}'
-# What the sides of a photograph are in each; None where points are pixels.
+# The length of a photograph's side in each unit; None for pixels.
 UNITS = {"pixels": None, "shares": 1, "percent": 100, "thousandths": 1000}
-SMALLEST = 16  # pixels of a crop's side, in a photograph that has four times as many
-FAR = 0.25  # of a photograph's sides, that the middle of a face may lie outside
-CORNER = 100  # pixels in which faces are few, in a photograph of many more
-PORTRAIT = 60  # percent of a photograph's sides that the crop of a portrait has
+SMALLEST = 16  # pixels; smallest side of a crop in a photograph four times as large
+FAR = 0.25  # of a side; largest distance of a face's centre outside the photograph
+CORNER = 100  # pixels; a face rarely fits this corner of a much larger photograph
+PORTRAIT = 60  # percent; the crop of a portrait is larger than this part of the sides
 
 
 class Landmarks(NamedTuple):
@@ -30,7 +30,7 @@ class Landmarks(NamedTuple):
 
     Attributes:
         points: float64 (5, 2) or (68, 2).
-        unit: one of `UNITS`; None if the file says nothing, and they should be pixels.
+        unit: one of `UNITS`; None if the file gives no unit, which means pixels.
     """
 
     points: np.ndarray
@@ -38,10 +38,10 @@ class Landmarks(NamedTuple):
 
     @classmethod
     def parsed(cls, entry: object) -> "Landmarks":
-        """What a file says of a picture; see `read_landmarks`.
+        """Parses the entry of an image in a file; see `read_landmarks`.
 
         Raises:
-            StylePrompterError: if these are no landmarks of one face.
+            StylePrompterError: if the entry does not contain landmarks of one face.
         """
         unit = None
         if isinstance(entry, dict) and len(entry) == 1 and entry.keys() <= UNITS.keys():
@@ -57,23 +57,24 @@ class Landmarks(NamedTuple):
         if points.ndim == 3:
             if len(points) > 1:
                 raise StylePrompterError(
-                    f"There are landmarks of {len(points)} faces: keep those of one."
+                    f"There are landmarks of {len(points)} faces: keep only one face."
                 )
             points = points.reshape(points.shape[1:])
-        if points.ndim == 2 and points.shape[1] == 3:  # the depth
+        if points.ndim == 2 and points.shape[1] == 3:  # the third number is depth
             points = points[:, :2]
         if points.shape not in ((5, 2), (68, 2)) or not (np.abs(points) < MOST).all():
             raise StylePrompterError(
-                "The landmarks of a face are 5 or 68 pairs of numbers [x, y]"
+                "The landmarks of a face must be 5 or 68 pairs of numbers [x, y]"
                 + (f", not {list(points.shape)}." if points.size else ".")
             )
         return cls(points, unit)
 
     def quad(self, width: int, height: int) -> np.ndarray:
-        """The crop in a photograph of this size; see `crop_quad`.
+        """Computes the crop in a photograph of this size; see `crop_quad`.
 
         Raises:
-            StylePrompterError: if no face lies so, or the points are out of scale.
+            StylePrompterError: if the points are impossible for a face, or seem to
+                have another unit.
         """
         points = self.points
         if whole := UNITS[self.unit or "pixels"]:
@@ -91,25 +92,25 @@ class Landmarks(NamedTuple):
                 -FAR * width < x < (1 + FAR) * width
                 and -FAR * height < y < (1 + FAR) * height
             ):
-                raise StylePrompterError("The face lies outside of the photograph.")
-            # A portrait fills its photograph; what is smaller may be a face in pixels.
+                raise StylePrompterError("The face is outside the photograph.")
+            # A portrait fills its photograph. A smaller crop may be correct in pixels.
             if self.looks_like_percent(width, height, 2 if side > PORTRAIT else 10):
                 raise StylePrompterError(
-                    f"The face lies in the first {CORNER} pixels of {width} x {height}."
+                    f"The face is in the first {CORNER} pixels of {width} x {height}."
                 )
         except StylePrompterError as error:
             raise StylePrompterError(f"{error} {self._hint(width, height)}") from error
         return quad
 
     def looks_like_percent(self, width: int, height: int, times: float = 2) -> bool:
-        """Whether points that should be pixels make the face of a portrait in percent.
+        """Returns whether points without a unit look like a portrait's in percent.
 
-        In pixels it would lie in the corner of the photograph, top left.
+        As pixels, such points would be in the top left corner of the photograph.
 
         Args:
             width: of the photograph.
             height: of the photograph.
-            times: how many corners its sides are long, at least.
+            times: smallest side of the photograph, in multiples of `CORNER`.
         """
         points = self.points
         if self.unit or min(width, height) < times * CORNER:
@@ -120,10 +121,10 @@ class Landmarks(NamedTuple):
         return bool(np.abs(quad.mean(0) - 50).max() < 25)
 
     def _hint(self, width: int, height: int) -> str:
-        """What the points look like, and what to do."""
+        """Describes the probable unit of the points, and the fix."""
         most = np.abs(self.points).max()
         if self.unit:
-            return f"They are said to be {self.unit}: correct the unit or the points."
+            return f"Their unit in the file is {self.unit}: correct it or the points."
         if most <= 2:
             unit = "shares"
         elif self.looks_like_percent(width, height):
@@ -132,7 +133,7 @@ class Landmarks(NamedTuple):
             unit = "thousandths"
         else:
             return (
-                "Its landmarks look like those of a copy of another size, or like "
+                "Its landmarks seem to belong to a copy of another size, or to have "
                 "another unit: write pixels of the upright photograph."
             )
         return (
@@ -145,24 +146,30 @@ class Landmarks(NamedTuple):
 def read_landmarks(
     file: str | os.PathLike, paths: Sequence[Path]
 ) -> tuple[dict[Path, object], list[str]]:
-    """The landmarks of each picture that has any, for `Landmarks.parsed`.
+    """Reads a file of landmarks.
 
-    And the names of pictures in the file, without their folders.
+    The file is JSON: {"a.jpg": POINTS}, or POINTS alone for one image. FFHQ's own
+    metadata ("in_the_wild") works too. POINTS are 5 or 68 [x, y], [x, y, z] or
+    {"x": x, "y": y}, or {UNIT: these points}. A name may include folders, and must
+    match one image.
 
-    The file is JSON: {"a.jpg": POINTS}, or POINTS alone for one picture; FFHQ's own
-    metadata ("in_the_wild") is read, too. POINTS are 5 or 68 [x, y], [x, y, z] or
-    {"x": x, "y": y}, or {UNIT: these}. A name may have folders before it, and must
-    stand for one picture.
+    Args:
+        file: the file.
+        paths: the images.
+
+    Returns:
+        The entry of each image that has landmarks, for `Landmarks.parsed`; and all
+        image names in the file, without their folders.
 
     Raises:
-        StylePrompterError: if it cannot be read so.
+        StylePrompterError: if the file cannot be read, or has another layout.
     """
-    hint = f"write {LAYOUT}, with 5 or 68 points for each picture."
+    hint = f"write {LAYOUT}, with 5 or 68 points for each image."
     content = read_json(file, (dict, list), limit=TEXT, hint=hint)
     if isinstance(content, list) or content.keys() <= UNITS.keys():
         if len(paths) > 1:
             raise StylePrompterError(
-                f"{file} holds one list of points for {len(paths)} pictures: write "
+                f"{file} contains one list of points for {len(paths)} images: write "
                 f"{LAYOUT}."
             )
         return {paths[0]: content}, []
@@ -178,7 +185,7 @@ def read_landmarks(
         those = named.get(Path(name).parts, [])
         if len(those) > 1:
             raise StylePrompterError(
-                f"{file}: {quoted(name)} may be {those[0]} or {those[1]}: write the "
+                f"{file}: {quoted(name)} matches {those[0]} and {those[1]}: write the "
                 "folder too."
             )
         if those:
@@ -187,7 +194,7 @@ def read_landmarks(
 
 
 def _of_ffhq(name: str, entry: Any) -> tuple[str, object]:
-    """A picture's name and points, out of an entry of FFHQ's metadata if it is one."""
+    """Returns the name and points of an image; also from FFHQ's metadata."""
     wild = entry.get("in_the_wild") if isinstance(entry, dict) else None
     if isinstance(wild, dict) and isinstance(wild.get("file_path"), str):
         return wild["file_path"], wild.get("face_landmarks")

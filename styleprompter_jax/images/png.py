@@ -1,6 +1,6 @@
-"""The chunks of a PNG: what it says of its colours, and which of them are damaged.
+"""Reads the chunks of a PNG that describe its colours, and drops damaged chunks.
 
-A PNG whose pixels are whole is a picture, whatever is wrong with its notes.
+A PNG with intact pixels can be read, even if its other chunks are damaged.
 """
 
 import io
@@ -11,14 +11,15 @@ from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
-# Beside the critical ones, whose first letter is upper case, what changes the pixels.
+# The chunks that affect the pixels, in addition to the critical ones. The name of a
+# critical chunk starts in upper case.
 USED = (*COLOURS, b"iCCP", b"tRNS", b"eXIf")
-MOST = 64  # bytes of a chunk about colours; they have 32 at most
+MOST = 64  # size limit in bytes of a chunk about colours; valid ones have up to 32
 LARGEST = 2**30  # bytes of a PNG that is copied without its damaged chunks
 
 
 def is_png(file: BinaryIO) -> bool:
-    """Whether a file, which is at its beginning then, is a PNG."""
+    """Returns whether a file is a PNG; sets the file to its beginning."""
     file.seek(0)
     found = file.read(len(SIGNATURE)) == SIGNATURE
     file.seek(0)
@@ -26,12 +27,12 @@ def is_png(file: BinaryIO) -> bool:
 
 
 def colour_chunks(file: BinaryIO) -> dict[bytes, bytes]:
-    """What a PNG says of its colours beside a profile, as far as it is whole.
+    """Reads the intact chunks of a PNG that describe its colours without a profile.
 
-    The file is at its beginning then.
+    It sets the file to its beginning.
 
     Returns:
-        The content of `COLOURS`, those that are there.
+        The content of the chunks in `COLOURS` that the file has.
     """
     chunks: dict[bytes, bytes] = {}
     for kind, length, start in _chunks(file):
@@ -46,14 +47,14 @@ def colour_chunks(file: BinaryIO) -> dict[bytes, bytes]:
 
 
 def without_notes(file: BinaryIO, keep: tuple[bytes, ...] = USED) -> io.BytesIO:
-    """A PNG's copy with its critical chunks, and of the others those that are whole.
+    """Copies the critical chunks of a PNG, and the intact ones among other chunks.
 
     Args:
         file: the PNG.
-        keep: which others.
+        keep: names of the other chunks to copy.
 
     Raises:
-        ValueError: if it is too large to be copied.
+        ValueError: if the file is too large to be copied.
     """
     copy = io.BytesIO()
     copy.write(SIGNATURE)
@@ -63,7 +64,7 @@ def without_notes(file: BinaryIO, keep: tuple[bytes, ...] = USED) -> io.BytesIO:
         ):
             continue
         if copy.tell() + length > LARGEST:
-            raise ValueError("damaged, and too large to be mended")
+            raise ValueError("it is damaged, and too large to be repaired")
         file.seek(start - 8)
         copy.write(file.read(length + 12))
     copy.seek(0)
@@ -71,7 +72,7 @@ def without_notes(file: BinaryIO, keep: tuple[bytes, ...] = USED) -> io.BytesIO:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, length and start of the content of each chunk."""
+    """Yields the name of each chunk, and the length and start of its content."""
     start = len(SIGNATURE)
     while True:
         file.seek(start)
@@ -84,7 +85,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _content(file: BinaryIO, length: int, start: int) -> bytes | None:
-    """What a chunk holds; None where it does not fit its checksum."""
+    """Reads the content of a chunk; None if the checksum differs."""
     file.seek(start - 4)
     content = file.read(length + 4)
     return (

@@ -1,4 +1,4 @@
-"""Pictures that are read once: to check them, and to use them."""
+"""Reads images once, both to check them and to use them."""
 
 import threading
 from collections.abc import Callable
@@ -8,29 +8,30 @@ from typing import Any
 import jax
 import numpy as np
 
-KEPT = 256 * 2**20  # bytes that wait, from the check of a picture to its use
+KEPT = 256 * 2**20  # bytes of images kept from their check until their use
 
 
 class ReadOnce:
-    """A function of a picture's path whose results wait from the check to the use.
+    """A function of an image's path that keeps results from the check until the use.
 
-    A bad picture is to be known before anything is written, so all are checked first.
-    What is beyond `most` bytes is read again when it is used.  Threads may share it.
+    All images are checked first, so that a bad image is known before anything is
+    written. It keeps up to `most` bytes of results, and reads other images again at
+    their use. Threads may share a `ReadOnce`.
     """
 
     def __init__(self, read: Callable[[Path], Any], most: int = KEPT):
-        """Remembers nothing yet.
+        """Starts without results.
 
         Args:
-            read: the function; gives a pytree of arrays.
-            most: bytes that wait.
+            read: the function; it returns a pytree of arrays.
+            most: bytes of results to keep.
         """
         self._read, self._room = read, most
         self._kept: dict[Path, Any] = {}
         self._lock = threading.Lock()
 
     def check(self, path: Path) -> None:
-        """Reads a picture, and raises what `read` does."""
+        """Reads an image, and raises the errors of `read`."""
         result = self._read(path)
         size = _size(result)
         with self._lock:
@@ -39,7 +40,7 @@ class ReadOnce:
                 self._kept[path] = result
 
     def __call__(self, path: Path) -> Any:
-        """What `read` gives; the second call for a picture that was checked reads."""
+        """Returns the result of `read`; the first call after `check` does not read."""
         with self._lock:
             result = self._kept.pop(path, None)
             if result is not None:

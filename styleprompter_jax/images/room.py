@@ -1,4 +1,4 @@
-"""Memory that threads share: as many pictures are in work as there is room for."""
+"""Limits the memory that threads use together for images."""
 
 import contextlib
 import threading
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 
 class Room:
-    """Room for so many pixels, for which threads wait.
+    """Room for a total number of pixels; threads wait until their part is available.
 
-    A thread that has some already asks for no more, so that none waits for itself.
+    A thread that already has room gets no more, so that it never waits for itself.
     """
 
     def __init__(self, total: int):
@@ -18,7 +18,7 @@ class Room:
 
     @contextlib.contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        """Waits for room; who asks for more than there is gets all of it."""
+        """Waits for room; a request above the total gets the whole room."""
         if getattr(self._mine, "some", False):
             yield
             return
