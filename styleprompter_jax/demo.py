@@ -2,9 +2,9 @@
 
     python -m styleprompter_jax.demo
 
-An encoder and SMART are trained from the bundled generator. They and the bundled
-encoder and SMART invert the test split, and runs/quickstart/ gets a sheet of pictures
-and a table of numbers. A run before this one is replaced.
+It trains an encoder and SMART for the bundled generator. Then it inverts the test split
+with them, and with the bundled encoder and SMART. It writes a sheet of images and a
+table of metrics to runs/quickstart/, and replaces an earlier run.
 """
 
 import json
@@ -31,13 +31,13 @@ from styleprompter_jax.training.config import get_config
 from styleprompter_jax.training.loop import train
 
 FOLDER = Path("runs/quickstart")
-# Steps that two cores do in the time; a slower machine stops at the time.
+# Two cores finish these steps in SECONDS; a slower machine stops after SECONDS.
 STEPS = {"encoder": 250, "smart": 220}
 SECONDS = {"encoder": 150, "smart": 90}
 
 FACES = 6
 BATCH = 50
-# A title, a direction, and the label that tells which faces have it already.
+# A title, a direction, and the label of faces that already have the attribute.
 EDITS = [
     ("smile", "smile", "smile"),
     ("glasses", "glasses", "glasses"),
@@ -47,7 +47,7 @@ EDITS = [
 
 
 def main() -> int:
-    """The whole demonstration; returns the exit status."""
+    """Runs the whole demonstration, and returns the exit status."""
     logging.set_verbosity(logging.WARNING)
     use_compilation_cache()
     try:
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def quickstart_config(stage: str) -> Any:
-    """configs/avatars_STAGE.py, cut down to minutes."""
+    """Returns the config configs/avatars_STAGE.py, shortened to minutes."""
     config = get_config(f"avatars_{stage}")
     config.total_steps = STEPS[stage]
     config.eval_every = config.checkpoint_every = config.total_steps
@@ -68,16 +68,16 @@ def quickstart_config(stage: str) -> Any:
 
 
 def run(folder: Path, configs: Any, reference: str | Path = "avatars64") -> None:
-    """Trains, inverts, edits; writes sheet.png and table.md.
+    """Trains, inverts and edits; writes sheet.png and table.md.
 
     Args:
-        folder: where to; its encoder/ and smart/ are trained anew.
-        configs: the config of stage "encoder" and of stage "smart", by stage.
-        reference: the model whose generator is trained against and whose directions
-            are used; compared with what was trained.
+        folder: folder of the results; replaces its encoder/ and smart/.
+        configs: the configs of the stages "encoder" and "smart", by stage.
+        reference: the model whose generator and directions the demo uses, and with
+            which it compares the trained model.
     """
     data = configs["encoder"].data
-    print("Data set: the avatars, drawn on the first run.", flush=True)
+    print("Dataset: the avatars, drawn on the first run.", flush=True)
     source = make_source(data, "test")
     bundled = load(reference)
 
@@ -116,11 +116,11 @@ def run(folder: Path, configs: Any, reference: str | Path = "avatars64") -> None
         f"{steps['smart']} of SMART, {minutes:.1f} minutes.\n"
     )
     write_text(folder / "table.md", f"{table}\n{note}")
-    print(f"\n{table}\n{note}\nPictures: {pictures}\nTable: {folder / 'table.md'}")
+    print(f"\n{table}\n{note}\nSheet: {pictures}\nTable: {folder / 'table.md'}")
 
 
 def choose_faces(source: Any, batch: Any) -> np.ndarray:
-    """Indices of faces of which all edits can be seen: with hair, and not red."""
+    """Returns indices of faces that show all edits: with hair, but not red hair."""
     bald = source.features["hair"].names.index("bald")
     red = source.features["hair_color"].names.index("red")
     seen = (batch["hair"] != bald) & (batch["hair_color"] != red)
@@ -128,10 +128,10 @@ def choose_faces(source: Any, batch: Any) -> np.ndarray:
 
 
 def make_sheet(models: Any, directions: Any, batch: Any, chosen: Any) -> np.ndarray:
-    """A row for each chosen face and model: input, both inversions, and the edits.
+    """Draws a row for each chosen face and model: input, both inversions, the edits.
 
-    An edit gives a face what it has not, and takes from it what it has.  The whole
-    batch is edited, since that shape is compiled already.
+    An edit adds an attribute to a face that lacks it, and removes it from a face that
+    has it. The function edits the whole batch, because that shape is compiled already.
     """
     edits = [edit for edit in EDITS if edit[1] in directions]
     columns = {}
@@ -153,7 +153,7 @@ def make_sheet(models: Any, directions: Any, batch: Any, chosen: Any) -> np.ndar
 
 
 def make_table(results: Mapping) -> str:
-    """Markdown from the results of `evaluate` by model."""
+    """Returns a Markdown table of the results of `evaluate`, given by model."""
     lines = ["| model | image from | MSE | PSNR (dB) | SSIM |", "|---|---|---|---|---|"]
     for name, result in results.items():
         for part, title in (("w_plus", "W+"), ("refined", "W+ and SMART")):

@@ -207,7 +207,7 @@ def test_the_commands(tmp_path, capsys, photo):
     call = ["unalign", "--input", edits, "--crops", crops, "--output", tmp_path / "out"]
     assert main(list(map(str, call))) == 0
     out, err = capsys.readouterr()
-    assert "4 photographs" in out and "sheet.png is named like no crop" in err
+    assert "4 photographs" in out and "sheet.png matches no crop" in err
     results = {
         name: read_image(tmp_path / "out" / f"{name}.png")
         for name in ("a", "x/a", "a_smile_+2", "x/a_smile_+2")
@@ -222,7 +222,7 @@ def test_the_commands(tmp_path, capsys, photo):
     assert "written for 412 x 512" in capsys.readouterr().err
     (photos / "a.png").unlink()
     assert main(list(map(str, call))) == 1
-    assert "photograph that" in capsys.readouterr().err
+    assert "names this photograph" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_the_commands(tmp_path, capsys, photo):
         ("[[1, 2]]", "5 or 68 pairs"),
         ('{"a.png": [[1, 2]]}', "5 or 68 pairs"),
         ('{"a.png": "NaN"}', "5 or 68 pairs"),
-        ('{"b.png": []}', "no landmarks of it"),
+        ('{"b.png": []}', "no landmarks for this image"),
         (json.dumps((FACE + 1000).tolist()), "outside the photograph"),
     ],
 )
@@ -278,7 +278,7 @@ def test_results_find_their_crops(path, found):
         crop = Crop(Path(name), Path(), (1, 1), np.zeros(0))
         crops.setdefault(own, {})[tuple(folders)] = crop
     if found is StylePrompterError:
-        with pytest.raises(found, match="may be of"):
+        with pytest.raises(found, match="matches both"):
             find_crop(Path(path), crops)
     else:
         crop = find_crop(Path(path), crops)

@@ -222,7 +222,7 @@ def test_the_run_goes_on_and_no_place_is_told(folder, tmp_path, capsys, tiny_fol
     capsys.readouterr()
     assert main([*call, "--skip-bad"]) == 0
     out, err = capsys.readouterr()
-    assert f"{len(RIGHT)} pictures inverted" in out and f"{len(BAD)} skipped" in out
+    assert f"{len(RIGHT)} images inverted" in out and f"{len(BAD)} skipped" in out
     assert err.count("Skipped: ") == len(BAD) and err.count("cannot be read") == len(
         BAD
     )

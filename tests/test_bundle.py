@@ -353,12 +353,12 @@ def test_classifiers_that_are_none(tmp_path):
         ({bias: nan[1:]}, values, "wrong shape"),
         ({bias: np.zeros(len(nan), np.int32)}, values, "not floating point"),
         ({"more": nan}, values, "unexpected"),
-        ({}, {}, "no classifier"),
-        ({}, {"values": "[]"}, "no classifier"),
-        ({}, {"values": "{}"}, "no classifier"),
-        ({}, {"values": '{"smile": 3}'}, "no classifier"),
-        ({}, {"values": '{"smile": [true]}'}, "no classifier"),
-        ({}, {"values": '{"smile": [0, 1]}'}, "no classifier"),
+        ({}, {}, "not a classifier"),
+        ({}, {"values": "[]"}, "not a classifier"),
+        ({}, {"values": "{}"}, "not a classifier"),
+        ({}, {"values": '{"smile": 3}'}, "not a classifier"),
+        ({}, {"values": '{"smile": [true]}'}, "not a classifier"),
+        ({}, {"values": '{"smile": [0, 1]}'}, "not a classifier"),
         ({}, {"values": '{"smile": [false, true]}'}, "wrong shape"),
     ):
         safetensors.numpy.save_file(arrays | change, path, own)

@@ -56,8 +56,8 @@ def test_invert(tmp_path, capsys, tiny_folder, faces, monkeypatch):
     # The second batch of four holds one picture.
     code, out, err = run(capsys, *call, tmp_path / "4", "--batch-size", 4)
     assert sorted(decoded) == [str(faces / name) for name in NAMES]  # each once
-    assert code == 0 and "5 pictures" in out
-    assert "Warning: 3 of 4 pictures" in err  # not square
+    assert code == 0 and "5 images" in out
+    assert "Warning: 3 of 4 images" in err  # not square
     assert files(tmp_path / "4") == sorted([*RESULTS, "latents.npz", "sheet.png"])
     run(capsys, *call, tmp_path / "1", "--batch-size", 1, "--features")
     model = sp.load(tiny_folder)
@@ -81,7 +81,7 @@ def test_results_among_the_pictures(tmp_path, capsys, tiny_folder):
     call = ("invert", "--model", tiny_folder, "--input", tmp_path, "--output")
     for _ in range(2):  # the first call's results are no pictures for the second
         code, out, _ = run(capsys, *call, tmp_path / "out")
-        assert code == 0 and "1 picture " in out
+        assert code == 0 and "1 image " in out
     before = files(tmp_path)
     code, _, err = run(capsys, *call, tmp_path)
     assert code == 1 and "overwritten" in err and files(tmp_path) == before
@@ -128,7 +128,7 @@ def test_bad_pictures(tmp_path, capsys, tiny_folder, faces):
     assert "broken.png" in err and "text.jpg" in err and "--skip-bad" in err
     assert "Traceback" not in err
     code, said, err = run(capsys, *call, "--output", out, "--skip-bad")
-    assert code == 0 and "5 pictures" in said and "2 skipped" in said
+    assert code == 0 and "5 images" in said and "2 skipped" in said
     assert err.count("Skipped:") == 2 and len(load_named(out / "latents.npz")[1]) == 5
     only_bad = (*call[:-2], tmp_path / "text.jpg", "--output", tmp_path / "none")
     assert run(capsys, *only_bad, "--skip-bad")[0] == 1
@@ -142,7 +142,7 @@ def test_edit(tmp_path, capsys, tiny_folder, faces):
         *(*call, tmp_path / "hat.npy", "--strength", -3, 0, 3, "--input", faces),
         *("--output", tmp_path / "edits"),
     )
-    assert code == 0 and "30 edits of 5 pictures" in out
+    assert code == 0 and "30 edits of 5 images" in out
     names = files(tmp_path / "edits")
     assert len(names) == 31 and "sheet.png" in names and "x/a_smile_-3.png" in names
     model = sp.load(tiny_folder)
@@ -169,7 +169,7 @@ def test_edits_as_animations(tmp_path, capsys, tiny_folder, faces):
             "--strength", -2, 2, "--frames", 6, "--animate")  # fmt: skip
     one = ("--direction", "smile", "--output", tmp_path / "gif")
     code, out, _ = run(capsys, *call, "gif", *one)
-    assert code == 0 and "5 animations of 5 pictures" in out
+    assert code == 0 and "5 animations of 5 images" in out
     names = files(tmp_path / "gif")
     assert "x/a_smile.gif" in names and len(names) == 6
     with Image.open(tmp_path / "gif" / "x/a_smile.gif") as image:
@@ -235,7 +235,7 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         ),
         (
             ("edit", *model, "--latents", tmp_path / "other.npz", "--direction", "hat"),
-            "other.npz holds codes of [6, 16]",
+            "other.npz holds codes of the shape [6, 16]",
         ),
         (
             ("edit", *model, "--latents", tmp_path / "codes.npz", "--direction", "hat"),
@@ -341,8 +341,11 @@ def test_mix(tmp_path, capsys, tiny_folder, faces):
     bad = (tmp_path / "bad", faces / "b.png", faces / "x/a.png")
     for wrong, match in (
         (("--mode", "exchange", "--layers", "6-8"), "0 to 7"),
-        (("--mode", "exchange", "--pairs", "--source", faces / "b.png"), "no pairs"),
-        (("--mode", "exchange", "--pairs", "--skip-bad", "--source", *bad), "places"),
+        (
+            ("--mode", "exchange", "--pairs", "--source", faces / "b.png"),
+            "do not form pairs",
+        ),
+        (("--mode", "exchange", "--pairs", "--skip-bad", "--source", *bad), "wrong"),
     ):
         code, _, err = run(capsys, *call, tmp_path / "none", *wrong)
         assert code == 1 and match in err and not (tmp_path / "none").exists()

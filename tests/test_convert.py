@@ -286,7 +286,7 @@ def test_directions_join_a_model(tmp_path, capsys):
     np.testing.assert_array_equal(directions["smile"].vector, vector)
     np.testing.assert_array_equal(directions["age"].vector, np.tile(vector, (8, 1)))
     assert "already" in convert(capsys, files[0], folder)[2]
-    assert "no model folder" in convert(capsys, files[0], tmp_path / "gone")[2]
+    assert "not a model folder" in convert(capsys, files[0], tmp_path / "gone")[2]
     np.save(tmp_path / "hat.npy", np.zeros(5))
     assert "[5]" in convert(capsys, tmp_path / "hat.npy", folder)[2]
     assert sp.load(folder).directions.keys() == {"smile", "age"}

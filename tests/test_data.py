@@ -236,7 +236,7 @@ def test_packing_leaves_nothing_half_made(half_bad, tmp_path, capsys):
     assert "1.png" in capsys.readouterr().err
     assert list(dest.parent.iterdir()) == []
     assert main([*call, "--skip-bad"]) == 0
-    assert "3 pictures packed" in capsys.readouterr().out
+    assert "3 images packed" in capsys.readouterr().out
     config = ConfigDict(dict(name="array_record", path=str(dest.parent), image_size=4))
     assert len(make_source(config, "a")) == 3
     for arguments, message in (

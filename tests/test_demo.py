@@ -42,7 +42,7 @@ def test_trains_inverts_edits_and_shows(tiny_folder, tmp_path, capsys, monkeypat
     assert "2 steps of the encoder and 2 of SMART" in text
     printed = capsys.readouterr().out
     assert text in printed
-    assert f"Pictures: {tmp_path / 'sheet.png'}" in printed
+    assert f"Sheet: {tmp_path / 'sheet.png'}" in printed
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.width > 4 * 128  # input, W+, refined, and the edit "smile"
         assert image.height > 2 * 128

@@ -68,6 +68,6 @@ def test_align_and_the_warning(tmp_path, capsys, caplog, photo):
     assert not caplog.text
     images[1] = to_float(photo[::2, ::2])
     alignment.warn(model, [paths[0], tmp_path / "photos" / "a.png"], images)
-    assert "1 of 2 pictures" in caplog.text and "photos/a.png" in caplog.text
+    assert "1 of 2 images" in caplog.text and "photos/a.png" in caplog.text
     alignment.warn(model, [tmp_path / "photos" / "coffee.png"], images)
     assert "coffee.png" in caplog.text  # not square

@@ -373,7 +373,7 @@ def test_convert_takes_links(links, tiny_folder, tmp_path, capsys):
     links.files["/odd.pt"] = File(b"no weights", headers={"Content-Length": "5"})
     assert main(["convert", f"{links.url}/odd.pt", str(tmp_path / "new")]) == 1
     message = capsys.readouterr().err
-    assert f"the copy of {links.url}/odd.pt" in message and "is fetched anew" in message
+    assert f"a copy of {links.url}/odd.pt" in message and "download it again" in message
     for wrong in (
         ["convert", "x.pt", f"{links.url}/out"],
         ["convert", "--sha256", digest, "x.pt", "out"],

@@ -75,9 +75,9 @@ def test_learns_what_labels_say_and_is_kept(tmp_path):
     for name, labels in attributes.items():
         assert np.mean(found[name] == labels) > 0.95, name
 
-    with pytest.raises(StylePrompterError, match="'light' has one value only"):
+    with pytest.raises(StylePrompterError, match="'light' has only one value"):
         classifiers.train(images, {"light": np.ones(128, bool)})
-    with pytest.raises(StylePrompterError, match="is no classifier"):
+    with pytest.raises(StylePrompterError, match="is not a classifier"):
         load_classifier(classifiers.BUNDLED.with_name("directions.safetensors"))
 
 

@@ -125,10 +125,10 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ("--size 64", "are not compared at 64: choose a size from 32 to 32"),
+        ("--size 64", "cannot be compared at 64 px: choose a size from 32 to 32"),
         ("--networks {model}", "is no folder of a perceptual network"),
-        ("--networks {lpips} {lpips}", "names two of the kind lpips"),
-        ("--classifier {lpips}/model.safetensors", "is no classifier"),
+        ("--networks {lpips} {lpips}", "names two networks of the kind lpips"),
+        ("--classifier {lpips}/model.safetensors", "is not a classifier"),
         ("--direction frown", "knows no direction 'frown'"),
     ],
 )
@@ -183,7 +183,7 @@ def test_distances_of_sets_and_identities(tiny_folder):
     found = kernel_distance(a[:8], b[:8], block=4)
     np.testing.assert_allclose(found, np.mean(halves))
 
-    with pytest.raises(StylePrompterError, match="There are no images"):
+    with pytest.raises(StylePrompterError, match="has no images"):
         measure(model, [])
 
 

@@ -170,7 +170,7 @@ def test_the_commands_name_what_is_left_out(tmp_path, capsys, caplog):
     out = tmp_path / "out.array_record"
     assert main(["pack", str(folder), str(out), "--size", "4"]) == 0
     printed = capsys.readouterr()
-    assert "2 pictures packed" in printed.out
+    assert "2 images packed" in printed.out
     assert printed.err.count("Skipped ") == 1 and "b.tga" in printed.err
     list_inputs([str(folder), f"{folder}/", str(folder)], Path("out"), warn=True)
     assert caplog.text.count("Skipped ") == 1

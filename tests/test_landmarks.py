@@ -186,7 +186,7 @@ def test_records_are_checked_before_anything_is_made(tmp_path, change):
     written(tmp_path / "a.json", record)
     assert _read_crops(tmp_path)["a"][()].size == (SIDE, SIDE)
     written(tmp_path / "a.json", record | change)
-    with pytest.raises(StylePrompterError, match=r"a\.json is no record of a crop"):
+    with pytest.raises(StylePrompterError, match=r"a\.json is not a valid record"):
         _read_crops(tmp_path)
 
 
@@ -259,6 +259,6 @@ def test_oblong_pictures_are_not_made_large(tmp_path, capsys):
     assert "line.png: An image of 1 x 60000 pixels would become" in err
     assert not (tmp_path / "out.array_record").exists()
     assert main([*call, "--skip-bad"]) == 0
-    assert "1 picture packed" in capsys.readouterr().out
+    assert "1 image packed" in capsys.readouterr().out
     with pytest.raises(StylePrompterError, match="the limit is"):
         read_image(tmp_path / "in" / "good.png", 10**5)

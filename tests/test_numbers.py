@@ -114,9 +114,9 @@ def test_shares_that_are_one():
     ("method", "options", "message"),
     [
         ("pca", ["--count", "1"], "give 6 samples"),
-        ("pca", ["--count", "3", "--components", "3"], "3 samples are chance"),
-        ("sefa", ["--count", "1"], "deviates from nothing"),
-        ("sefa", ["--count", "2000000"], "are the most"),
+        ("pca", ["--count", "3", "--components", "3"], "too few for 3 components"),
+        ("sefa", ["--count", "1"], "no standard deviation"),
+        ("sefa", ["--count", "2000000"], "give at most"),
     ],
 )
 def test_too_few_samples_and_too_many(

@@ -142,12 +142,12 @@ def test_what_is_refused(login, model, capsys, tmp_path, monkeypatch):
     assert "There is no model" in refused(capsys, tmp_path / "none", "hf://u/m")
     assert "does not let you" in refused(capsys, model, "hf://someone/else")
     (model / "metrics.json").write_text("{}")
-    assert "no result of `styleprompter" in refused(capsys, model, "hf://u/m")
+    assert "is not a metrics.json of" in refused(capsys, model, "hf://u/m")
     other = {"protocol": {"model": {"sha256": {"model.safetensors": "0"}}}}
     other["protocol"]["images"] = {"count": 1}
     (tmp_path / "m.json").write_text(json.dumps(other | {"unquantised": {}}))
     text = refused(capsys, model, "hf://u/m", "--metrics", tmp_path / "m.json")
-    assert "is of another model than" in text
+    assert "belongs to another model than" in text
     (model / "metrics.json").unlink()
     (model / model_folder.MODEL).write_bytes(b"damaged")
     assert "cannot be read" in refused(capsys, model, "hf://u/m")

@@ -301,11 +301,9 @@ def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
     with disk_full_after(3000):  # enough for the account, and too little for a model
         code, _, err = run("--model", tmp_path / "copy", "--components", 2)
         assert code == 1 and "cannot be written" in err
-        assert err.endswith(f"Nothing is changed in {tmp_path / 'copy'}.\n")
+        assert err.endswith(f"Nothing changed in {tmp_path / 'copy'}.\n")
         code, _, err = run("--model", model, "--output", tmp_path / "other")
-        assert code == 1 and err.endswith(
-            f"Nothing is changed in {tmp_path / 'other'}.\n"
-        )
+        assert code == 1 and err.endswith(f"Nothing changed in {tmp_path / 'other'}.\n")
     after = {p: p.read_bytes() for p in tmp_path.rglob("copy/*") if p.is_file()}
     before.pop(account := tmp_path / "copy" / ACCOUNT), after.pop(account)
     assert after == before and not (tmp_path / "new").exists()

@@ -164,7 +164,7 @@ def test_pictures_of_a_table_of_windows(tmp_path):
     found, _, _ = stored_codes(str(tmp_path / "a.npz"), str(file), None)
     np.testing.assert_array_equal(found, codes[::-1])
     file.write_text("image,smile\n,1\n1.png,0\n")
-    with pytest.raises(StylePrompterError, match="whose latents"):
+    with pytest.raises(StylePrompterError, match="does not hold its latents"):
         stored_codes(str(tmp_path / "a.npz"), str(file), None)
     file.write_text("image,smile\n0.png,0.9\n1.png,0.1\n")
     with pytest.raises(StylePrompterError, match=r"'smile' holds 0\.1, which is no cl"):

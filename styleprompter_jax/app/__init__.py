@@ -1,1 +1,1 @@
-"""What each command of `styleprompter` does: one module a command, with `run`."""
+"""The functions behind the commands of `styleprompter`: one module per command."""

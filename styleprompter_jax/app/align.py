@@ -1,4 +1,4 @@
-"""FFHQ's crop of faces in photographs, from landmarks."""
+"""Crops faces from photographs as FFHQ does, with landmarks."""
 
 import json
 import logging
@@ -34,19 +34,20 @@ def align(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Cuts faces out of photographs, and keeps where they were beside each crop.
+    """Crops faces from photographs, and stores the position of each crop beside it.
 
     Args:
         inputs: files, folders and globs.
-        output: folder for the crops.
-        landmarks: a file of them, see `read_landmarks`; None finds the largest face.
-        size: side of the crops.
-        skip_bad: leave out pictures without a face or that cannot be read, and warn
-            of each.
+        output: folder of the crops.
+        landmarks: a file of landmarks, see `read_landmarks`; None detects the largest
+            face.
+        size: side of the crops in pixels.
+        skip_bad: skip images that cannot be read or have no face, with a warning for
+            each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a picture or its landmarks cannot be read, no face is
+        StylePrompterError: if an image or its landmarks cannot be read, no face is
             found, or a crop cannot be written.
     """
     folder = local_path(output)
@@ -57,12 +58,12 @@ def align(
     if landmarks:
         given, named = read_landmarks(landmarks, list_inputs(inputs, folder))
     else:
-        detect.network()  # says so at once if it is not there
+        detect.network()  # fails at once if the detector is missing
 
     def crop(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         with open_image(path) as photo:
             width_and_height = photo.shape[1::-1]
-            if path not in quads:  # else it is read once more, as it did not fit
+            if path not in quads:  # a second read, if the first did not fit in memory
                 quads[path], is_doubtful = _quad(path, photo, given, named, landmarks)
                 doubtful.extend([path] * is_doubtful)
             return crops.align(photo, quads[path], size), width_and_height
@@ -71,9 +72,9 @@ def align(
     paths, results, skipped = find_pictures(inputs, folder, skip_bad, read)
     if doubtful:
         log.warning(
-            "Warning: the landmarks of %s, %s for one, look like percent of its sides: "
-            'if so, write {"face.jpg": {"percent": [[x, y], ...]}}.',
-            plural(len(doubtful), "picture"),
+            "Warning: the landmarks of %s (for example %s) look like percentages of "
+            'the sides. If so, write {"face.jpg": {"percent": [[x, y], ...]}}.',
+            plural(len(doubtful), "image"),
             shown(min(doubtful)),
         )
     place = Results(
@@ -101,22 +102,27 @@ def _quad(
     named: list[str],
     file: AnyPath | None,
 ) -> tuple[np.ndarray, bool]:
-    """The crop of a photograph, from the landmarks in a file or of its largest face.
+    """Finds the crop of a photograph, from landmarks in a file or its largest face.
 
-    And whether its landmarks look like percent.
+    Returns:
+        The crop (4, 2), and whether the landmarks look like percentages.
     """
     height, width, _ = photo.shape
     try:
         if given is not None:
             if path not in given:
                 other = another_spelling(path.name, named)
-                raise StylePrompterError(f"{file} has no landmarks of it.{other}")
+                raise StylePrompterError(
+                    f"{file} has no landmarks for this image: add them.{other}"
+                )
             landmarks = Landmarks.parsed(given[path])
             quad = landmarks.quad(width, height)
             return quad, landmarks.looks_like_percent(width, height)
         found = detect.find_quad(photo)
         if found is None:
-            raise StylePrompterError("No face was found in it: give its --landmarks.")
+            raise StylePrompterError(
+                "No face was found: give its landmarks with --landmarks."
+            )
         crops.check_quad(found, width, height)
     except StylePrompterError as error:
         raise StylePrompterError(f"{shown(path)}: {error}") from error
@@ -124,7 +130,7 @@ def _quad(
 
 
 def _name_fields(name: str) -> dict[str, str]:
-    """A photograph's name for a record; that of a disk may be no text, but bytes."""
+    """Returns a photograph's name for a record; names that are not text as bytes."""
     content = os.fsencode(name)
     try:
         return {"photograph": content.decode()}
@@ -140,7 +146,7 @@ def _record(crop: Path) -> Path:
 def _write_record(
     crop: Path, path: Path, size: tuple[int, int], quad: np.ndarray
 ) -> None:
-    """Beside a crop, what `unalign` needs to know of it."""
+    """Writes the record that `unalign` needs beside a crop."""
     record = _record(crop)
     photograph = Path(os.path.relpath(path, record.parent)).as_posix()
     text = json.dumps(

@@ -1,4 +1,4 @@
-"""A warning of pictures that do not lie as those that a model was trained on."""
+"""Warns of images that are not aligned like the model's training images."""
 
 import logging
 from collections.abc import Sequence
@@ -11,22 +11,23 @@ from styleprompter_jax.images import detect
 from styleprompter_jax.images.files import read_size, resize, to_uint8
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
-CHECKED = 4  # pictures, which stand for the others
-SIZE = 256  # at which faces are looked for
+CHECKED = 4  # images that are checked, as a sample of all
+SIZE = 256  # side of an image for face detection
 
 log = logging.getLogger(__name__)
 
 
 def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> None:
-    """Warns of pictures that look unaligned.
+    """Warns of images that look unaligned.
 
-    Those that are not square do, and those whose face is not where the model's mean
-    face has it; that needs the detector, and is left out for what is no face to it.
+    An image looks unaligned if it is not square, or if its face has another position
+    than the model's mean face. The second check needs the detector, and skips images
+    in which the detector finds no face.
 
     Args:
-        model: whose mean face says where a face is to be.
-        paths: m pictures, of which the first few are looked at.
-        images: (m or more, s, s, 3) in [-1, 1], what was read of them.
+        model: the model; its mean face gives the expected position.
+        paths: paths of m images; only the first few are checked.
+        images: (m or more, s, s, 3) in [-1, 1], the pixels of the images.
     """
     paths = paths[:CHECKED]
     found = [path for path in paths if not _is_square(path)]
@@ -44,9 +45,9 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
             found += [p for p, quad in quads if detect.is_elsewhere(quad, expected)]
     if found:
         log.warning(
-            "Warning: %d of %d pictures looked at may not be aligned, %s for one: the "
-            "central square is used, and a model of faces expects them as "
-            "`styleprompter align` cuts them out.",
+            "Warning: %d of %d images that were checked may not be aligned (for "
+            "example %s). The command uses the central square of an image. Align "
+            "photographs first for a model of faces: use `styleprompter align`.",
             len(found),
             len(paths),
             found[0],
@@ -54,7 +55,7 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
 
 
 def _find_quad(image: np.ndarray) -> np.ndarray | None:
-    """The crop of the face in a square image in [-1, 1], as if its side were 1."""
+    """Finds the crop of the face in a square image in [-1, 1], in units of its side."""
     quad = detect.find_quad(resize(to_uint8(image), SIZE))
     return None if quad is None else (quad + 0.5) / SIZE
 
@@ -62,6 +63,6 @@ def _find_quad(image: np.ndarray) -> np.ndarray | None:
 def _is_square(path: Path) -> bool:
     try:
         width, height = read_size(path)
-    except StylePrompterError:  # gone since it was read, which is no concern here
+    except StylePrompterError:  # the file is gone since it was read: no warning
         return True
     return abs(width - height) <= 0.02 * max(width, height)

@@ -1,4 +1,4 @@
-"""The pictures that `evaluate` inverts: from files, or a data set."""
+"""The images that `evaluate` inverts, from files or from a dataset."""
 
 import hashlib
 import os
@@ -19,23 +19,23 @@ from styleprompter_jax.images.read_once import ReadOnce
 
 
 class Compared:
-    """Pictures at the side s that the encoder reads and the side t that is compared.
+    """Images at two sizes: side s for the encoder, and side t for the comparison.
 
     Args:
-        inputs: files, folders and globs; None for those of a data set.
-        output: the folder of the results, whose pictures do not count.
-        data: "avatars", or a TFDS data set, if there are no inputs.
-        split, data_dir: of the data set.
-        count: the first so many pictures only.
-        skip_bad: leave out pictures that cannot be read, and warn of each.
+        inputs: files, folders and globs; None to use a dataset.
+        output: the folder of the results; its images are not inputs.
+        data: "avatars", or a TFDS dataset; only without inputs.
+        split, data_dir: split and folder of the dataset.
+        count: use only the first `count` images; None for all.
+        skip_bad: skip images that cannot be read, with a warning for each.
         image_size: s.
         size: t.
 
     Attributes:
-        paths: of the pictures; [] where they are a data set's.
-        names: of the pictures, for people.
-        labels: of the pictures, see `attributes`.
-        description: what they are, for metrics.json.
+        paths: paths of the images; [] for a dataset.
+        names: names of the images, to show to users.
+        labels: names of the labels; see `attributes`.
+        description: a description of the images for metrics.json.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Compared:
         return len(self._source)
 
     def read(self, index: int) -> dict:
-        """{"image": (s, s, 3), "target": (t, t, 3)}, uint8, and the labels."""
+        """Returns {"image": (s, s, 3), "target": (t, t, 3)}, uint8, and the labels."""
         element = self._source[index]
         image = element["image"]
         if isinstance(image, np.ndarray):
@@ -92,14 +92,14 @@ class Compared:
         return {"enlarged": enlarged} | sides
 
     def batches(self, batch_size: int, count: int | None = None) -> Iterator[dict]:
-        """Batches of what `read` gives, images in [-1, 1]; the next are read meanwhile.
+        """Yields batches of the dicts of `read`, with images in [-1, 1].
 
-        After all pictures `description` says how many there were, how many had to be
-        enlarged, and a SHA-256 of what results are compared with.
+        It reads ahead. After all images, `description` has their number, the number of
+        enlarged images, and a SHA-256 of the targets.
 
         Args:
-            batch_size: b.
-            count: the first so many pictures only.
+            batch_size: images in a batch.
+            count: use only the first `count` images; None for all.
         """
         digest, enlarged = hashlib.sha256(), 0
         total = min(count or len(self), len(self))
@@ -118,7 +118,7 @@ class Compared:
             }
 
     def attributes(self, batches: list[dict]) -> dict[str, np.ndarray]:
-        """The attributes of several batches; see `data.labels`. {} without labels."""
+        """Returns the attributes of batches; see `data.labels`. {} without labels."""
         if not self.labels:
             return {}
         columns = {

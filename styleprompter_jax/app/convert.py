@@ -1,4 +1,4 @@
-"""Published weights to a model folder, and back."""
+"""Converts published weights to a model folder, and back."""
 
 import dataclasses
 import logging
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a folder got of files.
+    """The result of a conversion.
 
     Attributes:
-        folder: where it is.
-        kind: "model" or "network" for a folder that was written, "directions" where
-            those of a model became more.
-        directions: names of all that the model knows now; () for the other kinds.
+        folder: the folder that was written or changed.
+        kind: "model" or "network" for a new folder, "directions" for a model that got
+            directions.
+        directions: names of all directions of the model now; () for the other kinds.
     """
 
     folder: Path
@@ -46,12 +46,12 @@ class Converted:
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A file as the published code reads it.
+    """A file in the format of the published code.
 
     Attributes:
-        file: where it is.
+        file: path of the file.
         what: the layout, in words.
-        left_out: names of directions, for which the layout has no place.
+        left_out: names of directions; the layout has no place for them.
     """
 
     file: Path
@@ -66,19 +66,19 @@ def convert(
     sha256: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Converted:
-    """Makes a model or network folder of published files, or adds directions to one.
+    """Converts published files to a model or network folder, or adds directions to one.
 
-    Says meanwhile what each file holds.
+    It logs the content of each file.
 
     Args:
-        files: their paths, or https links.
-        folder: to write; for files of directions, the model to keep them with.
-        sha256: what the files behind links must have, in their order.
-        overwrite: replace the model that is there.
+        files: paths or https links of the files.
+        folder: folder to write; for files of directions, the model to add them to.
+        sha256: the SHA-256 that each linked file must have, in order.
+        overwrite: replace an existing model.
 
     Raises:
-        StylePrompterError: if a file cannot be fetched or read, it is none that is
-            known, or the folder cannot be written.
+        StylePrompterError: if a file cannot be fetched or read, its format is unknown,
+            or the folder cannot be written.
     """
     folder = local_path(folder)
     if len(set(files)) < len(files):
@@ -100,15 +100,15 @@ def convert(
 
 
 def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exported:
-    """Writes a model as the published PyTorch code reads it.
+    """Writes a model in the format of the published PyTorch code.
 
     Args:
-        model: which model, as `load` takes it.
-        file: to write.
-        overwrite: replace the file that is there.
+        model: name or path of the model, as `load` takes it.
+        file: file to write.
+        overwrite: replace an existing file.
 
     Raises:
-        StylePrompterError: if the model is damaged, no layout has a place for it, or
+        StylePrompterError: if the model is damaged, no published layout fits it, or
             the file cannot be written.
     """
     path = local_path(file)
@@ -124,7 +124,7 @@ def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exporte
 
 
 def _fetched(files: Sequence[str], sums: Sequence[str]) -> dict[str, Path]:
-    """Where the files are, by what to call them; links are fetched."""
+    """Downloads linked files; returns the path of each file by its name in messages."""
     places: dict[str, Path] = {}
     given = iter(sums)
     for k, file in enumerate(files):
@@ -146,18 +146,18 @@ def _read(name: str, place: Path) -> Any:
         if not is_link(name):
             raise
         raise StylePrompterError(
-            f"{error} It is the copy of {name}: if the copy is to blame, delete "
-            f"{place.parent}, and it is fetched anew."
+            f"{error} The file is a copy of {name}: if the copy is damaged, delete "
+            f"{place.parent} to download it again."
         ) from error
 
 
 def _convert_model(trees: dict[str, Any], folder: Path, overwrite: bool) -> Converted:
-    # What is wrong with a file comes first: for it, nobody has to remove a folder.
+    # Check the files before the folder, because a wrong file is the first error to fix.
     found = {name: recognise(tree, name) for name, tree in trees.items()}
-    model_folder.check_place(folder, overwrite)  # before the work; and once more after
+    model_folder.check_place(folder, overwrite)  # before the work; saving checks again
     _tell(found)
     config, variables, notes = build_model(found)
-    trees.clear()  # safetensors before 0.8 copies a model in their place
+    trees.clear()  # makes room: safetensors before 0.8 copies the model when it saves
     for note in notes:
         log.info("%s", note)
     written = model_folder.save_model(folder, config, variables, replace=overwrite)
@@ -165,7 +165,7 @@ def _convert_model(trees: dict[str, Any], folder: Path, overwrite: bool) -> Conv
 
 
 def _tell(found: dict[str, Found]) -> None:
-    """Says what each file holds."""
+    """Logs the content of each file."""
     for name, file in found.items():
         log.info("%s: %s.", name, file.what)
         for note in file.notes:
@@ -184,11 +184,11 @@ def _convert_network(
 
 
 def _add_directions(files: dict[str, Arrays], folder: Path) -> Converted:
-    """Keeps directions with a model, under the names of their files or keys."""
+    """Adds directions to a model, with the names of their files or keys."""
     if not (folder / model_folder.CONFIG).is_file():
         raise StylePrompterError(
-            f"{', '.join(files)}: a direction belongs to a model, and {folder} is no "
-            "model folder: name the one to keep it with."
+            f"{folder} is not a model folder: name the model folder that gets the "
+            f"directions of {', '.join(files)}."
         )
     with folder_lock(folder):
         return Converted(folder, "directions", _add_to(folder, files))
@@ -208,7 +208,8 @@ def _add_to(folder: Path, files: dict[str, Arrays]) -> list[str]:
             log.info("%s: direction %s, %s.", file, name, shape)
             if name in known:
                 raise StylePrompterError(
-                    f"{folder} has a direction {name!r} already: rename that of {file}."
+                    f"{folder} already has a direction {name!r}: rename the direction "
+                    f"of {file}."
                 )
             known[name] = direction
     model_folder.save_directions(folder, known)

@@ -1,4 +1,4 @@
-"""How commands turn codes into pictures."""
+"""Options for rendering images from codes, shared by the commands."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from styleprompter_jax.inversion.pipeline import StylePrompter, load
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """The options of all commands that turn codes into pictures.
+    """The options of all commands that render images from codes.
 
     Attributes:
-        refine: False leaves the refiner out; None refines where the model can.
-        refiner: options of the refiner, as `StylePrompter.decode` takes them; for those
-            that are not named, what a direction asks for, or the refiner's own.
+        refine: False skips the refiner; None uses it if the model has one.
+        refiner: options of the refiner, as `StylePrompter.decode` takes them; a missing
+            option has the direction's value, or else the refiner's default.
         noise_mode: the generator's noise: "const", "random" or "none".
-        seed: what the noise in mode "random" begins with.
-        batch_size: pictures at once, 1 or more.
-        dtype: what a model that is loaded computes in, "float32" or "bfloat16".
+        seed: the seed of the noise in mode "random".
+        batch_size: images in a batch, 1 or more.
+        dtype: number format in which a loaded model computes: "float32" or "bfloat16".
     """
 
     refine: bool | None = None
@@ -39,13 +39,13 @@ class Decoding:
         whole(self.seed, "seed")
 
     def loaded(self, model: AnyPath | StylePrompter) -> StylePrompter:
-        """The model itself, or what `load` gives for its name."""
+        """Returns the model itself, or loads the model of that name."""
         if isinstance(model, StylePrompter):
             return model
         return load(model, dtype=self.dtype)
 
     def options(self, batch: int = 0) -> dict[str, Any]:
-        """The options of `StylePrompter.decode` for a batch, by its number."""
+        """Returns the options of `StylePrompter.decode` for the batch of a number."""
         rng = None
         if self.noise_mode == "random":
             rng = jax.random.fold_in(jax.random.key(self.seed), batch)
@@ -56,11 +56,18 @@ class Decoding:
     def fit(
         self, model: StylePrompter, images: np.ndarray, latents: Latents, steps: int
     ) -> Latents:
-        """Latents after so many steps towards their images, padded or not."""
+        """Returns latents after optimisation towards their images, padded or not.
+
+        Args:
+            model: the model of the latents.
+            images: (m, s, s, 3) in [-1, 1].
+            latents: the latents of the m images.
+            steps: steps of gradient descent; 0 returns the latents unchanged.
+        """
         if not steps:
             return latents
         options = self.options()
         if options.pop("rng") is not None:
-            # Random noise is no target: the codes are fitted to the stored one.
+            # Codes cannot fit random noise, so they are fitted with the stored noise.
             options["noise_mode"] = "const"
         return model.optimize(images, latents, steps, **options)

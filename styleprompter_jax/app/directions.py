@@ -1,4 +1,4 @@
-"""Finds directions, and keeps them with a model."""
+"""Finds directions, and stores them with a model."""
 
 import contextlib
 import dataclasses
@@ -34,11 +34,11 @@ from styleprompter_jax.store.copies import check_copy, copy_model
 from styleprompter_jax.store.places import pin
 
 PICTURE = "directions.png"
-# What it shows of each direction.
+# The columns of directions.png.
 TITLES = ("from", "-strength", "0", "+strength", "to")
 IMAGES, PAIRS, SAMPLES = 2000, 800, 20_000
-MOST_SAMPLES = 1_000_000  # 2 GB
-EXAMPLE_PSI = 0.7  # truncation of the face on the sheet where none is given
+MOST_SAMPLES = 1_000_000  # they take 2 GB
+EXAMPLE_PSI = 0.7  # truncation of the sampled face on the sheet
 METHODS = "sefa", "pca", "labels", "pairs"
 
 log = logging.getLogger(__name__)
@@ -46,12 +46,12 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Directions that were found and are kept in a model folder.
+    """The new directions in a model folder.
 
     Attributes:
-        folder: the model's.
-        directions: by their names.
-        replaced: names of directions that the model had before.
+        folder: the model folder.
+        directions: the new directions by name.
+        replaced: names of new directions that replaced a direction of the model.
     """
 
     folder: Path
@@ -79,34 +79,41 @@ def find_directions(
     output: AnyPath | None = None,
     overwrite: bool = False,
 ) -> Found:
-    """Finds directions, and keeps them with a model, with a picture of each.
+    """Finds directions, and stores them with a model, with a sheet that shows each.
 
     Args:
-        model: which model, as `load` takes it.
-        method: "sefa" and "pca" look at the generator alone, "labels" at codes of
-            labelled images, "pairs" at images before and after an edit.
-        layers: the codes that directions change, and sefa looks at; None for all.
-        orthogonal_to: directions of the model that the new ones leave alone.
-        components: how many directions sefa and pca find.
-        data: for labels "avatars", another TFDS data set with labels, or a table of
-            pictures and attributes; for pairs "avatars", or a table of direction,
+        model: name or path of the model, as `load` takes it.
+        method: "sefa" and "pca" analyse the generator alone, "labels" the codes of
+            labelled images, "pairs" images before and after an edit.
+        layers: indices of the codes that the directions change and that sefa analyses;
+            None for all.
+        orthogonal_to: directions of the model; the new directions are orthogonal to
+            them.
+        components: number of directions that sefa and pca find.
+        data: for labels "avatars", another TFDS dataset with labels, or a table of
+            images and attributes; for pairs "avatars", or a table of direction,
             before and after.
-        data_dir: where TFDS keeps its data sets.
-        latents: for labels, the codes of the table's pictures, in place of encoding.
-        attributes: which of the data's attributes or directions; all if there are none.
-        rank: for pairs, of how an edit depends on the codes; 0: not at all.
-        refiner: for pairs, options of the refiner for such edits, kept with each.
-        steps: for pairs, of gradient descent for each direction.
-        count: images, pairs of each direction, or codes to sample; None for 2000 images
-            of TFDS or all of a table, 800 pairs, 20000 codes.
-        seed: of sampled codes, or of the pairs' order.
-        batch_size: images at once.
-        output: a copy of the model to keep them with; None for the model itself.
-        overwrite: replace the model at `output`, or a directions.png of others.
+        data_dir: folder of the TFDS datasets.
+        latents: for labels, a file with the codes of the images in the table; the
+            function then encodes nothing.
+        attributes: attributes or directions of the data to use; () for all.
+        rank: for pairs, rank of the map that adapts an edit to the codes; 0 gives the
+            same edit for all codes.
+        refiner: for pairs, options of the refiner for the edits; each direction stores
+            them.
+        steps: for pairs, steps of gradient descent for each direction.
+        count: number of images, of pairs for each direction, or of codes to sample;
+            None for 2000 images of TFDS or all of a table, 800 pairs, 20000 codes.
+        seed: seed of the sampled codes, or of the order of the pairs.
+        batch_size: images in a batch.
+        output: folder for a copy of the model that gets the directions; None to change
+            the model itself.
+        overwrite: replace the model at `output`, or a directions.png that this program
+            did not write.
 
     Raises:
-        StylePrompterError: if the model cannot be changed or the data not be read, or
-            no direction can be found; nothing is changed then.
+        StylePrompterError: if the model cannot be changed, the data cannot be read, or
+            no direction can be found; the model is then unchanged.
     """
     check_choice(method, "method", METHODS)
     source = pin(model)
@@ -126,11 +133,12 @@ def find_directions(
     n = loaded.config.generator.num_codes
     if layers and max(layers) >= n:
         raise StylePrompterError(
-            f"layers {layers} are not all codes: those are 0 to {n - 1}."
+            f"layers {layers} has an index that the model does not have: give indices "
+            f"from 0 to {n - 1}."
         )
     if unknown := set(orthogonal_to) - loaded.directions.keys():
         raise StylePrompterError(
-            f"The loaded knows no direction {sorted(unknown)[0]!r}; it knows "
+            f"The model has no direction {sorted(unknown)[0]!r}; its directions are: "
             f"{', '.join(sorted(loaded.directions)) or 'none'}."
             f"{another_spelling(sorted(unknown)[0], loaded.directions)}"
         )
@@ -164,7 +172,7 @@ def find_directions(
             if name not in others
         }
     with folder_lock(folder), _unchanged(folder):
-        # Read again: another program may have added some while this one worked.
+        # Read the directions again, because another program may have added some.
         before = model_folder.load_directions(source_folder)
         directions = before | found
         table = _sheet(loaded, directions, example)
@@ -181,10 +189,10 @@ def find_directions(
 def _write(
     folder: Path, table: np.ndarray, directions: dict[str, Direction], overwrite: bool
 ) -> None:
-    """Directions and their picture: both, or on a full disk none."""
+    """Writes the directions and their sheet: both, or neither on a full disk."""
     picture = folder / PICTURE
     place = Results(folder, [picture], overwrite=overwrite)
-    # The picture gets its name when the directions are there.
+    # The sheet gets its final name only after the directions are written.
     with atomic_path(picture) as partial:
         write_image(table, partial)
         place.record(picture, partial)
@@ -193,11 +201,11 @@ def _write(
 
 @contextlib.contextmanager
 def _unchanged(folder: Path) -> Iterator[None]:
-    """Says with each error, of a full disk say, that nothing was changed."""
+    """Adds to each error, for example of a full disk, that nothing changed."""
     try:
         yield
     except StylePrompterError as error:
-        raise StylePrompterError(f"{error} Nothing is changed in {folder}.") from error
+        raise StylePrompterError(f"{error} Nothing changed in {folder}.") from error
 
 
 def _from_labels(
@@ -206,9 +214,9 @@ def _from_labels(
     layers: Sequence[int] | None,
     origin: str,
 ) -> tuple[dict[str, Direction], Latents]:
-    """Directions of attributes, and the latents of a labelled picture.
+    """Finds directions of attributes; also returns the latents of a labelled image.
 
-    ``known`` are codes, attributes and an example; see `search.labelled`.
+    ``known`` holds codes, attributes and an example; see `search.labelled`.
     """
     codes, attributes, example = known
     if wanted:
@@ -223,21 +231,21 @@ def _from_labels(
 
 
 def _pairs(data: str, names: Sequence[str], count: int | None, size: int):
-    """Pairs of a table or of the avatars; see `data.pairs`."""
+    """Reads the pairs of a table, or draws those of the avatars; see `data.pairs`."""
     if is_table(data):
         return read_pairs(data, names, count, size)
     if data == "avatars":
         return draw_pairs(names, count or PAIRS, size)
     raise StylePrompterError(
-        f'--data is {data!r}: for pairs it is "avatars", or a .csv with the '
-        "columns direction,before,after."
+        f'--data is {data!r}: for pairs, give "avatars", or a .csv with the columns '
+        "direction,before,after."
     )
 
 
 def _from_pairs(
     model: StylePrompter, pairs: Iterable[tuple], data: str, options: dict
 ) -> tuple[dict[str, Direction], Latents]:
-    """Directions of edits that are given as pairs, and the latents of a first image."""
+    """Fits directions to pairs; also returns the latents of the first image."""
     found: dict[str, Direction] = {}
     examples: list[Latents] = []
     for name, before, after, both_ways in pairs:
@@ -258,10 +266,13 @@ def _from_generator(
     count: int,
     seed: int,
 ) -> tuple[dict[str, Direction], Latents]:
-    """Directions of SeFa or PCA, in standard deviations of w, and a sampled image's."""
+    """Finds directions with SeFa or PCA, in standard deviations of w.
+
+    It also returns the latents of a sampled image.
+    """
     if count > MOST_SAMPLES:
         raise StylePrompterError(
-            f"--count is {count}: {MOST_SAMPLES} samples of codes are the most."
+            f"--count is {count}: give at most {MOST_SAMPLES} samples of codes."
         )
     w = sample_w(model, count, seed)
     layers = chosen or range(model.config.generator.num_codes)
@@ -274,7 +285,7 @@ def _from_generator(
     else:
         vectors = unsupervised.pca(w, components)
         origin = f"PCA of {count} sampled codes, seed {seed}"
-    # The codes are part of the name: the same method finds others for other codes.
+    # The name has the codes, because other codes give other directions.
     name = f"{method}_{_spans(layers)}" if chosen else method
     found = {
         f"{name}_{k}": Direction(
@@ -305,7 +316,10 @@ def _spans(layers: Sequence[int]) -> str:
 def _sheet(
     model: StylePrompter, directions: dict[str, Direction], example: Latents
 ) -> np.ndarray:
-    """A row for each: the example at both ends of its range, and at its strength."""
+    """Draws a row per direction: the example at its strength and the ends of its range.
+
+    Each direction is applied with both signs of its strength.
+    """
     refine = model.config.refiner is not None and bool(example.features)
     same = jax.tree.map(lambda array: np.repeat(array, len(TITLES), axis=0), example)
     rows, row_titles = [], []

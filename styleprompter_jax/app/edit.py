@@ -1,4 +1,4 @@
-"""Images moved along directions, as pictures or animations."""
+"""Edits images along directions, and writes images or animations."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,12 @@ ANIMATIONS = "gif", "mp4", "frames"
 
 @dataclasses.dataclass(frozen=True)
 class Edited(pictures.Shown):
-    """What was written, a sheet of some, and how many edits of how many pictures."""
+    """The results of `edit`, and a sheet of some of them.
+
+    Attributes:
+        edits: number of edits.
+        pictures: number of images that were edited.
+    """
 
     edits: int
     pictures: int
@@ -55,37 +60,37 @@ def edit(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Edited:
-    """Moves pictures, or the latents of some, along directions.
+    """Edits images, or the stored latents of images, along directions.
 
     Args:
-        model: a loaded model, or what `load` takes.
-        output: folder for the results.
-        directions: names that the model knows, or files; with `together`, NAME:WEIGHT
-            gives one a weight.
-        inputs: files, folders and globs of pictures.
-        latents: a file that `invert` wrote, in place of pictures.
-        strengths: how far along; by default each direction's own, there and back, and
-            for an animation its range.
-        layers: the codes to change; by default a direction's own.
-        together: go along all directions at once.
-        animate: in place of pictures, a sweep from the lowest to the highest strength
-            and back, "gif" or "mp4", or a folder of its "frames".
-        frames: pictures from one end of a sweep to the other, 2 or more.
-        optimize: steps of gradient descent that fit the codes of each picture first.
-        decoding: how codes become pictures.
-        format: of the results, "png", "jpg" or "webp".
-        skip_bad: leave out pictures that cannot be read, and warn of each.
+        model: a loaded model, or a name as `load` takes it.
+        output: folder of the results.
+        directions: names of the model's directions, or files; with `together`,
+            NAME:WEIGHT gives a direction a weight.
+        inputs: files, folders and globs of images.
+        latents: a file that `invert` wrote, instead of images.
+        strengths: strengths of the edit; None for each direction's own strength with
+            both signs, and for the direction's range in an animation.
+        layers: indices of the codes to change; None for each direction's own.
+        together: apply all directions at once.
+        animate: write a sweep from the lowest to the highest strength and back instead
+            of images: "gif", "mp4", or "frames" for a folder of its frames.
+        frames: number of images from one end of a sweep to the other, 2 or more.
+        optimize: steps of gradient descent that first fit the codes of each image.
+        decoding: options for rendering.
+        format: format of the results: "png", "jpg" or "webp".
+        skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a picture, latents or a direction cannot be read or are
-            of another model, or a result cannot be written.
+        StylePrompterError: if an image, the latents or a direction cannot be read or
+            belong to another model, or a result cannot be written.
     """
     folder = local_path(output)
     if animate is not None:
         check_choice(animate, "animate", ANIMATIONS)
     if bool(inputs) == bool(latents):
-        raise StylePrompterError("Give inputs or latents to edit: one of them.")
+        raise StylePrompterError("Give edit either inputs or latents.")
     if animate == "mp4":
         animation.check_mp4()
     model = decoding.loaded(model)
@@ -96,14 +101,14 @@ def edit(
         )
     else:
         paths, skipped = [], []
-        assert latents is not None  # or there are inputs
+        assert latents is not None  # the check above makes sure
         stored, names = load_named(latents)
         _check_codes(stored, model, latents)
         results = [folder / f"{name}.{format}" for name in names]
         if optimize:
             raise StylePrompterError(
-                "--optimize fits codes to pictures: give them as --input, or name it "
-                "to `invert`, whose latents are fitted then."
+                "--optimize fits codes to images, not to latents: give the images with "
+                "--input, or use `invert --optimize` to write fitted latents."
             )
     ways = _directions(model, directions, layers, together)
     if animate:
@@ -157,25 +162,29 @@ def edit(
 
 
 def _check_codes(latents: Latents, model: StylePrompter, file: AnyPath) -> None:
-    """Refuses the codes of another model, by the name of their file."""
+    """Refuses latents whose shape differs from the model's codes.
+
+    Raises:
+        StylePrompterError: naming the file.
+    """
     generator = model.config.generator
     own = [generator.num_codes, generator.w_dim]
     there = list(latents.w_plus.shape[1:])
     if there != own:
         raise StylePrompterError(
-            f"{file} holds codes of {there}, and this model's are {own}: they belong "
-            "to another model."
+            f"{file} holds codes of the shape {there}, but this model needs {own}: "
+            "choose the model that made them."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Stills:
-    """A picture for each direction and strength.
+    """Makes an image for each direction and strength.
 
     Attributes:
-        plan: direction and strength by label.
-        layers: the codes to change, if not the direction's own.
-        decoding: how codes become pictures.
+        plan: direction and strength of each edit, by its label.
+        layers: indices of the codes to change; None for the direction's own.
+        decoding: options for rendering.
     """
 
     plan: dict[str, tuple]
@@ -183,7 +192,7 @@ class _Stills:
     decoding: Decoding
 
     def files(self, path: Path, label: str) -> list[Path]:
-        """What is written of a picture, by the name of its result, and a label."""
+        """Returns the files of an image, from the path of its result and a label."""
         return [path.with_name(f"{path.stem}_{label}{path.suffix}")]
 
     def make(
@@ -195,9 +204,9 @@ class _Stills:
         place: Results,
         write: Callable,
     ) -> dict[str, Any]:
-        """The edits of a batch, written; some to show, by their titles."""
+        """Writes the edits of a batch, and returns images for the sheet by title."""
         options = self.decoding.options(index)
-        # All edits before any is written: a bad shape leaves nothing behind.
+        # Make all edits before writing any, so that a wrong shape leaves no files.
         edited = {
             label: model.decode(
                 latents.edit(direction, strength, self.layers),
@@ -213,7 +222,7 @@ class _Stills:
 
 @dataclasses.dataclass(frozen=True)
 class _Sweeps(_Stills):
-    """A sweep for each direction, whose plan has the strengths of all frames.
+    """Makes a sweep for each direction; the plan has the strengths of all frames.
 
     Attributes:
         animate: one of `ANIMATIONS`.
@@ -267,7 +276,7 @@ class _Sweeps(_Stills):
 
 
 def _write_sweep(frames: np.ndarray, path: Path) -> None:
-    """An animation that goes there and back."""
+    """Writes an animation of the frames forwards and then backwards."""
     there_and_back = np.concatenate([frames, frames[-2:0:-1]])
     write = {".gif": animation.write_gif, ".mp4": animation.write_mp4}[path.suffix]
     write(there_and_back, path)
@@ -276,7 +285,7 @@ def _write_sweep(frames: np.ndarray, path: Path) -> None:
 def _stills(
     directions: dict[str, Direction], strengths: Sequence[float] | None
 ) -> dict[str, tuple[Direction, float]]:
-    """Direction and strength of each picture by its label."""
+    """Returns the direction and strength of each image, by its label."""
     plan = {}
     for name, direction in directions.items():
         low, high, there = *direction.range, direction.strength
@@ -286,7 +295,7 @@ def _stills(
             if label in plan:
                 raise StylePrompterError(
                     f"Two results would both be called {label!r}: give strengths that "
-                    "differ in their first six digits, or directions other names."
+                    "differ in their first six digits, or rename a direction."
                 )
             plan[label] = direction, strength
     return plan
@@ -295,13 +304,13 @@ def _stills(
 def _sweeps(
     directions: dict[str, Direction], strengths: Sequence[float] | None, frames: int
 ) -> dict[str, tuple]:
-    """Direction and float32 (frames,), the strengths of a sweep, by its label."""
+    """Returns each direction and its strengths, float32 (frames,), by its label."""
     plan, given = {}, _given(strengths)
     if given == [0.0]:
         raise StylePrompterError(
-            "--strength 0 is the image as it is: give the two ends of a sweep."
+            "--strength 0 does not change the image: give the two ends of a sweep."
         )
-    # One strength alone is where a sweep from the image as it is goes to.
+    # With one strength, the sweep starts at the unedited image.
     ends = sorted(given if len(given) > 1 else [0.0, *given])
     for name, direction in directions.items():
         low, *_, high = ends if given else direction.range
@@ -310,7 +319,7 @@ def _sweeps(
 
 
 def _given(strengths: Sequence[float] | None) -> list[float]:
-    """Strengths without repetitions; [] for those of each direction."""
+    """Returns the strengths without repetitions; [] means each direction's own."""
     # -0.0 is 0.0.
     return list(dict.fromkeys(strength + 0.0 for strength in strengths or ()))
 
@@ -321,7 +330,7 @@ def _directions(
     layers: Sequence[int] | None,
     together: bool,
 ) -> dict[str, Direction]:
-    """The directions to go along, by what they are called in results."""
+    """Returns the directions to apply, by their names in the results."""
     codes = model.config.generator
     shape = codes.num_codes, codes.w_dim
     if together:
@@ -329,17 +338,20 @@ def _directions(
         name = "+".join(name for name, _, _ in weighted)
         refiner = model.config.refiner
         own = dict(refiner.options) if refiner else {}
-        # The least of what they ask for: what one does not name is the refiner's own.
+        # The options that a direction does not name have the refiner's values. Then
+        # `combine` takes the lowest value of each option.
         parts = [
             (dataclasses.replace(direction, options=own | dict(direction.options)), w)
             for _, direction, w in weighted
         ]
         if not any(weight for _, weight in parts):
-            raise StylePrompterError("All directions have the weight 0: nothing moves.")
+            raise StylePrompterError(
+                "All directions have the weight 0: give at least one another weight."
+            )
         if layers and max(layers) >= codes.num_codes:
             raise StylePrompterError(
-                f"layers {layers} are not all codes: those are 0 to "
-                f"{codes.num_codes - 1}."
+                f"layers {layers} has an index that the model does not have: give "
+                f"indices from 0 to {codes.num_codes - 1}."
             )
         return {name: combine(parts, codes.num_codes, layers)}
     found = {}
@@ -347,7 +359,7 @@ def _directions(
         name, direction = find_direction(name_or_path, model.directions, *shape)
         if name in found:
             raise StylePrompterError(
-                f"Two directions are called {name!r}: rename one of the files."
+                f"Two directions have the name {name!r}: rename one of the files."
             )
         found[name] = direction
     return found
@@ -356,16 +368,16 @@ def _directions(
 def _weighted(
     text: str, model: StylePrompter, shape: tuple[int, int]
 ) -> tuple[str, Direction, float]:
-    """Name, direction and weight of "smile" or "smile:0.5"."""
+    """Returns name, direction and weight for "smile" or "smile:0.5"."""
     head, _, tail = text.rpartition(":")
     weight = 1.0
     if head and text not in model.directions:
-        with contextlib.suppress(ValueError):  # else it is a path with a colon
+        with contextlib.suppress(ValueError):  # otherwise, a path with a colon
             text, weight = head, float(tail)
     if weight and not 1 / LARGEST_NUMBER <= abs(weight) <= LARGEST_NUMBER:
         raise StylePrompterError(
             f"--direction {head}:{tail} has a weight that is too large or too small: "
-            f"give 0, or a number of {1 / LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}, "
-            "which may be negative."
+            f"give 0, or a number from {1 / LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}, "
+            "positive or negative."
         )
     return *find_direction(text, model.directions, *shape), weight

@@ -1,4 +1,7 @@
-"""Metrics of a model in metrics.json with their protocol, images.csv, and a sheet."""
+"""Measures a model, and writes metrics.json (with the protocol), images.csv, a sheet.
+
+The protocol records the settings and hashes that a repetition needs.
+"""
 
 import csv
 import dataclasses
@@ -37,22 +40,22 @@ from styleprompter_jax.store import model_folder, network_folder
 from styleprompter_jax.store.places import local_folder, pin
 
 FILES = "metrics.json", "images.csv", "sheet.png"
-EDITED = 200  # images that edits are judged on
-PAIRS = 128  # of images that the path length is measured on
-TIMED = 20  # images
+EDITED = 200  # images for the judgement of edits
+PAIRS = 128  # pairs of images for the path length
+TIMED = 20  # images for the measurement of time
 TITLES = {"w_plus": "W+", "refined": "refined"}
-# What is left out without a network of a kind.
+# The metrics that need a network, by the kind of the network.
 NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}
 NEEDED["inception"] = "fid, kid"
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """What was measured, and the files that say it.
+    """The results of an evaluation, and its files.
 
     Attributes:
-        results: the content of metrics.json but for its protocol.
-        metrics, images, sheet: the files.
+        results: the content of metrics.json, without the protocol.
+        metrics, images, sheet: the files metrics.json, images.csv and sheet.png.
     """
 
     results: dict
@@ -81,28 +84,28 @@ def evaluate(
     """Measures inversions, codes and edits of a model.
 
     Args:
-        model: which model, as `load` takes it.
-        output: folder for the results.
-        inputs: files, folders and globs of pictures.
-        data: "avatars", or a TFDS data set, in place of pictures.
-        split: of `data`.
-        data_dir: where TFDS keeps its data sets.
-        count: the first so many pictures only.
-        size: side at which pictures are compared; None for the model's, 256 at most.
-        networks: folders of perceptual networks, one of a kind.
-        directions: which to judge; None for all that the model knows.
-        classifier: what judges edits; None for the bundled one, if `data` is of the
-            avatars.
-        decoding: how codes become pictures.
-        skip_bad: leave out pictures that cannot be read, and warn of each.
+        model: name or path of the model, as `load` takes it.
+        output: folder of the results.
+        inputs: files, folders and globs of images.
+        data: "avatars", or a TFDS dataset, instead of images.
+        split: split of `data`.
+        data_dir: folder of the TFDS datasets.
+        count: use only the first `count` images; None for all.
+        size: side of the compared images; None for the model's size, at most 256.
+        networks: folders of perceptual networks, one for each kind.
+        directions: directions to measure; None for all directions of the model.
+        classifier: file of the classifier that judges edits; None for the bundled
+            classifier if `data` is the avatars.
+        decoding: options for rendering.
+        skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if something that is named cannot be read or does not fit,
+        StylePrompterError: if a given file or folder cannot be read or does not fit,
             or a result cannot be written.
     """
     if bool(inputs) == bool(data):
-        raise StylePrompterError("Give inputs or data to evaluate with: one of them.")
+        raise StylePrompterError("Give evaluate either inputs or data.")
     folder = local_path(output)
     places = [pin(place) for place in networks]
     found = _networks(places)
@@ -178,13 +181,13 @@ def evaluate(
 
 
 def _networks(places: list[str]) -> dict:
-    """Fixed networks by kind, on the device."""
+    """Loads fixed networks onto the device; returns them by kind."""
     found = {}
     for place in places:
         kind = network_folder.NETWORKS[network_folder.network_name(place)].kind
         if kind in found:
             raise StylePrompterError(
-                f"--networks names two of the kind {kind}: leave out one of them."
+                f"--networks names two networks of the kind {kind}: remove one of them."
             )
         module, variables = network_folder.load_network(place, kind)
         found[kind] = module, jax.device_put(variables)
@@ -211,28 +214,30 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
-    """What was not measured, and the way to get it."""
+    """Returns the skipped metrics, and how to get them."""
     skipped = {
-        name: f"no network of the kind {kind}: make a folder of the published file by "
-        "`styleprompter convert FILE FOLDER`, and name it to --networks; "
-        "docs/weights.md says where the files are"
+        name: f"needs a network of the kind {kind}: convert the published file with "
+        "`styleprompter convert FILE FOLDER`, and give the folder to --networks; "
+        "docs/weights.md lists the files"
         for kind, name in NEEDED.items()
         if kind not in found
     }
     if "codes" not in results:
-        skipped["codes, distances of sets"] = "one image is no set: give more"
+        skipped["codes, distances of sets"] = "needs more than one image"
     if "edits" not in results and directions:
         skipped["edits"] = (
-            "no classifier: that of the avatars goes with --data avatars; for others, "
-            "`python -m styleprompter_jax.cli.train_classifier` trains one"
+            "needs a classifier: --data avatars brings one; for other data, train one "
+            "with `python -m styleprompter_jax.cli.train_classifier`"
         )
     elif "edits" not in results:
-        skipped["edits"] = "the model has no directions: `styleprompter directions`"
+        skipped["edits"] = (
+            "the model has no directions: find some with `styleprompter directions`"
+        )
     return skipped
 
 
 def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
-    """Seconds for one image: the model alone, and from file to file."""
+    """Measures the seconds for one image: the model alone, and from file to file."""
     chosen = range(min(TIMED, len(images)))
     inputs = [jax.device_put(to_float(images.read(k)["image"][None])) for k in chosen]
     found: dict[str, Any] = {"batch_size": 1, "model": {}, "end_to_end": {}}
@@ -256,7 +261,7 @@ def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
 def _codes(
     model: StylePrompter, measured: Measured, size: int, network: Any, seed: int
 ) -> dict:
-    """Where the codes lie, and how evenly images change between them."""
+    """Measures the distribution of the codes, and the path length between them."""
     m = len(measured.w_plus)
     w = sample_w(model, m + codes.SAMPLES, seed)
     found = codes.code_statistics(measured.w_plus, w)
@@ -286,7 +291,10 @@ def _edits(
     images: Compared,
     directions: dict[str, Direction],
 ) -> dict:
-    """What inversions keep and what edits change, for the first images."""
+    """Measures the labels that inversions keep, and the effects of edits.
+
+    It uses the first `EDITED` images.
+    """
     shown, latents = list(images.batches(decoding.batch_size, EDITED)), []
     size = min(decoding.batch_size, len(images))
     for batch in shown:
@@ -321,13 +329,13 @@ def _edits(
 
 
 def _write_values(path: Path, names: Sequence, measured: Measured) -> None:
-    """A row of metrics for each image, of results that are not quantised."""
+    """Writes a row of metrics for each image, from unquantised results."""
     columns = {
         f"{part}_{name}": values
         for part, metrics in measured.values["unquantised"].items()
         for name, values in metrics.items()
     }
-    # A name that is no text becomes one.
+    # A file name may not be valid text. Its bytes become escapes.
     how: dict[str, Any] = dict(newline="", encoding="utf-8", errors="backslashreplace")
     with atomic_path(path) as partial, partial.open("w", **how) as file:
         writer = csv.writer(file)
@@ -343,7 +351,7 @@ def _sheet(
     batch_size: int,
     decoding: dict,
 ) -> np.ndarray:
-    """Pictures from the best inverted to the worst, evenly chosen."""
+    """Draws a sheet of images, evenly chosen from the best inversion to the worst."""
     parts = measured.values["unquantised"]
     psnr = list(parts.values())[-1]["psnr"]
     order = np.argsort(-psnr)

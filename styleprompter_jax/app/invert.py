@@ -1,4 +1,4 @@
-"""Inverted images, their latents, and a sheet."""
+"""Inverts images, and writes the inversions, their latents and a sheet."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 
 @dataclasses.dataclass(frozen=True)
 class Inverted(pictures.Shown):
-    """The inverted pictures, a sheet of some, and the latents of all.
+    """The inversions, a sheet of some, and the latents of all.
 
     Attributes:
-        latents: an .npz, read by `load_named`.
+        latents: an .npz file; `load_named` reads it.
     """
 
     latents: Path
@@ -42,21 +42,21 @@ def invert(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Inverted:
-    """Inverts pictures.
+    """Inverts images, and writes the inversions, their latents and a sheet.
 
     Args:
-        model: a loaded model, or what `load` takes.
-        inputs: files, folders and globs.
-        output: folder for the results.
-        features: keep SMART's feature maps in the latents, too.
-        optimize: steps of gradient descent that fit the codes of each picture.
-        decoding: how codes become pictures.
-        format: of the results, "png", "jpg" or "webp".
-        skip_bad: leave out pictures that cannot be read, and warn of each.
+        model: a loaded model, or a name as `load` takes it.
+        inputs: files, folders and globs of images.
+        output: folder of the results.
+        features: also store SMART's feature maps in the latents.
+        optimize: steps of gradient descent that fit the codes of each image.
+        decoding: options for rendering.
+        format: format of the results: "png", "jpg" or "webp".
+        skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a picture cannot be read or a result not be written.
+        StylePrompterError: if an image cannot be read, or a result cannot be written.
     """
     folder = local_path(output)
     model = decoding.loaded(model)

@@ -1,4 +1,4 @@
-"""Codes of one image among those of another."""
+"""Mixes the codes of images (style mixing)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,7 +24,11 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 
 @dataclasses.dataclass(frozen=True)
 class Mixed(pictures.Shown):
-    """The mixes, a sheet of some, and how many pictures they are of."""
+    """The mixed images, a sheet of some, and the number of images behind them.
+
+    Attributes:
+        sources, references: number of source images and of reference images.
+    """
 
     sources: int
     references: int
@@ -48,22 +52,23 @@ def mix(
     """Mixes the codes of each source with those of each reference.
 
     Args:
-        model: a loaded model, or what `load` takes.
-        sources: files, folders and globs of pictures whose codes change.
-        references: those of pictures whose codes take their place.
-        output: folder for the results.
+        model: a loaded model, or a name as `load` takes it.
+        sources: files, folders and globs of the images whose codes change.
+        references: files, folders and globs of the images that give the new codes.
+        output: folder of the results.
         mode: "replace", "exchange" or "interpolate"; see `editing.mixing.mixes`.
         alphas: shares of the reference, for "interpolate".
-        layers: codes that may come from the reference; None for all.
-        pairs: mix the first source with the first reference, and so on, alone.
-        decoding: how codes become pictures.
-        format: of the results, "png", "jpg" or "webp".
-        skip_bad: leave out pictures that cannot be read, and warn of each.
+        layers: indices of the codes that may come from the reference; None for all.
+        pairs: mix only the first source with the first reference, and so on.
+        decoding: options for rendering.
+        format: format of the results: "png", "jpg" or "webp".
+        skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a picture cannot be read, pairs are not even, there is
-            no such mix, or a result cannot be written.
+        StylePrompterError: if an image cannot be read, the numbers of sources and
+            references differ with `pairs`, the mode or its options are wrong, or a
+            result cannot be written.
     """
     folder = local_path(output)
     model = decoding.loaded(model)
@@ -77,13 +82,14 @@ def mix(
     skipped += more
     if pairs and skipped:
         raise StylePrompterError(
-            f"--pairs: {plural(len(skipped), 'picture')} cannot be read, and others"
-            " would take their places: leave out both of each pair."
+            f"--pairs: {plural(len(skipped), 'image')} cannot be read, so the others "
+            "would form wrong pairs: leave out both images of each such pair."
         )
     if pairs and len(sources) != len(references):
         raise StylePrompterError(
             f"--pairs: {plural(len(sources), 'source')} and "
-            f"{plural(len(references), 'reference')} make no pairs."
+            f"{plural(len(references), 'reference')} do not form pairs: give the same "
+            "number of each."
         )
     shares = mixing.mixes(mode, model.config.generator.num_codes, layers, alphas)
     called = ["-".join(n.relative_to(folder).with_suffix("").parts) for n in names]
@@ -115,7 +121,7 @@ def mix(
             count = part.stop - part.start
             options = decoding.options(index)
             latents = model.encode(images)
-            # To each source its own reference, or one for the whole batch at a time.
+            # Each source has its own reference, or the whole batch shares one.
             own = range(part.start, part.stop)
             for chosen in [own] if pairs else ([k] * count for k in every):
                 seen = pad(shown[chosen], batch_size)
@@ -141,7 +147,7 @@ def mix(
 def _encode(
     model: StylePrompter, paths: Sequence[Path], read: ReadOnce, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (m, s, s, 3) and their codes (m, n, w_dim)."""
+    """Reads images (m, s, s, 3) and encodes them to codes (m, n, w_dim)."""
     parts = []
     for part, images in read_batches(paths, read, batch_size):
         both = images, model.encode(images).w_plus

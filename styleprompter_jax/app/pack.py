@@ -1,4 +1,4 @@
-"""A folder of pictures as one file that is quick to read."""
+"""Packs a folder of images into one file that is fast to read."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ from styleprompter_jax.images.batches import THREADS, threads
 from styleprompter_jax.images.files import open_image, resize, resize_to_cover
 from styleprompter_jax.images.find import shown
 
-AHEAD = 4 * THREADS  # pictures that are read before their turn to be written
+AHEAD = 4 * THREADS  # images that are read before their turn to be written
 
 CROPS = {"center": resize, "none": resize_to_cover}
 
@@ -31,7 +31,11 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Packed(Made):
-    """The file, as the only one of `files`, and how many pictures it holds."""
+    """The packed file, which is the only one of `files`.
+
+    Attributes:
+        count: number of images in the file.
+    """
 
     count: int
 
@@ -45,18 +49,18 @@ def pack(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Packed:
-    """Packs pictures into an ArrayRecord, as PNGs.
+    """Packs images into an ArrayRecord, as PNGs.
 
     Args:
-        folder: pictures, searched recursively.
-        dest: the file to write, NAME.array_record.
-        size: pixels of the shorter side.
-        crop: "center" keeps the central square, "none" all.
-        skip_bad: leave out pictures that cannot be read, and warn of each.
-        overwrite: replace the file that is there.
+        folder: folder of images, searched recursively.
+        dest: file to write, NAME.array_record.
+        size: length of the shorter side in pixels.
+        crop: "center" keeps the central square, "none" keeps the whole image.
+        skip_bad: skip images that cannot be read, with a warning for each.
+        overwrite: replace an existing file.
 
     Raises:
-        StylePrompterError: if a picture cannot be read, or the file not be written.
+        StylePrompterError: if an image cannot be read, or the file cannot be written.
     """
     check_choice(crop, "crop", CROPS)
     dest = local_path(dest)
@@ -89,13 +93,15 @@ def pack(
                         writer.write(record)
                     bar.update()
         if len(skipped) == len(paths):
-            raise StylePrompterError(f"{folder}: no picture that can be read.")
+            raise StylePrompterError(
+                f"{folder} has no readable image: name another folder."
+            )
     return Packed([dest], skipped, len(paths) - len(skipped))
 
 
 @contextlib.contextmanager
 def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
-    """A writer, whose errors are those of the system."""
+    """Opens a writer, and turns its RuntimeError into OSError."""
     try:
         writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
         try:

@@ -1,4 +1,4 @@
-"""What the commands share: which pictures go in, and how what comes out is written."""
+"""Finds the input images of a command, and writes its results."""
 
 import collections
 import contextlib
@@ -19,19 +19,19 @@ from styleprompter_jax.images.files import output_paths, to_uint8, write_image
 from styleprompter_jax.images.find import find_images, shown
 from styleprompter_jax.images.read_once import ReadOnce
 
-WAITING = 64  # pictures at most that wait to be written
-SHOWN = 8  # pictures on a sheet
+WAITING = 64  # largest number of images that wait to be written
+SHOWN = 8  # images on a sheet
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """What a command made of pictures.
+    """The results of a command on images.
 
     Attributes:
         files: the results.
-        skipped: what was left out, a sentence for each that says why.
+        skipped: a sentence for each skipped image, with the reason.
     """
 
     files: list[Path]
@@ -40,7 +40,7 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Shown(Made):
-    """What a command made of pictures, with a sheet of some beside it."""
+    """The results of a command on images, and a sheet of some of them."""
 
     sheet: Path
 
@@ -52,23 +52,24 @@ def find_pictures(
     read: ReadOnce,
     suffix: str = ".png",
 ) -> tuple[list[Path], list[Path], list[str]]:
-    """The pictures to work on, and where each one's result goes.
+    """Finds the input images, and chooses the path of each result.
 
-    Every picture is read once here, so that a bad one is known before anything is
-    written.
+    It reads every image once, to find unreadable images before the command writes
+    anything.
 
     Args:
         inputs: files, folders and globs.
         output: the folder of the results.
-        skip_bad: leave out pictures that cannot be read, and warn of each.
-        read: how they are to be read, which also keeps what it read.
-        suffix: how the results' names end.
+        skip_bad: skip images that cannot be read, with a warning for each.
+        read: reads an image, and keeps the result for later.
+        suffix: suffix of the results' names.
 
     Returns:
-        The pictures, the result's path for each, and why others were left out.
+        The images, the path of the result for each, and a sentence for each skipped
+        image.
 
     Raises:
-        StylePrompterError: if there are none, or one cannot be read.
+        StylePrompterError: if the inputs have no images, or an image cannot be read.
     """
     paths = list_inputs(inputs, output, warn=True)
     bar = dict(desc="checking", unit="image", total=len(paths), disable=None)
@@ -78,14 +79,14 @@ def find_pictures(
         )
     bad = [problem for problem in problems if problem]
     if bad and not skip_bad:
-        hint = "--skip-bad leaves out such pictures."
+        hint = "Add --skip-bad to skip such images."
         raise StylePrompterError("\n".join([*bad, hint]))
     for problem in bad:
         log.warning("Skipped: %s", problem)
     paths = [path for path, bad in zip(paths, problems, strict=True) if not bad]
     if not paths:
         raise StylePrompterError(
-            f"{', '.join(map(str, inputs))}: no picture that can be used."
+            f"{', '.join(map(str, inputs))} has no readable image: name other files."
         )
     return paths, output_paths(paths, output, suffix), bad
 
@@ -93,14 +94,14 @@ def find_pictures(
 def list_inputs(
     inputs: Sequence[AnyPath], output: Path, warn: bool = False
 ) -> list[Path]:
-    """The pictures that files, folders and globs stand for, each once.
+    """Lists the images that files, folders and globs name, each once.
 
-    Results of an earlier call are not among them.
+    The list has no results of an earlier call.
 
     Args:
         inputs: files, folders and globs.
         output: the folder of the results.
-        warn: of pictures of kinds that are not read.
+        warn: warn of images in unsupported formats.
     """
     output, paths = output.resolve(), []
     for entry in dict.fromkeys(as_paths(inputs)):
@@ -112,7 +113,7 @@ def list_inputs(
 
 
 def list_pictures(entry: AnyPath, warn: bool = True) -> list[Path]:
-    """The pictures of `find_images`; may warn of what is left out."""
+    """Lists the images of `find_images`; may warn of the files that it leaves out."""
     found = find_images(entry)
     if warn and found.warning:
         log.warning("%s: %s", shown(entry), found.warning)
@@ -129,7 +130,10 @@ def _problem(read: ReadOnce, path: Path) -> str | None:
 
 @contextlib.contextmanager
 def writing(place: Results) -> Iterator[Callable]:
-    """`write_images` that does not wait; at the end of the block all are written."""
+    """Gives a function `write(images, paths)` that writes in the background.
+
+    All files are written at the end of the block.
+    """
 
     def write_one(image: np.ndarray, path: Path) -> None:
         with place.writing(path):
@@ -150,7 +154,7 @@ def writing(place: Results) -> Iterator[Callable]:
 
 
 def each(work: Callable, jobs: Sequence[tuple]) -> None:
-    """Calls work(*job) for each job, several at a time, behind a progress bar."""
+    """Calls work(*job) for each job, several at a time, and shows a progress bar."""
     with threads() as pool:
         done = pool.map(work, *zip(*jobs, strict=True))
         for _ in tqdm(done, total=len(jobs), unit="image", disable=None):
@@ -158,7 +162,7 @@ def each(work: Callable, jobs: Sequence[tuple]) -> None:
 
 
 def sheet_path(folder: Path, taken: Sequence[Path]) -> Path:
-    """Where the sheet goes: sheet.png, unless a result has that name."""
+    """Returns the path of the sheet: sheet.png, unless a result has that name."""
     path = folder / "sheet.png"
     while path in taken:
         path = path.with_stem(path.stem + "_")

@@ -1,4 +1,4 @@
-"""A model to the Hugging Face Hub, with a card."""
+"""Uploads a model to the Hugging Face Hub, with a model card."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,13 +18,18 @@ from styleprompter_jax.store.card import CARD, Facts, make_card
 from styleprompter_jax.store.places import pin
 
 NOTICE, METRICS, RUN = "NOTICE", "metrics.json", "config.json"
-_TEXT = 2**20  # bytes of a card or notice
+_TEXT = 2**20  # largest size of a card or notice in bytes
 _AVATARS = model_folder.BUNDLED / "avatars64"
 
 
 @dataclasses.dataclass(frozen=True)
 class Pushed:
-    """Where a model is now: by the name that `load` takes, and as a page."""
+    """The place of an uploaded model.
+
+    Attributes:
+        name: the name that `load` takes.
+        page: the address of the web page.
+    """
 
     name: str
     page: str
@@ -40,20 +45,21 @@ def push(
     """Uploads a model and its card.
 
     Args:
-        model: which model, as `load` takes it.
-        target: "hf://USER/NAME[/FOLDER]"; the repository is made if it is not there.
-        private: nobody else may see the repository; refuses one that is public.
-        metrics: metrics.json of `evaluate`, whose figures the card shows; by default
-            the one in the model folder, if there is one.
+        model: name or path of the model, as `load` takes it.
+        target: "hf://USER/NAME[/FOLDER]"; the function makes a missing repository.
+        private: make the repository private; refuse a public one.
+        metrics: metrics.json of `evaluate`; the card shows its figures. None for the
+            file in the model folder, if there is one.
 
     Raises:
-        StylePrompterError: if the model is damaged, the figures are of another, or it
-            cannot be uploaded.
+        StylePrompterError: if the model is damaged, the figures belong to another
+            model, or the upload fails.
     """
     repository = hub.parse(target)
     source = pin(model)
     folder = model_folder.find_model(source)
-    config, variables, directions = model_folder.load_model(source)  # is whole
+    # Also checks that the model is complete.
+    config, variables, directions = model_folder.load_model(source)
     files = {name: folder / name for name in model_folder.PARTS}
     files = {name: path for name, path in files.items() if path.is_file()}
     own = folder / CARD
@@ -85,7 +91,7 @@ def push(
 def _parts(
     config: StylePrompterConfig, variables: Mapping
 ) -> list[tuple[str, object, int]]:
-    """Each part, the side of its images, and how many parameters it has."""
+    """Returns each part, the side of its images, and its number of parameters."""
     found = []
     for part, tree in variables["params"].items():
         size = getattr(config.parts[part], "image_size", config.generator.image_size)
@@ -95,7 +101,7 @@ def _parts(
 
 
 def _run_record(folder: Path) -> dict:
-    """The config of the training that wrote the folder; {} where there is none."""
+    """Reads the config of the training that wrote the folder; {} without a config."""
     try:
         record = read_json(folder.parent / RUN)
     except StylePrompterError:
@@ -107,13 +113,13 @@ def _run_record(folder: Path) -> dict:
 
 
 def _training(record: dict) -> list[tuple[str, str]]:
-    """What others may know of a training: no path of the trainer's machine."""
+    """Returns the public facts of a training, without paths on the user's machine."""
     if not record:
         return []
     name = str(record["data"].get("name"))
     private = name in ("folder", "array_record")
     rows = [("stage", record["stage"])]
-    rows += [("data", "pictures of a folder" if private else name)]
+    rows += [("data", "images of a folder" if private else name)]
     rows += [(k, str(record[k])) for k in ("total_steps", "batch_size") if k in record]
     start = str(record.get("init_from") or "")
     start = record.get("sources", {}).get(start, start)
@@ -126,7 +132,10 @@ def _training(record: dict) -> list[tuple[str, str]]:
 
 
 def _notice(folder: Path, record: dict) -> str:
-    """Licence and attribution: the folder's own, or the avatars' if it is of them."""
+    """Reads licence and attribution of the folder, or of the avatars if it uses them.
+
+    Returns "" without a notice.
+    """
     if (folder / NOTICE).is_file():
         return read_bytes(folder / NOTICE, _TEXT).decode(errors="replace")
     data = str(record.get("data", {}).get("name"))
@@ -136,7 +145,11 @@ def _notice(folder: Path, record: dict) -> str:
 
 
 def _figures(folder: Path, given: AnyPath | None) -> tuple[dict, str]:
-    """What `evaluate` measured of this model: numbers by part, and of which images."""
+    """Reads the metrics of this model, as `evaluate` wrote them.
+
+    Returns:
+        Numbers by part, and a description of the images.
+    """
     file = Path(given) if given else folder / METRICS
     if not given and not file.is_file():
         return {}, ""
@@ -151,12 +164,12 @@ def _figures(folder: Path, given: AnyPath | None) -> tuple[dict, str]:
         count, data = int(images["count"]), images.get("data")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StylePrompterError(
-            f"{file} is no result of `styleprompter evaluate`: name its metrics.json."
+            f"{file} is not a metrics.json of `styleprompter evaluate`: name that file."
         ) from error
     if digest != sha256(folder / model_folder.MODEL):
         raise StylePrompterError(
-            f"{file} is of another model than {folder}: run `styleprompter evaluate` "
-            "with this one, or remove the file."
+            f"{file} belongs to another model than {folder}: run `styleprompter "
+            "evaluate` with this model, or remove the file."
         )
-    whose = f"of {data}, split {images.get('split')}" if data else "of one's own"
+    whose = f"of {data}, split {images.get('split')}" if data else "from local files"
     return figures, f"{count:,} images {whose}"

@@ -1,4 +1,4 @@
-"""Edited crops back into the photographs of `align`."""
+"""Pastes edited crops back into the photographs of `align`."""
 
 import logging
 import os
@@ -21,7 +21,14 @@ from styleprompter_jax.images.read_once import ReadOnce
 
 
 class Crop(NamedTuple):
-    """What `align` noted of a crop."""
+    """The record that `align` wrote of a crop.
+
+    Attributes:
+        record: path of the record.
+        photograph: path of the photograph.
+        size: width and height of the photograph.
+        quad: (4, 2), corners of the crop in the photograph.
+    """
 
     record: Path
     photograph: Path
@@ -29,10 +36,9 @@ class Crop(NamedTuple):
     quad: np.ndarray
 
 
-# The crops of a folder: by their names, without endings, and then by the folders below
-# it that they are in.
+# The crops of a folder, by their names without suffix, and then by their subfolders.
 Crops = dict[str, dict[tuple[str, ...], Crop]]
-LARGEST = 2**16  # bytes of a record
+LARGEST = 2**16  # largest size of a record in bytes
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +53,23 @@ def unalign(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Made:
-    """Puts edited crops back into their photographs.
+    """Pastes edited crops back into their photographs.
 
     Args:
-        inputs: files, folders and globs of crops, named as `invert` and `edit` name
-            their results; warns of pictures that are named like none, and skips them.
+        inputs: files, folders and globs of crops, with the names that `invert` and
+            `edit` give their results; skips images whose names match no crop, with a
+            warning for each.
         crops: the folder that `align` wrote.
-        output: folder for the photographs.
-        detail: add what the edit changed; False puts the crops themselves.
-        format: of the results, "png", "jpg" or "webp".
-        skip_bad: leave out pictures that cannot be read, and warn of each.
+        output: folder of the photographs.
+        detail: add the changes of the edit to the photograph; False pastes the crops
+            themselves.
+        format: format of the results: "png", "jpg" or "webp".
+        skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a crop or a photograph cannot be read, no picture is
-            named like a crop, or one may be of two, or a result cannot be written.
+        StylePrompterError: if a crop or a photograph cannot be read, no name matches a
+            crop, a name matches two crops, or a result cannot be written.
     """
     folder, read = local_path(output), ReadOnce(read_image)
     paths, results, skipped = find_pictures(
@@ -72,14 +80,14 @@ def unalign(
     for path, result in zip(paths, results, strict=True):
         crop = find_crop(path, known)
         if crop is None:  # a sheet, say
-            skipped.append(f"{path} is named like no crop.")
+            skipped.append(f"The name of {path} matches no crop.")
             log.warning("Skipped: %s", skipped[-1])
         else:
             jobs.append((path, result, crop))
     if not jobs:
         raise StylePrompterError(
-            f"No picture is named like a crop in {crops}: keep the names that "
-            "`invert` and `edit` gave."
+            f"No image has the name of a crop in {crops}: keep the names that `invert` "
+            "and `edit` give."
         )
     place = Results(
         folder,
@@ -104,26 +112,29 @@ def unalign(
 
 
 def find_crop(path: Path, crops: Crops) -> Crop | None:
-    """The crop that a result is of: `a_smile_+2.png` of `a`, in folders alike.
+    """Finds the crop of a result: `a` for `a_smile_+2.png`, in the same subfolders.
+
+    Returns:
+        The crop; None if no name matches.
 
     Raises:
-        StylePrompterError: if it may be of two crops.
+        StylePrompterError: if two crops match.
     """
     *folders, own = path.with_suffix("").parts
-    while own not in crops:  # the longest name counts that the result's begins with
+    while own not in crops:  # try shorter and shorter prefixes of the result's name
         own = own.rpartition("_")[0]
         if not own:
             return None
     named = crops[own]
-    # `invert` leaves out the folder that all its pictures are in.
+    # The results of `invert` lack the folder that all its images share.
     for start in range(len(folders) + 1):
         if (parents := tuple(folders[start:])) in named:
             return named[parents]
     first, *others = named.values()
     if others:
         raise StylePrompterError(
-            f"{path} may be of {first.record} or {others[0].record}: name the folder "
-            "of one of them as --crops."
+            f"{path} matches both {first.record} and {others[0].record}: name the "
+            "folder of one of them as --crops."
         )
     return first
 
@@ -139,13 +150,13 @@ def _read_crops(folder: Path) -> Crops:
     if not crops:
         raise StylePrompterError(
             f"{folder} holds no crops: name the folder that `styleprompter align` "
-            "wrote, with the .json files in it."
+            "wrote, with its .json files."
         )
     return crops
 
 
 def _read_record(path: Path) -> Crop | None:
-    """A crop's record; None for a file of another kind."""
+    """Reads the record of a crop; returns None for a file of another kind."""
     if not path.is_file() or path.stat().st_size > LARGEST:
         return None
     again = "run `styleprompter align` again."
@@ -169,13 +180,13 @@ def _read_record(path: Path) -> Crop | None:
     except (ValueError, KeyError, TypeError, StylePrompterError) as error:
         reason = str(error).rstrip(".")
         raise StylePrompterError(
-            f"{path} is no record of a crop ({reason}): {again}"
+            f"{path} is not a valid record of a crop ({reason}): {again}"
         ) from error
     return Crop(path, photograph, (width, height), quad)
 
 
 def _name(content: dict) -> str:
-    """The photograph's name; one that is no text is kept as bytes, too."""
+    """Returns the photograph's name; a record also has a non-text name as bytes."""
     if "photograph_hex" in content:
         return os.fsdecode(bytes.fromhex(content["photograph_hex"]))
     return content["photograph"]
@@ -187,8 +198,8 @@ def _read_photograph(crop: Crop) -> np.ndarray:
         photo = read_image(path)
     except StylePrompterError as error:
         raise StylePrompterError(
-            f"{error} It is the photograph that {crop.record} names: put it back, or "
-            "run `styleprompter align` again."
+            f"{error} {crop.record} names this photograph: restore it, or run "
+            "`styleprompter align` again."
         ) from error
     if photo.shape[1::-1] != crop.size:
         raise StylePrompterError(

@@ -20,14 +20,14 @@ from styleprompter_jax.version import __version__
 # In the order of `styleprompter --help`.
 _SUMMARIES = {
     "convert": "Converts published weights to a model folder, and back.",
-    "invert": "Inverts pictures: writes inversions, latents and a sheet.",
-    "edit": "Edits pictures along directions, one result for each strength.",
-    "mix": "Mixes the codes of two pictures (style mixing).",
+    "invert": "Inverts images: writes inversions, latents and a sheet.",
+    "edit": "Edits images along directions, one result for each strength.",
+    "mix": "Mixes the codes of two images (style mixing).",
     "evaluate": "Measures the inversions, codes and edits of a model.",
     "directions": "Finds directions and adds them to a model.",
     "train": "Trains a generator, an encoder or SMART, as a config specifies.",
     "push": "Uploads a model to the Hugging Face Hub, with a model card.",
-    "pack": "Packs a folder of pictures into one file for training.",
+    "pack": "Packs a folder of images into one file for training.",
     "align": "Crops faces from photographs as FFHQ does.",
     "unalign": "Pastes edited crops back into the photographs.",
 }
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> None:
     args = parse(argv)
-    # Pillow warns, in its own terms, of faults in a picture that it tolerates.
+    # Pillow warns, in its own terms, of faults in an image that it tolerates.
     warnings.filterwarnings("ignore", module="PIL")
     if argv is None:  # called as a program, not as a function
         use_large_pages()
@@ -73,10 +73,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def make_parser(asked: Container[str] = _SUMMARIES) -> argparse.ArgumentParser:
-    """The parser of all commands, with the arguments of the commands in `asked`."""
+    """Makes the parser of all commands, with the arguments of those in `asked`."""
     parser = argparse.ArgumentParser(
         prog="styleprompter",
-        description="Inverts pictures into StyleGAN2, and edits them.",
+        description="Inverts images into StyleGAN2, and edits them.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 # A parser, or a group of its arguments.
 _Takes = argparse._ActionsContainer
 
-MOST = 2**31 - 1  # largest number of steps, pictures or components
-LARGEST_BATCH = 1024  # pictures; results do not depend on the batch size
-LARGEST_SIDE = 16_384  # pixels of a picture
+MOST = 2**31 - 1  # largest number of steps, images or components
+LARGEST_BATCH = 1024  # images; results do not depend on the batch size
+LARGEST_SIDE = 16_384  # pixels of an image
 
 
 def whole(text: str, least: int, most: int) -> int:
-    """An integer from least to most."""
+    """Parses an integer from `least` to `most`."""
     value = int(text)
     if not least <= value <= most:
         raise argparse.ArgumentTypeError(f"{text} is not {least} to {most}")
@@ -28,37 +28,37 @@ def whole(text: str, least: int, most: int) -> int:
 
 
 def positive(text: str) -> int:
-    """An integer from 1."""
+    """Parses an integer of 1 or more."""
     return whole(text, 1, MOST)
 
 
 def not_negative(text: str) -> int:
-    """An integer from 0."""
+    """Parses an integer of 0 or more."""
     return whole(text, 0, MOST)
 
 
 def seed(text: str) -> int:
-    """A seed of random numbers, from 0 to 2^63 - 1."""
+    """Parses a seed of random numbers, from 0 to 2^63 - 1."""
     return whole(text, 0, 2**63 - 1)
 
 
 def batch_size(text: str) -> int:
-    """A batch size; `LARGEST_BATCH` replaces a larger one."""
+    """Parses a batch size; `LARGEST_BATCH` replaces a larger one."""
     return min(whole(text, 1, 2**63 - 1), LARGEST_BATCH)
 
 
 def side(text: str) -> int:
-    """The side of a picture in pixels."""
+    """Parses the side of an image in pixels."""
     return whole(text, 1, LARGEST_SIDE)
 
 
 def frames(text: str) -> int:
-    """A number of pictures in an animation, from 2."""
+    """Parses the number of images in an animation, 2 or more."""
     return whole(text, 2, 10_000)
 
 
 def span(text: str) -> range:
-    """The indices of "7" or "0-3", as a range."""
+    """Parses indices such as "7" or "0-3" to a range."""
     first, _, last = text.partition("-")
     if not (first.isdecimal() and (last or first).isdecimal()):
         raise argparse.ArgumentTypeError(f"{text} is not an index or a range like 0-3")
@@ -69,7 +69,7 @@ def span(text: str) -> range:
 
 
 def number(text: str) -> float:
-    """A number that the networks can compute with in float32."""
+    """Parses a number that the networks can compute with in float32."""
     value = float(text)
     if not abs(value) <= LARGEST_NUMBER:
         most = f"{LARGEST_NUMBER:.0e}".replace("+0", "")
@@ -80,7 +80,7 @@ def number(text: str) -> float:
 
 
 def refiner_option(text: str) -> tuple[str, float | tuple[float, ...]]:
-    """The name and value of "gain=0.5" or "beta=1,0.5"."""
+    """Parses an option such as "gain=0.5" or "beta=1,0.5" to name and value."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise argparse.ArgumentTypeError(f"{text} is not NAME=X")
@@ -89,24 +89,24 @@ def refiner_option(text: str) -> tuple[str, float | tuple[float, ...]]:
 
 
 def sha256(text: str) -> str:
-    """64 hexadecimal digits, in lower case."""
+    """Parses 64 hexadecimal digits, and returns them in lower case."""
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError(f"{text} is not 64 hexadecimal digits")
     return text.lower()
 
 
 def path(text: str) -> str:
-    """A local file, folder or glob, with "~" expanded."""
+    """Parses a local file, folder or glob, and expands "~"."""
     return str(local_path(text))
 
 
 def name_or_path(text: str) -> str:
-    """A path, a name or an address."""
+    """Parses a path, a name or an address."""
     return path(text) if text.startswith("~") else text
 
 
 class Spans(argparse.Action):
-    """Joins several `span` to one list without repetitions."""
+    """Joins several spans to one list without repetitions."""
 
     def __call__(
         self,
@@ -152,7 +152,7 @@ def add_input(parser: _Takes, **options: Any) -> None:
         nargs="+",
         type=path,
         metavar="PATH",
-        help="pictures: files, folders (searched recursively) or globs",
+        help="images: files, folders (searched recursively) or globs",
         **options,
     )
 
@@ -204,7 +204,7 @@ def add_optimize(parser: _Takes) -> None:
         type=positive,
         default=0,
         metavar="N",
-        help="fit the codes of each picture with N steps of gradient descent",
+        help="fit the codes of each image with N steps of gradient descent",
     )
 
 
@@ -222,7 +222,7 @@ def add_refiner(parser: _Takes, beta: str) -> None:
 
 
 def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
-    """Adds the options of all commands that render pictures."""
+    """Adds the options of all commands that render images."""
     add_refiner(
         parser,
         f"weights of SMART's retrieval and its feed-forward part (default: {beta})",
@@ -249,7 +249,7 @@ def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
         type=batch_size,
         default=16,
         metavar="N",
-        help="pictures in a batch (default: 16)",
+        help="images in a batch (default: 16)",
     )
     parser.add_argument(
         "--dtype",
@@ -266,12 +266,12 @@ def add_skip_bad(parser: _Takes) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="skip pictures that cannot be read, instead of stopping",
+        help="skip images that cannot be read, instead of stopping",
     )
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of a call, by the names of its function in `app/`."""
+    """Returns the arguments of a call, by the names of its function in `app/`."""
     from styleprompter_jax.app.decoding import Decoding
 
     given = vars(args).copy()
@@ -287,5 +287,5 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def left_out(made: "Made") -> str:
-    """The end of the sentence about a result, such as ", 2 skipped"; or ""."""
+    """Returns the end of the sentence about a result: ", 2 skipped", for example."""
     return f", {len(made.skipped)} skipped" if made.skipped else ""

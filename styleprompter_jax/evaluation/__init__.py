@@ -1,1 +1,1 @@
-"""How good inversions, codes and edits are."""
+"""Metrics of inversions, codes and edits."""

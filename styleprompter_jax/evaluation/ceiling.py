@@ -1,7 +1,6 @@
-"""How well a generator can show given images at all: W+ optimised for each.
+"""Measures the best inversions that a generator allows: W+ optimised for each image.
 
-The best that an encoder without SMART could do, and so the number to look at before
-blaming the encoder.
+No encoder without SMART can do better. Compare an encoder with this number first.
 """
 
 import importlib
@@ -24,14 +23,14 @@ def optimize_w_plus(
     steps: int = 500,
     learning_rate: float = 0.05,
 ) -> tuple[jax.Array | np.ndarray, jax.Array]:
-    """Codes that reconstruct images best in the mean square, by Adam.
+    """Fits codes to images with Adam, to minimise the mean square error.
 
     Args:
-        model: the model; starts from its encoder's codes, or from
-            latent_avg where it has none.
+        model: the model; the fit starts from its encoder's codes, or from latent_avg
+            without an encoder.
         images: (b, s, s, 3) in [-1, 1], s the generator's size.
-        steps: of Adam.
-        learning_rate: of the first step; it falls to zero along a cosine.
+        steps: steps of Adam.
+        learning_rate: learning rate of the first step; it falls to zero along a cosine.
 
     Returns:
         w_plus (b, n, w_dim) and the images (b, s, s, 3) that it renders.
@@ -49,13 +48,13 @@ def optimize_w_plus(
 
 
 def ceiling(model: StylePrompter, count: int, steps: int) -> tuple[float, float]:
-    """PSNR in dB and SSIM of the first test avatars, from codes optimised for each."""
+    """Returns PSNR in dB and SSIM of the first test avatars, with optimised codes."""
     source = TfdsSource("avatars/64", "test")
     images = to_float(np.stack([source[k]["image"] for k in range(count)]))
     _, outputs = optimize_w_plus(model, images, steps=steps)
     target = jnp.asarray(images)
     psnr = np.mean(metrics.psnr(outputs, target))
-    ssim = np.mean(metrics.ssim(outputs + 1, target + 1))  # as `evaluate` has it
+    ssim = np.mean(metrics.ssim(outputs + 1, target + 1))  # the same as in `evaluate`
     return float(psnr), float(ssim)
 
 

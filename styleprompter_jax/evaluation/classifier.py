@@ -1,6 +1,6 @@
-"""Verdicts on the attributes of images: what tells which ones an edit changed.
+"""A classifier of image attributes, which judges the effects of edits.
 
-The one for the avatars is bundled; `cli/train_classifier.py` made it.
+The classifier of the avatars is bundled; `cli/train_classifier.py` trained it.
 
 Axes: b batch, s side of an image, v values of an attribute.
 """
@@ -30,20 +30,20 @@ from styleprompter_jax.ops.metrics import resized
 from styleprompter_jax.store import model_folder
 
 BUNDLED = model_folder.BUNDLED / "avatars64" / "classifier.safetensors"
-SIZE = 64  # of the images that the network sees
+SIZE = 64  # side of the images that the network sees
 STEPS, BATCH, LEARNING_RATE = 2000, 64, 2e-3
-SHIFT = 3  # pixels, in training
+SHIFT = 3  # largest shift of an image in training, in pixels
 
 
 class Network(nn.Module):
-    """Images (b, 64, 64, 3) in [-1, 1] to (b, outputs) logits."""
+    """A convolutional network from images (b, 64, 64, 3) to (b, outputs) logits."""
 
     outputs: int
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Images (b, 64, 64, 3) in [-1, 1] -> logits (b, outputs)."""
-        # Never a stride: XLA:CPU is slow at the gradients of strided convolutions.
+        """Maps images (b, 64, 64, 3) in [-1, 1] to logits (b, outputs)."""
+        # No strides, because XLA:CPU computes gradients of strided convolutions slowly.
         x = rearrange(images, "b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
         for features in (16, 32, 64, 64):
             x = nn.relu(nn.Conv(features, (3, 3))(x))
@@ -54,12 +54,12 @@ class Network(nn.Module):
 
 
 class Classifier:
-    """What attributes images show.
+    """A classifier of the attributes that images show.
 
     Attributes:
-        values: for each attribute its v values: (False, True), or names, of which ""
-            means that the attribute cannot be seen.
-        params: of `Network`.
+        values: for each attribute its v values: (False, True), or names; the name ""
+            means that the attribute is not visible.
+        params: parameters of `Network`.
     """
 
     def __init__(self, values: Mapping[str, tuple], params: Mapping):
@@ -67,7 +67,7 @@ class Classifier:
         self.params = jax.device_put(params)
 
     def probabilities(self, images: jax.Array | np.ndarray) -> dict[str, np.ndarray]:
-        """For each attribute how likely each value is, (b, v).
+        """Returns the probabilities of the values, (b, v) for each attribute.
 
         Args:
             images: (b, s, s, 3) in [-1, 1], of any size.
@@ -80,20 +80,20 @@ class Classifier:
         }
 
     def verdicts(self, images: jax.Array | np.ndarray) -> dict[str, np.ndarray]:
-        """For each attribute the value of each image, (b,)."""
+        """Returns the most likely value of each image, (b,) for each attribute."""
         return {
             name: np.asarray(self.values[name])[p.argmax(1)]
             for name, p in self.probabilities(images).items()
         }
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes it as safetensors in float16."""
+        """Writes the classifier as safetensors in float16."""
         params = jax.tree.map(lambda a: np.asarray(a, np.float16), self.params)
         model_folder.save_arrays(path, params, {"values": json.dumps(self.values)})
 
 
 def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
-    """Reads what `Classifier.save` wrote; by default the one for the avatars.
+    """Reads a file of `Classifier.save`; by default the classifier of the avatars.
 
     Raises:
         StylePrompterError: if the file is missing, damaged or of another kind.
@@ -105,9 +105,12 @@ def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
             raise ValueError("an attribute has no list of values")
         outputs = sum(map(len, values.values()))
     except (KeyError, TypeError, ValueError) as error:
-        raise StylePrompterError(f"{path} is no classifier ({error}).") from error
+        raise StylePrompterError(
+            f"{path} is not a classifier ({error}): name a file that "
+            "`styleprompter_jax.cli.train_classifier` wrote."
+        ) from error
     params = model_folder.fit_variables(
-        arrays, _shapes(outputs), f"{path} is no classifier that this version reads"
+        arrays, _shapes(outputs), f"{path} is not a classifier of this version"
     )["params"]
     return Classifier(values, params)
 
@@ -119,26 +122,26 @@ def train(
     steps: int = STEPS,
     seed: int = 0,
 ) -> Classifier:
-    """Trains a classifier; the same arguments give the same one.
+    """Trains a classifier; the same arguments give the same classifier.
 
-    It learns from images that are also shifted, mirrored, blurred, noisy and of other
-    brightness, since it is to judge what a generator makes.
+    The training shifts, mirrors and blurs the images, adds noise and changes their
+    brightness, because the classifier must judge images of a generator.
 
     Args:
         images: (m, 64, 64, 3) in [-1, 1].
-        attributes: for each name (m,) of booleans or strings.
-        steps: how many batches of 64.
-        seed: of weights, order and changes.
+        attributes: (m,) booleans or strings for each name.
+        steps: number of batches of 64.
+        seed: seed of the weights, the order and the augmentation.
 
     Raises:
-        StylePrompterError: if an attribute has one value only.
+        StylePrompterError: if an attribute has only one value.
     """
     values: dict[str, tuple] = {}
     columns = []
     for name, labels in attributes.items():
         found, target = np.unique(labels, return_inverse=True)
         if len(found) < 2:
-            raise StylePrompterError(f"{name!r} has one value only: leave it out.")
+            raise StylePrompterError(f"{name!r} has only one value: leave it out.")
         values[name] = tuple(found.tolist())
         columns.append(target)
     targets = np.stack(columns, 1)
@@ -165,7 +168,7 @@ def train(
 
 
 def _are_values(values: Any) -> bool:
-    """Whether these may be the values of an attribute; see `Classifier`."""
+    """Returns whether these are valid values of an attribute; see `Classifier`."""
     if type(values) is not list or len(values) < 2:
         return False
     booleans = len(values) == 2 and values[0] is False and values[1] is True
@@ -205,7 +208,7 @@ def _train_step(
 
 
 def _change(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Images as a generator might have made them: a little off in every way."""
+    """Changes images a little in many ways, as a generator might."""
     b, *_ = images.shape
     move, flip, blur, noise, amount, light = jax.random.split(key, 6)
 
@@ -228,7 +231,7 @@ def _change(images: jax.Array, key: jax.Array) -> jax.Array:
 def read_split(
     name: str, split: str, data_dir: str | None, count: int | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Images (m, 64, 64, 3) and attributes of a labelled TFDS data set."""
+    """Reads images (m, 64, 64, 3) and attributes of a labelled TFDS dataset."""
     labelled = Labelled(TfdsSource(name, split, data_dir), count)
     if not labelled.names:
         raise StylePrompterError(f"{name} has no labels to learn.")
@@ -240,7 +243,7 @@ def read_split(
 def right(
     classifier: Classifier, images: np.ndarray, attributes: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """The share of images (m, 64, 64, 3) of which it says what the labels do."""
+    """Returns the share of images (m, 64, 64, 3) whose verdicts equal the labels."""
     verdicts = [
         classifier.verdicts(images[k : k + BATCH]) for k in range(0, len(images), BATCH)
     ]

@@ -1,7 +1,7 @@
-"""Where an encoder's codes lie: how much W+ still means what W does.
+"""Measures the distance between an encoder's codes and the codes in W.
 
-A direction works where it was found, among the codes of the mapping network; codes far
-from them invert well and edit badly (Tov et al. 2021, arXiv 2102.02766).
+A direction works near the codes of the mapping network, where it was found. Codes far
+from them invert images well, but are hard to edit (Tov et al. 2021, arXiv 2102.02766).
 
 Axes: m images, n codes of an image, d channels of a code.
 """
@@ -17,25 +17,26 @@ from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian
 from styleprompter_jax.ops.metrics import mse, resized
 
-SAMPLES = 10_000  # codes of the mapping network that stand for its distribution
-VARIANCE = 0.999  # share of it that the whitened channels keep
-STEP = 1e-3  # of the way between two codes
+SAMPLES = 10_000  # sampled codes of the mapping network, for its distribution
+VARIANCE = 0.999  # share of the variance that the whitened channels keep
+STEP = 1e-3  # length of a step, as a share of the way between two codes
 
 
 def code_statistics(w_plus: np.ndarray, w: np.ndarray) -> dict:
-    """Codes of each layer beside the mapping network's.
+    """Compares the codes of each layer with the codes of the mapping network.
 
     Args:
-        w_plus: (m, n, d), predicted.
-        w: (2 m or more, d), sampled; the first m are measured as if they were
-            predicted, against the others: what a perfect encoder would get.
+        w_plus: (m, n, d), predicted codes.
+        w: (2 m or more, d), sampled codes. The function measures the first m against
+            the others, as if an encoder had predicted them. These are the numbers of a
+            perfect encoder.
 
     Returns:
         {"layers": one dict for each of n codes, "sampled": one dict}, with
             "spread": root mean square over images and channels of the distance from
                 the layer's own mean;
-            "offset": of the layer's mean from the mean w;
-            "apart": of the code from the mean of its image's n codes; 0 in W;
+            "offset": the same of the layer's mean from the mean w;
+            "apart": the same of the code from the mean of its image's n codes; 0 in W;
             "mahalanobis": root mean square over channels, mean over images, of the
                 distance from the mean w in standard deviations of w, in the principal
                 components that hold 99.9 % of its variance; near 1 for w itself;
@@ -83,22 +84,23 @@ def path_length(
     seed: int = 0,
     batch_size: int = 16,
 ) -> float:
-    """How fast the image changes on the way from codes to others, without SMART.
+    """Measures how fast the image changes between pairs of codes, without SMART.
 
-    Perceptual path length (Karras et al. 2019), at points drawn evenly from the way:
-    the distance over a small step, divided by its square, averaged over all pairs. The
-    step is 1e-3 of the way, where the published form takes 1e-4: float32 tells more of
-    it, and the image is as good as linear.
+    This is the perceptual path length (Karras et al. 2019), at uniformly random points
+    of the way: the distance over a small step, divided by the square of the step,
+    averaged over all pairs. The step is 1e-3 of the way instead of the published 1e-4,
+    because float32 then loses less precision, and the image still changes almost
+    linearly.
 
     Args:
-        model: with a generator.
+        model: a model with a generator.
         a: codes (m, n, d), or (m, d) in W.
-        b: for each of them another.
+        b: the other code of each pair, in the same shape.
         size: side to which images are resized first.
-        network: for LPIPS, what `load_network` gives; without, the distance is
-            the mean square of pixels in [-1, 1].
-        seed: of the points.
-        batch_size: pairs at once; a last, smaller batch is compiled anew.
+        network: the result of `load_network` for LPIPS; with None, the distance is the
+            mean square of pixels in [-1, 1].
+        seed: seed of the points.
+        batch_size: pairs in a batch; a smaller last batch is compiled separately.
     """
     t = np.random.default_rng(seed).random((len(a), *[1] * (a.ndim - 1)), np.float32)
 
@@ -111,7 +113,7 @@ def path_length(
     for k in range(0, len(a), batch_size):
         part = slice(k, k + batch_size)
         way = b[part] - a[part]
-        # Differences of near numbers: TF32 would drown them.
+        # TF32 is too coarse for the differences of similar numbers.
         with jax.default_matmul_precision("highest"):
             ends = (
                 features(a[part] + (t[part] + s) * way) for s in (-STEP / 2, STEP / 2)

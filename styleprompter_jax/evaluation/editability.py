@@ -1,4 +1,4 @@
-"""Does a direction change what it is called after, and nothing else?
+"""Measures whether a direction changes the attribute that it names, and no other.
 
     latents = model.encode(images)
     result = editability(model, load_classifier(), latents, model.directions)
@@ -29,31 +29,32 @@ def editability(
     batch_size: int = 50,
     **options: Any,
 ) -> dict[str, dict]:
-    """Edits images along directions, and asks a classifier what that changed.
+    """Edits images along directions, and judges the change with a classifier.
 
-    An edit is compared with the inversion of the same image, with SMART at full weight
-    or without it. A direction of an attribute that is on or off goes towards what the
-    image is not, forth or back. A direction of one value among several goes towards
-    it, in the images that show another.
+    It compares an edit with the inversion of the same image, with SMART at full weight
+    or without it. A direction of an attribute that is on or off switches the attribute
+    of each image, with the sign that this needs. A direction of one value among several
+    edits only the images with another value, towards its value.
 
     Args:
-        model: what renders; with SMART unless `refine` is False.
-        classifier: for the attributes in question.
-        latents: of b images, from `model.encode`.
-        directions: by the names of attributes ("smile"), or of attributes and values
-            ("hair_color_red"); others are left out.
-        strengths: how far to go along some directions, in place of their own.
-        refine: False leaves the refiner out.
-        batch_size: images rendered at once.
-        options: of the refiner for all edits, in place of those of the directions.
+        model: the model that renders; it needs SMART unless `refine` is False.
+        classifier: a classifier of the attributes.
+        latents: latents of b images, from `model.encode`.
+        directions: directions by the names of attributes ("smile"), or of attributes
+            and values ("hair_color_red"); the function skips others.
+        strengths: strengths of some directions, instead of their own.
+        refine: False skips the refiner.
+        batch_size: images rendered in a batch.
+        options: options of the refiner for all edits, instead of the directions' own.
 
     Returns:
         For each direction
-            "count": edited images,
-            "flipped": share of those whose verdict became what was wanted,
-            "moved": mean gain of the probability of what was wanted,
-            "kept": for each other attribute, the share of those that kept its verdict,
-                of the images that show it before and after; None if there are none,
+            "count": number of edited images,
+            "flipped": share of the edited images whose verdict became the wanted value,
+            "moved": mean gain of the probability of the wanted value,
+            "kept": for each other attribute, the share of edited images that kept its
+                verdict, among those that show it before and after; None without such
+                images,
             "strength" and, with a refiner, its options: SMART's "beta".
     """
     batch_size = min(batch_size, len(latents))
@@ -88,11 +89,11 @@ def editability(
 def agreement(
     classifier: Classifier, batches: Iterable, attributes: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """For each attribute how often the verdict is the label.
+    """Returns, for each attribute, the share of verdicts that equal the label.
 
     Args:
-        classifier: its attributes that have no labels are left out.
-        batches: of images (b, s, s, 3) in [-1, 1].
+        classifier: the classifier; the function skips its attributes without labels.
+        batches: batches of images (b, s, s, 3) in [-1, 1].
         attributes: labels of all images, by attribute.
     """
     verdicts = [classifier.verdicts(images) for images in batches]
@@ -104,7 +105,7 @@ def agreement(
 
 
 def _meaning(name: str, values: Mapping[str, tuple]) -> tuple[str, str | bool] | None:
-    """The attribute and the value that a direction is called after."""
+    """Returns the attribute and the value in a direction's name, or None."""
     if set(values.get(name, ())) == {False, True}:
         return name, True
     for attribute, known in values.items():
@@ -117,7 +118,7 @@ def _meaning(name: str, values: Mapping[str, tuple]) -> tuple[str, str | bool] |
 def _signs(
     meaning: Any, probabilities: Mapping[str, np.ndarray], values: Mapping
 ) -> np.ndarray:
-    """(b,): 1 towards the direction's value, -1 away from it."""
+    """Returns (b,): 1 towards the direction's value, -1 away from it."""
     attribute, value = meaning
     chosen = probabilities[attribute].argmax(1)
     has_it = chosen == values[attribute].index(value)

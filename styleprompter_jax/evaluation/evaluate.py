@@ -1,10 +1,10 @@
-"""How well a model inverts images, in numbers.
+"""Measures how well a model inverts images.
 
     result = evaluate(load("avatars64"), eval_batches(source, ...))
     result["refined"]["psnr"]
 
-Axes: b images of a batch, n of all, s side of what the encoder reads, t side of what is
-compared.
+Axes: b images of a batch, n images in all, s side of the encoder's images, t side of
+the compared images.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ from styleprompter_jax.ops import metrics
 from styleprompter_jax.ops.frechet import frechet_distance, gaussian, layout_features
 from styleprompter_jax.ops.kernel_distance import kernel_distance
 
-LARGEST = 256  # side at which images are compared, unless asked otherwise
-SMALLEST = 32  # that the metrics can do with
+LARGEST = 256  # largest default side of compared images
+SMALLEST = 32  # smallest side for the metrics
 DEPTHS = ("unquantised", "8bit")
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", *(p.metric for p in PERCEPTUAL.values()))
 
 
 def evaluate(model: StylePrompter, batches: Iterable, **options: Any) -> dict:
-    """Inverts images, and compares the results with them: the means of `measure`.
+    """Inverts images, compares the results with them, and returns means of `measure`.
 
     Args:
         model: as for `measure`.
@@ -43,8 +43,8 @@ def evaluate(model: StylePrompter, batches: Iterable, **options: Any) -> dict:
 
     Returns:
         {"num_images": n, "w_plus": {...}, "refined": {...}}: the mean of each metric
-        over all images, and the distances between the sets, of results that are not
-        quantised; "refined" only where the model has SMART.
+        over all images, and the distances between the sets, of unquantised results;
+        "refined" only if the model has SMART.
     """
     measured = measure(model, batches, **options)
     return {"num_images": len(measured.w_plus)} | measured.means()["unquantised"]
@@ -52,12 +52,12 @@ def evaluate(model: StylePrompter, batches: Iterable, **options: Any) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What `measure` found.
+    """The results of `measure`.
 
     Attributes:
         values: [depth][part][metric]: float32 (n,).
         distances: [depth][part][metric]: a number for all images together.
-        w_plus: float32 (n, codes, w_dim), of the n images.
+        w_plus: float32 (n, codes, w_dim), the codes of the n images.
     """
 
     values: dict
@@ -65,7 +65,7 @@ class Measured:
     w_plus: np.ndarray
 
     def means(self) -> dict:
-        """[depth][part][metric], JSON's numbers; infinite ones are None."""
+        """Returns [depth][part][metric] as JSON numbers; None for infinite ones."""
         return {
             depth: {
                 part: {name: _number(np.mean(v)) for name, v in values.items()}
@@ -87,30 +87,32 @@ def measure(
 ) -> Measured:
     """Inverts images, and compares the results with them.
 
-    Results are compared unquantised, as the generator makes them; and "8bit": clipped
-    and rounded as in the PNG that `styleprompter invert` writes. Those of another size
-    are resized without aliasing, by a triangle filter that widens as the image shrinks.
+    It compares results at two depths: "unquantised", as the generator renders them, and
+    "8bit", clipped and rounded as in the PNG that `styleprompter invert` writes. It
+    resizes results of another size without aliasing, with a triangle filter that widens
+    as the image shrinks.
 
     Args:
-        model: with an encoder, and with SMART for the refined half of the results.
-        batches: of images (b, s, s, 3) in [-1, 1], s = model.image_size, or of dicts
-            with such an "image", and perhaps a "target" (b, t, t, 3) to compare with
-            in its place. A last, smaller batch is filled up.
-        size: t; by default the generator's size, 256 at most.
-        networks: by kind ("lpips", "arcface", "moco", "inception") what
-            `network_folder.load_network` gives; the metrics of others are left out.
-        refine: False leaves out the refined half; None takes it where there is one.
+        model: a model with an encoder; the refined half of the results needs SMART.
+        batches: batches of images (b, s, s, 3) in [-1, 1], s = model.image_size, or
+            dicts with such an "image" and optionally a "target" (b, t, t, 3) for the
+            comparison. The last batch may be smaller; the function pads it.
+        size: t; by default the generator's size, at most 256.
+        networks: results of `network_folder.load_network` by kind ("lpips", "arcface",
+            "moco", "inception"); the function skips the metrics of missing kinds.
+        refine: False skips the refined half; None measures it if the model has one.
         decoding: options of `StylePrompter.decode`, the same for all batches.
 
     Returns:
         The metrics of each image: "mse" (on the [-1, 1] scale), "psnr" (decibels),
-        "ssim", "ms_ssim" (of as many of the five scales as fit), "lpips",
-        "id_similarity" and "moco_similarity" (cosines). Of all together, if there are
-        two images or more: "fid" and "kid", and "frechet_layout", the Fréchet distance
-        on `layout_features`, which needs no network.
+        "ssim", "ms_ssim" (with as many of the five scales as fit), "lpips",
+        "id_similarity" and "moco_similarity" (cosines). For two images or more, also
+        distances of the whole sets: "fid" and "kid", and "frechet_layout", the Fréchet
+        distance on `layout_features`, which needs no network.
 
     Raises:
-        StylePrompterError: if the size is none that can be compared.
+        StylePrompterError: if images cannot be compared at the size, or if `batches`
+            is empty.
     """
     size, networks = comparison_size(model, size), networks or {}
     parts = ["w_plus"]
@@ -142,7 +144,7 @@ def measure(
                 sets[depth, part].append(_set_features(networks, outputs, count))
         w_plus.append(take(encoded.w_plus, count))
     if not w_plus:
-        raise StylePrompterError("There are no images to evaluate.")
+        raise StylePrompterError("`batches` has no images: give at least one.")
     joined = {key: _concatenate(rows) for key, rows in sets.items()}
     target = {name: (f, _gaussian(f)) for name, f in joined.pop("target").items()}
 
@@ -157,13 +159,13 @@ def measure(
 
 
 def comparison_size(model: StylePrompter, size: int | None = None) -> int:
-    """The side t at which results are compared; see `measure`."""
+    """Returns the side t of compared images; see `measure`."""
     largest = model.config.generator.image_size
     size = size or min(LARGEST, largest)
     if not SMALLEST <= size <= largest:
         raise StylePrompterError(
-            f"Images of {largest} px are not compared at {size}: choose a size from "
-            f"{SMALLEST} to {largest}."
+            f"Images of {largest} px cannot be compared at {size} px: choose a size "
+            f"from {SMALLEST} to {largest}."
         )
     return size
 
@@ -176,7 +178,7 @@ def _at_depth(made: Any, depth: str, size: int) -> Any:
 
 
 def _network_features(networks: Mapping, images: Any) -> dict:
-    """By loss what its network makes of images."""
+    """Returns the features of images by loss, for the losses with a network."""
     return {
         name: apply(*networks[loss.kind], images)
         for name, loss in PERCEPTUAL.items()
@@ -192,7 +194,7 @@ def _scores(a: Mapping, b: Mapping) -> dict:
 
 
 def _set_features(networks: Mapping, images: Any, count: int) -> dict:
-    """By name the features (count, d) that sets are compared by."""
+    """Returns the features (count, d) for the distances of sets, by name."""
     found = {}
     if images.shape[1] % 8 == 0:
         found["layout"] = _layout(images)
@@ -222,7 +224,7 @@ def _gaussian(features: Any) -> Any:
 
 @partial(jax.jit, static_argnums=0)
 def apply(module: nn.Module, variables: Mapping, images: Any) -> Any:
-    """What a fixed network makes of images."""
+    """Applies a fixed network to images."""
     return module.apply(variables, images)
 
 

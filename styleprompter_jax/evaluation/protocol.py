@@ -1,4 +1,4 @@
-"""What a measured number depends on: versions, device, weights, time."""
+"""Records the conditions of a measurement: versions, device, weights, time."""
 
 import os
 import platform
@@ -10,22 +10,22 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from styleprompter_jax.core.sums import sha256  # noqa: F401 - of what is measured
+from styleprompter_jax.core.sums import sha256  # noqa: F401 - hashes of the weights
 from styleprompter_jax.version import __version__
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
 
 def versions() -> dict[str, str]:
-    """Of this program, Python and the packages that numbers depend on."""
+    """Returns the versions of this package, Python and the packages that matter."""
     found = {"styleprompter_jax": __version__, "python": platform.python_version()}
     return found | {name: metadata.version(name) for name in PACKAGES}
 
 
 def device() -> dict:
-    """What JAX computes on, and how exactly."""
+    """Returns the device that JAX computes on, and its precision."""
     first = jax.devices()[0]
-    # JAX makes these attributes when it is imported.
+    # The import of JAX makes these attributes.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return {
         "platform": first.platform,
@@ -41,13 +41,13 @@ def device() -> dict:
 def seconds(
     call: Callable, inputs: Sequence, warm_up: int = 1
 ) -> dict[str, float | int]:
-    """Wall time of a call for each of several inputs.
+    """Measures the wall time of a call for each of several inputs.
 
-    Each result is waited for. The first inputs are called once more before, untimed:
-    what is compiled is compiled then.
+    It waits for each result. Before, it calls the first inputs once without timing, so
+    that the measured calls compile nothing.
 
     Returns:
-        "median" and "p95" in seconds, and their "count".
+        "median" and "p95" in seconds, and the "count" of the calls.
     """
     times = []
     for k, value in enumerate([*inputs[:warm_up], *inputs]):
@@ -63,7 +63,7 @@ def seconds(
 
 
 def _processor() -> str:
-    """The name of the processor; "" where the system does not tell."""
+    """Returns the name of the processor, or "" if the system does not tell it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(x for x in lines if x.startswith("model name")).split(": ")[1]

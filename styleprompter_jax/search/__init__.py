@@ -1,1 +1,1 @@
-"""How directions are found."""
+"""Methods that find directions."""

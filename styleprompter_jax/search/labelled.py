@@ -1,4 +1,4 @@
-"""Codes of labelled pictures, which directions are found by."""
+"""Encodes labelled images; directions are found from their codes and labels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -28,14 +28,17 @@ def encode_tfds(
     batch_size: int,
     wanted: Sequence[str] = (),
 ) -> tuple[np.ndarray, dict, Latents]:
-    """Codes (m, n, w_dim) and labels of a TFDS data set; the latents of the first.
+    """Encodes the images of a TFDS dataset, split "train", and reads their labels.
 
-    Attributes are the class labels and single booleans of its features, nested or not,
-    by their own names; of its split "train".
+    Attributes are the class labels and single booleans of the dataset's features,
+    nested or not, by their own names.
+
+    Returns:
+        Codes (m, n, w_dim), attributes, and the latents of the first image.
 
     Raises:
-        StylePrompterError: if there is no such data set, or it has no labels or not
-          those wanted; before anything is encoded.
+        StylePrompterError: if the dataset does not exist, or lacks labels or those
+            wanted; before it encodes anything.
     """
     size = model.image_size
     config = ConfigDict(dict(name=data, path=data_dir, image_size=size))
@@ -71,13 +74,14 @@ def encode_csv(
     batch_size: int,
     wanted: Sequence[str] = (),
 ) -> tuple[np.ndarray, dict, Latents]:
-    """Codes (m, n, w_dim) and labels of the pictures that a CSV names; see `read_csv`.
+    """Encodes the images that a CSV names, and reads their labels; see `read_csv`.
 
-    The third result are the latents of the first.
+    Returns:
+        Codes (m, n, w_dim), attributes, and the latents of the first image.
 
     Raises:
-        StylePrompterError: if a picture or a wanted label is missing, or no direction
-          can be found by the labels; before anything is encoded.
+        StylePrompterError: if an image or a wanted label is missing, or the labels
+            give no direction; before it encodes anything.
     """
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
@@ -99,9 +103,12 @@ def encode_csv(
 def stored_codes(
     latents: str, file: str, count: int | None, wanted: Sequence[str] = ()
 ) -> tuple[np.ndarray, dict, Latents]:
-    """`encode_csv` of images whose latents are in a file already.
+    """Does the same as `encode_csv`, with stored latents instead of an encoder.
 
-    The CSV names them as the file does, with or without an ending.
+    The CSV has the image names of the latents, with or without a suffix.
+
+    Raises:
+        StylePrompterError: as `encode_csv`, or if the latents of an image are missing.
     """
     stored, known = load_named(latents)
     rows = {name: row for row, name in enumerate(known)}
@@ -111,8 +118,8 @@ def stored_codes(
     if None in found:
         missing = names[found.index(None)]
         raise StylePrompterError(
-            f"{file} names {missing}, whose latents {latents} does not hold; it holds "
-            f"those of {known[0]}."
+            f"{file} names {missing}, but {latents} does not hold its latents; it "
+            f"holds those of {known[0]}, for example."
             f"{another_spelling(_without_ending(missing), known)}"
         )
     _check_labels(wanted, attributes, file)
@@ -120,7 +127,7 @@ def stored_codes(
 
 
 def _without_ending(name: str) -> str:
-    r"""A name in a table as files of latents have it: "x/a" of "x\a.png"."""
+    r"""Returns the name in latents of a name in a table: "x/a" for "x\a.png"."""
     path = PurePosixPath(name.replace("\\", "/"))
     return str(path.with_suffix("")) if path.name else name
 
@@ -144,7 +151,7 @@ def _check_names(
 def _check_labels(
     wanted: Sequence[str], attributes: Mapping[str, np.ndarray], data: str
 ) -> None:
-    """Refuses labels that no directions can be found by."""
+    """Refuses labels that give no direction."""
     chosen = {name: attributes[name] for name in wanted or attributes}
     try:
         label_design(chosen, len(next(iter(chosen.values()))))
@@ -155,22 +162,23 @@ def _check_labels(
 def read_csv(
     file: str, count: int | None = None
 ) -> tuple[Sequence[str], dict[str, np.ndarray]]:
-    """Names and attributes of pictures from a CSV with a header.
+    """Reads names and attributes of images from a CSV with a header.
 
-    The first column names pictures, each other is an attribute: 0 and 1, -1 and 1,
-    false and true, no and yes, f and t or any mix of these for one that is on or off;
-    other texts are classes. An empty one, or NA, means that it does not apply, or is
-    not known; beside on and off, or alone, so do None, ?, - and unknown.
+    The first column names images, and each other column is an attribute. An attribute
+    that is on or off has the values 0 and 1, -1 and 1, false and true, no and yes, f
+    and t, or any mix of these. Other texts are classes. An empty value, or NA, means
+    that the attribute does not apply or is unknown. None, ?, - and unknown mean the
+    same in a column of on and off, or in a column without other values.
 
     Args:
         file: the table; see `tables.read_table`.
-        count: reads no more rows than this.
+        count: largest number of rows to read; None for all.
 
     Returns:
         The names, and for each attribute (m,); see `labels.as_attribute`.
 
     Raises:
-        StylePrompterError: if it cannot be read so.
+        StylePrompterError: if the table cannot be read.
     """
     header, content = read_table(file)
     names, *columns = zip(*content[:count], strict=True)

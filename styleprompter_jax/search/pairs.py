@@ -1,10 +1,11 @@
-"""Directions fitted to pairs of images: before and after what they are to change.
+"""Fits directions to pairs of images before and after an edit.
 
     smile = fit_direction(model, serious, smiling)
 
-A difference of codes says what an attribute adds to W+, and not what the generator
-makes of it, nor what SMART then brings back from the image that is edited.  Here the
-edited image itself is compared with the one wanted, and the gradient goes through both.
+A difference of codes shows the change in W+. It does not show the result of the
+generator, or the details that SMART copies from the unedited image. For this reason,
+the fit compares the edited image itself with the target, and the gradient goes through
+the generator and SMART.
 
 Axes: m pairs, s side of an image, n codes.
 """
@@ -31,13 +32,13 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.models import inverter
 from styleprompter_jax.ops import descent
 
-COMPONENTS = 64  # of the codes, that a response is regressed on
-CHANGED = 0.1  # of [-1, 1], the least difference of a pixel that counts as one
-KEPT = 2**29  # bytes of inversions that are kept from step to step
+COMPONENTS = 64  # principal components of the codes for the regression of a response
+CHANGED = 0.1  # smallest difference of a changed pixel, on the scale of [-1, 1]
+KEPT = 2**29  # largest size of the inversions that steps share, in bytes
 
 
 class _How(NamedTuple):
-    """What a step is compiled for."""
+    """The static arguments of a compiled step."""
 
     module: inverter.StylePrompter
     refine: tuple[bool, ...]
@@ -63,38 +64,39 @@ def fit_direction(
     origin: str = "pairs",
     **options: Any,
 ) -> Direction:
-    """A direction along which a step of strength 1 leads from before to after.
+    """Fits a direction; a step of strength 1 along it leads from before to after.
 
-    It starts as the linear regression of what the codes become on what they are, and is
-    fitted by Adam: the mean square and 1 - SSIM between the edited inversion and the
-    wanted image where a pair differs, and the inversion itself elsewhere; without SMART
-    and, where the model has it, with its refiner.
+    The fit starts from a linear regression of the change of the codes on the codes, and
+    continues with Adam. The loss is the mean square and 1 - SSIM between the edited
+    inversion and its target. The target is the wanted image where a pair differs, and
+    the unedited inversion elsewhere. The loss has a term without the refiner and, if
+    the model has a refiner, a term with it.
 
     Args:
-        model: with an encoder.
+        model: a model with an encoder.
         before: images (m, s, s, 3) in [-1, 1], s = model.image_size.
-        after: what each is to become, of the same shape.
-        both_ways: strength -1 is to lead from after to before, too.
-        steps: of gradient descent.
-        batch_size: pairs in each of them.
-        learning_rate: of the first step; it falls to zero along a cosine.
+        after: the same images after the edit, of the same shape.
+        both_ways: also fit strength -1, from after to before.
+        steps: steps of gradient descent.
+        batch_size: pairs in a step.
+        learning_rate: learning rate of the first step; it falls to zero along a cosine.
         structure: weight of 1 - SSIM over several scales.
-        keep: weight of the mean square of the worst pixels among those to be kept.
-        rank: of the direction's response to the codes; 0 for an edit that is the same
-            for all images.  It is lower for few pairs: one for every ten images that
-            are edited, at most.
-        layers: indices of the codes to change; None means all.
-        seed: of the order of the pairs.
-        origin: kept with the direction.
-        options: of the refiner for such edits, kept with the direction; by default
-            what it has for edits: SMART's beta is (0.5, 0.5).
+        keep: weight of the mean square of the worst pixels outside of the change.
+        rank: rank of the direction's response to the codes; 0 gives the same edit for
+            all images. The rank is at most one for every ten edited images.
+        layers: indices of the codes to change; None for all.
+        seed: seed of the order of the pairs.
+        origin: a note that the direction stores.
+        options: options of the refiner for the edit, which the direction stores; by
+            default the refiner's own for edits: SMART's beta is (0.5, 0.5).
 
     Returns:
-        A direction of (n, w_dim), with strength 1, and a response if there is a rank.
+        A direction of (n, w_dim) with strength 1, and with a response if the rank is
+        not 0.
 
     Raises:
-        StylePrompterError: if the model has no encoder; if there are no pairs, they are
-            not equally many, not of the model's size or not finite; or if a number is
+        StylePrompterError: if the model has no encoder, if pairs are missing, differ in
+            number, do not have the model's size or are not finite, or if a number is
             out of its range.
     """
     before, after = (_images(model, images) for images in (before, after))
@@ -114,7 +116,7 @@ def fit_direction(
     start, goal = (
         _in_batches(model.encode, images, batch_size) for images in (before, after)
     )
-    # Of each edit: latents and image before it, the image wanted, and its sign.
+    # For each edit: latents and image before it, the wanted image, and the sign.
     edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
     change = goal.w_plus - start.w_plus
     vector, response = _regressed(
@@ -129,8 +131,8 @@ def fit_direction(
     module = inverter.StylePrompter(model.config)
     how = _How(module, refine, model.image_size, structure, keep)
     invert = partial(_inverted, batch_size, how, model.variables)
-    # What is compared with stays the same: made once for each pair, where that is no
-    # more than for each step, and there is room.
+    # The unedited inversions do not change. They are computed once for each pair if
+    # this is not more work than in each step, and if the memory suffices.
     room = len(refine) * len(edits) * before.nbytes <= KEPT
     kept = [
         _in_batches(invert, latents, batch_size)
@@ -160,7 +162,7 @@ def fit_direction(
 
 
 def _images(model: StylePrompter, images: Any) -> np.ndarray:
-    """Images (m, s, s, 3) that an encoder reads, found finite."""
+    """Checks that images (m, s, s, 3) fit the encoder, and that they are finite."""
     calls.require(model.config, "encoder")
     checked = calls.check_images(model.config, images)
     return np.asarray(as_numbers(np.asarray(checked), "The images"))
@@ -169,27 +171,27 @@ def _images(model: StylePrompter, images: Any) -> np.ndarray:
 def _regressed(
     codes: np.ndarray, change: np.ndarray, rank: int
 ) -> tuple[np.ndarray, Response]:
-    """The mean change of codes, and how it depends on them.
+    """Computes the mean change of codes, and a response to the codes.
 
-    Reduced-rank regression on the codes' leading principal components.
+    It is a reduced-rank regression on the leading principal components of the codes.
 
     Args:
         codes: (m, n, w_dim).
         change: (m, n, w_dim).
-        rank: of the response, at most.
+        rank: largest rank of the response.
     """
     m, *shape = codes.shape
     codes, change = (x.reshape(m, -1).astype(np.float64) for x in (codes, change))
     center, vector = codes.mean(0), change.mean(0)
     scores, scales, components = np.linalg.svd(codes - center, full_matrices=False)
-    # One for every ten samples at most, or it would learn them by heart.
+    # At most one component for every ten samples, to avoid overfitting.
     count = min(COMPONENTS, m // 10, np.sum(scales > 1e-6 * scales[0]))
     scores, scales, components = scores[:, :count], scales[:count], components[:count]
     left, weights, writes = np.linalg.svd(
         scores.T @ (change - vector), full_matrices=False
     )
     rank = min(rank, count)
-    # What is read has a variance of 1.
+    # The readings have a variance of 1.
     reads = np.sqrt(m) * left[:, :rank].T @ (components / scales[:, None])
     writes = writes[:rank] * weights[:rank, None] / np.sqrt(m)
     response = Response(
@@ -199,7 +201,7 @@ def _regressed(
 
 
 def _in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
-    """What a function makes of all inputs, as NumPy arrays; one shape is compiled."""
+    """Applies a function to inputs in batches of one shape; returns NumPy arrays."""
     parts = []
     for k in range(0, len(inputs), batch_size):
         part = inputs[k : k + batch_size]
@@ -209,7 +211,7 @@ def _in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
 
 @by_size(static_argnums=0)
 def _inverted(how: Any, variables: Mapping, latents: Latents) -> Any:
-    """The images of latents, at the pairs' size at most, for each of ``how.refine``."""
+    """Renders latents for each of ``how.refine``, pooled to at most the pairs' size."""
     return [
         losses.pool_to(
             _decode(how, variables, latents, latents.w_plus, refine), how.size
@@ -264,7 +266,7 @@ def _step(
 
 
 def _changed(image: jax.Array, wanted: jax.Array) -> jax.Array:
-    """(b, s, s, 1), whether a pixel, or one near it, differs between two images."""
+    """Returns (b, s, s, 1): whether a pixel, or a pixel near it, differs."""
     changed = jnp.max(jnp.abs(wanted - image), -1, keepdims=True) > CHANGED
     reach = 2 * (image.shape[1] // 20) + 1
     window = (1, reach, reach, 1)

@@ -1,4 +1,4 @@
-"""Directions that a generator has by itself, without labels.
+"""Finds directions of a generator without labels.
 
 Axes: ``n`` codes, ``w_dim`` channels of a code, ``m`` samples, ``k`` directions,
 ``c`` styles of a layer.
@@ -14,14 +14,14 @@ from styleprompter_jax.editing.directions import Direction
 
 
 def sefa(kernels: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """The directions that change styles most (Shen & Zhou 2021, arXiv 2007.06600).
+    """Finds the directions that change styles most (SeFa, Shen & Zhou 2021).
 
-    Eigenvectors of A Aᵀ, where the columns of A are the affine layers' weights for one
-    style each, at length 1.
+    They are eigenvectors of A Aᵀ. Each column of A has the affine weights of one style,
+    scaled to length 1. See arXiv 2007.06600.
 
     Args:
-        kernels: the affine layers of some codes, (w_dim, c) each.
-        count: k, how many directions, strongest first.
+        kernels: affine layers of some codes, (w_dim, c) each.
+        count: k, the number of directions; the strongest come first.
 
     Returns:
         float64 (k, w_dim), orthonormal.
@@ -36,37 +36,39 @@ def sefa(kernels: Sequence[np.ndarray], count: int) -> np.ndarray:
 
 
 def pca(w: np.ndarray, count: int) -> np.ndarray:
-    """Principal components of sampled codes (GANSpace, Härkönen et al. 2020).
+    """Computes principal components of sampled codes (GANSpace, Härkönen et al. 2020).
 
     Args:
         w: (m, w_dim), codes of the mapping network.
-        count: k, how many components, that of most variance first.
+        count: k, the number of components; those with the most variance come first.
 
     Returns:
         float64 (k, w_dim), orthonormal.
 
     Raises:
-        StylePrompterError: if k is larger than w_dim, or than m - 1, beyond which
-            components are chance.
+        StylePrompterError: if k is larger than w_dim, or than m - 1; more components
+            would be random.
     """
     if count >= len(w):
         raise StylePrompterError(
-            f"{count} components of {len(w)} samples are chance: give {count + 1} "
+            f"{len(w)} samples are too few for {count} components: give {count + 1} "
             "samples or more."
         )
     return _leading(np.cov(w.astype(np.float64), rowvar=False), count)
 
 
 def in_deviations(w: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Vectors (k, w_dim), each as long as the standard deviation of w along it.
+    """Scales vectors (k, w_dim) to the standard deviations of w along them.
 
-    A strength of 2 along one is as unusual as a sample two standard deviations away.
+    A strength of 2 is then as unusual as a sample two standard deviations away.
 
     Raises:
         StylePrompterError: if there are fewer than 2 samples.
     """
     if len(w) < 2:
-        raise StylePrompterError("One sample deviates from nothing: give 2 or more.")
+        raise StylePrompterError(
+            "One sample has no standard deviation: give 2 samples or more."
+        )
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit * np.std(w @ unit.T, axis=0)[:, None]
 
@@ -74,23 +76,24 @@ def in_deviations(w: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def orthogonalize(
     direction: Direction, others: Mapping[str, Direction], num_codes: int
 ) -> Direction:
-    """A direction without what it shares with the vectors of others, code by code.
+    """Makes a direction orthogonal to the vectors of others, in each code.
 
     Args:
-        direction: what to change.
-        others: named directions; each counts in the codes that it changes.
+        direction: the direction to change.
+        others: directions by name; each counts only in the codes that it changes.
         num_codes: n.
 
     Returns:
-        The direction, whose vector is (w_dim,) if all are, else (n, w_dim).
+        The direction; its vector is (w_dim,) if all vectors are, and otherwise
+        (n, w_dim).
 
     Raises:
-        StylePrompterError: if the others leave nothing of it.
+        StylePrompterError: if the direction lies in the span of the others.
     """
     vectors = direction.per_code(num_codes).astype(np.float64)
     spanned = [other.per_code(num_codes) for other in others.values()]
     span = np.stack(spanned, 2).astype(np.float64)
-    # A basis of the span at each code, without what is no more than rounding.
+    # A basis of the span at each code. Small singular values are rounding errors.
     u, values, _ = np.linalg.svd(span, full_matrices=False)
     u = u * (values > 1e-6 * values.max(-1, keepdims=True))[:, None]
 
@@ -100,8 +103,8 @@ def orthogonalize(
     left, response = without(vectors), direction.response
     if np.linalg.norm(left) < 1e-3 * np.linalg.norm(vectors):
         raise StylePrompterError(
-            f"A direction is nothing but {', '.join(others)}: name others to be "
-            "orthogonal to."
+            f"A new direction lies in the span of {', '.join(others)}: name other "
+            "directions with --orthogonal-to."
         )
     everywhere = all(
         d.vector.ndim == 1 and d.layers is None for d in (direction, *others.values())
@@ -118,13 +121,14 @@ def orthogonalize(
 
 
 def _leading(matrix: np.ndarray, count: int) -> np.ndarray:
-    """Eigenvectors (k, w_dim) of a symmetric matrix, the largest first."""
+    """Returns eigenvectors (k, w_dim) of a symmetric matrix, largest values first."""
     if count > len(matrix):
         raise StylePrompterError(
-            f"{count} directions are more than a code has channels ({len(matrix)})."
+            f"A code has only {len(matrix)} channels: ask for at most {len(matrix)} "
+            f"directions, not {count}."
         )
     vectors = np.linalg.eigh(matrix)[1].T[::-1][:count]
-    # Which of the two signs comes out is chance: make the largest entry positive.
+    # The sign of an eigenvector is arbitrary: make the largest entry positive.
     largest = np.take_along_axis(
         vectors, np.abs(vectors).argmax(1, keepdims=True), axis=1
     )

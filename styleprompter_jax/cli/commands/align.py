@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         metavar="FILE",
         help='JSON file: {"face.jpg": [[x, y], ...]} with 68 points (dlib), or with 5 '
-        "points: eyes, nose, corners of the mouth, the left side of the picture first; "
-        "for one picture, the list alone (default: find the largest face, with the "
+        "points: eyes, nose, corners of the mouth, the left side of the image first; "
+        "for one image, the list alone (default: find the largest face, with the "
         "extra `detector`)",
     )
     add_output(parser)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def wrong(args: argparse.Namespace) -> str:
-    """An error in the call that argparse cannot detect; "" if there is none."""
+    """Returns an error that argparse cannot detect, or "" for a correct call."""
     if args.export and len(args.paths) != 1:
         return "convert --export FILE takes one model folder"
     if not args.export and len(args.paths) < 2:

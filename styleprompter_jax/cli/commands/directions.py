@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["sefa", "pca", "labels", "pairs"],
         required=True,
         help="sefa: from the generator's weights; pca: principal components of sampled "
-        "codes (GANSpace); labels: regression of the codes of labelled pictures; "
-        "pairs: fit to pictures before and after an edit",
+        "codes (GANSpace); labels: regression of the codes of labelled images; "
+        "pairs: fit to images before and after an edit",
     )
     parser.add_argument(
         "--components",
@@ -49,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=name_or_path,
         default="avatars",
         help='labels: "avatars" (default), another TFDS dataset with labels, or a '
-        'FILE.csv of pictures and their attributes; pairs: "avatars", or a FILE.csv '
+        'FILE.csv of images and their attributes; pairs: "avatars", or a FILE.csv '
         "with the columns direction,before,after",
     )
     parser.add_argument(
         "--latents",
         type=path,
         metavar="FILE",
-        help="labels: codes of the pictures in the .csv, as `invert` writes them; the "
+        help="labels: codes of the images in the .csv, as `invert` writes them; the "
         "command then encodes nothing",
     )
     parser.add_argument(
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count",
         type=positive,
-        help="labels: number of pictures (default: 2000 of TFDS, all of a .csv); "
+        help="labels: number of images (default: 2000 of TFDS, all of a .csv); "
         "pairs: number of pairs for each direction (default: 800 avatars); sefa and "
         "pca: number of codes to sample (default: 20000)",
     )
@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=batch_size,
         default=16,
         metavar="N",
-        help="pictures in a batch (default: 16)",
+        help="images in a batch (default: 16)",
     )
 
 

@@ -1,4 +1,4 @@
-"""`styleprompter edit`: edits pictures along directions, as pictures or animations."""
+"""`styleprompter edit`: edits images along directions, as images or animations."""
 
 import argparse
 
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--animate",
         choices=["gif", "mp4", "frames"],
-        help="write a sweep instead of pictures, from the lowest to the highest "
+        help="write a sweep instead of images, from the lowest to the highest "
         "strength and back: an animation, or a folder of its frames",
     )
     parser.add_argument(
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=frames,
         default=24,
         metavar="N",
-        help="number of pictures from one end of a sweep to the other (default: 24)",
+        help="number of images from one end of a sweep to the other (default: 24)",
     )
     add_optimize(parser)
     add_decoding(parser, beta="each direction's own")
@@ -81,5 +81,5 @@ def run(args: argparse.Namespace) -> None:
 
     made = edit(**options(args))
     done = plural(made.edits, "animation" if args.animate else "edit")
-    whose = plural(made.pictures, "picture")
+    whose = plural(made.pictures, "image")
     print(f"{done} of {whose} in {args.output}{left_out(made)}.")

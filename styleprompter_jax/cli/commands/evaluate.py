@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
     source.add_argument(
-        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with pictures'
+        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with images'
     )
     parser.add_argument(
         "--split", default="test", help="split of --data (default: test)"
     )
     add_data_dir(parser)
     parser.add_argument(
-        "--count", type=positive, metavar="N", help="use only the first N pictures"
+        "--count", type=positive, metavar="N", help="use only the first N images"
     )
     parser.add_argument(
         "--output",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=side,
         metavar="S",
-        help="side of the compared pictures (default: the model's size, at most 256)",
+        help="side of the compared images (default: the model's size, at most 256)",
     )
     parser.add_argument(
         "--networks",

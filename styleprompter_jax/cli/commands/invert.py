@@ -35,5 +35,5 @@ def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.invert import invert
 
     made = invert(**options(args))
-    done = plural(len(made.files), "picture")
+    done = plural(len(made.files), "image")
     print(f"{done} inverted to {args.output}{left_out(made)}.")

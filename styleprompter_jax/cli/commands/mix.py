@@ -1,4 +1,4 @@
-"""`styleprompter mix`: mixes the codes of two pictures."""
+"""`styleprompter mix`: mixes the codes of two images."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`styleprompter pack`: packs a folder of pictures into one file for training."""
+"""`styleprompter pack`: packs a folder of images into one file for training."""
 
 import argparse
 
@@ -16,7 +16,7 @@ from styleprompter_jax.core.values import plural
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     parser.add_argument(
-        "folder", type=path, help="folder of pictures, searched recursively"
+        "folder", type=path, help="folder of images, searched recursively"
     )
     parser.add_argument("dest", type=path, help="file to write: NAME.array_record")
     parser.add_argument(
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crop",
         choices=["center", "none"],
         default="center",
-        help="center (default) keeps the central square; none keeps the whole picture, "
+        help="center (default) keeps the central square; none keeps the whole image, "
         "for random crops in training",
     )
     add_overwrite(parser, "an existing file")
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     made = pack(**options(args))
     dest = made.files[0]
     print(
-        f"{plural(made.count, 'picture')} packed into {dest}{left_out(made)}. "
+        f"{plural(made.count, 'image')} packed into {dest}{left_out(made)}. "
         "Train on it with --config.data.name=array_record "
         f"--config.data.path={dest.parent} --config.data.train_split={dest.stem}"
     )

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def wrong(args: argparse.Namespace) -> str:
-    """An error in the call that argparse cannot detect; "" if there is none.
+    """Returns an error that argparse cannot detect, or "" for a correct call.
 
     ``args.overrides`` holds the arguments that argparse left: keys of the config.
     """
