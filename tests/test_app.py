@@ -72,7 +72,7 @@ def test_from_python(tmp_path, capsys, tiny_folder):
 def test_wrong_calls_from_python(tmp_path):
     for call, match in (
         (lambda: invert("avatars64", "x", tmp_path), "give a list"),
-        (lambda: edit("avatars64", tmp_path, ["smile"]), "one of them"),
+        (lambda: edit("avatars64", tmp_path, ["smile"]), "either inputs or latents"),
         (lambda: edit("avatars64", tmp_path, ["smile"], inputs=["x"], animate="avi"),
          "animate is 'avi'"),
         (lambda: Decoding(batch_size=0), "batch_size"),

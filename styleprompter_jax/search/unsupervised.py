@@ -124,8 +124,8 @@ def _leading(matrix: np.ndarray, count: int) -> np.ndarray:
     """Returns eigenvectors (k, w_dim) of a symmetric matrix, largest values first."""
     if count > len(matrix):
         raise StylePrompterError(
-            f"A code has only {len(matrix)} channels: ask for at most {len(matrix)} "
-            f"directions, not {count}."
+            f"{count} directions are more than the {len(matrix)} channels of a code: "
+            f"ask for at most {len(matrix)}."
         )
     vectors = np.linalg.eigh(matrix)[1].T[::-1][:count]
     # The sign of an eigenvector is arbitrary: make the largest entry positive.
