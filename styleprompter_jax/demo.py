@@ -128,16 +128,21 @@ def choose_faces(source: Any, batch: Any) -> np.ndarray:
 
 
 def make_sheet(models: Any, directions: Any, batch: Any, chosen: Any) -> np.ndarray:
-    """Draws a row for each chosen face and model: input, both inversions, the edits.
+    """Draws a row for each chosen face and model: input, inversions, edits.
+
+    The sheet has no refined inversions if no model has a refiner.
 
     An edit adds an attribute to a face that lacks it, and removes it from a face that
     has it. The function edits the whole batch, because that shape is compiled already.
     """
     edits = [edit for edit in EDITS if edit[1] in directions]
+    refined = any(model.config.refiner for model in models.values())
     columns = {}
     for name, model in models.items():
         latents = model.encode(batch["image"])
-        made = [model.decode(latents, refine=False), model.decode(latents)]
+        made = [model.decode(latents, refine=False)]
+        if refined:
+            made.append(model.decode(latents))
         for _, name_of_direction, label in edits:
             direction = directions[name_of_direction]
             sign = 1 if label is None else np.where(batch[label], -1, 1)
@@ -149,7 +154,8 @@ def make_sheet(models: Any, directions: Any, batch: Any, chosen: Any) -> np.ndar
         [column[face] for column in columns[name]] for face in chosen for name in models
     ]
     row_titles = [*models] * len(chosen) if len(models) > 1 else None
-    return sheet(rows, ["input", "W+", "refined", *titles], row_titles)
+    inversions = ["W+", "refined"] if refined else ["W+"]
+    return sheet(rows, ["input", *inversions, *titles], row_titles)
 
 
 def make_table(results: Mapping) -> str:
@@ -157,6 +163,8 @@ def make_table(results: Mapping) -> str:
     lines = ["| model | image from | MSE | PSNR (dB) | SSIM |", "|---|---|---|---|---|"]
     for name, result in results.items():
         for part, title in (("w_plus", "W+"), ("refined", "W+ and SMART")):
+            if part not in result:
+                continue
             mse, psnr, ssim = (result[part][key] for key in ("mse", "psnr", "ssim"))
             lines.append(f"| {name} | {title} | {mse:.4f} | {psnr:.2f} | {ssim:.3f} |")
     return "\n".join(lines) + "\n"

@@ -88,9 +88,7 @@ def random_variables(config, seed=0):
 
     Drawn here, from the names: compiling `init` would take half a minute.
     """
-    size = (config.encoder or config.generator).image_size
-    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-    shapes = jax.eval_shape(StylePrompter(config).init, jax.random.key(0), images)
+    shapes = model_folder.model_shapes(config)
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):

@@ -69,7 +69,16 @@ def test_images_to_encode(model):
     wrong += [images(1, 32, 32, 3, value=NAN), images(1, 32, 32, 3).astype(int)]
     wrong += [images(1, 32, 32, 3).tolist()[:0], np.full((1, 32, 32, 3), 1e300)]
     refused(model.encode, *wrong)
+    refused(model.passes, *wrong)
     refused(model.invert, *wrong)
+    right = images(1, 32, 32, 3)
+    refused(lambda n: model.passes(right, n), *NO_NUMBERS[1:], 0, 1, -1, 2.5)
+
+
+def test_outputs_to_show(model):
+    wrong = [*NO_NUMBERS, [], images(32, 32, 3), images(1, 32, 32, 1), 1.0]
+    refused(model.shown, *wrong, images(1, 16, 16, 3))
+    assert model.shown(images(2, 32, 32, 3)).shape == (2, 32, 32, 3)
 
 
 def test_codes_and_latents(model):

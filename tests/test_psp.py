@@ -1,5 +1,6 @@
-"""The encoders of pSp and e4e: parity, conversion, and use without a refiner."""
+"""The encoders of pSp, e4e and ReStyle: parity, conversion, what is refused."""
 
+import functools
 import json
 
 import jax
@@ -22,20 +23,34 @@ from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.ops.upsample_aligned import upsample_aligned
+from styleprompter_jax.store.model_folder import model_shapes
 
 PSP, E4E = "GradualStyleEncoder", "Encoder4Editing"
 INTO_W = "BackboneEncoderUsingLastLayerIntoW"
+BACKBONE, PROGRESSIVE = "BackboneEncoder", "ProgressiveBackboneEncoder"
+# What is said of each, the size of its images, and its passes.
+FACES = "faces, 32 px, 8 codes"
 KINDS = {
-    PSP: ("pSp, faces, 32 px, 8 codes.", 32),
-    E4E: ("e4e, faces, 32 px, 8 codes.", 32),
-    INTO_W: ("pSp into W, faces, 32 px, 8 codes.", 256),
-    f"{INTO_W}Plus": ("pSp into W+ by one layer, faces, 32 px, 8 codes.", 256),
-}
+    PSP: (f"pSp, {FACES}", 32, 0),
+    E4E: (f"e4e, {FACES}", 32, 0),
+    INTO_W: (f"pSp into W, {FACES}", 256, 0),
+    f"{INTO_W}Plus": (f"pSp into W+ by one layer, {FACES}", 256, 0),
+    BACKBONE: (f"ReStyle over pSp, {FACES}, 3 passes", 32, 3),
+    PROGRESSIVE: (f"ReStyle over e4e, {FACES}, 5 passes", 32, 5),
+    f"ResNet{PSP}": (f"ReStyle over pSp with ResNet-34, {FACES}, 1 pass", 32, 1),
+    f"ResNet{BACKBONE}": (f"pSp of one map with ResNet-34, {FACES}", 32, 0),
+    f"ResNet{PROGRESSIVE}": (
+        f"ReStyle over e4e with ResNet-34, {FACES}, 5 passes", 32, 5
+    ),
+}  # fmt: skip
 
 
-def config_of(kind=E4E, channels=3):
-    size = KINDS[kind][1]
-    encoder = PspConfig(kind, size, channels, 8, 16, (4, 8, 12, 16), (1, 2, 1, 1))
+def config_of(kind=E4E, channels=3, **fields):
+    _, size, passes = KINDS[kind]
+    channels = 6 if passes else channels
+    widths = (4, 8, 12, 16), (1, 2, 1, 1)
+    fields = dict(passes=passes) | fields
+    encoder = PspConfig(kind, size, channels, 8, 16, *widths, **fields)
     return StylePrompterConfig(encoder, None, TINY.generator)
 
 
@@ -52,8 +67,15 @@ def checkpoint(config, variables, **opts):
         dataset_type="ffhq_encode",
         start_from_latent_avg=True,
     )
+    if config.encoder.passes not in (0, 5):  # 5 is what is meant without
+        own["n_iters_per_batch"] = config.encoder.passes
     state = write_table(table, tree)
     return {"state_dict": state, "latent_avg": mean, "opts": own | opts}
+
+
+@functools.cache
+def zeros(config):
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), model_shapes(config))
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +93,9 @@ def convert(tmp_path, tree):
 def test_converted_whole(kind, tmp_path, capsys):
     config = config_of(kind)
     variables = random_variables(config)
-    assert convert(tmp_path, checkpoint(config, variables, input_nc=3)) == 0
-    assert KINDS[kind][0] in capsys.readouterr().out
+    channels = config.encoder.input_channels
+    assert convert(tmp_path, checkpoint(config, variables, input_nc=channels)) == 0
+    assert f"{KINDS[kind][0]}." in capsys.readouterr().out
     model = sp.load(tmp_path / "model")
     assert model.config == config
     assert jax.tree.structure(model.variables) == jax.tree.structure(variables)
@@ -139,9 +162,19 @@ def damage(state, opts):
     yield lambda: opts.update(input_nc=19), "input_nc"
     yield lambda: opts.update(start_from_latent_avg="no"), "start_from_latent_avg"
     yield lambda: opts.update(encoder_type=INTO_W), "encoder_type"
+    yield lambda: opts.update(encoder_type=BACKBONE), "encoder_type"
+    yield lambda: opts.update(encoder_type=f"ResNet{PSP}"), "encoder_type"
+    yield lambda: opts.update(learn_in_w=True), "learn_in_w"
+    yield lambda: opts.update(n_styles=18), "n_styles"
+    yield lambda: opts.update(n_iters_per_batch=5), "3 channels, which sees no inv"
+    yield lambda: opts.update(n_iters_per_batch="many"), "n_iters_per_batch = 'many'"
+    yield (
+        lambda: [state.pop(k) for k in [*state] if k.startswith("encoder.")],
+        "it holds a generator and no such encoder",
+    )
 
 
-@pytest.mark.parametrize("k", range(11))
+@pytest.mark.parametrize("k", range(18))
 def test_what_does_not_fit_is_refused(k, e4e):
     tree = checkpoint(*e4e)
     tree["state_dict"] = {key: x.copy() for key, x in tree["state_dict"].items()}
@@ -151,23 +184,48 @@ def test_what_does_not_fit_is_refused(k, e4e):
         build_model({"x.pt": recognise(tree, "x.pt")})
 
 
-@pytest.mark.parametrize(
-    "opts",
-    [{"dataset_type": "cars_encode"}, {"encoder_type": "ResNetBackboneEncoder"}],
-)
-def test_of_other_encoders_the_generator_alone(opts, e4e):
-    found = recognise(checkpoint(*e4e, **opts), "x.pt")
+def recognised(config, without=(), **opts):
+    tree = checkpoint(config, zeros(config), **opts)
+    for key in without:
+        del tree["opts"][key]
+    return recognise(tree, "x.pt")
+
+
+def test_of_other_encoders_the_generator_alone():
+    found = recognised(config_of(), encoder_type="TransformerEncoder")
     assert found.encoder is None and found.generator == TINY.generator
     assert "The encoder is left out" in found.notes[0]
 
 
-def test_of_passes_the_generator_alone():
-    config = config_of(PSP, channels=6)
-    images = jax.ShapeDtypeStruct((1, 32, 32, 6), np.float32)
-    module = sp.models.inverter.StylePrompter(config)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), images)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    assert recognise(checkpoint(config, zeros), "x.pt").encoder is None
+def test_six_channels_without_passes_are_refused():
+    """They are an image and its inversion: of pSp and e4e there are none."""
+    for kind in (PSP, E4E, INTO_W):
+        with pytest.raises(sp.StylePrompterError, match="tell of no passes"):
+            recognised(config_of(kind, 6))
+    assert recognised(config_of(PSP, 6), n_iters_per_batch=2).encoder.passes == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_known_by_keys(kind):
+    """Without their name in the options; pSp's keys and e4e's are the same."""
+    config = config_of(kind)
+    other = {"stylegan_size": 32} if config.encoder.form.adds else {"output_size": 32}
+    told = recognised(config, ["encoder_type"], **other).encoder
+    untold = recognised(config, ["encoder_type"]).encoder
+    # Of one map pSp's have no option that e4e's have not.
+    assert (told == config.encoder) == (kind not in (BACKBONE, f"ResNet{BACKBONE}"))
+    assert (untold is not None) == (kind in (INTO_W, f"{INTO_W}Plus", f"ResNet{PSP}"))
+
+
+def test_sketches_are_of_psp_by_their_channels():
+    config = config_of(PSP, 1)
+    assert recognised(config, ["encoder_type"]).encoder == config.encoder
+
+
+@pytest.mark.parametrize("alias", ["SingleStyleCodeEncoder"])
+def test_names_of_e4e(alias):
+    config = config_of(INTO_W)
+    assert recognised(config, encoder_type=alias).encoder == config.encoder
 
 
 @pytest.mark.slow
@@ -201,36 +259,58 @@ def test_commands_need_no_option(e4e, tmp_path, capsys):
 
 def test_a_picture_for_a_model_of_sketches(e4e):
     config = config_of(PSP, channels=1)
-    module = sp.models.inverter.StylePrompter(config)
-    images = jax.ShapeDtypeStruct((1, 32, 32, 1), np.float32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), images)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    model = sp.StylePrompter(config, zeros)
+    model = sp.StylePrompter(config, zeros(config))
     with pytest.raises(sp.StylePrompterError, match=r"reads \(b, 32, 32, 1\): give"):
         model.encode(np.zeros((1, 32, 32, 3), np.float32))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["psp_256", "psp_sketch_256", "psp_w_256", "e4e_256"])
+@pytest.mark.parametrize(
+    "case", ["psp_256", "psp_sketch_256", "psp_w_256", "e4e_256", "e4e_cars_512"]
+)
 def test_parity(case):
     """Against the published code, codes and images."""
-    expected, opts = recipe.arrays(case), recipe.manifest(case)["opts"]
-    state = recipe.state_dict(case)
-    mean = np.tile(state.pop("latent_avg"), (14, 1))
-    tree = {"state_dict": state, "opts": opts, "latent_avg": mean}
-    found = recognise(tree, "x.pt")
-    config, variables, _ = build_model({"x.pt": found})
-    model = sp.StylePrompter(config, variables)
-    channels = config.encoder.input_channels
-    images = recipe.normal(expected["image_seed"], 1, channels, 256, 256)
-    images = rearrange(np.clip(0.5 * images, -1, 1), "b c h w -> b h w c")
+    model, images, expected = published(case)
     made, latents = model.invert(images)
-    made = rearrange(np.asarray(made), "b h w c -> b c h w")
     codes = latents.w_plus
     if expected["codes"].ndim == 2:
         np.testing.assert_array_equal(codes, np.repeat(codes[:, :1], 14, 1))
         codes = codes[:, 0]
     assert recipe.relative_error(codes, expected["codes"]) < 1e-5
-    pooled = reduce(made, "b c (h i) (w j) -> b c h w", "mean", i=4, j=4)
-    assert recipe.relative_error(pooled, expected["image"]) < 1e-5
-    assert recipe.relative_error(made[..., :32, :32], expected["crop"]) < 1e-5
+    assert recipe.relative_error(pooled(made), expected["image"]) < 1e-5
+    corner = rearrange(np.asarray(made)[:, :32, :32], "b h w c -> b c h w")
+    assert recipe.relative_error(corner, expected["crop"]) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["restyle_psp_256", "restyle_e4e_256"])
+def test_parity_of_every_pass(case):
+    model, images, expected = published(case)
+    average = pooled(model.average_image[None])
+    assert recipe.relative_error(average, expected["average"]) < 1e-5
+    passes = model.passes(images)
+    assert len(passes) == len(expected["codes"]) == 5
+    codes = np.stack([latents.w_plus for latents in passes])
+    made = np.stack([pooled(model.decode(latents)) for latents in passes])
+    assert recipe.relative_error(codes, expected["codes"]) < 1e-5
+    assert recipe.relative_error(made, expected["images"]) < 1e-5
+
+
+def published(case):
+    """A fixture's model, its image as the encoder reads it, and what comes of it."""
+    expected, recorded = recipe.arrays(case), recipe.manifest(case)
+    state, (codes, _) = recipe.state_dict(case), recorded["latent_avg_in_file"]
+    mean = np.tile(state.pop("latent_avg"), (codes, 1))
+    tree = {"state_dict": state, "opts": recorded["opts"], "latent_avg": mean}
+    config, variables, _ = build_model({"x.pt": recognise(tree, "x.pt")})
+    height, width, channels = config.input_shape
+    images = recipe.normal(expected["image_seed"], 1, channels, height, width)
+    images = rearrange(np.clip(0.5 * images, -1, 1), "b c h w -> b h w c")
+    return sp.StylePrompter(config, variables), images, expected
+
+
+def pooled(images):
+    """(b, s, s, 3) to (b, 3, 64, 64)."""
+    p = images.shape[1] // 64
+    images = np.asarray(images)
+    return reduce(images, "b (h p) (w q) c -> b c h w", "mean", p=p, q=p)

@@ -22,13 +22,17 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
 
     An image looks unaligned if it is not square, or if its face has another position
     than the model's mean face. The second check needs the detector, and skips images
-    in which the detector finds no face.
+    in which the detector finds no face. A model that reads oblong images, sketches or
+    label maps gives no warning.
 
     Args:
         model: the model; its mean face gives the expected position.
         paths: paths of m images; only the first few are checked.
-        images: (m or more, s, s, 3) in [-1, 1], the pixels of the images.
+        images: (m or more, h, w, c), the inputs that were read from the images.
     """
+    height, width, channels = model.config.input_shape
+    if height != width or channels != 3:
+        return
     paths = paths[:CHECKED]
     found = [path for path in paths if not _is_square(path)]
     if detect.is_there():

@@ -15,11 +15,13 @@ from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.images.batches import read_ahead
 from styleprompter_jax.images.files import open_image, resize, to_float
+from styleprompter_jax.images.find import shown
+from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.images.read_once import ReadOnce
 
 
 class Compared:
-    """Images at two sizes: side s for the encoder, and side t for the comparison.
+    """Images in two forms: as the encoder reads them, and as they are compared.
 
     Args:
         inputs: files, folders and globs; None to use a dataset.
@@ -28,8 +30,8 @@ class Compared:
         split, data_dir: split and folder of the dataset.
         count: use only the first `count` images; None for all.
         skip_bad: skip images that cannot be read, with a warning for each.
-        image_size: s.
-        size: t.
+        reader: the reader of the encoder's inputs, (h, w, 3).
+        shape: (h', w') of the compared images.
 
     Attributes:
         paths: paths of the images; [] for a dataset.
@@ -42,8 +44,8 @@ class Compared:
         self,
         inputs: Sequence[AnyPath] | None,
         output: Path,
-        image_size: int,
-        size: int,
+        reader: InputReader,
+        shape: tuple[int, int],
         *,
         data: str = "",
         split: str = "test",
@@ -51,7 +53,7 @@ class Compared:
         count: int | None = None,
         skip_bad: bool = False,
     ):
-        self._sides = {"image": image_size, "target": size}
+        self._reader, self._shape = reader, shape
         self._pixels = ReadOnce(self._read)
         if inputs:
             paths, _, skipped = find_pictures(inputs, output, skip_bad, self._pixels)
@@ -75,21 +77,24 @@ class Compared:
         return len(self._source)
 
     def read(self, index: int) -> dict:
-        """Returns {"image": (s, s, 3), "target": (t, t, 3)}, uint8, and the labels."""
+        """Returns {"image": (h, w, 3), "target": (h', w', 3)}, uint8, and labels."""
         element = self._source[index]
         image = element["image"]
         if isinstance(image, np.ndarray):
-            return element | self._sized(image)
+            return element | self._sized(image, f"Image {index}")
         return element | self._pixels(image)
 
     def _read(self, path: Path) -> dict:
         with open_image(path) as pixels:
-            return self._sized(pixels)
+            return self._sized(pixels, shown(path))
 
-    def _sized(self, pixels: np.ndarray) -> dict:
-        enlarged = min(pixels.shape[:2]) < self._sides["target"]
-        sides = {name: resize(pixels, side) for name, side in self._sides.items()}
-        return {"enlarged": enlarged} | sides
+    def _sized(self, pixels: np.ndarray, name: str) -> dict:
+        there = pixels.shape[:2]
+        return {
+            "enlarged": any(a < b for a, b in zip(there, self._shape, strict=True)),
+            "image": self._reader.fit(pixels, name),
+            "target": resize(pixels, self._shape),
+        }
 
     def batches(self, batch_size: int, count: int | None = None) -> Iterator[dict]:
         """Yields batches of the dicts of `read`, with images in [-1, 1].
@@ -107,7 +112,7 @@ class Compared:
             batch = jax.tree.map(lambda *values: np.stack(values), *rows)
             digest.update(batch["target"].tobytes())
             enlarged += int(batch.pop("enlarged").sum())
-            for name in self._sides:
+            for name in ("image", "target"):
                 batch[name] = to_float(batch[name])
             yield batch
         if count is None:

@@ -1,4 +1,4 @@
-"""Options for rendering images from codes, shared by the commands."""
+"""Options for encoding and rendering images, shared by the commands."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,12 +10,13 @@ import numpy as np
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """The options of all commands that render images from codes.
+    """The options of all commands that encode images or render them from codes.
 
     Attributes:
         refine: False skips the refiner; None uses it if the model has one.
@@ -25,6 +26,7 @@ class Decoding:
         seed: the seed of the noise in mode "random".
         batch_size: images in a batch, 1 or more.
         dtype: number format in which a loaded model computes: "float32" or "bfloat16".
+        iterations: passes of a ReStyle encoder; None for the model's own number.
     """
 
     refine: bool | None = None
@@ -33,16 +35,23 @@ class Decoding:
     seed: int = 0
     batch_size: int = 16
     dtype: str = "float32"
+    iterations: int | None = None
 
     def __post_init__(self) -> None:
         whole(self.batch_size, "batch_size", least=1)
         whole(self.seed, "seed")
 
     def loaded(self, model: AnyPath | StylePrompter) -> StylePrompter:
-        """Returns the model itself, or loads the model of that name."""
-        if isinstance(model, StylePrompter):
-            return model
-        return load(model, dtype=self.dtype)
+        """Returns the model itself, or loads the model of that name.
+
+        Raises:
+            StylePrompterError: also if the model's encoder does not make the passes.
+        """
+        if not isinstance(model, StylePrompter):
+            model = load(model, dtype=self.dtype)
+        if self.iterations is not None:
+            check_iterations(model.config, self.iterations)
+        return model
 
     def options(self, batch: int = 0) -> dict[str, Any]:
         """Returns the options of `StylePrompter.decode` for the batch of a number."""

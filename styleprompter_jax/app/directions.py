@@ -23,7 +23,7 @@ from styleprompter_jax.data.pairs import draw_pairs, read_pairs
 from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.images.files import Size, sheet, write_image
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.search import unsupervised
@@ -230,7 +230,7 @@ def _from_labels(
     return found, example
 
 
-def _pairs(data: str, names: Sequence[str], count: int | None, size: int):
+def _pairs(data: str, names: Sequence[str], count: int | None, size: Size):
     """Reads the pairs of a table, or draws those of the avatars; see `data.pairs`."""
     if is_table(data):
         return read_pairs(data, names, count, size)
@@ -327,10 +327,7 @@ def _sheet(
         (low, high), there = direction.range, direction.strength
         strengths = np.array([low, -there, 0, there, high], np.float32)
         edited = same.edit(direction, strengths)
-        rows.append(
-            np.asarray(
-                model.decode(edited, refine=refine, **model.options_of(direction))
-            )
-        )
+        made = model.decode(edited, refine=refine, **model.options_of(direction))
+        rows.append(np.asarray(model.shown(made)))
         row_titles.append(f"{name}: {low:g}, ±{there:g}, {high:g}")
     return sheet(rows, TITLES, row_titles)

@@ -22,8 +22,9 @@ from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
 from styleprompter_jax.editing.directions import Direction, combine
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images import animation
-from styleprompter_jax.images.batches import at_size, batches, read_batches
+from styleprompter_jax.images.batches import batches, read_batches
 from styleprompter_jax.images.files import sheet, to_uint8, write_image
+from styleprompter_jax.images.inputs import InputReader, as_pictures
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 ANIMATIONS = "gif", "mp4", "frames"
@@ -94,7 +95,7 @@ def edit(
     if animate == "mp4":
         animation.check_mp4()
     model = decoding.loaded(model)
-    read = at_size(model.image_size)
+    read = InputReader(model.config.input_shape)
     if inputs:
         paths, results, skipped = pictures.find_pictures(
             inputs, folder, skip_bad, read, f".{format}"
@@ -140,12 +141,14 @@ def edit(
             count = part.stop - part.start
             columns: dict[str, Any] = {}
             if paths:
-                codes = decoding.fit(model, images, model.encode(images), optimize)
-                columns["input"] = images
+                codes = model.encode(images, decoding.iterations)
+                codes = decoding.fit(model, images, codes, optimize)
+                columns["input"] = as_pictures(images)
             else:
                 codes = pad(stored[part], batch_size)
             if len(rows) < pictures.SHOWN:
-                columns["inversion"] = model.decode(codes, **decoding.options(index))
+                made = model.decode(codes, **decoding.options(index))
+                columns["inversion"] = model.shown(made)
             columns = take(columns, count)
             shown = edits.make(model, codes, index, results[part], place, write)
             if paths and index == 0:
@@ -208,9 +211,11 @@ class _Stills:
         options = self.decoding.options(index)
         # Make all edits before writing any, so that a wrong shape leaves no files.
         edited = {
-            label: model.decode(
-                latents.edit(direction, strength, self.layers),
-                **model.options_of(direction) | options,
+            label: model.shown(
+                model.decode(
+                    latents.edit(direction, strength, self.layers),
+                    **model.options_of(direction) | options,
+                )
             )
             for label, (direction, strength) in self.plan.items()
         }
@@ -261,7 +266,7 @@ class _Sweeps(_Stills):
                     edited = one.edit(
                         direction, pad(strengths[part], batch_size), self.layers
                     )
-                    images = model.decode(edited, **options)
+                    images = model.shown(model.decode(edited, **options))
                     made.append(to_uint8(take(images, part.stop - part.start)))
                 frames = np.concatenate(made)
                 files = self.files(path, name)

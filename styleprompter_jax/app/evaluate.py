@@ -28,10 +28,17 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.editability import agreement, editability
-from styleprompter_jax.evaluation.evaluate import Measured, comparison_size, measure
+from styleprompter_jax.evaluation.evaluate import (
+    Measured,
+    comparison_shape,
+    comparison_size,
+    measure,
+)
 from styleprompter_jax.images.batches import batches
 from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
@@ -91,7 +98,7 @@ def evaluate(
         split: split of `data`.
         data_dir: folder of the TFDS datasets.
         count: use only the first `count` images; None for all.
-        size: side of the compared images; None for the model's size, at most 256.
+        size: width of the compared images; None for the model's width, at most 256.
         networks: folders of perceptual networks, one for each kind.
         directions: directions to measure; None for all directions of the model.
         classifier: file of the classifier that judges edits; None for the bundled
@@ -115,11 +122,12 @@ def evaluate(
     known = _directions(directions, loaded)
     classifier_file = _classifier_file(classifier, data)
     judge = classifier_file and classifiers.load_classifier(classifier_file)
+    shape = comparison_shape(loaded, size)
     images = Compared(
         inputs,
         folder,
-        loaded.image_size,
-        size,
+        InputReader(loaded.config.input_shape),
+        shape,
         data=data or "",
         split=split,
         data_dir=data_dir,
@@ -135,6 +143,8 @@ def evaluate(
     place = Results(folder, files, inputs=read, overwrite=overwrite)
     batch_size, seed, options = decoding.batch_size, decoding.seed, decoding.options()
     options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)
+    if calls.require(loaded.config, "encoder").passes or decoding.iterations:
+        options["iterations"] = check_iterations(loaded.config, decoding.iterations)
 
     bar: dict[str, Any] = dict(desc="inversion", unit="batch", disable=None)
     bar["total"] = -(-len(images) // batch_size)
@@ -142,7 +152,7 @@ def evaluate(
     measured = measure(loaded, shown, size=size, networks=found, **options)
     results = measured.means() | {"time": _time(loaded, images, options)}
     if len(images) > 1:
-        results["codes"] = _codes(loaded, measured, size, found.get("lpips"), seed)
+        results["codes"] = _codes(loaded, measured, shape, found.get("lpips"), seed)
     if judge and known:
         results["edits"] = _edits(decoding, loaded, judge, images, known)
     results["skipped"] = _skipped(results, found, known)
@@ -158,7 +168,7 @@ def evaluate(
         "size": size,
         "resizing": f"PIL {FILTER.name.lower()}, antialiased",
         "mse": "on the scale of [-1, 1]",
-        "ms_ssim_scales": len(ms_ssim_weights(size)),
+        "ms_ssim_scales": len(ms_ssim_weights(min(shape))),
         "networks": {
             network_folder.network_name(at): _hashes(local_folder(at)) | {"source": at}
             for at in places
@@ -247,7 +257,7 @@ def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
             options = decoding | {"refine": refine}
 
             def invert(image: np.ndarray, options: dict = options) -> jax.Array:
-                return model.invert(image, **options)[0]
+                return model.shown(model.invert(image, **options)[0])
 
             def from_file_to_file(k: int, invert: Callable = invert) -> None:
                 image = to_float(images.read(k)["image"][None])
@@ -259,7 +269,11 @@ def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
 
 
 def _codes(
-    model: StylePrompter, measured: Measured, size: int, network: Any, seed: int
+    model: StylePrompter,
+    measured: Measured,
+    shape: tuple[int, int],
+    network: Any,
+    seed: int,
 ) -> dict:
     """Measures the distribution of the codes, and the path length between them."""
     m = len(measured.w_plus)
@@ -275,7 +289,7 @@ def _codes(
                 model,
                 values[: 2 * pairs : 2],
                 values[1 : 2 * pairs : 2],
-                size=size,
+                size=shape,
                 network=distance,
                 seed=seed,
             )
@@ -298,7 +312,7 @@ def _edits(
     shown, latents = list(images.batches(decoding.batch_size, EDITED)), []
     size = min(decoding.batch_size, len(images))
     for batch in shown:
-        encoded = model.encode(pad(batch["image"], size))
+        encoded = model.encode(pad(batch["image"], size), decoding.iterations)
         latents.append(take(encoded, len(batch["image"])))
     found: dict[str, Any] = {"count": sum(map(len, latents)), "labels": {}}
     modes = {"w_plus": False}
@@ -358,12 +372,15 @@ def _sheet(
     count = min(SHOWN, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
     rows: list = []
-    batch_size = min(batch_size, count)
+    batch_size, rendering = min(batch_size, count), decoding.copy()
+    iterations = rendering.pop("iterations", None)
     for part in batches(count, batch_size):
         batch = np.stack([images.read(k)["image"] for k in chosen[part]])
-        latents = model.encode(pad(to_float(batch), batch_size))
+        latents = model.encode(pad(to_float(batch), batch_size), iterations)
         made = [
-            model.decode(latents, **decoding | {"refine": name == "refined"})
+            model.shown(
+                model.decode(latents, **rendering | {"refine": name == "refined"})
+            )
             for name in parts
         ]
         rows += zip(batch, *take(made, len(batch)), strict=True)

@@ -16,9 +16,9 @@ from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import plural
 from styleprompter_jax.editing import mixing
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.images.batches import at_size, read_batches
+from styleprompter_jax.images.batches import read_batches
 from styleprompter_jax.images.files import sheet, write_image
-from styleprompter_jax.images.read_once import ReadOnce
+from styleprompter_jax.images.inputs import InputReader, as_pictures
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -72,7 +72,7 @@ def mix(
     """
     folder = local_path(output)
     model = decoding.loaded(model)
-    read, read_other = (at_size(model.image_size) for _ in range(2))
+    read, read_other = (InputReader(model.config.input_shape) for _ in range(2))
     sources, results, skipped = pictures.find_pictures(
         sources, folder, skip_bad, read, f".{format}"
     )
@@ -112,7 +112,7 @@ def mix(
     place = Results(folder, [*made, table], inputs=inputs, overwrite=overwrite)
 
     batch_size = min(decoding.batch_size, max(len(sources), len(references)))
-    shown, codes = _encode(model, references, read_other, batch_size)
+    shown, codes = _encode(model, references, read_other, decoding, batch_size)
     rows: list = []
     batches = read_batches(sources, read, batch_size)
     bar = tqdm(total=len(made), unit="image", disable=None)
@@ -120,17 +120,18 @@ def mix(
         for index, (part, images) in enumerate(batches):
             count = part.stop - part.start
             options = decoding.options(index)
-            latents = model.encode(images)
+            latents = model.encode(images, decoding.iterations)
             # Each source has its own reference, or the whole batch shares one.
             own = range(part.start, part.stop)
             for chosen in [own] if pairs else ([k] * count for k in every):
                 seen = pad(shown[chosen], batch_size)
                 other = pad(codes[chosen], batch_size)
-                columns = [images, seen]
+                columns = [as_pictures(images), seen]
                 for label, share in shares.items():
                     codes_of_both = mixing.mix(latents.w_plus, other, share)
                     mixed = Latents(codes_of_both, latents.features)
-                    columns.append(np.asarray(model.decode(mixed, **options)))
+                    made = model.shown(model.decode(mixed, **options))
+                    columns.append(np.asarray(made))
                     paths = [
                         path(*pair, label) for pair in zip(own, chosen, strict=True)
                     ]
@@ -145,12 +146,17 @@ def mix(
 
 
 def _encode(
-    model: StylePrompter, paths: Sequence[Path], read: ReadOnce, batch_size: int
+    model: StylePrompter,
+    paths: Sequence[Path],
+    read: InputReader,
+    decoding: Decoding,
+    batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads images (m, s, s, 3) and encodes them to codes (m, n, w_dim)."""
+    """Reads images (m, h, w, 3) and encodes them to codes (m, n, w_dim)."""
     parts = []
     for part, images in read_batches(paths, read, batch_size):
-        both = images, model.encode(images).w_plus
+        codes = model.encode(images, decoding.iterations).w_plus
+        both = as_pictures(images), codes
         parts.append(take(both, part.stop - part.start))
     images, codes = map(np.concatenate, zip(*parts, strict=True))
     return images, codes

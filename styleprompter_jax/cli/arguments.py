@@ -235,6 +235,12 @@ def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
         help="skip SMART and decode W+ alone, as a model without SMART always does",
     )
     parser.add_argument(
+        "--iterations",
+        type=positive,
+        metavar="N",
+        help="passes of an encoder of ReStyle (default: its own number, mostly 5)",
+    )
+    parser.add_argument(
         "--noise-mode",
         choices=["const", "random", "none"],
         default="const",

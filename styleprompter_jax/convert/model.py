@@ -1,6 +1,5 @@
 """From recognised files to the variables of one model."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,9 +117,8 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
     for file in found.values():
         if file.is_start:
             # Its arrays tell neither the number nor the width of the codes.
-            parts["encoder"] = dataclasses.replace(
-                parts["encoder"], num_tokens=generator.num_codes, w_dim=generator.w_dim
-            )
+            codes = generator.num_codes, generator.w_dim
+            parts["encoder"] = parts["encoder"].with_codes(*codes)
     return StylePrompterConfig(**parts)
 
 
@@ -128,7 +126,7 @@ def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -
     """The tree with an encoder's initial values where the rows keep the leaves."""
     leaves = flatten_dict(tree, sep="/")
     kept = kept_leaves(rows, leaves)
-    images = jnp.zeros((1, *config.input_shape))
+    images = jnp.zeros((1, *config.module_shape))
 
     @jax.jit  # which drops the forward pass, and all other values
     def draw(key: jax.Array) -> dict[str, jax.Array]:

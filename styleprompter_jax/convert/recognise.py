@@ -14,7 +14,8 @@ from styleprompter_jax.convert.found import Found
 from styleprompter_jax.convert.tables import (
     nvidia,
     perceptual,
-    psp,
+    psp_files,
+    resnet34,
     style_prompter,
     stylegan2,
     swin,
@@ -26,9 +27,10 @@ RECOGNISERS = (
     nvidia.recognise,
     nvidia.recognise_state,
     style_prompter.recognise,
-    psp.recognise,
+    psp_files.recognise,
     stylegan2.recognise,
     swin.recognise,
+    resnet34.recognise,
 )
 
 

@@ -13,7 +13,7 @@ from absl import flags
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.quiet_grain import grain
 from styleprompter_jax.data.sources import Source
-from styleprompter_jax.images.files import resize, resize_to_cover, to_float
+from styleprompter_jax.images.files import Size, resize, resize_to_cover, to_float
 
 # Threads overlap reading with the step and cost nothing on two cores. A few batches
 # ahead is enough, and bounds the memory at 1024 px.
@@ -166,12 +166,14 @@ def _start_worker(index: int, count: int) -> None:
     threading.Thread(target=end_with_it, daemon=True).start()
 
 
-def eval_batches(source: Source, *, batch_size: int, image_size: int) -> Iterator[dict]:
+def eval_batches(
+    source: Source, *, batch_size: int, image_size: Size
+) -> Iterator[dict]:
     """Every image once, in the source's order; the last batch may be smaller.
 
     Yields:
-        {"image": float32 (b, image_size, image_size, 3), ...} with the source's other
-        entries stacked along the first axis.
+        {"image": float32 (b, h, w, 3), ...}, of image_size, a side or (h, w), with the
+        source's other entries stacked along the first axis.
     """
 
     def load(element: dict) -> dict:

@@ -11,7 +11,13 @@ from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.tables import find_pictures, read_table
 from styleprompter_jax.images.decode import decode_image
-from styleprompter_jax.images.files import read_images, read_size, to_float
+from styleprompter_jax.images.files import (
+    Size,
+    read_images,
+    read_size,
+    resize,
+    to_float,
+)
 
 HEADER = ["direction", "before", "after"]
 # Drawn where nothing else is asked for.
@@ -19,7 +25,7 @@ ATTRIBUTES = ("smile", "glasses", "beard", "hair_color")
 
 
 def read_pairs(
-    file: str, names: Sequence[str], count: int | None, size: int
+    file: str, names: Sequence[str], count: int | None, size: Size
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
     """Pairs from a CSV with the columns direction, before and after.
 
@@ -69,7 +75,7 @@ def read_pairs(
 
 
 def draw_pairs(
-    names: Sequence[str], count: int, size: int
+    names: Sequence[str], count: int, size: Size
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
     """Avatars drawn twice, alike but for one attribute; else as `read_pairs`.
 
@@ -85,8 +91,8 @@ def draw_pairs(
             images = to_float(
                 np.stack(
                     [
-                        decode_image(io.BytesIO(png), name)
-                        for png in draw(before_and_after, size)
+                        resize(decode_image(io.BytesIO(png), name), size)
+                        for png in draw(before_and_after, int(np.max(size)))
                     ]
                 )
             )

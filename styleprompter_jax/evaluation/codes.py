@@ -79,7 +79,7 @@ def path_length(
     a: np.ndarray,
     b: np.ndarray,
     *,
-    size: int,
+    size: int | tuple[int, int],
     network: tuple | None = None,
     seed: int = 0,
     batch_size: int = 16,
@@ -96,7 +96,7 @@ def path_length(
         model: a model with a generator.
         a: codes (m, n, d), or (m, d) in W.
         b: the other code of each pair, in the same shape.
-        size: side to which images are resized first.
+        size: side, or height and width, to which images are resized first.
         network: the result of `load_network` for LPIPS; with None, the distance is the
             mean square of pixels in [-1, 1].
         seed: seed of the points.
@@ -105,7 +105,7 @@ def path_length(
     t = np.random.default_rng(seed).random((len(a), *[1] * (a.ndim - 1)), np.float32)
 
     def features(codes: np.ndarray) -> Any:
-        images = resized(model.synthesize(codes), size)
+        images = resized(model.shown(model.synthesize(codes)), size)
         return images if network is None else apply(*network, images)
 
     distance = mse if network is None else PERCEPTUAL["lpips"].distance

@@ -83,6 +83,7 @@ def measure(
     size: int | None = None,
     networks: Mapping | None = None,
     refine: bool | None = None,
+    iterations: int | None = None,
     **decoding: Any,
 ) -> Measured:
     """Inverts images, and compares the results with them.
@@ -94,13 +95,15 @@ def measure(
 
     Args:
         model: a model with an encoder; the refined half of the results needs SMART.
-        batches: batches of images (b, s, s, 3) in [-1, 1], s = model.image_size, or
-            dicts with such an "image" and optionally a "target" (b, t, t, 3) for the
-            comparison. The last batch may be smaller; the function pads it.
-        size: t; by default the generator's size, at most 256.
+        batches: batches of images (b, h, w, 3) in [-1, 1], as the encoder reads them,
+            or dicts with such an "image" and optionally a "target" (b, h', t, 3) for
+            the comparison. The last batch may be smaller; the function pads it.
+        size: t, the width of the compared images; by default the generator's size, at
+            most 256.
         networks: results of `network_folder.load_network` by kind ("lpips", "arcface",
             "moco", "inception"); the function skips the metrics of missing kinds.
         refine: False skips the refined half; None measures it if the model has one.
+        iterations: passes of a ReStyle encoder; None for the model's own number.
         decoding: options of `StylePrompter.decode`, the same for all batches.
 
     Returns:
@@ -114,7 +117,8 @@ def measure(
         StylePrompterError: if images cannot be compared at the size, or if `batches`
             is empty.
     """
-    size, networks = comparison_size(model, size), networks or {}
+    shape = comparison_shape(model, comparison_size(model, size))
+    networks = networks or {}
     parts = ["w_plus"]
     if calls.refines(model.config, refine):
         parts.append("refined")
@@ -128,14 +132,15 @@ def measure(
         batch_size = batch_size or count
         images = pad(batch["image"], batch_size)
         target = pad(batch.get("target", batch["image"]), batch_size)
-        target = metrics.resized(jnp.asarray(target), size)
-        encoded = model.encode(images)
+        target = metrics.resized(jnp.asarray(target), shape)
+        encoded = model.encode(images, iterations)
         of_target = _network_features(networks, target)
         sets["target"].append(_set_features(networks, target, count))
         for part in parts:
             made = model.decode(encoded, refine=part == "refined", **decoding)
+            made = model.shown(made)
             for depth in DEPTHS:
-                outputs = _at_depth(made, depth, size)
+                outputs = _at_depth(made, depth, shape)
                 found = metrics.compare(outputs, target)
                 found |= _scores(_network_features(networks, outputs), of_target)
                 values[depth, part].append(
@@ -159,7 +164,13 @@ def measure(
 
 
 def comparison_size(model: StylePrompter, size: int | None = None) -> int:
-    """Returns the side t of compared images; see `measure`."""
+    """Returns the width t of compared images; see `measure`.
+
+    Raises:
+        StylePrompterError: if the size is out of range, or the model reads no pictures,
+            only sketches or label maps.
+    """
+    calls.check_reads_pictures(model.config)
     largest = model.config.generator.image_size
     size = size or min(LARGEST, largest)
     if not SMALLEST <= size <= largest:
@@ -170,10 +181,16 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
     return size
 
 
-def _at_depth(made: Any, depth: str, size: int) -> Any:
+def comparison_shape(model: StylePrompter, size: int) -> tuple[int, int]:
+    """(h, w) of what is compared: oblong where the model reads oblong pictures."""
+    height, width, _ = model.config.input_shape
+    return size * height // width, size
+
+
+def _at_depth(made: Any, depth: str, shape: tuple[int, int]) -> Any:
     if depth == "unquantised":
-        return metrics.resized(made, size)
-    pixels = (resize(image, size) for image in to_uint8(made))
+        return metrics.resized(made, shape)
+    pixels = (resize(image, shape) for image in to_uint8(made))
     return jnp.asarray(to_float(np.stack(list(pixels))))
 
 
@@ -196,7 +213,7 @@ def _scores(a: Mapping, b: Mapping) -> dict:
 def _set_features(networks: Mapping, images: Any, count: int) -> dict:
     """Returns the features (count, d) for the distances of sets, by name."""
     found = {}
-    if images.shape[1] % 8 == 0:
+    if images.shape[1] % 8 == images.shape[2] % 8 == 0:
         found["layout"] = _layout(images)
     if "inception" in networks:
         found["inception"] = apply(*networks["inception"], images)

@@ -10,18 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from styleprompter_jax.core.batches import pad
-from styleprompter_jax.images.files import read_image, to_float
-from styleprompter_jax.images.read_once import ReadOnce
+from styleprompter_jax.images.inputs import InputReader
 
 # Together, the threads use at most the memory of the largest image: see
 # `images/decode.py`.
 THREADS = min(os.cpu_count() or 1, 8)
 AHEAD = 2  # batches that are read in advance
-
-
-def at_size(size: int) -> ReadOnce:
-    """Returns a reader of images as uint8 (size, size, 3)."""
-    return ReadOnce(lambda path: read_image(path, size))
 
 
 def batches(count: int, batch_size: int) -> Iterator[slice]:
@@ -31,16 +25,16 @@ def batches(count: int, batch_size: int) -> Iterator[slice]:
 
 
 def read_batches(
-    paths: Sequence[Path], read: ReadOnce, batch_size: int
+    paths: Sequence[Path], read: InputReader, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields slices of the paths with their images, padded to the one compiled shape.
+    """Yields slices of the paths with their inputs, padded to the one compiled shape.
 
     Meanwhile, threads read the next batches.
     """
     for part, images in read_ahead(
         lambda index: read(paths[index]), len(paths), batch_size
     ):
-        yield part, pad(to_float(np.stack(images)), batch_size)
+        yield part, pad(read.to_array(np.stack(images)), batch_size)
 
 
 def read_ahead(

@@ -83,12 +83,12 @@ def decoded(file: BinaryIO, name: str) -> Iterator[np.ndarray]:
 
         def read(file: BinaryIO) -> np.ndarray:
             chunks = png.colour_chunks(file) if png.is_png(file) else {}
-            with _open(file) as image:
+            with open_picture(file) as image:
                 room.enter_context(ROOM.take(image.width * image.height))
                 return _pixels(image, file, chunks)
 
-        with _refusing(name):
-            pixels = _attempt(read, file)
+        with refusing(name):
+            pixels = attempt(read, file)
         yield pixels
 
 
@@ -105,11 +105,11 @@ def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """
 
     def read(file: BinaryIO) -> tuple[int, int]:
-        with _open(file) as image:
+        with open_picture(file) as image:
             return image.size
 
-    with _refusing(name):
-        return _attempt(read, file)
+    with refusing(name):
+        return attempt(read, file)
 
 
 class _TooLarge(Exception):
@@ -117,7 +117,7 @@ class _TooLarge(Exception):
 
 
 @contextlib.contextmanager
-def _refusing(name: str) -> Iterator[None]:
+def refusing(name: str) -> Iterator[None]:
     """Converts errors of the block to a StylePrompterError that names the image."""
     try:
         yield
@@ -139,7 +139,7 @@ def _refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def _attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
+def attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
     """Reads a file; for a PNG, tries again without chunks that may disturb `read`."""
     try:
         return read(file)
@@ -154,7 +154,8 @@ def _attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
         raise
 
 
-def _open(file: BinaryIO) -> ImageFile.ImageFile:
+def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
+    """A picture of a format that is read, whose pixels are not loaded yet."""
     file.seek(0)
     if kind_by_content(file.read(32)) is False:
         raise UnidentifiedImageError
@@ -179,7 +180,7 @@ def _pixels(
     for late in {"icc_profile", "transparency"} - before:
         image.info.pop(late, None)
     width, height = image.size
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     pixels = np.empty(
         (width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8
     )
@@ -238,7 +239,8 @@ def _change_rawmode(image: ImageFile.ImageFile, change: Callable[[str], str]) ->
     ]
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """The tag of its rotation, a key of `STORED`; 1 where it has none."""
     try:
         orientation = image.getexif().get(ORIENTATION)
     except Exception:  # damaged EXIF does not affect the pixels
@@ -351,7 +353,7 @@ def _deep_colours(
         return None
     # 16-bit grey with alpha has four bytes, like 8-bit RGBA.
     is_grey = rawmode.startswith("LA")
-    lower = _open(file)
+    lower = open_picture(file)
     _prepare(lower)
     _change_rawmode(
         lower, lambda mode: "RGBA" if is_grey else mode[:-1] + SWAPPED[mode[-1]]

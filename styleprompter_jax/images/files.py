@@ -31,23 +31,25 @@ WRITTEN: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "lossless": True},
 }
 
+Size = int | tuple[int, int]  # side of a square, or (height, width)
+
 # The filter for every change of size. PIL widens it for smaller results, so that they
 # have no aliasing.
 FILTER = Image.Resampling.BILINEAR
 
 
-def read_image(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
+def read_image(path: str | os.PathLike, size: Size | None = None) -> np.ndarray:
     """Reads one image: upright, in sRGB, with transparent parts over white.
 
     From an animation, it reads the first frame.
 
     Args:
         path: the file.
-        size: side of the square to resize to (see `resize`); None keeps the size of
-            the image.
+        size: side of the square to resize to, or (height, width), see `resize`; None
+            keeps the size of the image.
 
     Returns:
-        uint8 (h, w, 3), or (size, size, 3).
+        uint8 (h, w, 3).
 
     Raises:
         StylePrompterError: if the file is missing, is damaged, is not an image, or is
@@ -64,7 +66,7 @@ def open_image(path: str | os.PathLike) -> Iterator[np.ndarray]:
     Threads in such blocks wait for each other. Together, they never hold more pixels
     than the largest image has.
     """
-    with _opened(path) as (file, name), decoded(file, name) as pixels:
+    with picture_file(path) as (file, name), decoded(file, name) as pixels:
         yield pixels
 
 
@@ -74,12 +76,12 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         StylePrompterError: like `read_image`, if the start of the file shows the fault.
     """
-    with _opened(path) as (file, name):
+    with picture_file(path) as (file, name):
         return image_size(file, name)
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
+def picture_file(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
     """Opens an image file; yields the file and its name for messages."""
     name = shown(path)
     if not os.path.lexists(path):
@@ -96,23 +98,27 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
         yield file, name
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes an image to cover a square and crops the centre, without aliasing.
+def resize(
+    image: np.ndarray, size: Size, filter: Image.Resampling = FILTER
+) -> np.ndarray:
+    """Resizes an image to cover a square or rectangle and crops the centre.
 
     Args:
-        image: uint8 (h, w, 3).
-        size: side of the square.
+        image: uint8 (h, w, 3) or (h, w).
+        size: side of the square, or (height, width).
+        filter: by default one that does not alias.
 
     Returns:
-        uint8 (size, size, 3); `image` itself if it has that shape.
+        uint8 of that size; `image` itself if it has it.
 
     Raises:
         StylePrompterError: if the result is larger than PIL's limit for an image.
     """
-    if image.shape[:2] == (size, size):
+    height, width = (size, size) if isinstance(size, int) else size
+    if image.shape[:2] == (height, width):
         return image
-    _check_area(image, size, size)
-    return np.asarray(ImageOps.fit(Image.fromarray(image), (size, size), FILTER))
+    _check_area(image, width, height)
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (width, height), filter))
 
 
 def resize_to_cover(image: np.ndarray, size: int) -> np.ndarray:
@@ -146,20 +152,22 @@ def _check_area(image: np.ndarray, width: int, height: int) -> None:
         )
 
 
-def read_images(paths: Iterable[str | os.PathLike], size: int) -> np.ndarray:
-    """Reads several images: float32 (b, size, size, 3) in [-1, 1].
+def read_images(paths: Iterable[str | os.PathLike], size: Size) -> np.ndarray:
+    """Reads several images: float32 (b, h, w, 3) in [-1, 1].
 
     Args:
         paths: the files; see `read_image`.
-        size: side of the resized images.
+        size: side of the resized images, or (height, width).
 
     Raises:
         StylePrompterError: if there are no paths, or an image cannot be read.
     """
-    paths, size = as_paths(paths), values.whole(size, "size", 1, LARGEST_SIDE)
+    paths, is_pair = as_paths(paths), isinstance(size, tuple) and len(size) == 2
+    sides: Any = size if is_pair else (size, size)
+    height, width = (values.whole(side, "size", 1, LARGEST_SIDE) for side in sides)
     if not paths:
         raise StylePrompterError("There are no images to read: give their paths.")
-    return to_float(np.stack([read_image(path, size) for path in paths]))
+    return to_float(np.stack([read_image(path, (height, width)) for path in paths]))
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
@@ -311,11 +319,11 @@ def sheet(
     """Draws a labelled table of images, for a README or a report.
 
     Args:
-        rows: the images of each row, each (h, h, 3) in [-1, 1] or uint8; a row may be
-            shorter than `column_titles`.
+        rows: the images of each row, each (h, w, 3) in [-1, 1] or uint8, all in the
+            proportions of the first; a row may be shorter than `column_titles`.
         column_titles: the title above each column.
         row_titles: the title to the left of each row, if given.
-        cell: side of each image in the table. By default, this is the smallest
+        cell: height of each image in the table. By default, this is the smallest
             multiple of h that is at least 128 pixels.
 
     Returns:
@@ -326,20 +334,19 @@ def sheet(
             another shape or contains NaN.
     """
     rows, column_titles, row_titles = _table(rows, column_titles, row_titles)
-    side = len(rows[0][0])
+    side, width, _ = rows[0][0].shape
     cell = side * math.ceil(128 / side) if cell is None else cell
     cell = values.whole(cell, "cell", 1, LARGEST_SIDE)
+    across = max(1, round(cell * width / side))
     gap = 6
     font = ImageFont.load_default(size=max(12, cell // 9))
     # Pillow without FreeType refuses a size, so the font has metrics.
     line = sum(font.getmetrics()) + gap  # type: ignore[union-attr]
-    # The pixels of a small image stay visible if the factor is a whole number.
-    enlarge = Image.Resampling.NEAREST if cell % side == 0 else FILTER
     left = gap
     if row_titles:
         left += gap + math.ceil(max(font.getlength(title) for title in row_titles))
     titles_fit = math.ceil(max(map(font.getlength, column_titles), default=0))
-    step = max(cell, titles_fit) + gap
+    step = max(across, titles_fit) + gap
     canvas = Image.new(
         "RGB",
         (left + step * len(column_titles), line + gap + (cell + gap) * len(rows)),
@@ -355,10 +362,12 @@ def sheet(
             at = (left - gap, top + cell / 2)
             draw.text(at, row_titles[row], fill="#222222", font=font, anchor="rm")
         for column, image in enumerate(images):
-            picture = Image.fromarray(image).resize((cell, cell), enlarge)
-            canvas.paste(
-                picture, (left + column * step + (step - gap - cell) // 2, top)
-            )
+            # Pixels of a small picture stay visible when a whole number of them fits.
+            fits = cell % len(image) == 0
+            filter = Image.Resampling.NEAREST if fits else FILTER
+            picture = Image.fromarray(image).resize((across, cell), filter)
+            beside = (step - gap - across) // 2
+            canvas.paste(picture, (left + column * step + beside, top))
     return np.asarray(canvas)
 
 
@@ -386,5 +395,5 @@ def _table(
             f"There are {len(rows)} rows but {len(row_titles)} row titles: give a "
             "title for each row."
         )
-    rows = [[_coloured(to_uint8(x), "(h, h, 3)") for x in row] for row in rows]
+    rows = [[_coloured(to_uint8(x), "(h, w, 3)") for x in row] for row in rows]
     return rows, column_titles, row_titles

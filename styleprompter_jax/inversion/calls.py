@@ -14,10 +14,11 @@ from flax.traverse_util import flatten_dict
 
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.values import LARGEST, shown
+from styleprompter_jax.core.values import LARGEST, plural, shown
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
+from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
 _MISSING = {
@@ -108,8 +109,9 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
             f"The images are {array.shape}, but this model reads (b, {h}, {w}, {c}): "
             + (
                 "read them with read_images(paths, model.image_size)."
-                if (w, c) == (h, 3)
-                else "give `encode` such arrays."
+                if c == 3
+                else "give `encode` such arrays, which InputReader of "
+                "styleprompter_jax.images.inputs makes of files."
             )
         )
     if not len(array):
@@ -121,6 +123,34 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
             "with read_images(paths, model.image_size)."
         )
     return array
+
+
+def check_pictures(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
+    """`check_images` where the output is compared with them."""
+    check_reads_pictures(config)
+    return check_images(config, images)
+
+
+def check_reads_pictures(config: StylePrompterConfig) -> None:
+    """Refuses a model that reads sketches or maps of labels."""
+    *_, channels = config.input_shape
+    if channels != 3:
+        raise StylePrompterError(
+            f"This model reads inputs of {plural(channels, 'channel')}, with which no "
+            "picture can be compared: use a model that reads pictures."
+        )
+
+
+def check_outputs(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
+    """Checks outputs (b, s, s, 3), and crops them as the encoder reads images."""
+    array, size = as_numbers(images, "The images"), config.generator.image_size
+    if array.ndim != 4 or array.shape[1:] != (size, size, 3):
+        raise StylePrompterError(
+            f"The images are {array.shape}, but this model makes (b, {size}, {size}, "
+            "3): give the result of `decode`."
+        )
+    height, width, _ = config.input_shape
+    return framed(array, height, width)
 
 
 def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarray:

@@ -14,6 +14,7 @@ from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.ops import descent
+from styleprompter_jax.ops.framing import framed
 
 if TYPE_CHECKING:
     from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -41,7 +42,7 @@ def optimize(
     **options: Any,
 ) -> Latents:
     """What `StylePrompter.optimize` does: see there."""
-    images = calls.check_images(model.config, images)
+    images = calls.check_pictures(model.config, images)
     refine = calls.refines(model.config, refine, options)
     start = calls.check_latents(model.config, latents, refine)
     if len(start) != len(images):
@@ -88,6 +89,7 @@ def _step(
             noise_mode=how.noise_mode,
             method="decode",
         )
+        outputs = framed(outputs, *images.shape[1:3])
         size = min(images.shape[1], outputs.shape[1])
         pair = losses.pool_to(outputs, size), losses.pool_to(images, size)
         total = losses.l2(*pair)

@@ -3,9 +3,11 @@
     model = load("avatars64")
     y, latents = model.invert(read_images(paths, model.image_size))
 
-Axes: b batch, s side of an image, n codes.  Images are float32 (b, s, s, 3) in [-1, 1].
+Axes: b batch, h w space, s side of an image, c channels, n codes.  Images are float32
+(b, s, s, 3) in [-1, 1].
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +24,7 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.optimize import optimize
+from styleprompter_jax.inversion.passes import encode_in_passes, show
 from styleprompter_jax.models import inverter
 from styleprompter_jax.models.registry import make
 from styleprompter_jax.store.model_folder import load_model, save_model
@@ -129,15 +132,48 @@ class StylePrompter:
         return make(self.config.generator)
 
     @property
-    def image_size(self) -> int:
-        """Side of the images that `encode` reads; without an encoder, of the output."""
-        return self.config.image_size
+    def image_size(self) -> int | tuple[int, int]:
+        """Side of the images that `encode` reads; without an encoder, of the output.
 
-    def encode(self, images: Any) -> Latents:
-        """Images (b, s, s, 3) to latents, s = image_size; b is 1 or more."""
-        calls.require(self.config, "encoder")
-        images = calls.check_images(self.config, images)
-        return _encode(len(images), self._module, self._variables, images)
+        For oblong images (cars), it is (height, width). `read_images` takes both.
+        """
+        height, width, _ = self.config.input_shape
+        return width if height == width else (height, width)
+
+    @functools.cached_property
+    def average_image(self) -> jax.Array:
+        """The image of the mean code, (h, w, 3), in the size that `encode` reads."""
+        generator = self.config.generator
+        codes = jnp.broadcast_to(
+            self.const["latent_avg"], (1, generator.num_codes, generator.w_dim)
+        )
+        return show(1, self._module, self._variables, codes)[0]
+
+    def shown(self, images: Any) -> Any:
+        """Crops outputs to the proportions of the images that `encode` reads.
+
+        Args:
+            images: outputs of `decode`, (b, s, s, 3).
+
+        Returns:
+            The same images of a model that reads squares. A model of cars reads oblong
+            images: then the middle rows, 64 to 447 of 512.
+        """
+        return calls.check_outputs(self.config, images)
+
+    def encode(self, images: Any, iterations: int | None = None) -> Latents:
+        """Encodes images to latents.
+
+        Args:
+            images: float32 (b, h, w, c) in the encoder's `config.input_shape`; b is 1
+                or more.
+            iterations: passes of a ReStyle encoder; None for the model's own number.
+        """
+        return self.passes(images, iterations)[-1]
+
+    def passes(self, images: Any, iterations: int | None = None) -> list[Latents]:
+        """Returns the latents after each pass; `encode` returns the last ones."""
+        return encode_in_passes(self, images, iterations)
 
     def decode(
         self,
@@ -184,11 +220,13 @@ class StylePrompter:
         known = refiner.options if refiner is not None else {}
         return {k: value for k, value in direction.options.items() if k in known}
 
-    def invert(self, images: Any, **options: Any) -> tuple[jax.Array, Latents]:
+    def invert(
+        self, images: Any, iterations: int | None = None, **options: Any
+    ) -> tuple[jax.Array, Latents]:
         """`encode`, then `decode` with these options: (images, latents)."""
         chosen = {k: v for k, v in options.items() if k not in _RENDERING}
         calls.refines(self.config, options.get("refine"), chosen)
-        latents = self.encode(images)
+        latents = self.encode(images, iterations)
         return self.decode(latents, **options), latents
 
     def optimize(
@@ -295,12 +333,6 @@ class StylePrompter:
 
 
 # Compiled once for all: models of one architecture share the programs.
-
-
-@by_size(static_argnums=0)
-def _encode(module: nn.Module, variables: Mapping, images: Any) -> Any:
-    w_plus, features = module.apply(variables, images, method="encode")
-    return Latents(w_plus, tuple(map(jnp.float32, features)))
 
 
 @by_size(static_argnums=(0, 1))

@@ -22,6 +22,8 @@ from styleprompter_jax.models.registry import (
     RefinerBase,
     make,
 )
+from styleprompter_jax.ops.framing import framed
+from styleprompter_jax.ops.pooling import adaptive_average_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +88,13 @@ class StylePrompterConfig(Fields):
             return self.encoder.input_shape
         return (self.generator.image_size, self.generator.image_size, 3)
 
+    @property
+    def shown_shape(self) -> tuple[int, int]:
+        """(h, w) of the part of the output that shows what the encoder reads."""
+        height, width, _ = self.input_shape
+        size = self.generator.image_size
+        return min(size, size * height // width), min(size, size * width // height)
+
 
 # By the name that a config or a caller gives: what a model computes in.
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
@@ -113,19 +122,48 @@ class StylePrompter(nn.Module):
         )
 
     def encode(
-        self, images: jax.Array, *, deterministic: bool = True
+        self,
+        images: jax.Array,
+        before: jax.Array | None = None,
+        shown: jax.Array | None = None,
+        *,
+        deterministic: bool = True,
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """images (b, s, s, 3) -> w_plus (b, n, w_dim), the mean added; features.
+        """Images to codes; by an encoder in passes, one pass.
 
-        ``features`` are the encoder's maps (b, h, w, c), coarse to fine.
+        Args:
+            images: (b, h, w, c), as the config's `input_shape` has it.
+            before: in passes the codes (b, n, w_dim) of the pass before; by default,
+                in the first, the mean code.
+            shown: what these show, (b, h, w, 3); see `show`.
+            deterministic: no dropout, no drop path; see `EncoderBase`.
+
+        Returns:
+            w_plus (b, n, w_dim), the mean or the codes before added; and the encoder's
+            maps (b, h, w, c), coarse to fine.
         """
+        reader, mean = self.config.encoder, self.latent_avg.value
+        if reader is not None and reader.passes:
+            if before is None:
+                before = jnp.broadcast_to(mean, (1, reader.num_codes, reader.w_dim))
+            shown = self.show(before) if shown is None else shown
+            shown = jnp.broadcast_to(shown, (len(images), *shown.shape[1:]))
+            images = jnp.concatenate([images, shown.astype(images.dtype)], -1)
+        elif reader is not None and reader.start_from_latent_avg:
+            before = mean
         codes, features = self.encoder(images, deterministic=deterministic)
         kind = jnp.promote_types(codes.dtype, jnp.float32)
         codes = codes.astype(kind)
-        reader = self.config.encoder
-        if reader is not None and reader.start_from_latent_avg:
-            codes += self.latent_avg.value.astype(kind)
-        return codes, features
+        return codes if before is None else codes + before.astype(kind), features
+
+    def show(self, w_plus: jax.Array) -> jax.Array:
+        """Codes (b, n, w_dim) as an encoder in passes sees them: images (b, h, w, 3).
+
+        They are the generator's, with its stored noise, of the input's size.
+        """
+        height, width, _ = self.config.input_shape
+        images = framed(self.synthesize(w_plus), height, width)
+        return adaptive_average_pool(images, (height, width))
 
     def decode(
         self,

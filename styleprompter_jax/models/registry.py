@@ -90,6 +90,9 @@ class PartConfig(Fields):
         return cls(**{**cls.variants[name], **changes})
 
 
+SHOWN = 3  # channels of what codes show, which an encoder in passes sees
+
+
 class EncoderBase(PartConfig):
     """Of a module that turns images into codes and feature maps.
 
@@ -98,13 +101,19 @@ class EncoderBase(PartConfig):
     `feature_shapes` tells; () where there are none.  Where not deterministic it may use
     the RNG streams "dropout" and "drop_path".
 
+    An encoder in passes (ReStyle) is called with (b, h, w, c + 3): an image and what
+    the codes of the pass before show of it. Its codes are added to those.
+
     Attributes:
         start_from_latent_avg: its codes are offsets, to which the mean code is added.
+        passes: how many passes it goes by default; 0 for one that sees an image once,
+            and alone.
     """
 
     kind = "encoder"
     default = "swin"
     start_from_latent_avg: bool = True
+    passes: int = 0
 
     image_size: int
     w_dim: int
@@ -123,6 +132,19 @@ class EncoderBase(PartConfig):
     def input_shape(self) -> tuple[int, int, int]:
         """(h, w, c) of an image."""
         return (self.image_size, self.image_size, 3)
+
+    @property
+    def module_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of what the module is called with."""
+        height, width, channels = self.input_shape
+        return (height, width, channels + (SHOWN if self.passes else 0))
+
+    def with_codes(self, num_codes: int, w_dim: int) -> Self:
+        """The same encoder of so many codes of that width.
+
+        Who starts a training from a classifier's file needs it.
+        """
+        raise NotImplementedError
 
     @classmethod
     def for_generator(

@@ -33,14 +33,15 @@ def compare(outputs: jax.Array, images: jax.Array) -> dict[str, jax.Array]:
 
 
 @partial(jax.jit, static_argnums=1)
-def resized(images: jax.Array, size: int) -> jax.Array:
-    """Images (b, h, h, 3) to (b, size, size, 3), without aliasing.
+def resized(images: jax.Array, size: int | tuple[int, int]) -> jax.Array:
+    """Images (b, h, w, 3) to a side, or a height and width, without aliasing.
 
     A triangle filter that widens as the image shrinks, as that of images/files.py.
     """
-    if images.shape[1] == size:
+    height, width = (size, size) if isinstance(size, int) else size
+    if images.shape[1:3] == (height, width):
         return images
-    shape = (images.shape[0], size, size, 3)
+    shape = (images.shape[0], height, width, 3)
     return jax.image.resize(images, shape, "linear", antialias=True)
 
 

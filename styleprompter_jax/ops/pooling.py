@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
+def adaptive_average_pool(images: jax.Array, size: int | tuple[int, int]) -> jax.Array:
     """Average pooling to any size, with PyTorch's windows (``AdaptiveAvgPool2d``).
 
     Output i averages the inputs from floor(i n / size) up to, and without,
@@ -13,18 +13,20 @@ def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
 
     Args:
         images: (b, h, w, c).
-        size: of the result, (b, size, size, c); a larger one than h repeats pixels.
+        size: side of the result, or its height and width; where it is larger than that
+            of the images, pixels are repeated.
     """
     _, h, w, _ = images.shape
-    if h == w == size:
+    height, width = (size, size) if isinstance(size, int) else size
+    if (h, w) == (height, width):
         return images
     kind = jnp.promote_types(images.dtype, jnp.float32)
     # In full precision also where products of matrices are rounded by default.
     return jnp.einsum(
         "bhwc,yh,xw->byxc",
         images,
-        _windows(h, size).astype(kind),
-        _windows(w, size).astype(kind),
+        _windows(h, height).astype(kind),
+        _windows(w, width).astype(kind),
         precision=jax.lax.Precision.HIGHEST,
     )
 

@@ -16,7 +16,8 @@ from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.data.tables import find_pictures, read_table
 from styleprompter_jax.editing.directions import attribute_directions, label_design
 from styleprompter_jax.editing.latents import Latents, load_named
-from styleprompter_jax.images.batches import at_size, read_batches
+from styleprompter_jax.images.batches import read_batches
+from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -41,7 +42,8 @@ def encode_tfds(
             wanted; before it encodes anything.
     """
     size = model.image_size
-    config = ConfigDict(dict(name=data, path=data_dir, image_size=size))
+    width = model.config.image_size
+    config = ConfigDict(dict(name=data, path=data_dir, image_size=width))
     labelled = Labelled(make_source(config, "train"), count)
     if not labelled.names:
         raise StylePrompterError(f"{data} has neither class labels nor booleans.")
@@ -89,7 +91,7 @@ def encode_csv(
     _check_labels(wanted, attributes, file)
     codes: list[np.ndarray] = []
     examples: list[Latents] = []
-    read = at_size(model.image_size)
+    read = InputReader(model.config.input_shape)
     batch_size = min(batch_size, len(paths))
     with tqdm(total=len(paths), unit="image", disable=None) as bar:
         for part, images in read_batches(paths, read, batch_size):

@@ -31,6 +31,7 @@ from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.models import inverter
 from styleprompter_jax.ops import descent
+from styleprompter_jax.ops.framing import framed
 
 COMPONENTS = 64  # principal components of the codes for the regression of a response
 CHANGED = 0.1  # smallest difference of a changed pixel, on the scale of [-1, 1]
@@ -42,7 +43,7 @@ class _How(NamedTuple):
 
     module: inverter.StylePrompter
     refine: tuple[bool, ...]
-    size: int
+    size: tuple[int, int]  # height and width of the images
     structure: float
     keep: float
 
@@ -129,7 +130,7 @@ def fit_direction(
     fitted = {"vector": vector * mask, "writes": response.writes * mask}
     refine = (False,) if refiner is None else (False, True)
     module = inverter.StylePrompter(model.config)
-    how = _How(module, refine, model.image_size, structure, keep)
+    how = _How(module, refine, model.config.input_shape[:2], structure, keep)
     invert = partial(_inverted, batch_size, how, model.variables)
     # The unedited inversions do not change. They are computed once for each pair if
     # this is not more work than in each step, and if the memory suffices.
@@ -164,7 +165,7 @@ def fit_direction(
 def _images(model: StylePrompter, images: Any) -> np.ndarray:
     """Checks that images (m, s, s, 3) fit the encoder, and that they are finite."""
     calls.require(model.config, "encoder")
-    checked = calls.check_images(model.config, images)
+    checked = calls.check_pictures(model.config, images)
     return np.asarray(as_numbers(np.asarray(checked), "The images"))
 
 
@@ -214,7 +215,7 @@ def _inverted(how: Any, variables: Mapping, latents: Latents) -> Any:
     """Renders latents for each of ``how.refine``, pooled to at most the pairs' size."""
     return [
         losses.pool_to(
-            _decode(how, variables, latents, latents.w_plus, refine), how.size
+            _decode(how, variables, latents, latents.w_plus, refine), how.size[0]
         )
         for refine in how.refine
     ]
@@ -228,9 +229,10 @@ def _decode(
     refine: bool,
     **options: Any,
 ) -> Any:
-    return how.module.apply(
+    images = how.module.apply(
         variables, w_plus, latents.features, refine=refine, **options, method="decode"
     )
+    return framed(images, *how.size)
 
 
 @by_size(static_argnums=0)

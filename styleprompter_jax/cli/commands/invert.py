@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also store SMART's feature maps in latents.npz, for `edit --latents`",
     )
+    parser.add_argument(
+        "--input-kind",
+        choices=["picture", "grey", "sketch", "labels"],
+        help="what the files are: pictures, which may be read as grey; sketches, "
+        "drawings in grey; or labels, maps of classes (default: what the model reads)",
+    )
     add_optimize(parser)
     add_decoding(parser)
     add_format(parser)

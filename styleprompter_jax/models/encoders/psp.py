@@ -1,16 +1,20 @@
-"""The encoders of pSp (arXiv 2008.00951) and e4e (arXiv 2102.02766).
+"""The encoders of pSp (arXiv 2008.00951), e4e (2102.02766) and ReStyle (2104.02699).
 
-IR-SE50 reads the image. For pSp a feature pyramid makes three maps of its last three
-stages, and a small stack of convolutions, "map2style", makes one code of one of them:
-codes 0 to 2 of the coarse map, 3 to 6 of the middle one, the others of the fine one.
-The same layers make e4e's first code and what each other code adds to it. Two smaller
-heads make one code for all layers, or all codes of one linear layer.
+IR-SE50 or ResNet-34 reads the image. Of pSp a feature pyramid makes three maps of the
+last three stages, and a small stack of convolutions, "map2style", makes one code of one
+of them: codes 0 to 2 of the coarse map, 3 to 6 of the middle one, the others of the
+fine one. ReStyle makes all codes of the coarse map. The same layers make e4e's first
+code and what each other code adds to it. Two smaller heads make one code for all
+layers, or all codes of one linear layer.
+
+ReStyle's go in passes: beside the image they see what the codes of the pass before
+show, and their codes are added to those.
 
 Axes: b batch, h w space, c channels, n codes, k codes of one map.
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -24,20 +28,57 @@ from styleprompter_jax.core.fields import Between, Length
 from styleprompter_jax.models.generators.stylegan2 import EqualizedDense
 from styleprompter_jax.models.ir_se50 import BLOCKS, WIDTHS, ir_se50
 from styleprompter_jax.models.perceptual.layers import FrozenBatchNorm, conv
-from styleprompter_jax.models.registry import EncoderBase, GeneratorBase
+from styleprompter_jax.models.registry import SHOWN, EncoderBase, GeneratorBase
+from styleprompter_jax.models.resnet34 import BLOCKS as RESNET_BLOCKS
+from styleprompter_jax.models.resnet34 import resnet34
 from styleprompter_jax.ops.pooling import adaptive_average_pool
 from styleprompter_jax.ops.upsample_aligned import upsample_aligned
 
 EncoderType = Literal[
     "GradualStyleEncoder",
     "Encoder4Editing",
+    "BackboneEncoder",
+    "ProgressiveBackboneEncoder",
+    "ResNetGradualStyleEncoder",
+    "ResNetBackboneEncoder",
+    "ResNetProgressiveBackboneEncoder",
     "BackboneEncoderUsingLastLayerIntoW",
     "BackboneEncoderUsingLastLayerIntoWPlus",
 ]
-PYRAMID = ("GradualStyleEncoder", "Encoder4Editing")
+
+
+class Form(NamedTuple):
+    """What an encoder is made of.
+
+    Attributes:
+        trunk: what reads the image, "ir_se50" or "resnet34".
+        head: what makes codes: map2style blocks of a "pyramid" of three maps or of the
+            "coarse" map, or one linear layer of its mean ("w") or of all ("w_plus").
+        adds: whether the other codes are added to the first.
+    """
+
+    trunk: str
+    head: str
+    adds: bool = False
+
+
+FORMS: dict[str, Form] = {
+    "GradualStyleEncoder": Form("ir_se50", "pyramid"),
+    "Encoder4Editing": Form("ir_se50", "pyramid", adds=True),
+    "BackboneEncoder": Form("ir_se50", "coarse"),
+    "ProgressiveBackboneEncoder": Form("ir_se50", "coarse", adds=True),
+    "ResNetGradualStyleEncoder": Form("resnet34", "pyramid"),
+    "ResNetBackboneEncoder": Form("resnet34", "coarse"),
+    "ResNetProgressiveBackboneEncoder": Form("resnet34", "coarse", adds=True),
+    "BackboneEncoderUsingLastLayerIntoW": Form("ir_se50", "w"),
+    "BackboneEncoderUsingLastLayerIntoWPlus": Form("ir_se50", "w_plus"),
+}
+_TRUNKS = {"ir_se50": (ir_se50, BLOCKS), "resnet34": (resnet34, RESNET_BLOCKS)}
 _FIRST = (3, 4)  # codes of the coarse and of the middle map
 _POOLED = 7  # cells a side of what the linear head into W+ reads
+_STRIDE = 16  # pixels of a cell of the coarse map
 Size = Annotated[int, Between(1, 2**13)]
+Blocks = Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(4, 4)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +86,23 @@ class PspConfig(EncoderBase):
     """Architecture of an encoder; the defaults are pSp's of 18 codes.
 
     Attributes:
-        encoder_type: which head, by the name of its class in the published code:
-            pSp's, e4e's, one code of W for all layers, or W+ by one linear layer.
-        image_size: pixels a side, a power of two.
-        input_channels: of an image: 3, 1 for sketches, 19 for label maps of faces.
+        encoder_type: the name of its class in the published code; see `FORMS`.
+        image_size: pixels from left to right, a power of two.
+        input_channels: of what the network reads: 3 of a picture, 1 of a sketch, 19 of
+            label maps of faces; in passes 3 more, of the inversion.
         num_styles: n, how many codes.
         w_dim: width of a code.
-        widths: channels of the four stages of IR-SE50.
-        blocks: how many each stage has.
+        widths: channels of the four stages of the trunk.
+        blocks: how many each stage has; None for those of the published trunk.
         start_from_latent_avg: codes are offsets from the mean code.
+        image_height: pixels from top to bottom, image_size at most; None for that.
+        passes: how many passes it goes by default; 0 for an encoder that sees the image
+            alone, once.
     """
 
     type = "psp"
     derived = ("image_size", "num_styles", "w_dim")
+    ignored = ("passes",)
 
     encoder_type: EncoderType = "GradualStyleEncoder"
     image_size: Annotated[int, Between(32, 2**13)] = 256
@@ -65,8 +110,10 @@ class PspConfig(EncoderBase):
     num_styles: Annotated[int, Between(8, 64)] = 18
     w_dim: Size = 512
     widths: Annotated[tuple[Size, ...], Length(4, 4)] = WIDTHS
-    blocks: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(4, 4)] = BLOCKS
+    blocks: Blocks | None = None
     start_from_latent_avg: bool = True
+    image_height: Annotated[int, Between(16, 2**13)] | None = None
+    passes: Annotated[int, Between(0, 1000)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +121,28 @@ class PspConfig(EncoderBase):
             raise StylePrompterError(
                 f"PspConfig: image_size {self.image_size} is no power of two."
             )
+        if self.height > self.image_size:
+            raise StylePrompterError(
+                f"PspConfig: image_height {self.height} is more than image_size, "
+                f"{self.image_size}."
+            )
+        if self.passes and self.input_channels <= SHOWN:
+            raise StylePrompterError(
+                f"PspConfig: an encoder in passes reads more than {SHOWN} channels, an "
+                f"image and its inversion, and input_channels is {self.input_channels}."
+            )
+        if self.blocks is None:
+            object.__setattr__(self, "blocks", _TRUNKS[self.form.trunk][1])
+
+    @property
+    def form(self) -> Form:
+        """What it is made of."""
+        return FORMS[self.encoder_type]
+
+    @property
+    def height(self) -> int:
+        """Pixels of an image from top to bottom."""
+        return self.image_height or self.image_size
 
     @property
     def num_codes(self) -> int:
@@ -83,12 +152,15 @@ class PspConfig(EncoderBase):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(h, w, c) of an image."""
-        return (self.image_size, self.image_size, self.input_channels)
+        shown = SHOWN if self.passes else 0
+        return (self.height, self.image_size, self.input_channels - shown)
 
     @property
     def maps(self) -> dict[str, tuple[int, int]]:
         """By name, coarse to fine: (codes made of the map, steps down to one cell)."""
-        first = self.image_size.bit_length() - 5  # the coarse map has 1/16 of the side
+        first = (self.image_size // _STRIDE).bit_length() - 1
+        if self.form.head == "coarse":
+            return {"coarse": (self.num_styles, first)}
         counts = (*_FIRST, self.num_styles - sum(_FIRST))
         return {
             name: (count, first + k)
@@ -96,6 +168,10 @@ class PspConfig(EncoderBase):
                 zip(("coarse", "middle", "fine"), counts, strict=True)
             )
         }
+
+    def with_codes(self, num_codes: int, w_dim: int) -> Self:
+        """The same encoder of so many codes of that width."""
+        return dataclasses.replace(self, num_styles=num_codes, w_dim=w_dim)
 
     @classmethod
     def for_generator(
@@ -121,54 +197,71 @@ class PspEncoder(nn.Module):
         """Encodes images.
 
         Args:
-            images: (b, h, w, c), as `config.input_shape` has it; in [-1, 1], or
-                one-hot labels.
+            images: (b, h, w, c), c = config.input_channels; in [-1, 1], or one-hot
+                labels. In passes the inversion's channels come last.
             deterministic: of no matter: BatchNorm has its stored statistics always.
 
         Returns:
             codes (b, n, w_dim), and no maps.
         """
-        cfg, dtype = self.config, self.dtype
-        if images.shape[1:] != cfg.input_shape:
+        cfg = self.config
+        if images.shape[1:] != cfg.module_shape:
             raise StylePrompterError(
-                f"The encoder reads images of shape (b, *{cfg.input_shape}), not "
+                f"The encoder reads images of shape (b, *{cfg.module_shape}), not "
                 f"{images.shape}; resize them first."
             )
-        outputs = ir_se50(images, cfg.widths, cfg.blocks, dtype)
-        if cfg.encoder_type in PYRAMID:
-            codes = self._pyramid(outputs)
-            if cfg.encoder_type == "Encoder4Editing":
-                # What is made of it for the other codes is added to the first.
-                codes = codes.at[:, 1:].add(codes[:, :1])
-        elif cfg.encoder_type == "BackboneEncoderUsingLastLayerIntoW":
-            x = jnp.mean(outputs[-1], (1, 2))
-            codes = EqualizedDense(cfg.w_dim, dtype=dtype, name="linear")(x)
-            codes = jnp.repeat(codes[:, None], cfg.num_styles, 1)
-        else:
-            x = FrozenBatchNorm(dtype=dtype, name="output_layer_2_0")(outputs[-1])
-            x = adaptive_average_pool(x, _POOLED)
-            # In PyTorch's order, in which the weights that follow are stored.
-            x = rearrange(x, "b h w c -> b (c h w)")
-            x = nn.Dense(cfg.w_dim, dtype=dtype, name="output_layer_2_3")(x)
-            size = cfg.num_styles * cfg.w_dim
-            codes = EqualizedDense(size, dtype=dtype, name="linear")(x)
-            codes = rearrange(codes, "b (n c) -> b n c", n=cfg.num_styles)
+        trunk, _ = _TRUNKS[cfg.form.trunk]
+        outputs = trunk(images, cfg.widths, cfg.blocks or (), self.dtype)
+        match cfg.form.head:
+            case "pyramid":
+                codes = self._of_maps(self._pyramid(outputs))
+            case "coarse":
+                codes = self._of_maps([outputs[-1]])
+            case "w":
+                codes = self._of_mean(outputs[-1])
+            case _:
+                codes = self._of_all(outputs[-1])
+        if cfg.form.adds:
+            codes = codes.at[:, 1:].add(codes[:, :1])
         return codes, ()
 
-    def _pyramid(self, outputs: list[jax.Array]) -> jax.Array:
-        """Codes (b, n, w_dim) of the maps after the blocks of IR-SE50."""
+    def _pyramid(self, outputs: list[jax.Array]) -> list[jax.Array]:
+        """Maps (b, h, w, w_dim), coarse to fine, of those after the trunk's blocks."""
         cfg, dtype = self.config, self.dtype
-        _, fine, middle, coarse = (outputs[k - 1] for k in np.cumsum(cfg.blocks))
+        _, fine, middle, coarse = (outputs[k - 1] for k in np.cumsum(cfg.blocks or ()))
         maps = [coarse]
         for name, lateral in (("latlayer1", middle), ("latlayer2", fine)):
             x = conv(cfg.w_dim, 1, bias=True, dtype=dtype, name=name)(lateral)
             maps.append(upsample_aligned(maps[-1], x.shape[1:3]) + x)
+        return maps
+
+    def _of_maps(self, maps: list[jax.Array]) -> jax.Array:
+        """Codes (b, n, w_dim), some of each map."""
+        cfg = self.config
         codes = [
-            _MapToStyles(count, steps, cfg.w_dim, dtype, name=name)(x)
+            _MapToStyles(count, steps, cfg.w_dim, self.dtype, name=name)(x)
             for x, (name, (count, steps)) in zip(maps, cfg.maps.items(), strict=True)
             if count
         ]
         return jnp.concatenate(codes, 1)
+
+    def _of_mean(self, x: jax.Array) -> jax.Array:
+        """One code, n times, of the mean of a map."""
+        cfg, x = self.config, jnp.mean(x, (1, 2))
+        code = EqualizedDense(cfg.w_dim, dtype=self.dtype, name="linear")(x)
+        return jnp.repeat(code[:, None], cfg.num_styles, 1)
+
+    def _of_all(self, x: jax.Array) -> jax.Array:
+        """Codes (b, n, w_dim) of all cells of a map by two linear layers."""
+        cfg, dtype = self.config, self.dtype
+        x = FrozenBatchNorm(dtype=dtype, name="output_layer_2_0")(x)
+        x = adaptive_average_pool(x, _POOLED)
+        # In PyTorch's order, in which the weights that follow are stored.
+        x = rearrange(x, "b h w c -> b (c h w)")
+        x = nn.Dense(cfg.w_dim, dtype=dtype, name="output_layer_2_3")(x)
+        size = cfg.num_styles * cfg.w_dim
+        codes = EqualizedDense(size, dtype=dtype, name="linear")(x)
+        return rearrange(codes, "b (n c) -> b n c", n=cfg.num_styles)
 
 
 class _MapToStyles(nn.Module):

@@ -138,6 +138,10 @@ class SwinConfig(EncoderBase):
         """n, one for each latent token."""
         return self.num_tokens
 
+    def with_codes(self, num_codes: int, w_dim: int) -> Self:
+        """The same encoder of so many codes of that width."""
+        return dataclasses.replace(self, num_tokens=num_codes, w_dim=w_dim)
+
     @classmethod
     def for_generator(
         cls, generator: GeneratorBase, image_size: int, **fields: Any

@@ -1,0 +1,175 @@
+"""Checkpoints of pSp, e4e and ReStyle: encoder, generator and mean code."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from styleprompter_jax.convert.found import Found, unused, with_mean
+from styleprompter_jax.convert.states import State, agree, find_state, options
+from styleprompter_jax.convert.table import prefixed
+from styleprompter_jax.convert.tables import psp
+from styleprompter_jax.convert.tables.stylegan2 import (
+    described,
+    generator_config,
+    generator_table,
+    noises,
+)
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.models.encoders.psp import FORMS, PspConfig
+from styleprompter_jax.models.registry import SHOWN
+
+# By what options call the data; the first that the name starts with.
+_SUBJECTS = {
+    "ffhq_sketch": "sketches to faces",
+    "celebs_sketch": "sketches to faces",
+    "celebs_seg": "label maps to faces",
+    "celebs_super": "small pictures to faces",
+    "ffhq_frontalize": "frontal views of faces",
+    "toonify": "drawn faces",
+    "ffhq": "faces",
+    "celeb": "faces",
+    "cars": "cars",
+    "horse": "horses",
+    "church": "churches",
+    "cat": "cats",
+    "afhq_wild": "wild animals",
+}
+_HEADS = {"w": " into W", "w_plus": " into W+ by one layer", "coarse": " of one map"}
+_ALIASES = {"SingleStyleCodeEncoder": "BackboneEncoderUsingLastLayerIntoW"}
+_GENERATOR = "input.input"
+_COLOURS = 3  # channels of a picture
+_PASSES = 5  # as published
+_MOST_PASSES = 1000
+# What e4e's trainings alone have, among options or beside the weights.
+_E4E = {
+    "stylegan_size",
+    "w_discriminator_lambda",
+    "progressive_steps",
+    "delta_norm_lambda",
+    "discriminator_state_dict",
+}
+
+
+def recognise(tree: Any) -> Found | None:
+    """A checkpoint of pSp, e4e or ReStyle, whole."""
+    states = {
+        trunk: state
+        for trunk, anchor in psp.ANCHORS.items()
+        if (state := find_state(tree, anchor, _GENERATOR))
+    }
+    opts = options(tree) if isinstance(tree, Mapping) else {}
+    named = opts.get("encoder_type")
+    named = _ALIASES.get(str(named), named)
+    if not states:
+        if named in FORMS and find_state(tree, _GENERATOR):
+            raise StylePrompterError(
+                f"its options say encoder_type = {named!r}, but it holds a generator "
+                "and no such encoder: take the whole checkpoint, or the generator "
+                "without its options."
+            )
+        return None
+    ((trunk, found),) = list(states.items())[:1]
+    start = found.start(psp.ANCHORS[trunk])
+    encoder_type = named if named is not None else _by_keys(found, start, opts)
+    if encoder_type not in FORMS:
+        return None
+    return _found(found, start, encoder_type, opts)
+
+
+def _by_keys(found: State, start: str, opts: Mapping) -> str | None:
+    """The encoder's type where options do not name it; None where keys fit two."""
+    keys = [key.removeprefix(start) for key in found.arrays if key.startswith(start)]
+    kind = psp.form_of(keys)
+    fitting = [n for n, form in FORMS.items() if (form.trunk, form.head) == kind]
+    if len(fitting) > 1 and kind is not None:
+        # pSp's and e4e's layers have the same keys.
+        _, head = kind
+        is_e4e = bool(_E4E & (opts.keys() | found.left_out()))
+        channels = psp.channels(found.arrays, start, kind[0])
+        is_psp = head == "pyramid" and (channels != _COLOURS or "output_size" in opts)
+        if is_e4e == is_psp:
+            return None
+        fitting = [name for name in fitting if FORMS[name].adds == is_e4e]
+    return fitting[0] if fitting else None
+
+
+def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
+    state, decoder = found.arrays, found.start(_GENERATOR)
+    images = generator_config(state, decoder)
+    reader = psp.encoder_config(state, start, encoder_type, images.num_codes)
+    data = str(opts.get("dataset_type", ""))
+    fields: dict[str, Any] = {"passes": _passes(reader, opts)}
+    if data.startswith("cars"):
+        fields["image_height"] = reader.image_size * 3 // 4
+    told: dict[str, Any] = dict(
+        output_size=images.image_size,
+        stylegan_size=images.image_size,
+        input_nc=reader.input_channels,
+        n_styles=reader.num_styles,
+    )
+    if opts.get("learn_in_w") is True:
+        told["learn_in_w"] = reader.form.head == "w"
+    if not fields["passes"]:  # which begin with the mean code whatever options say
+        from_mean = opts.get("start_from_latent_avg", True)
+        told["start_from_latent_avg"] = bool(from_mean is not False)
+        fields["start_from_latent_avg"] = from_mean is not False
+    agree(opts, **told)
+    reader = dataclasses.replace(reader, **fields)
+    has_noise, notes = noises(state, decoder)
+    rows = (
+        *prefixed(psp.encoder_table(reader), "encoder/", start),
+        *prefixed(generator_table(images, has_noise), "generator/", decoder),
+    )
+    arrays, table = with_mean(found, state, rows, images)
+    subjects = [text for name, text in _SUBJECTS.items() if data.startswith(name)]
+    parts = [_title(reader), *subjects[:1], described(images)]
+    if reader.passes:
+        parts.append("1 pass" if reader.passes == 1 else f"{reader.passes} passes")
+    return Found(
+        ", ".join(parts),
+        arrays,
+        table,
+        encoder=reader,
+        generator=images,
+        notes=(*notes, *unused(found.left_out())),
+    )
+
+
+def _passes(reader: PspConfig, opts: Mapping) -> int:
+    """How many passes an encoder goes; 0 for one that sees the image alone."""
+    in_passes = reader.input_channels == _COLOURS + SHOWN
+    told = opts.get("n_iters_per_batch")
+    if told is None:
+        if not in_passes:
+            return 0
+        if reader.form.head == "coarse" or reader.form.trunk == "resnet34":
+            return _PASSES  # which are ReStyle's alone
+        raise StylePrompterError(
+            f"its encoder reads {reader.input_channels} channels, an image and its "
+            "inversion, and its options tell of no passes (n_iters_per_batch): it is "
+            "no checkpoint of ReStyle, take another."
+        )
+    if not isinstance(told, int) or not 1 <= told <= _MOST_PASSES:
+        raise StylePrompterError(
+            f"its options say n_iters_per_batch = {quoted(str(told))}, and passes are "
+            f"1 to {_MOST_PASSES}: the file is mixed up, take another."
+        )
+    if not in_passes and told > 1:
+        raise StylePrompterError(
+            f"its options say n_iters_per_batch = {told}, but its weights are those of "
+            f"an encoder of {reader.input_channels} channels, which sees no inversion: "
+            "the file is mixed up, take another."
+        )
+    return told if in_passes else 0
+
+
+def _title(reader: PspConfig) -> str:
+    """An encoder in a few words."""
+    form = reader.form
+    title = "e4e" if form.adds else "pSp"
+    if reader.passes:
+        title = f"ReStyle over {title}"
+    if not (reader.passes and form.head == "coarse"):
+        title += _HEADS.get(form.head, "")
+    return title + (" with ResNet-34" if form.trunk == "resnet34" else "")

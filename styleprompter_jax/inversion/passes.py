@@ -1,0 +1,69 @@
+"""Codes by an encoder that goes in passes (ReStyle, Alaluf et al., ICCV 2021).
+
+Each pass sees the image beside what the codes of the pass before show, the mean code
+at first, and adds to these codes.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.values import whole
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.inversion import calls
+from styleprompter_jax.models.inverter import StylePrompterConfig
+
+if TYPE_CHECKING:
+    from styleprompter_jax.inversion.pipeline import StylePrompter
+
+MOST = 1000  # passes
+
+
+def check_iterations(config: StylePrompterConfig, iterations: int | None) -> int:
+    """How many passes a call makes: the model's own number for None, 1 without any."""
+    own = calls.require(config, "encoder").passes
+    if iterations is None:
+        return own or 1
+    if not own:
+        raise StylePrompterError(
+            "This model's encoder sees an image once, and goes in no passes: leave out "
+            "iterations (--iterations)."
+        )
+    return whole(iterations, "iterations", 1, MOST)
+
+
+def encode_in_passes(
+    model: "StylePrompter", images: Any, iterations: int | None = None
+) -> list[Latents]:
+    """What `StylePrompter.passes` does: see there."""
+    count = check_iterations(model.config, iterations)
+    images = calls.check_images(model.config, images)
+    batch, start = len(images), (model.module, model.variables, images)
+    if not calls.require(model.config, "encoder").passes:
+        return [_encode(batch, *start)]
+    n, w_dim = model.config.generator.num_codes, model.config.generator.w_dim
+    before: Any = jnp.broadcast_to(model.const["latent_avg"], (batch, n, w_dim))
+    shown = jnp.broadcast_to(model.average_image, images.shape)
+    found: list[Latents] = []
+    for k in range(count):
+        if k:
+            shown = show(batch, model.module, model.variables, before)
+        found.append(_encode(batch, *start, before, shown))
+        before = found[-1].w_plus
+    return found
+
+
+@by_size(static_argnums=0)
+def _encode(module: nn.Module, variables: Mapping, images: Any, *before: Any) -> Any:
+    w_plus, features = module.apply(variables, images, *before, method="encode")
+    return Latents(w_plus, tuple(map(jnp.float32, features)))
+
+
+@by_size(static_argnums=0)
+def show(module: nn.Module, variables: Mapping, w_plus: Any) -> Any:
+    """Codes as the encoder sees them; see `models.inverter`."""
+    return module.apply(variables, w_plus, method="show")
