@@ -1,0 +1,173 @@
+"""Augmentations of what a discriminator sees: few images, and it does not learn them.
+
+The pipeline "bgc" of StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676): pixel blits,
+general geometric transformations, colour.  Each takes place with probability p, drawn
+for each image by itself.  Where p is below 1 the undisturbed images are the most likely
+ones, and a generator that is judged through augmentations learns undisturbed ones.
+
+    pixel blits   mirror; quarter turns; moves of up to an eighth of the side
+    geometric     zoom, 2 to the power of N(0, 0.2); turn; stretch, zooms of s and 1/s
+                  with s as before; another turn; moves of N(0, 1/8) of the side
+    colour        brightness, N(0, 0.2) added; contrast, 2 to the power of N(0, 0.5);
+                  luma negated; hue turned; saturation, 2 to the power of N(0, 1)
+
+The two turns take place with a probability such that one of them does with p.
+
+Axes: ``b`` batch, ``h w`` space, ``c`` the colours red, green, blue.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from styleprompter_jax.ops.warp import affine_warp
+
+ZOOM, MOVE, SHIFT = 0.2, 0.125, 0.125
+BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
+# (cos, sin) of quarter turns, exactly: blits keep every pixel as it is.
+_QUARTERS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.float32)
+# What a turn about the axis of greys adds to a colour: its cross product with the axis.
+_ACROSS = np.array([(0, -1, 1), (1, 0, -1), (-1, 1, 0)], np.float32) / np.sqrt(3.0)
+
+
+class Augmentation(NamedTuple):
+    """What was drawn for each image.
+
+    Attributes:
+        geometry: (b, 2, 3), as `ops.warp.affine_warp` takes it.
+        colour: (b, 3, 4), from (red, green, blue, 1) to (red, green, blue).
+    """
+
+    geometry: jax.Array
+    colour: jax.Array
+
+
+def draw(rng: jax.Array, count: int, size: int, p: jax.Array | float) -> Augmentation:
+    """Augmentations for ``count`` images of ``size`` pixels a side.
+
+    Args:
+        rng: of all of them.
+        count: b.
+        size: moves are shares of it.
+        p: the probability of each, 0 to 1.
+    """
+    geometry_rng, colour_rng = jax.random.split(rng)
+    return Augmentation(
+        _draw_geometry(geometry_rng, count, size, p),
+        _draw_colour(colour_rng, count, p),
+    )
+
+
+def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
+    """The images (b, h, w, 3) in [-1, 1] with what was drawn for each; differentiable.
+
+    With p = 0 they come back as they are.
+    """
+    x = affine_warp(images, drawn.geometry)
+    colour = drawn.colour[:, None, None]
+    parts = [x[..., k, None] * colour[..., k] for k in range(3)]
+    return parts[0] + parts[1] + parts[2] + colour[..., 3]
+
+
+def _gate(
+    rng: jax.Array, p: jax.Array | float, value: jax.Array, neutral: float
+) -> Any:
+    """Each value (b, ...) with probability p, else the neutral one."""
+    shape = (value.shape[0], *(1,) * (value.ndim - 1))
+    return jnp.where(jax.random.bernoulli(rng, p, shape), value, neutral)
+
+
+def _draw_geometry(
+    rng: jax.Array, b: int, size: int, p: jax.Array | float
+) -> jax.Array:
+    keys = iter(jax.random.split(rng, 16))
+
+    def gated(value: jax.Array, neutral: float = 0.0, p: Any = p) -> Any:
+        return _gate(next(keys), p, value, neutral)
+
+    def whole(below: int) -> jax.Array:
+        return jax.random.randint(next(keys), (b,), 0, below)
+
+    def zoom() -> jax.Array:
+        return gated(jnp.exp2(ZOOM * jax.random.normal(next(keys), (b,))), 1.0)
+
+    def turn() -> jax.Array:
+        once = 1 - jnp.sqrt(1 - jnp.asarray(p, jnp.float32))
+        angle = jax.random.uniform(next(keys), (b,), minval=-jnp.pi, maxval=jnp.pi)
+        angle = gated(angle, p=once)
+        return _turning(jnp.cos(angle), jnp.sin(angle))
+
+    mirror = gated(whole(2)).astype(jnp.float32)
+    quarter = jnp.asarray(_QUARTERS)[gated(whole(4)).astype(jnp.int32)]
+    blit = jax.random.uniform(next(keys), (b, 2), minval=-SHIFT, maxval=SHIFT)
+    blit = jnp.round(gated(blit) * size)
+    even, first, stretch, second = zoom(), turn(), zoom(), turn()
+    move = gated(MOVE * jax.random.normal(next(keys), (b, 2))) * size
+    # From places in the result back to places in the image: the last one first.
+    steps = (
+        _scaling(1 - 2 * mirror, jnp.ones(b)),
+        _turning(quarter[:, 0], quarter[:, 1]),
+        _moving(blit),
+        _scaling(1 / even, 1 / even),
+        first,
+        _scaling(1 / stretch, stretch),
+        second,
+        _moving(move),
+    )
+    product = partial(jnp.matmul, precision="highest")
+    matrix = steps[0]
+    for step in steps[1:]:
+        matrix = product(matrix, step)
+    return matrix[:, :2]
+
+
+def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
+    """Greys and what is across them are changed apart: all five keep the grey axis."""
+    keys = iter(jax.random.split(rng, 10))
+
+    def gated(value: jax.Array, neutral: float) -> jax.Array:
+        return _gate(next(keys), p, value, neutral)
+
+    def normal() -> jax.Array:
+        return jax.random.normal(next(keys), (b,))
+
+    brightness = gated(BRIGHTNESS * normal(), 0.0)
+    contrast = gated(jnp.exp2(CONTRAST * normal()), 1.0)
+    sign = gated(jax.random.rademacher(next(keys), (b,), jnp.float32), 1.0)
+    angle = jax.random.uniform(next(keys), (b,), minval=-jnp.pi, maxval=jnp.pi)
+    angle = gated(angle, 0.0)
+    saturation = gated(jnp.exp2(SATURATION * normal()), 1.0)
+    grey, across = contrast * sign, contrast * saturation
+    turned = across * jnp.cos(angle)
+    matrix = (
+        turned[:, None, None] * jnp.eye(3)
+        + ((grey - turned) / 3)[:, None, None]
+        + (across * jnp.sin(angle))[:, None, None] * _ACROSS
+    )
+    offset = jnp.broadcast_to((grey * brightness)[:, None, None], (b, 3, 1))
+    return jnp.concatenate([matrix, offset], 2)
+
+
+def _matrix(rows: Any) -> jax.Array:
+    """(b, 3, 3) of two rows of three entries, (b,) or numbers."""
+    b = max(jnp.shape(entry) for row in rows for entry in row)[0]
+    rows = (*rows, (0.0, 0.0, 1.0))
+    return jnp.stack(
+        [jnp.stack([jnp.broadcast_to(e, (b,)) for e in row], -1) for row in rows], 1
+    )
+
+
+def _scaling(x: jax.Array, y: jax.Array) -> jax.Array:
+    return _matrix(((x, 0.0, 0.0), (0.0, y, 0.0)))
+
+
+def _turning(cos: jax.Array, sin: jax.Array) -> jax.Array:
+    return _matrix(((cos, -sin, 0.0), (sin, cos, 0.0)))
+
+
+def _moving(by: jax.Array) -> jax.Array:
+    """Back by so much, (b, 2)."""
+    return _matrix(((1.0, 0.0, -by[:, 0]), (0.0, 1.0, -by[:, 1])))
