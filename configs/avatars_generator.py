@@ -79,7 +79,14 @@ def _first():
             noise_mode="none",
             blur_sigma=4.0,
             blur_images=36_000,
+            # For few pictures: "adaptive".
+            augment="none",
+            augment_p=0.0,
+            augment_target=0.6,
+            augment_images=500_000,
         )
     )
-    config.optimizer = ConfigDict(dict(beta1=0.0, beta2=0.99, eps=1e-8, ema_images=5e3))
+    config.optimizer = ConfigDict(
+        dict(beta1=0.0, beta2=0.99, eps=1e-8, ema_images=5e3, frozen_blocks=0)
+    )
     return config

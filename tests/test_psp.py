@@ -302,7 +302,7 @@ def published(case):
     state, (codes, _) = recipe.state_dict(case), recorded["latent_avg_in_file"]
     mean = np.tile(state.pop("latent_avg"), (codes, 1))
     tree = {"state_dict": state, "opts": recorded["opts"], "latent_avg": mean}
-    config, variables, _ = build_model({"x.pt": recognise(tree, "x.pt")})
+    config, variables, *_ = build_model({"x.pt": recognise(tree, "x.pt")})
     height, width, channels = config.input_shape
     images = recipe.normal(expected["image_seed"], 1, channels, height, width)
     images = rearrange(np.clip(0.5 * images, -1, 1), "b c h w -> b h w c")

@@ -156,11 +156,17 @@ def _convert_model(trees: dict[str, Any], folder: Path, overwrite: bool) -> Conv
     found = {name: recognise(tree, name) for name, tree in trees.items()}
     model_folder.check_place(folder, overwrite)  # before the work; saving checks again
     _tell(found)
-    config, variables, notes = build_model(found)
+    built = build_model(found)
     trees.clear()  # makes room: safetensors before 0.8 copies the model when it saves
-    for note in notes:
+    for note in built.notes:
         log.info("%s", note)
-    written = model_folder.save_model(folder, config, variables, replace=overwrite)
+    written = model_folder.save_model(
+        folder,
+        built.config,
+        built.variables,
+        discriminator=built.discriminator,
+        replace=overwrite,
+    )
     return Converted(written, "model")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from styleprompter_jax.convert.states import State
 from styleprompter_jax.convert.table import Kept, Row, Rule
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.models.registry import (
     KINDS,
     EncoderBase,
@@ -30,6 +31,8 @@ class Found:
         table: rows that fill encoder/..., generator/..., a refiner's type/... and
             latent_avg.
         encoder, refiner, generator: the architecture of the parts that it has.
+        discriminator: the architecture of the generator's discriminator, if it is
+            there; the rows for it fill discriminator/...
         is_start: the encoder lacks what a classifier lacks, and takes the number and
             width of its codes from the generator.
         notes: what else people should know, a sentence each.
@@ -41,6 +44,7 @@ class Found:
     encoder: EncoderBase | None = None
     refiner: RefinerBase | None = None
     generator: GeneratorBase | None = None
+    discriminator: DiscriminatorConfig | None = None
     is_start: bool = False
     notes: tuple[str, ...] = ()
 
@@ -49,6 +53,18 @@ class Found:
         """The parts that it has, by kind."""
         parts = {kind: getattr(self, kind) for kind in KINDS}
         return {kind: config for kind, config in parts.items() if config is not None}
+
+    def with_discriminator(self, reader: "Found | None", *notes: str) -> "Found":
+        """The same with the discriminator that was found in its file, if there is."""
+        if reader is None:
+            return dataclasses.replace(self, notes=(*notes, *self.notes))
+        return dataclasses.replace(
+            self,
+            what=f"{self.what}, with its discriminator",
+            arrays={**self.arrays, **reader.arrays},
+            table=(*self.table, *reader.table),
+            discriminator=reader.discriminator,
+        )
 
 
 def with_mean(

@@ -1,7 +1,7 @@
 """From recognised files to the variables of one model."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from styleprompter_jax.convert.table import (
     split_collections,
 )
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.registry import (
     KINDS,
@@ -24,39 +25,57 @@ from styleprompter_jax.models.registry import (
     GeneratorBase,
     make,
 )
+from styleprompter_jax.store.discriminator_files import (
+    KeptDiscriminator,
+    discriminator_shapes,
+)
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
 SAMPLES, BATCH = 100_000, 10_000  # z that a missing mean code is computed from
 
 
-def build_model(
-    found: Mapping[str, Found],
-) -> tuple[StylePrompterConfig, dict, list[str]]:
+class Built(NamedTuple):
+    """One model of files.
+
+    Attributes:
+        config: the architecture.
+        variables: {"params": ..., "const": ...}.
+        notes: what was done beside reading, a sentence each.
+        discriminator: that of the generator, if the files hold it.
+    """
+
+    config: StylePrompterConfig
+    variables: dict
+    notes: list[str]
+    discriminator: KeptDiscriminator | None = None
+
+
+def build_model(found: Mapping[str, Found]) -> Built:
     """One model from what the files hold of it.
 
     Args:
         found: by file name.
 
-    Returns:
-        The config; {"params": ..., "const": ...}; and what was done beside reading, a
-        sentence each.
-
     Raises:
         StylePrompterError: if the parts make no model, or a file does not fit; all
             problems of a file come in one message.
     """
-    config = _config(found)
+    config, reader = _config(found), _discriminator(found)
     shapes = model_shapes(config)
     target, notes = merge_collections(shapes), []
     tree: dict[str, Any] = {}
     for name, file in found.items():
         wanted = {part.key: target[part.key] for part in file.parts.values()}
+        if file.discriminator is not None:
+            wanted["discriminator"] = discriminator_shapes(file.discriminator)["params"]
         if file.generator is not None:
             wanted["latent_avg"] = target["latent_avg"]
             if getattr(file.arrays.get("latent_avg"), "ndim", 1) == 2:  # one a code
                 shape = mean_shapes(config)["latent_avg"]
                 wanted["latent_avg"] = jax.ShapeDtypeStruct(shape, np.float32)
         tree |= read_table(file.table, file.arrays, wanted, name)
+    params = tree.pop("discriminator", {})
+    kept = None if reader is None else KeptDiscriminator(reader, params)
     # What the files lack is made once all of them fit.
     for file in found.values():
         if file.is_start and config.encoder is not None:
@@ -69,7 +88,7 @@ def build_model(
     if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
         tree["latent_avg"] = mean_code(config.generator, tree["generator"])
         notes.append(f"The file lacks latent_avg: it is the mean of {SAMPLES:,} codes.")
-    return config, split_collections(tree, shapes), notes
+    return Built(config, split_collections(tree, shapes), notes, kept)
 
 
 def _draw_noise(generator: dict) -> None:
@@ -120,6 +139,24 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
             codes = generator.num_codes, generator.w_dim
             parts["encoder"] = parts["encoder"].with_codes(*codes)
     return StylePrompterConfig(**parts)
+
+
+def _discriminator(found: Mapping[str, Found]) -> DiscriminatorConfig | None:
+    """The discriminator among the files, which must be of the generator's size."""
+    readers = {name: f.discriminator for name, f in found.items() if f.discriminator}
+    if len(readers) > 1:
+        raise StylePrompterError(
+            f"{' and '.join(readers)} both hold a discriminator: give one of them."
+        )
+    images = next(f.generator for f in found.values() if f.generator is not None)
+    for name, reader in readers.items():
+        if reader.image_size != images.image_size:
+            raise StylePrompterError(
+                f"{name} holds a discriminator of {reader.image_size} px, and the "
+                f"generator makes {images.image_size} px: give the two of one training."
+            )
+        return reader
+    return None
 
 
 def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -> dict:

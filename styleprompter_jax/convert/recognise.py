@@ -12,6 +12,7 @@ import numpy as np
 
 from styleprompter_jax.convert.found import Found
 from styleprompter_jax.convert.tables import (
+    discriminators,
     nvidia,
     perceptual,
     psp_files,
@@ -45,12 +46,21 @@ def recognise(tree: Any, name: str) -> Found:
         StylePrompterError: if it is of no kind that this program knows, or of one that
             it knows to have no use for.
     """
+    reader, rest, notes = None, tree, []
+    try:
+        reader, rest = discriminators.take(tree)
+    except StylePrompterError as error:  # the generator beside it may be of use
+        notes.append(f"The discriminator is left out: {error}")
     for known in RECOGNISERS:
         try:
-            if found := known(tree):
-                return found
+            if found := known(rest):
+                return found.with_discriminator(reader, *notes)
         except StylePrompterError as error:
             raise StylePrompterError(f"{name}: {error}") from error
+    if reader is not None:
+        return reader
+    if notes:
+        raise StylePrompterError(f"{name}: {notes[0]}")
     raise StylePrompterError(
         f"{name} holds no weights that are known here, but {_summary(tree)}; "
         "docs/weights.md lists what can be converted."

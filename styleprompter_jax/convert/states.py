@@ -36,6 +36,22 @@ class State(NamedTuple):
         """What comes before one of the keys that the dict was found by."""
         return prefix(self.arrays, anchor) or ""
 
+    def own(self, start: str) -> dict[str, Any]:
+        """The arrays whose keys begin so, by the rest of their keys."""
+        return {
+            key.removeprefix(start): value
+            for key, value in self.arrays.items()
+            if key.startswith(start)
+        }
+
+    def rest(self, start: str) -> Mapping:
+        """The tree of the file without the arrays whose keys begin so."""
+        kept = {k: v for k, v in self.arrays.items() if not k.startswith(start)}
+        for name, tree in zip(reversed(self.path), reversed(self.around), strict=True):
+            outer = {k: kept if str(k) == name else v for k, v in tree.items()}
+            kept = {k: v for k, v in outer.items() if v is not kept or kept}
+        return kept
+
     def left_out(self) -> set[str]:
         """What lies around the dict."""
         return {

@@ -72,6 +72,24 @@ class Stacked(Rule):
         return [*einops.rearrange(array, f"{here}->{there}", k=len(self.numbers))]
 
 
+@dataclasses.dataclass(frozen=True)
+class Flat(Rule):
+    """Of a linear layer that reads a flattened map, h and w cells, ``side`` of each."""
+
+    side: int = 1
+
+    def read(self, *arrays: np.ndarray) -> np.ndarray:
+        """From the file's layout, an array a key, to the model's."""
+        (array,) = arrays
+        return einops.rearrange(array, self.layout, h=self.side, w=self.side)
+
+    def write(self, array: np.ndarray) -> Sequence[np.ndarray]:
+        """From the model's layout to the file's, an array a key."""
+        there, _, here = self.layout.partition("->")
+        layout = f"{here}->{there}"
+        return (einops.rearrange(array, layout, h=self.side, w=self.side),)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Buffer:
     """An array of the file that follows from the architecture: a filter, a mask.

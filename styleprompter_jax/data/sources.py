@@ -29,6 +29,7 @@ from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images, shown
 
 ARRAY_RECORD = ".array_record"
+OWN = ("folder", "array_record")  # the user's own pictures
 # Bad pictures in a row that are passed over: more are no accident.
 MOST_SKIPPED = 100
 # Files that a fingerprint looks into, spread over all; and bytes of each.
@@ -43,7 +44,9 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> dict: ...
 
 
-def make_source(data_config: Any, split: str) -> "Kept | Part | Skipping":
+def make_source(
+    data_config: Any, split: str, least: int = 1
+) -> "Kept | Part | LargeEnough | Skipping":
     """The source that a config asks for.
 
     Args:
@@ -60,17 +63,21 @@ def make_source(data_config: Any, split: str) -> "Kept | Part | Skipping":
         split: for "folder" a folder below `path` ("" is `path` itself); for
             "array_record" a file there, without its extension; else a split of the
             data set. A part of any is written as TFDS does: "train[:90%]", "[256:]".
+        least: for the user's own pictures ("folder" and "array_record"), the smallest
+            side in pixels; the source cannot read a smaller picture.
 
     Raises:
         StylePrompterError: if there are no such data.
     """
-    source = _make_source(data_config, split)
+    source: Any = _make_source(data_config, split)
+    if data_config.name in OWN and least > 1:
+        source = LargeEnough(source, least)
     return Skipping(source) if data_config.get("on_bad") == "skip" else source
 
 
 def _make_source(data_config: Any, split: str) -> "Kept | Part":
     path, name = data_config.get("path") or None, data_config.name
-    if name in ("folder", "array_record"):
+    if name in OWN:
         if path is None:
             raise StylePrompterError(
                 "config.data.path is empty: name the folder of pictures there."
@@ -117,9 +124,43 @@ class Part:
     def __getitem__(self, index: int) -> dict:
         return self._source[self._range[index]]
 
+    def place(self, index: int) -> str:
+        """What to call a picture."""
+        return self._source.place(self._range[index])
+
     def fingerprint(self) -> dict:
         """Of its own elements."""
         return self._source.fingerprint(self._range)
+
+
+class LargeEnough:
+    """A source of which pictures with too few pixels cannot be read."""
+
+    def __init__(self, source: "Kept | Part", least: int):
+        self._source, self._least = source, least
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        element = self._source[index]
+        height, width = element["image"].shape[:2]
+        if min(height, width) < self._least:
+            raise StylePrompterError(
+                f"{self.place(index)} has {width} x {height} pixels, fewer than the "
+                f"{self._least} a side that are to be learned: remove it, pass such "
+                'pictures over with config.data.on_bad="skip", or lower '
+                "config.data.image_size."
+            )
+        return element
+
+    def place(self, index: int) -> str:
+        """What to call a picture."""
+        return self._source.place(index)
+
+    def fingerprint(self) -> dict:
+        """Of the whole source."""
+        return self._source.fingerprint()
 
 
 class Skipping:
@@ -129,7 +170,7 @@ class Skipping:
     are is logged, once a process.
     """
 
-    def __init__(self, source: "Kept | Part"):
+    def __init__(self, source: "Kept | Part | LargeEnough"):
         self._source = source
         self._logged: set[int] = set()
 
@@ -172,6 +213,10 @@ class FolderSource:
     def __getitem__(self, index: int) -> dict:
         return {"image": read_image(self.paths[index])}
 
+    def place(self, index: int) -> str:
+        """What to call a picture."""
+        return shown(self.paths[index])
+
     def fingerprint(self, part: range | None = None) -> dict:
         """Of a part, by default of all pictures."""
         paths = self.paths[part.start : part.stop] if part else self.paths
@@ -202,8 +247,11 @@ class ArrayRecordSource:
 
     def __getitem__(self, index: int) -> dict:
         record = _read_record(self._records, index, str(self._file))
-        name = f"Image {index} of {self._file}"
-        return {"image": decode_image(io.BytesIO(record), name)}
+        return {"image": decode_image(io.BytesIO(record), self.place(index))}
+
+    def place(self, index: int) -> str:
+        """What to call a picture."""
+        return f"Image {index} of {self._file}"
 
     def fingerprint(self, part: range | None = None) -> dict:
         """Of a part, by default of all pictures."""
@@ -248,8 +296,12 @@ class TfdsSource:
 
     def __getitem__(self, index: int) -> dict:
         record = _read_record(self._records, index, self._name)
-        name = f"Image {index} of {self._name}"
-        return record | {"image": decode_image(io.BytesIO(record["image"]), name)}
+        encoded = io.BytesIO(record["image"])
+        return record | {"image": decode_image(encoded, self.place(index))}
+
+    def place(self, index: int) -> str:
+        """What to call a picture."""
+        return f"Image {index} of {self._name}"
 
     def fingerprint(self) -> dict:
         """Of the whole split."""

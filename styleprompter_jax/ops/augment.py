@@ -1,4 +1,4 @@
-"""Augmentations of what a discriminator sees: few images, and it does not learn them.
+"""Augmentations of the images that a discriminator sees, against overfitting.
 
 The pipeline "bgc" of StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676): pixel blits,
 general geometric transformations, colour.  Each takes place with probability p, drawn
@@ -29,12 +29,12 @@ ZOOM, MOVE, SHIFT = 0.2, 0.125, 0.125
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
 # (cos, sin) of quarter turns, exactly: blits keep every pixel as it is.
 _QUARTERS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.float32)
-# What a turn about the axis of greys adds to a colour: its cross product with the axis.
+# The cross product of a colour with the axis of greys, for turns about this axis.
 _ACROSS = np.array([(0, -1, 1), (1, 0, -1), (-1, 1, 0)], np.float32) / np.sqrt(3.0)
 
 
 class Augmentation(NamedTuple):
-    """What was drawn for each image.
+    """The drawn changes of each image.
 
     Attributes:
         geometry: (b, 2, 3), as `ops.warp.affine_warp` takes it.
@@ -62,7 +62,7 @@ def draw(rng: jax.Array, count: int, size: int, p: jax.Array | float) -> Augment
 
 
 def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
-    """The images (b, h, w, 3) in [-1, 1] with what was drawn for each; differentiable.
+    """The images (b, h, w, 3) in [-1, 1] with their drawn changes; differentiable.
 
     With p = 0 they come back as they are.
     """
@@ -125,7 +125,7 @@ def _draw_geometry(
 
 
 def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
-    """Greys and what is across them are changed apart: all five keep the grey axis."""
+    """All five keep the axis of greys, so the parts along and across it change apart."""
     keys = iter(jax.random.split(rng, 10))
 
     def gated(value: jax.Array, neutral: float) -> jax.Array:

@@ -1,8 +1,8 @@
 """Affine transformations of images, each image by its own.
 
 Axes: ``b`` batch, ``h w`` space, ``c`` channels, NHWC.  An image is read between its
-pixels in two steps: midpoints by a half-band filter of six taps, which keeps what is
-sharp, and between pixels and midpoints linearly.  At the pixels it is read as it is, so
+pixels in two steps: midpoints by a half-band filter of six taps, which keeps details,
+and between pixels and midpoints linearly.  At the pixels it is read as it is, so
 moves by whole pixels and quarter turns keep every value, and the identity changes
 nothing.  Beyond its edges lies its mirror image.
 """
@@ -15,7 +15,7 @@ _TAPS = (3 / 256, -25 / 256, 150 / 256)  # of the half-band filter, and back aga
 
 
 def affine_warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Images whose pixel at a place is what lies at another place now.
+    """Moves the pixels of each image by an affine transformation.
 
     Args:
         images: (b, h, w, c), at least 4 pixels a side.
@@ -47,7 +47,7 @@ def mirrored(place: jax.Array, size: int) -> jax.Array:
 def with_midpoints(x: jax.Array, axis: int) -> jax.Array:
     """Twice as long along an axis: each sample, and the midpoint to the next one.
 
-    What comes after the last sample is of no use.
+    The value after the last sample has no meaning.
     """
     size = x.shape[axis]
     pad = [(0, 0)] * x.ndim

@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.problems import refuse
 from styleprompter_jax.core.safetensors_files import read_safetensors, write_safetensors
 
 
@@ -40,3 +41,53 @@ def load_arrays(path: str | os.PathLike) -> dict:
         return unflatten_dict(read_safetensors(path).arrays, sep="/")
     except (IndexError, TypeError) as error:
         raise StylePrompterError(f"{path} has arrays below an array.") from error
+
+
+def fit_variables(
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping,
+    headline: str,
+    others: Mapping[str, tuple] | None = None,
+) -> dict:
+    """Float32 variables from flat arrays, which must be exactly those of ``shapes``.
+
+    Args:
+        arrays: by key.
+        shapes: what `jax.eval_shape` of a module's init gives.
+        headline: what the message begins with if they do not fit.
+        others: by key, a shape that an array may have instead.
+
+    Raises:
+        StylePrompterError: naming every missing, unexpected, misshapen and not finite
+            array at once.
+    """
+    expected = {
+        key: (collection, leaf)
+        for collection, tree in shapes.items()
+        for key, leaf in flatten_dict(tree, sep="/").items()
+    }
+    problems: dict[str, list[str]] = {}
+    variables: dict[str, dict] = {collection: {} for collection in shapes}
+    for key, (collection, leaf) in expected.items():
+        if key not in arrays:
+            problems.setdefault("missing", []).append(f"{key} {list(leaf.shape)}")
+            continue
+        array = arrays[key]
+        with np.errstate(over="ignore"):
+            value = array.astype(np.float32, copy=False)
+        variables[collection][key] = value
+        if array.shape not in (leaf.shape, (others or {}).get(key)):
+            problems.setdefault("wrong shape", []).append(
+                f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
+            )
+        elif not np.issubdtype(array.dtype, np.floating):
+            problems.setdefault("not floating point", []).append(key)
+        elif not np.isfinite(value).all():  # as float64 it may have been
+            problems.setdefault("not finite", []).append(key)
+    if unexpected := [key for key in arrays if key not in expected]:
+        problems["unexpected"] = unexpected
+    refuse(f"{headline}:", problems)
+    return {
+        collection: unflatten_dict(flat, sep="/")
+        for collection, flat in variables.items()
+    }

@@ -27,17 +27,21 @@ from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import local_path
-from styleprompter_jax.core.problems import refuse
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.core.sums import json_sha256, sha256
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.store.array_files import (
+    fit_variables,
     load_arrays,  # noqa: F401 - for those who use a folder, as all that is marked so
     save_arrays,
 )
 from styleprompter_jax.store.direction_files import load_directions, save_directions
+from styleprompter_jax.store.discriminator_files import (
+    KeptDiscriminator,
+    save_discriminator,
+)
 from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
@@ -75,6 +79,7 @@ def save_model(
     *,
     dtype: str | None = None,
     directions: Mapping[str, Direction] | None = None,
+    discriminator: KeptDiscriminator | None = None,
     keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
@@ -90,6 +95,7 @@ def save_model(
         variables: {"params": ..., "const": ...} as the module's init gives them.
         dtype: "float16" halves the file; None keeps float32.
         directions: named directions to keep with the model.
+        discriminator: what a training of the generator goes on with.
         keep_directions: keeps those of the model that is replaced, in their place.
         replace: False refuses a folder that holds anything.
 
@@ -125,6 +131,7 @@ def save_model(
         arrays,
         directions,
         dtype,
+        discriminator=discriminator,
         keep_directions=keep_directions,
         replace=replace,
     )
@@ -214,56 +221,6 @@ def mean_shapes(config: StylePrompterConfig) -> dict[str, tuple[int, int]]:
     return {"latent_avg": (config.generator.num_codes, config.generator.w_dim)}
 
 
-def fit_variables(
-    arrays: Mapping[str, np.ndarray],
-    shapes: Mapping,
-    headline: str,
-    others: Mapping[str, tuple] | None = None,
-) -> dict:
-    """Float32 variables from flat arrays, which must be exactly those of ``shapes``.
-
-    Args:
-        arrays: by key.
-        shapes: what `jax.eval_shape` of a module's init gives.
-        headline: what the message begins with if they do not fit.
-        others: by key, a shape that an array may have instead.
-
-    Raises:
-        StylePrompterError: naming every missing, unexpected, misshapen and not finite
-            array at once.
-    """
-    expected = {
-        key: (collection, leaf)
-        for collection, tree in shapes.items()
-        for key, leaf in flatten_dict(tree, sep="/").items()
-    }
-    problems: dict[str, list[str]] = {}
-    variables: dict[str, dict] = {collection: {} for collection in shapes}
-    for key, (collection, leaf) in expected.items():
-        if key not in arrays:
-            problems.setdefault("missing", []).append(f"{key} {list(leaf.shape)}")
-            continue
-        array = arrays[key]
-        with np.errstate(over="ignore"):
-            value = array.astype(np.float32, copy=False)
-        variables[collection][key] = value
-        if array.shape not in (leaf.shape, (others or {}).get(key)):
-            problems.setdefault("wrong shape", []).append(
-                f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
-            )
-        elif not np.issubdtype(array.dtype, np.floating):
-            problems.setdefault("not floating point", []).append(key)
-        elif not np.isfinite(value).all():  # as float64 it may have been
-            problems.setdefault("not finite", []).append(key)
-    if unexpected := [key for key in arrays if key not in expected]:
-        problems["unexpected"] = unexpected
-    refuse(f"{headline}:", problems)
-    return {
-        collection: unflatten_dict(flat, sep="/")
-        for collection, flat in variables.items()
-    }
-
-
 def write_folder(
     folder: Path,
     fields: Mapping,
@@ -271,6 +228,7 @@ def write_folder(
     directions: Mapping[str, Direction] | None = None,
     dtype: str | None = None,
     *,
+    discriminator: KeptDiscriminator | None = None,
     keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
@@ -286,6 +244,8 @@ def write_folder(
             save_arrays(partial / MODEL, tree, {_CONFIG_SUM: _config_sum(fields)})
             if directions:
                 save_directions(partial, directions, dtype)
+            if discriminator:
+                save_discriminator(partial, discriminator)
             text = {"version": VERSION, **fields, "sha256": sha256(partial / MODEL)}
             (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
     return folder

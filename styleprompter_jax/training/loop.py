@@ -30,7 +30,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.data.loader import TrainIterator, train_iterator
-from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.data.sources import LOOKED_INTO, make_source
 from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.run import workdir as folders
@@ -101,13 +101,12 @@ def train(
     mesh = parallel.make_mesh(devices)
     xnnpack.check_off(mesh.devices.flat[0].platform)
     parallel.check_batch_size(config.batch_size, mesh)
-    check_groups(config, config.batch_size // mesh.size)
     settings = folders.plain(config)
     there = folders.check_config(workdir, settings)
     config, sources = pin_models(config, known_sources(there))
     if sources:
         settings[SOURCES] = sources
-    objective, (iterator, data) = _prepare(config)
+    objective, (iterator, data) = _prepare(config, config.batch_size // mesh.size)
     folders.check_data(workdir, data, there, settings)
     init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
     with Stop() as stop:
@@ -135,22 +134,26 @@ def train(
     return workdir / "model"
 
 
-def _prepare(config: Any) -> tuple:
+def _prepare(config: Any, local_batch_size: int) -> tuple:
     """Objective, and data; what is missing for either comes in one message."""
     made: list = []
     with Problems() as problems:
-        for make in (make_objective, _make_data):
-            with problems.gathered():
-                made.append(make(config))
+        with problems.gathered():
+            made.append(objective := make_objective(config))
+            if networks := getattr(objective, "networks", None):
+                check_groups(networks.discriminator, local_batch_size)
+        with problems.gathered():
+            made.append(_make_data(config))
     return tuple(made)
 
 
 def _make_data(config: Any) -> tuple:
     """The batches to train on, and the fingerprint of each split."""
     data = config.data
-    source = make_source(data, data.train_split)
+    draws = config.stage == "generator"
+    source = make_source(data, data.train_split, data.image_size if draws else 1)
     held_out = make_source(data, data.eval_split)
-    if config.stage == "generator" and len(held_out) < 2:
+    if draws and len(held_out) < 2:
         raise StylePrompterError(
             f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} pictures: "
             "the distance of a generator's images from them needs 2 or more."
@@ -166,6 +169,9 @@ def _make_data(config: Any) -> tuple:
         workers=data.get("workers", 0),
         shard=(jax.process_index(), jax.process_count()),
     )
+    if draws:  # pictures that are too small are refused before the first step
+        for index in range(0, len(source), max(1, len(source) // LOOKED_INTO)):
+            source[index]
     return iterator, prints
 
 

@@ -32,6 +32,8 @@ COUNTS = {
     "optimizer.accumulate": 1,
     "loss.r1_every": 1,
     "loss.path_length_every": 1,
+    "loss.augment_images": 1,
+    "optimizer.frozen_blocks": 0,
 }
 # What the stages "encoder" and "smart" may be trained on, and "generator".
 WEIGHTS = (*RECONSTRUCTION, "align", *PERCEPTUAL)
@@ -43,7 +45,13 @@ NOT_NEGATIVE = (
     "optimizer.ema_images",
     *(f"loss.{name}" for name in (*WEIGHTS, *ADVERSARIAL)),
 )
-SHARES = ("optimizer.beta1", "optimizer.beta2", "loss.style_mixing")
+SHARES = (
+    "optimizer.beta1",
+    "optimizer.beta2",
+    "loss.style_mixing",
+    "loss.augment_p",
+    "loss.augment_target",
+)
 TEXTS = (
     "init_from",
     "data.name",
@@ -66,6 +74,7 @@ CHOICES = {
     "data.crop": CROPS,
     "data.on_bad": ("error", "skip"),
     "loss.noise_mode": NOISE_MODES,
+    "loss.augment": ("none", "fixed", "adaptive"),
 }
 REQUIRED = (
     "stage",
@@ -139,7 +148,7 @@ def check_settings(config: Any) -> None:
         _check_part(config, name, fields)
     _check_kinds(config)
     if config.stage == "generator":
-        size = _get(config, "model.generator.image_size")
+        size = _get(config, "model.generator.image_size", config.data.image_size)
         if size != config.data.image_size:
             raise StylePrompterError(
                 f"config.data.image_size is {config.data.image_size}, and "
@@ -232,16 +241,15 @@ def _quoted(names: Any) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def check_groups(config: Any, local_batch_size: int) -> None:
+def check_groups(config: DiscriminatorConfig, local_batch_size: int) -> None:
     """Refuses a batch of one device that does not divide into the discriminator's."""
-    if config.stage == "generator":
-        group = config.model.discriminator.get("mbstd_group", 4)
-        if local_batch_size % min(group, local_batch_size):
-            raise StylePrompterError(
-                f"config.model.discriminator.mbstd_group is {group}, which does not "
-                f"divide the {local_batch_size} images of a device: change it or "
-                "config.batch_size."
-            )
+    group = config.mbstd_group
+    if local_batch_size % min(group, local_batch_size):
+        raise StylePrompterError(
+            f"The discriminator's mbstd_group is {group}, which does not divide the "
+            f"{local_batch_size} images of a device: change "
+            "config.model.discriminator.mbstd_group or config.batch_size."
+        )
 
 
 def check_sizes(config: Any, model: StylePrompterConfig) -> None:

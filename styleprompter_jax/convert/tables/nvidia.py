@@ -156,9 +156,9 @@ def _found(
             f"{quoted(str(attributes['synthesis.b4.architecture']))}, and only 'skip' "
             "is known."
         )
-    clamp = _number(attributes, "synthesis.b4.conv1.conv_clamp", None)
+    clamp = number(attributes, "synthesis.b4.conv1.conv_clamp", None)
     _check_layers(attributes, clamp)
-    rate = _number(attributes, "mapping.fc0.bias_gain", 0.01)
+    rate = number(attributes, "mapping.fc0.bias_gain", 0.01)
     if rate is None:
         raise StylePrompterError("its mapping.fc0.bias_gain is None: it is damaged.")
     config = generator_config(
@@ -193,9 +193,14 @@ def _check_layers(attributes: Mapping[str, Any], clamp: float | None) -> None:
             )
 
 
-def _number(
+def number(
     attributes: Mapping[str, Any], key: str, default: float | None
 ) -> float | None:
+    """An attribute that should be a number, or None; the default where it is none.
+
+    Raises:
+        StylePrompterError: if it is something else.
+    """
     value = attributes.get(key, default)
     if isinstance(value, str) or not np.isfinite(0 if value is None else value):
         raise StylePrompterError(

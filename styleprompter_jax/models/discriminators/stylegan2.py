@@ -7,6 +7,7 @@ everywhere, as in the generator.
 import dataclasses
 import itertools
 import math
+from functools import partial
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -30,15 +31,20 @@ from styleprompter_jax.ops.modulated_conv import conv2d, downsample_conv
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig(Fields):
-    """Architecture: ``channels`` at 4, 8, ..., image_size px, () for config F.
+    """Architecture of a discriminator.
 
-    ``mbstd_group`` is the size of a minibatch-stddev group: it is lowered to the
-    batch where that is smaller, and must divide it otherwise.
+    Attributes:
+        image_size: pixels a side, a power of two from 8.
+        channels: width at 4, 8, ..., image_size px; () means config F.
+        mbstd_group: size of a minibatch-stddev group: it is lowered to the batch where
+            that is smaller, and must divide it otherwise.
+        conv_clamp: clamp activations to +-conv_clamp (NVIDIA's half-precision nets).
     """
 
     image_size: ImageSize = 1024
     channels: Channels = ()
     mbstd_group: Annotated[int, Between(1, 2**16)] = 4
+    conv_clamp: Annotated[float, Between(1e-6, 1e9)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +64,7 @@ class EqualizedConv(nn.Module):
     kernel_size: int = 3
     down: bool = False
     activate: bool = True
+    clamp: float | None = None
     dtype: Any = None
 
     @nn.compact
@@ -75,6 +82,8 @@ class EqualizedConv(nn.Module):
         if self.activate:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = leaky_relu(x + bias.astype(x.dtype))
+            if self.clamp is not None:
+                x = jnp.clip(x, -self.clamp, self.clamp)
         return x
 
 
@@ -106,13 +115,12 @@ class Discriminator(nn.Module):
         """Images (b, size, size, 3) -> logits (b,)."""
         cfg = self.config
         channels = cfg.channels[::-1]
-        x = EqualizedConv(channels[0], 1, dtype=self.dtype, name="from_rgb")(images)
+        conv = partial(EqualizedConv, clamp=cfg.conv_clamp, dtype=self.dtype)
+        x = conv(channels[0], 1, name="from_rgb")(images)
         for k, (here, below) in enumerate(itertools.pairwise(channels)):
             name = f"b{cfg.image_size >> k}"
-            y = EqualizedConv(here, dtype=self.dtype, name=f"{name}_conv0")(x)
-            y = EqualizedConv(below, down=True, dtype=self.dtype, name=f"{name}_conv1")(
-                y
-            )
+            y = conv(here, name=f"{name}_conv0")(x)
+            y = conv(below, down=True, name=f"{name}_conv1")(y)
             skip = EqualizedConv(
                 below,
                 1,
@@ -123,7 +131,7 @@ class Discriminator(nn.Module):
             )(x)
             x = (y + skip) / math.sqrt(2)
         x = minibatch_stddev(x, cfg.mbstd_group)
-        x = EqualizedConv(channels[-1], dtype=self.dtype, name="b4_conv")(x)
+        x = conv(channels[-1], name="b4_conv")(x)
         x = rearrange(x, "b h w c -> b (h w c)")
         x = leaky_relu(EqualizedDense(channels[-1], dtype=self.dtype, name="b4_fc")(x))
         # Logits in float32 at least: their differences are what the losses read.

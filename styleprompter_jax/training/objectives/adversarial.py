@@ -5,49 +5,53 @@ on the generator, both lazily, style mixing, an exponential moving average of th
 generator (Karras et al. 2020).
 """
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
-from flax.traverse_util import flatten_dict
 from jax import lax
 
-from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.models.discriminators.stylegan2 import (
-    Discriminator,
-    DiscriminatorConfig,
-)
+from styleprompter_jax.models.discriminators.stylegan2 import Discriminator
 from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
 from styleprompter_jax.models.registry import make
+from styleprompter_jax.ops import augment
 from styleprompter_jax.ops.frechet import (
     Gaussian,
     frechet_distance,
     gaussian,
     layout_features,
 )
-from styleprompter_jax.store.model_folder import (
-    DISCRIMINATOR,
-    find_model,
-    fit_variables,
-    load_model,
-    save_arrays,
-    save_model,
+from styleprompter_jax.store.discriminator_files import KeptDiscriminator
+from styleprompter_jax.store.model_folder import save_model
+from styleprompter_jax.training.objectives import augmentation, growing
+from styleprompter_jax.training.objectives.networks import (
+    constant_blocks,
+    read_networks,
 )
-from styleprompter_jax.training.objectives import growing
 from styleprompter_jax.training.optim.optimizers import ema_decay
-from styleprompter_jax.training.parts import part_config
 from styleprompter_jax.training.run.parallel import AXIS, local_slice
 
 EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
+
+
+class Views(NamedTuple):
+    """How the discriminator sees images: functions of (b, s, s, 3).
+
+    Attributes:
+        real: of real images.
+        fake: of generated ones, when the discriminator is trained.
+        generated: of generated ones, when the generator is.
+    """
+
+    real: Callable
+    fake: Callable
+    generated: Callable
 
 
 class Adversarial:
@@ -61,30 +65,28 @@ class Adversarial:
     style_mixing (probability), noise_mode ("random", or "none" for domains without
     texture), blur_sigma and blur_images: the discriminator sees everything blurred,
     by blur_sigma pixels at first and not at all after blur_images images, so that
-    layout is learned before edges (as in StyleGAN3, Karras et al. 2021).
-    ``config.optimizer`` holds beta1, beta2, eps and ema_images, the half-life of the
-    moving average in images.
+    layout is learned before edges (as in StyleGAN3, Karras et al. 2021); and what
+    `objectives.augmentation` reads.
+    ``config.optimizer`` holds beta1, beta2, eps; ema_images, the half-life of the
+    moving average in images; and frozen_blocks, how many of the discriminator's blocks
+    stay as they are in ``init_from``, the largest first (FreezeD, Mo et al. 2020).
     """
 
     def __init__(self, config: Any):
         self.config = config
-        self.generator_config = part_config(config, "generator")
+        self.networks = read_networks(config)
+        self.generator_config: Any = self.networks.generator
         dtype = DTYPES[config.dtype]
         self.generator = make(self.generator_config, dtype)
-        self.discriminator = Discriminator(
-            DiscriminatorConfig(
-                self.generator_config.image_size, **config.model.discriminator.to_dict()
-            ),
-            dtype,
-        )
+        self.discriminator = Discriminator(self.networks.discriminator, dtype)
         self.g_optimizer = self._optimizer(
             config.loss.path_length_every if config.loss.path_length_weight else 0
         )
         self.d_optimizer = self._optimizer(config.loss.r1_every)
         self._z_dim = self.generator_config.z_dim
-        self._grows = False  # from a start that has a part of the blocks
-        self._start = self._load_start(config.init_from) if config.init_from else None
         self._held_out: Gaussian | None = None
+        self._augments = config.loss.get("augment", "none") != "none"
+        self._frozen = self.networks.frozen(config.optimizer.get("frozen_blocks", 0))
 
     def _optimizer(self, every: int):
         # A regulariser that runs every k steps adds a step's worth of update to k:
@@ -100,11 +102,11 @@ class Adversarial:
 
     def init(self, rng: jax.Array) -> Any:
         """The state at step 0, a pytree."""
-        start = self._start or self._fresh(rng)
-        if self._grows:
+        start: Any = self.networks.given or self._fresh(rng)
+        if self.networks.grows:
             start = map(growing.grow, self._fresh(rng), start)
         generator, const, discriminator = start
-        return {
+        state = {
             "generator": generator,
             "discriminator": discriminator,
             "ema": jax.tree.map(jnp.array, generator),
@@ -113,6 +115,9 @@ class Adversarial:
             "d_opt": self.d_optimizer.init(discriminator),
             "path_length": jnp.zeros(()),
         }
+        if self._augments:
+            state["augment"] = augmentation.beginning(self.config.loss)
+        return state
 
     def _fresh(self, rng: jax.Array) -> Any:
         g_rng, d_rng = jax.random.split(rng)
@@ -122,51 +127,6 @@ class Adversarial:
             d_rng, jnp.zeros((1, size, size, 3))
         )
         return variables["params"], variables["const"], discriminator["params"]
-
-    def _load_start(self, init_from: str) -> Any:
-        """Generator and discriminator of a model that stage "generator" wrote."""
-        model_config, variables, _ = load_model(init_from)
-        given: Any = model_config.generator
-        wanted = self.generator_config
-        self._grows = given.image_size < wanted.image_size
-        if self._grows:  # into another size, with other channels at its end
-            wanted = dataclasses.replace(
-                wanted, image_size=given.image_size, channels=given.channels
-            )
-        if given != wanted:
-            apart = ", apart from image_size and channels" if self._grows else ""
-            raise StylePrompterError(
-                f"The generator of {init_from} is another than config.model.generator "
-                f"describes: set the latter to {given}{apart}."
-            )
-        generator = {kind: variables[kind]["generator"] for kind in ("params", "const")}
-        file = find_model(init_from) / DISCRIMINATOR
-        arrays = read_safetensors(file).arrays
-        like = jax.eval_shape(self._fresh, jax.random.key(0))
-        generator_like, like = dict(params=like[0], const=like[1]), like[2]
-        if self._grows:
-            generator, g_last = growing.kept_blocks(generator, generator_like)
-            arrays, d_last = growing.kept_blocks(arrays, like)
-            for part, last in (("generator", g_last), ("discriminator", d_last)):
-                if not last:
-                    raise StylePrompterError(
-                        f"The {part} of {init_from} has other channels at 4 px than "
-                        f"config.model.{part} describes: nothing of it can be kept. "
-                        f"Set the first of config.model.{part}.channels as there."
-                    )
-            like, _ = growing.kept_blocks(like, arrays)
-            logging.info(
-                "Of %s the blocks are kept up to %d px in the generator, up to %d px "
-                "in the discriminator.",
-                *(init_from, g_last, d_last),
-            )
-        discriminator = fit_variables(
-            flatten_dict(arrays, sep="/"),
-            {"params": like},
-            f"{file} does not fit config.model.discriminator, and the config that it "
-            "was trained with does",
-        )["params"]
-        return generator["params"], generator["const"], discriminator
 
     # What changes from step to step is a key of `step`: one compiled function each.
     def variant(self, step: int) -> tuple[bool, bool]:
@@ -184,16 +144,18 @@ class Adversarial:
         with_r1, with_path = variant
         images = batch["image"]
         d_rng, g_rng, path_rng = jax.random.split(rng, 3)
-        seen = state["g_opt"][0].count * self.config.batch_size
-        blur = self._blur(images.shape[1], seen)
+        step = state["g_opt"][0].count
+        seen = step * self.config.batch_size
+        views = self._views(state, images.shape, seen, rng)
 
-        def discriminate(params: Any, x: jax.Array) -> Any:
-            return self.discriminator.apply({"params": params}, blur(x))
+        def discriminate(params: Any, x: jax.Array, view: Callable) -> Any:
+            return self.discriminator.apply({"params": params}, view(x))
 
         fakes = self._sample(state, state["generator"], d_rng, images.shape[0])
         (d_loss, d_metrics), grads = jax.value_and_grad(self._d_loss, has_aux=True)(
             state["discriminator"],
             discriminate,
+            views,
             lax.stop_gradient(fakes),
             images,
             with_r1,
@@ -204,7 +166,8 @@ class Adversarial:
 
         def g_loss(params: Any) -> Any:
             fakes = self._sample(state, params, g_rng, images.shape[0])
-            loss = jnp.mean(jax.nn.softplus(-discriminate(discriminator, fakes)))
+            logits = discriminate(discriminator, fakes, views.generated)
+            loss = jnp.mean(jax.nn.softplus(-logits))
             if not with_path:
                 return loss, state["path_length"]
             penalty, mean = self._path_length(params, state, path_rng, images.shape[0])
@@ -231,6 +194,16 @@ class Adversarial:
             "path_length": lax.pmean(path_length, AXIS),
         }
         metrics = lax.pmean({"loss": loss, "loss_d": d_loss, **d_metrics}, AXIS)
+        if self._augments:
+            state["augment"] = augmentation.followed(
+                state["augment"],
+                metrics.pop("signs_real"),
+                step,
+                batch_size,
+                self.config.loss,
+            )
+            for name in ("p", "r_t"):
+                metrics[f"augment_{name}"] = state["augment"][name]
         return state, metrics | {"grad_norm": grad_norm}
 
     def _sample(self, state: Any, params: Any, rng: jax.Array, count: int) -> Any:
@@ -266,6 +239,20 @@ class Adversarial:
             rngs={"noise": noise_rng},
         )
 
+    def _views(self, state: Any, shape: tuple, seen: Any, rng: jax.Array) -> Views:
+        """How the discriminator sees the images of this device."""
+        count, size = shape[:2]
+        blur = self._blur(size, seen)
+        if not self._augments:
+            return Views(blur, blur, blur)
+        p = state["augment"]["p"]
+
+        def view(rng: jax.Array) -> Callable:
+            drawn = local_slice(lambda r, b: augment.draw(r, b, size, p), rng, count)
+            return lambda x: augment.apply(blur(x), drawn)
+
+        return Views(*map(view, jax.random.split(jax.random.fold_in(rng, 3), 3)))
+
     def _blur(self, size: int, seen: Any) -> Any:
         """The Gaussian blur of (b, size, size, c) after ``seen`` images."""
         loss = self.config.loss
@@ -281,16 +268,21 @@ class Adversarial:
         self,
         params: Any,
         discriminate: Callable,
+        views: Views,
         fakes: jax.Array,
         images: jax.Array,
         with_r1: bool,
     ) -> Any:
-        def logits(x: jax.Array) -> Any:
-            return discriminate(params, x)
+        params = constant_blocks(params, self._frozen)
 
-        real, fake = logits(images), logits(fakes)
+        def logits(x: jax.Array) -> Any:
+            return discriminate(params, x, views.real)
+
+        real, fake = logits(images), discriminate(params, fakes, views.fake)
         loss = jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
         metrics = {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
+        if self._augments:
+            metrics["signs_real"] = jnp.mean(jnp.sign(real))
         if with_r1:
             scale = self.config.loss.r1_gamma / 2 * self.config.loss.r1_every
             loss = loss + scale * r1_penalty(logits, images)
@@ -346,9 +338,11 @@ class Adversarial:
                 "params": {"generator": state["ema"]},
                 "const": {"generator": state["const"], "latent_avg": jnp.mean(w, 0)},
             },
+            discriminator=KeptDiscriminator(
+                self.networks.discriminator, state["discriminator"]
+            ),
             keep_directions=True,
         )
-        save_arrays(folder / DISCRIMINATOR, state["discriminator"])
 
     def _path_length(self, params: Any, state: Any, rng: jax.Array, count: int) -> Any:
         """(|J^T y| - its running mean)^2 over half of the batch, and the new mean."""

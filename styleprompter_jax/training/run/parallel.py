@@ -119,12 +119,14 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
     )
 
 
-def local_slice(draw: Callable, rng: jax.Array, local_size: int) -> jax.Array:
-    """This device's rows of an array drawn for the whole batch.
+def local_slice(draw: Callable, rng: jax.Array, local_size: int) -> Any:
+    """This device's rows of arrays drawn for the whole batch.
 
-    ``draw(rng, global_size)`` gives an array; every device draws the same one and
-    keeps its part, so results do not depend on the number of devices.
+    ``draw(rng, global_size)`` gives a tree of arrays; every device draws the same ones
+    and keeps its part, so results do not depend on the number of devices.
     """
     index, count = jax.lax.axis_index(AXIS), jax.lax.axis_size(AXIS)
     whole = draw(rng, local_size * count)
-    return jax.lax.dynamic_slice_in_dim(whole, index * local_size, local_size)
+    return jax.tree.map(
+        lambda x: jax.lax.dynamic_slice_in_dim(x, index * local_size, local_size), whole
+    )

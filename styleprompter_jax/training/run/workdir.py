@@ -29,6 +29,14 @@ FREE_KEYS = (
     "data.on_bad",
     "data.path",  # the pictures may move, and are compared by themselves
 )
+# Later keys, with the values that runs without them have.
+SINCE = {
+    "loss.augment": "none",
+    "loss.augment_p": 0.0,
+    "loss.augment_target": 0.6,
+    "loss.augment_images": 500_000,
+    "optimizer.frozen_blocks": 0,
+}
 CONFIG, DATA, CHECKPOINTS = "config.json", "data.json", "checkpoints"
 BEST, SCORE = "model_best", "validation.json"
 
@@ -148,7 +156,7 @@ def _change(began: Any, now: dict) -> str:
 
 def _differences(there: dict, config: dict) -> list[str]:
     """What differs beyond FREE_KEYS, a text for each key."""
-    old, new = _flat(there), _flat(config)
+    old, new = (_with_later_keys(_flat(tree)) for tree in (there, config))
     return [
         f"{key if key.isprintable() else ascii(key)}: "
         f"{_shown(old.get(key))} there, {_shown(new.get(key))} now"
@@ -157,6 +165,11 @@ def _differences(there: dict, config: dict) -> list[str]:
         and key not in FREE_KEYS
         and not key.startswith(f"{SOURCES}.")
     ]
+
+
+def _with_later_keys(flat: dict) -> dict:
+    """Of stage "generator", whose keys these are."""
+    return SINCE | flat if flat.get("stage") == "generator" else flat
 
 
 def _shown(value: Any) -> str:

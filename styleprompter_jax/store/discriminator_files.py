@@ -1,0 +1,104 @@
+"""The discriminator in a model folder, for further training of its generator.
+
+    discriminator.safetensors  its parameters, and in the header its architecture
+
+The header of older files has no architecture: widths and size follow from the arrays.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import parse_json
+from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.models.discriminators.stylegan2 import (
+    Discriminator,
+    DiscriminatorConfig,
+)
+from styleprompter_jax.store.array_files import fit_variables, save_arrays
+from styleprompter_jax.store.places import DISCRIMINATOR
+
+_CONFIG = "config"  # a key of the file's metadata
+
+
+class KeptDiscriminator(NamedTuple):
+    """A discriminator, as files hold it.
+
+    Attributes:
+        config: the architecture.
+        params: nested arrays.
+    """
+
+    config: DiscriminatorConfig
+    params: Mapping
+
+
+def discriminator_shapes(config: DiscriminatorConfig) -> dict:
+    """{"params": ...} with the shapes of a discriminator's parameters."""
+    size = config.image_size
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    return jax.eval_shape(Discriminator(config).init, jax.random.key(0), images)
+
+
+def save_discriminator(folder: Path, kept: KeptDiscriminator) -> None:
+    """Writes a discriminator into a folder.
+
+    Raises:
+        StylePrompterError: if the arrays do not fit the architecture, or are not
+            finite.
+    """
+    config, params = kept
+    flat = {key: np.asarray(a) for key, a in flatten_dict(params, sep="/").items()}
+    headline = f"{folder / DISCRIMINATOR} was not written"
+    fit_variables(flat, discriminator_shapes(config), headline)
+    text = json.dumps(config.to_dict(), sort_keys=True)
+    save_arrays(folder / DISCRIMINATOR, params, {_CONFIG: text})
+
+
+def load_discriminator(folder: Path) -> KeptDiscriminator:
+    """Reads a folder's discriminator, float32.
+
+    Raises:
+        StylePrompterError: if it has none, or the file is damaged.
+    """
+    file = folder / DISCRIMINATOR
+    if not file.exists():
+        raise StylePrompterError(
+            f"{folder} has no discriminator ({DISCRIMINATOR}), with which a training "
+            "of its generator goes on: name a model that such a training wrote, or "
+            "convert a file that holds both (a snapshot of NVIDIA's code with D, a "
+            "checkpoint of rosinality's with d)."
+        )
+    arrays, metadata = read_safetensors(file)
+    try:
+        if _CONFIG in metadata:
+            config = DiscriminatorConfig.from_dict(parse_json(metadata[_CONFIG]))
+        else:
+            config = _told_by(arrays)
+    except (StylePrompterError, ValueError) as error:
+        raise StylePrompterError(
+            f"{file} holds no discriminator that is known here ({error}): copy or "
+            "convert the model again."
+        ) from error
+    shapes = discriminator_shapes(config)
+    headline = f"{file} is not the discriminator that it says to be"
+    return KeptDiscriminator(config, fit_variables(arrays, shapes, headline)["params"])
+
+
+def _told_by(arrays: Mapping[str, np.ndarray]) -> DiscriminatorConfig:
+    """The architecture of an older file."""
+    widths = {
+        int(found[1]): array.shape[-1]
+        for key, array in arrays.items()
+        if (found := re.fullmatch(r"b(\d{1,4})_conv0?/kernel", key)) and array.ndim == 4
+    }
+    if not widths:
+        raise StylePrompterError("no layer has the name of one")
+    return DiscriminatorConfig(max(widths), tuple(widths[s] for s in sorted(widths)))

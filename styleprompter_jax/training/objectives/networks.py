@@ -1,0 +1,179 @@
+"""The two networks of stage "generator": their architecture and their start.
+
+The fields that ``config.model`` leaves out come from ``config.init_from``, if it is set:
+a model folder with a discriminator.  Stage "generator" writes one, and so does
+`styleprompter convert` for a file that holds both networks.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from jax import lax
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
+from styleprompter_jax.models.registry import GeneratorBase, make
+from styleprompter_jax.store.discriminator_files import (
+    discriminator_shapes,
+    load_discriminator,
+)
+from styleprompter_jax.store.model_folder import find_model, load_model
+from styleprompter_jax.training.objectives import growing
+from styleprompter_jax.training.parts import part_fields
+
+
+class Given(NamedTuple):
+    """Nested arrays to start from, of all blocks or of some."""
+
+    generator: dict
+    const: dict
+    discriminator: Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The networks that a run of stage "generator" trains.
+
+    Attributes:
+        generator, discriminator: their architecture.
+        given: the arrays that they start from; None for random weights.
+        grows: ``given`` has the lower blocks alone, of a smaller generator.
+    """
+
+    generator: GeneratorBase
+    discriminator: DiscriminatorConfig
+    given: Given | None = None
+    grows: bool = False
+
+    def frozen(self, count: int) -> frozenset[str]:
+        """The layers of the first ``count`` blocks of the discriminator, largest first.
+
+        Raises:
+            StylePrompterError: if they cannot stay as they are.
+        """
+        if not count:
+            return frozenset()
+        blocks, key = len(self.discriminator.channels) - 1, "optimizer.frozen_blocks"
+        if self.given is None or self.grows:
+            what = "grows" if self.grows else "starts from nothing"
+            raise StylePrompterError(
+                f"config.{key} is {count}, and the discriminator {what}, so that these "
+                "blocks know nothing yet: set it to 0."
+            )
+        if count > blocks:
+            raise StylePrompterError(
+                f"config.{key} is {count}, and the discriminator has {blocks} blocks."
+            )
+        sizes = [self.discriminator.image_size >> k for k in range(count)]
+        layers = ("conv0", "conv1", "skip")
+        names = (f"b{size}_{layer}" for size in sizes for layer in layers)
+        return frozenset(("from_rgb", *names))
+
+
+def read_networks(config: Any) -> Networks:
+    """Reads ``config.model`` and ``config.init_from``.
+
+    Raises:
+        StylePrompterError: if the start is missing, has no discriminator, or is
+            another than the config describes.
+    """
+    kind, fields = part_fields(config, "generator")
+    reader = dict(config.model.get("discriminator") or {})
+    size = config.data.image_size
+    if not config.init_from:
+        if "image_size" in {field.name for field in dataclasses.fields(kind)}:
+            fields = {"image_size": size} | fields
+        generator = kind(**fields)
+        own = DiscriminatorConfig(generator.image_size, **reader)
+        return Networks(generator, own)
+    model_config, variables, _ = load_model(config.init_from)
+    kept = load_discriminator(find_model(config.init_from))
+    given: Any = model_config.generator
+    if kept.config.image_size != given.image_size:
+        raise StylePrompterError(
+            f"{config.init_from} holds a discriminator of {kept.config.image_size} px "
+            f"beside a generator of {given.image_size} px: name a model whose two are "
+            "of one training."
+        )
+    generator = _as_described(config.init_from, kind, fields, given)
+    if generator.image_size != size:
+        raise StylePrompterError(
+            f"config.data.image_size is {size}, and the generator of "
+            f"{config.init_from} makes {given.image_size} px: use {given.image_size}, "
+            "or describe a larger one in config.model, which grows from it."
+        )
+    grows = given.image_size < size
+    wanted = dataclasses.replace(kept.config, **reader, image_size=size)
+    if not grows and wanted.channels != kept.config.channels:
+        raise StylePrompterError(
+            f"The discriminator of {config.init_from} has the channels "
+            f"{kept.config.channels}, and config.model.discriminator.channels says "
+            f"{wanted.channels}: remove or change the latter."
+        )
+    arrays = Given(
+        variables["params"]["generator"], variables["const"]["generator"], kept.params
+    )
+    if grows:
+        arrays = _kept_blocks(config.init_from, arrays, generator, wanted)
+    return Networks(generator, wanted, arrays, grows)
+
+
+def constant_blocks(params: dict, names: Collection[str]) -> dict:
+    """The same parameters, of which those of some layers have no gradient."""
+    return {
+        name: lax.stop_gradient(tree) if name in names else tree
+        for name, tree in params.items()
+    }
+
+
+def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBase:
+    """The generator to train, which that of ``name`` must be or grow into."""
+    if not isinstance(given, kind):
+        raise StylePrompterError(
+            f"The generator of {name} is of the type {given.type!r}, and "
+            f"config.model.generator describes {kind.type!r}: set its type."
+        )
+    wanted = dataclasses.replace(given, **fields)
+    same = wanted
+    if grows := given.image_size < wanted.image_size:
+        # Into another size, with other channels at its end.
+        same = dataclasses.replace(
+            wanted, image_size=given.image_size, channels=given.channels
+        )
+    if given != same:
+        apart = ", apart from image_size and channels" if grows else ""
+        raise StylePrompterError(
+            f"The generator of {name} is another than config.model.generator "
+            f"describes: set the latter to {given}{apart}."
+        )
+    return wanted
+
+
+def _kept_blocks(
+    name: str, given: Given, generator: Any, reader: DiscriminatorConfig
+) -> Given:
+    """The arrays that the larger networks take over."""
+    z = jnp.zeros((1, generator.z_dim))
+    shapes = jax.eval_shape(make(generator).init, jax.random.key(0), z)
+    kept, g_last = growing.kept_blocks(
+        dict(params=given.generator, const=given.const), shapes
+    )
+    shapes = discriminator_shapes(reader)["params"]
+    discriminator, d_last = growing.kept_blocks(given.discriminator, shapes)
+    for part, last in (("generator", g_last), ("discriminator", d_last)):
+        if not last:
+            raise StylePrompterError(
+                f"The {part} of {name} has other channels at 4 px than "
+                f"config.model.{part} describes: nothing of it can be kept. "
+                f"Set the first of config.model.{part}.channels as there."
+            )
+    logging.info(
+        "Of %s the blocks are kept up to %d px in the generator, up to %d px "
+        "in the discriminator.",
+        *(name, g_last, d_last),
+    )
+    return Given(kept["params"], kept["const"], discriminator)
