@@ -1,6 +1,5 @@
 """Published discriminators: converted beside their generators, and trained on."""
 
-
 import jax
 import numpy as np
 import pytest

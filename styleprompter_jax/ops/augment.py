@@ -125,7 +125,7 @@ def _draw_geometry(
 
 
 def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
-    """All five keep the axis of greys, so the parts along and across it change apart."""
+    """All five keep the axis of greys: the parts along and across it change apart."""
     keys = iter(jax.random.split(rng, 10))
 
     def gated(value: jax.Array, neutral: float) -> jax.Array:

@@ -1,7 +1,7 @@
 """The two networks of stage "generator": their architecture and their start.
 
-The fields that ``config.model`` leaves out come from ``config.init_from``, if it is set:
-a model folder with a discriminator.  Stage "generator" writes one, and so does
+The fields that ``config.model`` leaves out come from ``config.init_from``, if that is
+set: a model folder with a discriminator.  Stage "generator" writes one, and so does
 `styleprompter convert` for a file that holds both networks.
 """
 
