@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import tiny
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
 from styleprompter_jax.data.loader import eval_batches, train_iterator
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.images.files import resize_to_cover, write_image
+from styleprompter_jax.training import loop
 
 
 class Numbered:
@@ -315,3 +317,34 @@ def test_avatars_through_their_tfds_name(tmp_path):
     np.testing.assert_array_equal(source[5]["image"], avatars.render(face, 32))
     with pytest.raises(StylePrompterError, match="train, validation, test"):
         make_source(config, "nonsense")
+
+
+def test_pictures_smaller_than_the_generator(tmp_path):
+    """They are learned by no generator: refused at once, or left out."""
+    for k in range(9):
+        side = 20 if k == 4 else 40
+        write_image(np.full((side, 50, 3), k, np.uint8), tmp_path / f"{k}.png")
+
+    def run(**data):
+        config = tiny.get_config("generator")
+        config.data.update(name="folder", path=str(tmp_path), **data)
+        config.data.update(train_split="", eval_split="")
+        return loop._make_data(config)[0]
+
+    small = r"4\.png has 50 x 20 pixels, fewer than the 32 a side"
+    with pytest.raises(StylePrompterError, match=small):
+        run()
+    with run(on_bad="skip") as batches:
+        next(batches)
+        next(batches)
+        assert batches.bad_images()["bad_images"] >= 1
+    (tmp_path / "4.png").unlink()
+    with run() as batches:
+        assert next(batches)["image"].shape == (8, 32, 32, 3)
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(StylePrompterError, match="7 images, fewer than one batch of 8"):
+        run()
+    for k in (0, 1, 2, 5, 6, 7):
+        (tmp_path / f"{k}.png").unlink()
+    with pytest.raises(StylePrompterError, match="needs 2 or more"):
+        run()
