@@ -167,9 +167,12 @@ def _arrays():
             zipped({"a.npy": pickled(Call("os system", (SHELL,)))}),
             "in 'a.npy', the header",
         ),
-        "object_pickle.pkl": (pickle.dumps(objects, 2), "holds no numbers but 'O8'"),
-        "object_list.pkl": (rebuilt(float32, (1,), [1]), "objects and no numbers"),
-        "array_short.pkl": (rebuilt(float32, (7,), bytes(24)), "cannot lie in 24"),
+        "object_pickle.pkl": (
+            pickle.dumps(objects, 2),
+            "holds 'O8' instead of numbers",
+        ),
+        "object_list.pkl": (rebuilt(float32, (1,), [1]), "objects instead of numbers"),
+        "array_short.pkl": (rebuilt(float32, (7,), bytes(24)), "does not fit 24"),
         "array_shape.pkl": (rebuilt(float32, (2**60, 0), b""), "impossible shape"),
         "array_negative.pkl": (rebuilt(float32, (-6, -1), bytes(24)), "impossible"),
         "array_empty.pkl": (
@@ -182,9 +185,12 @@ def _arrays():
         ),
         "scalar.pkl": (
             pickled(Call("numpy.core.multiarray scalar", (float32, bytes(8)))),
-            "cannot lie in 8",
+            "does not fit 8",
         ),
-        "bad_dtype.pkl": (pickled(Call("numpy dtype", ("f1",))), "no numbers but 'f1'"),
+        "bad_dtype.pkl": (
+            pickled(Call("numpy dtype", ("f1",))),
+            "'f1' instead of numbers",
+        ),
     }
 
 
@@ -220,11 +226,11 @@ def _storages():
     return cases | {
         "short_storage.pt": (
             torch_zip({"w": tensor(storage_id(7), (7,), (1,))}, [NUMBERS]),
-            "at 'w', its numbers are not in the file",
+            "at 'w', its numbers are missing from the file",
         ),
         "wide_storage.pt": (
             torch_zip({"w": storage_id(6, kind="DoubleStorage")}, [NUMBERS]),
-            "at 'w', its numbers are not in the file",
+            "at 'w', its numbers are missing from the file",
         ),
         "two_types.pt": (
             torch_zip([whole, storage_id(12, kind="HalfStorage")], [NUMBERS]),
@@ -287,8 +293,8 @@ def _others():
         "weights.rar": (b"Rar!\x1a\x07\0" + bytes(20), "packed with RAR"),
         "weights.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), "packed with Zstandard"),
         "weights.h5": (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5"),
-        "text.pt": (b"hello", "none of the kinds"),
-        "zeros_only.pt": (bytes(4096), "none of the kinds"),
+        "text.pt": (b"hello", "not a supported file"),
+        "zeros_only.pt": (bytes(4096), "not a supported file"),
         "header.safetensors": (struct.pack("<Q", 20) + b"{" + b" " * 19, "safetensors"),
         "outside.safetensors": (
             _safetensors('{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),

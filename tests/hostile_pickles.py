@@ -75,12 +75,12 @@ def calls():
     cases = {
         f"{name.replace(' ', '.')}.pkl": (
             pickled(Call(name, arguments)),
-            "damaged" if name == "builtins bytes" else "nothing in a file is run",
+            "damaged" if name == "builtins bytes" else "runs no code from a file",
         )
         for name, arguments in gadgets.items()
     }
     run = Call("os system", (SHELL,))
-    refused = "'os.system' is no part of a weight file"
+    refused = "'os.system' does not belong in a weight file"
     named = code("os") + b"q\x01" + code("system") + b"q\x02"
     cases |= {
         # The name comes out of the memo, and so no scanner finds it before the call.
@@ -136,7 +136,7 @@ def calls():
 
 def machine():
     """Instructions that weight files do not have, and states that no object takes."""
-    unknown = "has no place in a weight file"
+    unknown = "does not belong in a weight file"
     body = {
         "inst.pkl": (b"(" + code(SHELL) + b"ios\nsystem\n", unknown),
         "obj.pkl": (b"(" + code(Name("os system")) + code(SHELL) + b"o", "os.system"),
@@ -148,7 +148,7 @@ def machine():
         ),
         "extension.pkl": (b"\x82\x01", unknown),
         "text_pid.pkl": (b"Ps\n", unknown),
-        "pid.pkl": (code(Persistent(("a",))), "data outside of it"),
+        "pid.pkl": (code(Persistent(("a",))), "data outside the file"),
         "buffer.pkl": (b"\x97", unknown),
         "duplicate.pkl": (b"]2", unknown),
         "pop.pkl": (b"]0", unknown),
@@ -193,14 +193,14 @@ def machine():
         "no_memo.pkl": (b"h\x07", "damaged"),
         "odd_items.pkl": (b"}(Nu", "damaged"),
         "surrogates.pkl": (b"X\x03\x00\x00\x00\xed\xa0\x80", "damaged"),
-        "tuple_as_key.pkl": (b"}" + code((1, 2)) + b"Ns", "no short string"),
-        "escapes_as_key.pkl": (code({"a\x1b[2J": 1}), "no short string"),
+        "tuple_as_key.pkl": (b"}" + code((1, 2)) + b"Ns", "neither a short printable"),
+        "escapes_as_key.pkl": (code({"a\x1b[2J": 1}), "neither a short printable"),
     }
     cases = {name: (b"\x80\x02" + c + b".", words) for name, (c, words) in body.items()}
     cases["protocol_6.pkl"] = b"\x80\x06N.", "protocol 6 is unknown"
     cases["protocol_0.pkl"] = (
         b"cos\nsystem\n(S'touch CANARY'\ntR.",
-        "none of the kinds",
+        "not a supported file",
     )
     return cases
 
@@ -229,13 +229,13 @@ def bombs():
         "laughs.pkl": (laughs, "unfolds to more than"),
         "laughs_as_key.pkl": (
             b"\x80\x02}" + doubled + b"Ns.",
-            "no short string",
+            "neither a short printable",
         ),
         "laughs_as_dtype.pkl": (
             b"\x80\x02" + code(Name("numpy dtype")) + doubled + b"\x85R.",
             "damaged",
         ),
-        "cycle.pkl": (b"\x80\x02]q\x00h\x00a.", "lie in themselves"),
+        "cycle.pkl": (b"\x80\x02]q\x00h\x00a.", "contain themselves"),
         "cycle_in_dict.pkl": (b"\x80\x02}q\x00X\x01\0\0\0ah\x00s.", "themselves"),
         "cycle_in_namespace.pkl": (
             b"\x80\x02" + code(Name("argparse Namespace")) + b")\x81q\x00}"
@@ -251,19 +251,19 @@ def bombs():
         ),
         "storages.pkl": (
             b"\x80\x02(" + nested_call + blob + b"R" + again + b"t.",
-            "more than 16 times the file",
+            "more than 16 times the size",
         ),
         "expanded.pt": (torch_zip({"w": view}, [NUMBERS]), "at 'w', its tensors would"),
         "views.pt": (
             torch_zip([half] * 30, [big]),
-            "at '15', its tensors would fill more than 16 times",
+            "at '15', its tensors would need more than 16 times",
         ),
         "strings.pkl": (
             b"\x80\x02(" + code("a" * 2**20) + b"q\x00" + code("latin1") + b"q\x01"
             b"N" + (code(Name("_codecs encode")) + b"h\x00h\x01\x86R") * 99 + b"t.",
-            "more than 16 times the file",
+            "more than 16 times the size",
         ),
-        "long_integer.pkl": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "has no place"),
+        "long_integer.pkl": (b"\x80\x02\x8b\xff\xff\xff\x7f.", "does not belong"),
         "bytes.pkl": (b"\x80\x04\x8e" + b"\xff" * 8 + b".", "the file ends"),
         "string.pkl": (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f.", "the file ends"),
         "frame.pkl": (b"\x80\x04\x95" + b"\xff" * 8, "the file ends"),

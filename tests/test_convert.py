@@ -180,7 +180,7 @@ def test_an_encoder_started_from_imagenet(run):
 def test_other_transformers(refuse):
     state = imagenet_state()
     old = {k: v for k, v in state.items() if "logit_scale" not in k}
-    assert "no SwinV2" in refuse({"model": old})
+    assert "not a SwinV2" in refuse({"model": old})
     bare = {k: v for k, v in state.items() if "coords_table" not in k}
     (note,) = recognise({"model": bare}, "x.pt").notes
     assert "16 at 256 px is assumed" in note
@@ -194,7 +194,7 @@ def test_other_transformers(refuse):
 def test_nvidia(tmp_path, capsys):
     code, out, err = convert(capsys, recipe.DATA / "nvidia_64.pkl", tmp_path / "model")
     assert code == 0, err
-    assert "NVIDIA's, 64 px, 10 codes, 2 mapping layers" in out
+    assert "of NVIDIA, 64 px, 10 codes, 2 mapping layers" in out
     model, expected = sp.load(tmp_path / "model"), recipe.arrays("nvidia_64")
     w = model.mapping(expected["z"])
     assert recipe.relative_error(w, expected["w"]) < 1e-5

@@ -17,7 +17,7 @@ from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.core.errors import StylePrompterError
 
 CASES = hostile_files()
-WAY_OUT = r"download|save|unpack|do not use|name the|fetch|use the network"
+WAY_OUT = r"download|save|unpack|do not use|name the|fetch|use the PyTorch version"
 
 
 @pytest.fixture(scope="module")

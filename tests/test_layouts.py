@@ -83,9 +83,7 @@ def test_a_generator_of_before_noise_was_stored():
     noise = []
     for _ in range(2):
         (found,), _, variables = build({"g_ema": state, "latent_avg": MEAN})
-        assert found.notes == (
-            "The file has no noise: it is drawn, from a fixed seed.",
-        )
+        assert found.notes == ("The file has no noise: it is drawn from a fixed seed.",)
         layers = [
             layer
             for block in variables["generator"]["synthesis"].values()
@@ -146,7 +144,7 @@ def test_a_transformer_under_any_prefix(key, start):
     _, expected, values = build({"model": imagenet_state()}, generator)
     assert config == expected and found.is_start
     assert_equal(variables, values)
-    assert "Left out: mask_token, which no image needs." in found.notes
+    assert "Left out: mask_token (not needed for images)." in found.notes
 
 
 @pytest.mark.parametrize(

@@ -204,8 +204,11 @@ def test_a_network_of_more_keys_wins(monkeypatch):
     assert recognise([*signature, "alpha"]) == "dists"
     assert recognise([*signature, "lin0.model.1.weight"]) == "lpips_vgg"
     for keys, match in (
-        (["alpha"], "file: the weights of DISTS without the network that they belong "),
-        (signature, r"file: LPIPS on VGG-16, without its heads: give .*lpips package"),
+        (["alpha"], "file: the weights of DISTS without their network"),
+        (
+            signature,
+            r"file: LPIPS on VGG-16 without its heads: also give .*lpips package",
+        ),
     ):
         with pytest.raises(StylePrompterError, match=match):
             recognise_whole(keys, "file")

@@ -153,7 +153,7 @@ def damage(state, opts):
     yield lambda: state[key].fill(np.nan), rf"not finite \(1\):\n +{key}"
     yield (
         lambda: state.update({"encoder.styles.8.convs.0.bias": state[key]}),
-        r"\(9, 16\), the generator reads \(8, 16\)",
+        r"\(9, 16\), but the generator reads \(8, 16\)",
     )
     yield lambda: state.update({"encoder.x": state[key]}), r"unexpected \(1\)"
     yield lambda: state.pop("decoder.conv1.activate.bias"), r"missing \(1\)"

@@ -28,7 +28,7 @@ def test_options_of_a_checkpoint():
             with pytest.raises(StylePrompterError, match=rf"x\.pt.*{name}"):
                 recognise(tree | {"opts": wrap(opts | option)}, "x.pt")
     (note,) = recognise(tree | {"optimizer": {}, "step": 3}, "x.pt").notes
-    assert note == "Left out: optimizer, step, which no image needs."
+    assert note == "Left out: optimizer, step (not needed for images)."
 
 
 def test_what_is_said_of_a_generator():
@@ -61,7 +61,7 @@ def test_generators_of_nvidia_that_are_refused():
 
     for change, match in (
         (lambda state: state.update(c_dim=10), "conditional"),
-        (rename_blocks, "no StyleGAN2"),
+        (rename_blocks, "not a StyleGAN2"),
         (
             lambda state: blocks(state)["b4"].state.update(architecture="resnet"),
             "resnet",
@@ -72,7 +72,7 @@ def test_generators_of_nvidia_that_are_refused():
                 .state["_modules"]["conv1"]
                 .state.update(activation="relu")
             ),
-            "synthesis.b8.conv1.activation is 'relu', where 'lrelu'",
+            "synthesis.b8.conv1.activation is 'relu', but only 'lrelu'",
         ),
         (
             lambda state: (
@@ -80,7 +80,7 @@ def test_generators_of_nvidia_that_are_refused():
                 .state["_modules"]["torgb"]
                 .state.update(conv_clamp=None)
             ),
-            "synthesis.b16.torgb.conv_clamp is 'None', where 256",
+            "synthesis.b16.torgb.conv_clamp is 'None', but only 256",
         ),
     ):
         with pytest.raises(StylePrompterError, match=rf"x\.pkl: .*{match}"):

@@ -1,1 +1,1 @@
-"""Published weights to model folders, and back."""
+"""Converts published weights to model folders, and back."""

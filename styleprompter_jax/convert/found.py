@@ -1,4 +1,4 @@
-"""What a file holds of a model, as the tables of networks recognise it."""
+"""The parts of a model in a file, as the tables of networks recognise them."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +18,24 @@ from styleprompter_jax.models.registry import (
 )
 
 Arrays = Mapping[str, np.ndarray]
-NO_MEAN = Kept("latent_avg", "the file has none: it is computed")
+NO_MEAN = Kept("latent_avg", "the file has no mean: it is computed")
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a file holds of a model.
+    """The parts of a model in a file.
 
     Attributes:
-        what: a sentence's worth, for people.
-        arrays: by key.
+        what: description for users, in a few words.
+        arrays: the arrays by key.
         table: rows that fill encoder/..., generator/..., a refiner's type/... and
             latent_avg.
-        encoder, refiner, generator: the architecture of the parts that it has.
-        discriminator: the architecture of the generator's discriminator, if it is
-            there; the rows for it fill discriminator/...
-        is_start: the encoder lacks what a classifier lacks, and takes the number and
-            width of its codes from the generator.
-        notes: what else people should know, a sentence each.
+        encoder, refiner, generator: architectures of the parts in the file.
+        discriminator: architecture of the generator's discriminator, if the file has
+            one; its rows fill discriminator/...
+        is_start: True for a classifier: it has no latent tokens and no head, and the
+            encoder takes the number and width of its codes from the generator.
+        notes: further sentences for users.
     """
 
     what: str
@@ -50,7 +50,7 @@ class Found:
 
     @property
     def parts(self) -> dict[str, PartConfig]:
-        """The parts that it has, by kind."""
+        """The parts in the file, by kind."""
         parts = {kind: getattr(self, kind) for kind in KINDS}
         return {kind: config for kind, config in parts.items() if config is not None}
 
@@ -70,7 +70,11 @@ class Found:
 def with_mean(
     found: State, state: Arrays, table: Sequence[Row], config: GeneratorBase
 ) -> tuple[Arrays, tuple[Row, ...]]:
-    """Arrays and table with the mean code, or those of all codes where they differ."""
+    """Adds the mean code to arrays and table, or a mean for each code if they differ.
+
+    Raises:
+        StylePrompterError: if the number of means does not fit the generator.
+    """
     mean = found.beside("latent_avg")
     if mean is None:
         return state, (*table, NO_MEAN)
@@ -81,19 +85,20 @@ def with_mean(
         if not alike and len(rows) != config.num_codes:
             raise StylePrompterError(
                 f"its latent_avg has {len(rows)} different rows, but its generator "
-                f"reads {config.num_codes} codes: it is damaged, or of two models."
+                f"reads {config.num_codes} codes: the file is damaged or mixes two "
+                "models, so use another file."
             )
         mean = rows[0] if alike else rows
     return {**state, "latent_avg": mean}, (*table, Rule("latent_avg", "latent_avg"))
 
 
 def others_beside(state: Arrays, start: str) -> set[str]:
-    """What a state dict holds beside the arrays whose keys start so."""
+    """Returns the other entries of a state dict, beside keys with this prefix."""
     others = {key.partition(".")[0] for key in state if not key.startswith(start)}
     return others - {"latent_avg"}
 
 
 def unused(names: Iterable[str]) -> tuple[str, ...]:
-    """A sentence about what a file holds and no model needs; none for nothing."""
+    """Returns a sentence that lists unused entries of a file; () without entries."""
     listed = ", ".join(sorted(names))
-    return (f"Left out: {listed}, which no image needs.",) if listed else ()
+    return (f"Left out: {listed} (not needed for images).",) if listed else ()

@@ -1,4 +1,4 @@
-"""Where in the tree of a file the arrays of a network are."""
+"""Finds the arrays of a network in the tree of a file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ from styleprompter_jax.convert.reading.unpickle import Object
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.refusal import quoted
 
-_DEPTH = 3  # of dicts in dicts
-# What files keep beside the arrays that is used, or of no interest.
+_DEPTH = 3  # largest depth of nested dicts
+# Entries beside the arrays that conversion uses, or that do not matter.
 _BESIDE = {"latent_avg", "opts"}
 
 
@@ -16,9 +16,9 @@ class State(NamedTuple):
     """A state dict in a file.
 
     Attributes:
-        arrays: by key, with whatever else lies beside.
-        path: keys that lead to it.
-        around: the dicts on the way, the nearest last.
+        arrays: the arrays by key, and all other entries of the dict.
+        path: the keys that lead to the dict.
+        around: the dicts on the way to it, the nearest last.
     """
 
     arrays: Mapping[str, Any]
@@ -26,14 +26,14 @@ class State(NamedTuple):
     around: tuple[Mapping, ...]
 
     def beside(self, key: str) -> Any:
-        """What lies under a key in the dict or in the nearest around it that has it."""
+        """Returns the value of a key in the dict, or in the nearest dict around it."""
         for tree in (self.arrays, *reversed(self.around)):
             if tree.get(key) is not None:
                 return tree[key]
         return None
 
     def start(self, anchor: str) -> str:
-        """What comes before one of the keys that the dict was found by."""
+        """Returns the prefix of one of the keys that identified the dict."""
         return prefix(self.arrays, anchor) or ""
 
     def own(self, start: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class State(NamedTuple):
         return kept
 
     def left_out(self) -> set[str]:
-        """What lies around the dict."""
+        """Returns the names of unused entries in the dicts around it."""
         return {
             str(key)
             for tree, used in zip(self.around, self.path, strict=True)
@@ -63,13 +63,14 @@ class State(NamedTuple):
 
 
 def find_state(tree: Any, *anchors: str) -> State | None:
-    """The state dict that has these keys, each behind a prefix of its own or none.
+    """Finds the state dict that has these keys; each key may have its own prefix.
 
-    It may be the tree or lie in it under any key; of several, it is the moving average
-    ("g_ema", "params_ema").
+    The dict may be the tree itself, or lie in it under any key. From several dicts, the
+    function chooses the moving average ("g_ema", "params_ema").
 
     Raises:
-        StylePrompterError: if there are several, and none or many are moving averages.
+        StylePrompterError: if several dicts match, and not exactly one of them is a
+            moving average.
     """
     found = [
         state
@@ -81,38 +82,41 @@ def find_state(tree: Any, *anchors: str) -> State | None:
     if len(chosen) > 1:
         names = " and ".join(".".join(state.path) or "itself" for state in chosen)
         raise StylePrompterError(
-            f"it holds several networks of one kind, as {names}: save the one that is "
-            "meant alone."
+            f"it holds several networks of one kind, as {names}: save only the network "
+            "that you need."
         )
     return chosen[0] if chosen else None
 
 
 def prefix(state: Mapping[str, Any], anchor: str) -> str | None:
-    """What comes before a key that a network of that kind always has."""
+    """Returns the prefix of a key that such a network always has; None without it."""
     keys = [key for key in state if key == anchor or key.endswith(f".{anchor}")]
     return min(keys, key=len).removesuffix(anchor) if keys else None
 
 
 def options(tree: Any) -> Mapping:
-    """The options that a checkpoint was trained with."""
+    """Returns the training options in a checkpoint; {} without options."""
     opts = tree.get("opts", {})
     opts = opts.state if isinstance(opts, Object) else opts
     return opts if isinstance(opts, Mapping) else {}
 
 
 def agree(opts: Mapping, **told: Any) -> None:
-    """Refuses a checkpoint whose options say other than its arrays.
+    """Refuses a checkpoint whose options contradict its arrays.
 
     Args:
-        opts: the options, of which some may be missing.
-        told: what the arrays say, by option.
+        opts: the options; some may be missing.
+        told: the values that the arrays imply, by option.
+
+    Raises:
+        StylePrompterError: naming the option.
     """
     for option, value in told.items():
         own = opts.get(option, value)
         if not isinstance(own, int | str) or own != value:
             raise StylePrompterError(
-                f"its options say {option} = {quoted(str(own))}, but its weights are "
-                f"those of {option} = {value}: the file is mixed up, take another."
+                f"its options say {option} = {quoted(str(own))}, but its weights need "
+                f"{option} = {value}: the file is inconsistent, so use another file."
             )
 
 

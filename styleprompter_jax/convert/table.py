@@ -1,15 +1,15 @@
-"""The engine of conversion: one table of rows takes weights in and gives them back.
+"""The engine of conversion: one table of rows reads weights and writes them back.
 
-A table is a tuple of rows.  Patterns name a parameter ("/" between its parts) or a
-key of the file ("." between them); ``{name}`` stands for one run of letters, digits
-and underscores, and means the same on both sides:
+A table is a tuple of rows. Patterns name a parameter (with "/" between its parts) or a
+key of the file (with "." between its parts). ``{name}`` stands for letters, digits and
+underscores, the same on both sides:
 
     Rule("layers_{i}/qkv/kernel", "layers.{i}.qkv.weight", "o i -> i o")
 
-The *target* drives: every leaf of it is filled by exactly one row, and every key of
-the file is used by one, known to follow from the architecture, or ignored for a
-stated reason.  Whatever does not fit is reported in one message, and nothing is
-loaded.  Read backwards, the same table writes the file's layout, bit for bit.
+Exactly one row fills each leaf of the *target*. A row uses each key of the file, or the
+key follows from the architecture, or a row ignores it for a stated reason. One message
+lists everything that does not fit, and then nothing is loaded. In the other direction,
+the same table writes the file's layout, bit for bit.
 """
 
 import dataclasses
@@ -35,39 +35,39 @@ class Rule:
     layout: str = ""
 
     def keys(self, names: Mapping[str, str]) -> tuple[str, ...]:
-        """What it takes of the file, where the pieces of the target are ``names``."""
+        """Returns the keys that it reads, for the ``names`` in the target."""
         return (self.source.format(**names),)
 
     def read(self, *arrays: np.ndarray) -> np.ndarray:
-        """From the file's layout, an array a key, to the model's."""
+        """Converts arrays, one for each key, from the file's layout to the model's."""
         (array,) = arrays
         return einops.rearrange(array, self.layout) if self.layout else array
 
     def write(self, array: np.ndarray) -> Sequence[np.ndarray]:
-        """From the model's layout to the file's, an array a key."""
+        """Converts an array to the file's layout; returns an array for each key."""
         there, _, here = self.layout.partition("->")
         return (einops.rearrange(array, f"{here}->{there}") if self.layout else array,)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stacked(Rule):
-    """Several arrays fill ``target``: those of the ``numbers``, {k} of ``source``.
+    """Several arrays fill ``target``: {k} in ``source`` takes all ``numbers``.
 
-    In the layout they are stacked along a first axis k.
+    The layout stacks them along a first axis k.
     """
 
     numbers: range = range(0)
 
     def keys(self, names: Mapping[str, str]) -> tuple[str, ...]:
-        """What it takes of the file, in the order of the numbers."""
+        """Returns the keys that it reads, in the order of the numbers."""
         return tuple(self.source.format(**names, k=k) for k in self.numbers)
 
     def read(self, *arrays: np.ndarray) -> np.ndarray:
-        """From the file's layout, an array a key, to the model's."""
+        """Converts arrays, one for each key, from the file's layout to the model's."""
         return einops.rearrange([*arrays], self.layout)
 
     def write(self, array: np.ndarray) -> Sequence[np.ndarray]:
-        """From the model's layout to the file's, an array a key."""
+        """Converts an array to the file's layout; returns an array for each key."""
         there, _, here = self.layout.partition("->")
         return [*einops.rearrange(array, f"{here}->{there}", k=len(self.numbers))]
 
@@ -92,9 +92,9 @@ class Flat(Rule):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Buffer:
-    """An array of the file that follows from the architecture: a filter, a mask.
+    """An array of the file that follows from the architecture: a filter or a mask.
 
-    A file may lack it; one that has another one is for another architecture.
+    A file may lack it. A file with another value is for another architecture.
     """
 
     source: str
@@ -103,7 +103,7 @@ class Buffer:
 
 @dataclasses.dataclass(frozen=True)
 class Ignored:
-    """Keys of the file that the model does without, and why."""
+    """Keys of the file that the model does not need, and the reason."""
 
     source: str
     reason: str
@@ -111,7 +111,7 @@ class Ignored:
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """Parameters that keep the value they have, since the file knows none, and why."""
+    """Parameters that keep their value, because the file lacks them, and the reason."""
 
     target: str
     reason: str
@@ -123,7 +123,7 @@ Row = Rule | Buffer | Ignored | Kept
 def prefixed(
     rows: Iterable[Row], target: str = "", source: str = ""
 ) -> tuple[Row, ...]:
-    """The same table for a network that is part of a larger tree or file."""
+    """Returns the same table for a network inside a larger tree or file."""
 
     def prefix(row: Row) -> Row:
         changes: dict[str, Any] = {}
@@ -147,16 +147,16 @@ def read_table(
     Args:
         rows: the table.
         source: the file's arrays by key.
-        target: nested dict with a shape and a dtype at each leaf, as ``jax.eval_shape``
-            of a module's init gives; values only where a row is ``Kept``.
-        name: what to call the file in a message.
+        target: nested dict with a shape and a dtype at each leaf, as from
+            ``jax.eval_shape`` of a module's init; only ``Kept`` rows need values.
+        name: name of the file in messages.
 
     Returns:
         The target's tree with NumPy arrays of its shapes and dtypes.
 
     Raises:
-        StylePrompterError: naming every missing, unexpected, misshapen and not finite
-            entry at once.
+        StylePrompterError: one error with every entry that is missing, unexpected, not
+            finite or of the wrong shape.
     """
     leaves = flatten_dict(target, sep="/")
     problems: dict[str, list[str]] = {}
@@ -225,7 +225,7 @@ def read_table(
 def write_table(
     rows: Iterable[Row], tree: Mapping[str, Any], name: str = "the model"
 ) -> dict[str, np.ndarray]:
-    """Arrays of a file by key from a tree: ``read_table`` backwards."""
+    """Returns the arrays of a file, by key, from a tree: inverts ``read_table``."""
     leaves = flatten_dict(tree, sep="/")
     problems: dict[str, list[str]] = {}
     arrays = {}
@@ -248,16 +248,16 @@ def write_table(
 
 
 def kept_leaves(rows: Iterable[Row], leaves: Iterable[str]) -> list[str]:
-    """Those of the paths which a row keeps as they are."""
+    """Returns the paths whose values a ``Kept`` row keeps."""
     patterns = [_pattern(row.target) for row in rows if isinstance(row, Kept)]
     return [path for path in leaves if any(p.fullmatch(path) for p in patterns)]
 
 
 def size(arrays: Mapping[str, np.ndarray], *places: tuple[str, int]) -> int:
-    """A length that the file tells: of the first of these (key, axis) that it has.
+    """Returns the length of the first of these (key, axis) in the file.
 
     Raises:
-        StylePrompterError: if it has none.
+        StylePrompterError: if the file has none of these axes.
     """
     for key, axis in places:
         shape = getattr(arrays.get(key), "shape", ())
@@ -267,9 +267,9 @@ def size(arrays: Mapping[str, np.ndarray], *places: tuple[str, int]) -> int:
 
 
 def count(pattern: str, keys: Iterable[str], first: int = 0) -> int:
-    """How many layers the keys number from ``first`` on without a gap.
+    """Counts the layers in the keys, numbered from ``first`` without a gap.
 
-    The one group of the regex ``pattern`` is the number.
+    The group of the regular expression ``pattern`` is the number.
     """
     found = {m[1] for key in keys if (m := re.match(pattern, key))}
     number = first
@@ -279,7 +279,7 @@ def count(pattern: str, keys: Iterable[str], first: int = 0) -> int:
 
 
 def merge_collections(variables: Mapping[str, Any]) -> dict:
-    """One tree from a module's collections ("params" and "const"), as tables see it."""
+    """Merges a module's collections ("params" and "const") to one tree for tables."""
     merged: dict[str, Any] = {}
     for tree in variables.values():
         merged |= flatten_dict(tree, sep="/")
@@ -287,7 +287,7 @@ def merge_collections(variables: Mapping[str, Any]) -> dict:
 
 
 def split_collections(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict:
-    """A module's collections from one tree; ``like`` tells what lies in which."""
+    """Splits one tree into a module's collections, with the structure of ``like``."""
     leaves = flatten_dict(tree, sep="/")
     return {
         collection: unflatten_dict(
@@ -322,7 +322,7 @@ def _is_finite(array: np.ndarray) -> bool:
 def _odd_one(
     keys: Sequence[str], arrays: Sequence[np.ndarray]
 ) -> tuple[str, np.ndarray]:
-    """Of the arrays of one parameter, that which is not as most are; or the first."""
+    """Returns the array of a parameter that differs from most others, or the first."""
     kinds = [(array.shape, array.dtype) for array in arrays]
     return min(
         zip(keys, arrays, strict=True),
@@ -331,12 +331,12 @@ def _odd_one(
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array of a file; what is none is of a dtype that no table takes."""
+    """Returns an array of a file; other values get a dtype that tables refuse."""
     return np.asarray(value if hasattr(value, "shape") else None)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern with ``{name}`` pieces as a regular expression."""
+    """Converts a pattern with ``{name}`` pieces to a regular expression."""
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\w+)", re.escape(text)))
 
 

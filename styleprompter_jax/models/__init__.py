@@ -1,1 +1,1 @@
-"""The networks: architecture and nothing else."""
+"""The networks: only their architecture."""

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-import styleprompter_jax.models.parts  # noqa: F401 - registers them
+import styleprompter_jax.models.parts  # noqa: F401 - registers the parts
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
 from styleprompter_jax.models.registry import (
@@ -46,74 +46,74 @@ class StylePrompterConfig(Fields):
         wrong = [layer for layer in layers if not 1 <= layer < n]
         if refiner is not None and wrong:
             raise StylePrompterError(
-                f"{refiner.title} is to refine layer {wrong[0]}, and the "
-                f"generator has layers 1 to {n - 1}: change refined_layers."
+                f"{refiner.title} refines layer {wrong[0]}, but the generator has only "
+                f"the layers 1 to {n - 1}: change refined_layers."
             )
         if self.encoder is None:
             return
         codes = (self.encoder.num_codes, self.encoder.w_dim)
         if codes != (n, self.generator.w_dim):
             raise StylePrompterError(
-                f"The encoder makes codes (num_tokens, w_dim) = {codes}, the generator "
-                f"reads {(n, self.generator.w_dim)}."
+                f"The encoder makes codes (num_tokens, w_dim) = {codes}, but the "
+                f"generator reads {(n, self.generator.w_dim)}: change the encoder's."
             )
 
     @classmethod
     def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
-        """In version 1 of model folders SMART was the only refiner."""
+        """Also reads version 1 of model folders, where SMART was the only refiner."""
         if "smart" in values and "refiner" not in values:
             values = {"refiner" if k == "smart" else k: v for k, v in values.items()}
         return cls, values
 
     @property
     def smart(self) -> RefinerBase | None:
-        """The refiner, by the name that it had when there was no other than SMART."""
+        """The refiner, by its old name, from before other refiners existed."""
         return self.refiner
 
     @property
     def parts(self) -> dict[str, PartConfig]:
-        """The parts that there are, by what their parameters lie under."""
+        """The parts of the model, by the key of their parameters."""
         parts = self.encoder, self.generator, self.refiner
         return {part.key: part for part in parts if part is not None}
 
     @property
     def image_size(self) -> int:
-        """Side of the images that the encoder reads; without one, of the output."""
+        """Side of the encoder's images, or of the output without an encoder."""
         return (self.encoder or self.generator).image_size
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of what the encoder reads; without one, of the output."""
+        """(h, w, c) of the encoder's images, or of the output without an encoder."""
         if self.encoder is not None:
             return self.encoder.input_shape
         return (self.generator.image_size, self.generator.image_size, 3)
 
     @property
     def shown_shape(self) -> tuple[int, int]:
-        """(h, w) of the part of the output that shows what the encoder reads."""
+        """(h, w) of the part of the output that corresponds to the encoder's image."""
         height, width, _ = self.input_shape
         size = self.generator.image_size
         return min(size, size * height // width), min(size, size * width // height)
 
 
-# By the name that a config or a caller gives: what a model computes in.
+# The number format of a model's computation, by its name in configs and calls.
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
 class StylePrompter(nn.Module):
-    """Inverts images into W+ codes and renders codes, refined by SMART.
+    """Inverts images into W+ codes, and renders codes with the refiner.
 
-    ``dtype`` is that of the maps; codes and images are float32 at least.
+    ``dtype`` is the dtype of the maps; codes and images have at least float32.
 
-    ``latent_avg`` (w_dim,), the generator's mean w, or (n, w_dim) with one for each
-    code, lies in the collection "const" beside the stored noise.
+    ``latent_avg`` is the generator's mean w (w_dim,), or (n, w_dim) with a mean for
+    each code. It is in the collection "const", like the stored noise.
     """
 
     config: StylePrompterConfig
     dtype: Any = None
 
     def setup(self) -> None:
-        """Makes the parts that the config has."""
+        """Makes the parts of the config."""
         cfg = self.config
         for name, part in cfg.parts.items():
             setattr(self, name, make(part, self.dtype))
@@ -129,18 +129,19 @@ class StylePrompter(nn.Module):
         *,
         deterministic: bool = True,
     ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """Images to codes; by an encoder in passes, one pass.
+        """Encodes images; with an encoder in passes, it makes one pass.
 
         Args:
-            images: (b, h, w, c), as the config's `input_shape` has it.
-            before: in passes the codes (b, n, w_dim) of the pass before; by default,
-                in the first, the mean code.
-            shown: what these show, (b, h, w, 3); see `show`.
+            images: (b, h, w, c), with the config's `input_shape`.
+            before: for an encoder in passes, the codes (b, n, w_dim) of the pass
+            before;
+                None for the mean code, in the first pass.
+            shown: the images (b, h, w, 3) of these codes; see `show`.
             deterministic: no dropout, no drop path; see `EncoderBase`.
 
         Returns:
-            w_plus (b, n, w_dim), the mean or the codes before added; and the encoder's
-            maps (b, h, w, c), coarse to fine.
+            ``w_plus`` (b, n, w_dim), with the mean or the codes before added, and the
+            encoder's maps (b, h, w, c), coarse to fine.
         """
         reader, mean = self.config.encoder, self.latent_avg.value
         if reader is not None and reader.passes:
@@ -175,16 +176,18 @@ class StylePrompter(nn.Module):
         deterministic: bool = True,
         **options: Any,
     ) -> jax.Array:
-        """W+ codes to images (b, size, size, 3), about [-1, 1].
+        """Renders W+ codes to images (b, size, size, 3), about [-1, 1].
 
         Args:
             w_plus: (b, n, w_dim).
-            features: the encoder's maps of the *input* image, which the refiner reads
-                also where the codes were edited.
-            refine: False renders the codes alone; features are not read.
+            features: the encoder's maps of the *input* image; the refiner reads them
+                for edited codes too.
+            refine: False renders the codes alone, and reads no features.
             noise_mode: "const", "random" (RNG stream "noise") or "none".
-            deterministic: no dropout in the refiner; else the RNG stream "dropout".
-            options: of the refiner, SMART's beta; see `RefinerBase.options`.
+            deterministic: True uses no dropout in the refiner; False needs the RNG
+                stream "dropout".
+            options: options of the refiner, such as SMART's beta; see
+                `RefinerBase.options`.
         """
         hooks = {}
         if refine and self.config.refiner is not None:
@@ -202,15 +205,15 @@ class StylePrompter(nn.Module):
         return self.generator.synthesis(w_plus, noise_mode=noise_mode, refine=hooks)
 
     def mapping(self, z: jax.Array) -> jax.Array:
-        """z (b, z_dim) -> w (b, w_dim)."""
+        """Maps z (b, z_dim) to w (b, w_dim)."""
         return self.generator.mapping(z)
 
     def synthesize(self, w_plus: jax.Array, *, noise_mode: str = "const") -> jax.Array:
-        """w_plus (b, n, w_dim) -> images, by the generator alone."""
+        """Renders w_plus (b, n, w_dim) to images with the generator alone."""
         return self.generator.synthesis(w_plus, noise_mode=noise_mode)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Runs every part once: what `init` calls.  Returns images."""
+        """Runs every part once, for `init`; returns images."""
         cfg = self.config.generator
         w = self.mapping(jnp.zeros((images.shape[0], cfg.z_dim)))
         if self.config.encoder is None:

@@ -23,7 +23,7 @@ def ir_se50(
     blocks: Sequence[int] = BLOCKS,
     dtype: Any = None,
 ) -> list[jax.Array]:
-    """The map after each block.
+    """Computes the map after each block.
 
     It makes its parameters, "input_layer_*" and "body_*", in the module whose compact
     method calls it.
@@ -31,11 +31,11 @@ def ir_se50(
     Args:
         images: (b, h, w, c).
         widths: channels of each stage.
-        blocks: how many each stage has.
-        dtype: of the maps; None for that of the images.
+        blocks: number of blocks in each stage.
+        dtype: dtype of the maps; None for the dtype of the images.
 
     Returns:
-        24 maps: 3 of 1/2 the images' side, 4 of 1/4, 14 of 1/8 and 3 of 1/16.
+        24 maps: 3 with 1/2 of the images' side, 4 with 1/4, 14 with 1/8, 3 with 1/16.
     """
     x = conv(widths[0], padding=1, dtype=dtype, name="input_layer_0")(images)
     x = FrozenBatchNorm(dtype=dtype, name="input_layer_1")(x)

@@ -1,4 +1,4 @@
-"""The parts that come with the package, a line each."""
+"""Registers the parts of this package, one line for each part."""
 
 from styleprompter_jax.models.encoders.psp import PspConfig, PspEncoder
 from styleprompter_jax.models.encoders.swin import SwinConfig, SwinEncoder

@@ -1,4 +1,4 @@
-"""The registry of parts: which encoders, refiners and generators there are.
+"""The registry of parts: encoders, refiners and generators.
 
     @dataclasses.dataclass(frozen=True)
     class ToyConfig(EncoderBase):
@@ -7,9 +7,9 @@
 
     register(ToyConfig, ToyEncoder)
 
-A part is a config and a Flax module, ``module(config, dtype)``.  What every part of its
-kind has is told by the base of its config below; the rest of the package knows no more
-of it.  A model's config.json names each part by its ``type``.
+A part is a config and a Flax module, ``module(config, dtype)``. The base classes below
+define the interface of each kind, and the rest of the package uses only this interface.
+A model's config.json names each part by its ``type``.
 
 Axes: b batch, h w space, c channels, n codes.
 """
@@ -25,7 +25,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
 from styleprompter_jax.core.refusal import quoted
 
-# The class has a `type` of its own, which hides the built-in one.
+# The class attribute `type` hides the built-in one.
 _ConfigClass = type["PartConfig"]
 
 
@@ -35,12 +35,12 @@ class PartConfig(Fields):
 
     Attributes:
         kind: "encoder", "refiner" or "generator".
-        type: the name of this architecture among those of its kind.
-        default: the type that is meant where none is named, as in version 1.
+        type: name of this architecture, unique in its kind.
+        default: the type of a config without a type, as in version 1.
         variants: fields by the name of a published size, for `variant`.
-        derived: fields that follow from the other parts: no training sets them.
+        derived: fields that follow from the other parts; no training sets them.
         rates: fields that are probabilities below 1.
-        ignored: fields that do not matter to the weights.
+        ignored: fields that do not affect the weights.
     """
 
     kind: ClassVar[str]
@@ -53,23 +53,23 @@ class PartConfig(Fields):
 
     @property
     def key(self) -> str:
-        """What its parameters lie under: its kind, or the type of a refiner."""
+        """The key of its parameters: its kind, or the type of a refiner."""
         return self.kind
 
     def to_dict(self) -> dict:
-        """As plain JSON types, the type first."""
+        """Returns plain JSON types, with the type first."""
         return {"type": self.type} | super().to_dict()
 
     @classmethod
     def chosen(cls, values: Mapping) -> tuple[_ConfigClass, Mapping]:
-        """The class of the type that is named, and the other fields."""
+        """Returns the class of the given type, and the other fields."""
         own = getattr(cls, "type", cls.default)
         fields = {k: v for k, v in values.items() if k != "type"}
         name = values.get("type", own)
         if hasattr(cls, "type"):
             if name != own:
                 raise StylePrompterError(
-                    f"The config of the {cls.kind} has the type {quoted(name)}, and "
+                    f"The config of the {cls.kind} has the type {quoted(name)}, but "
                     f"must have {own!r}."
                 )
             return cls, fields
@@ -77,37 +77,38 @@ class PartConfig(Fields):
 
     @classmethod
     def variant(cls, name: str, **changes: Any) -> Self:
-        """One of the `variants`, with any fields changed.
+        """Returns one of the `variants`, with some fields changed.
 
         Raises:
-            StylePrompterError: if there is none of that name.
+            StylePrompterError: if no variant has that name.
         """
         if name not in cls.variants:
             raise StylePrompterError(
-                f"No variant {name!r} of {cls.__name__}; there are "
+                f"{cls.__name__} has no variant {name!r}; its variants are: "
                 f"{', '.join(cls.variants) or 'none'}."
             )
         return cls(**{**cls.variants[name], **changes})
 
 
-SHOWN = 3  # channels of what codes show, which an encoder in passes sees
+SHOWN = 3  # channels of the rendered image that an encoder in passes sees
 
 
 class EncoderBase(PartConfig):
-    """Of a module that turns images into codes and feature maps.
+    """Config of a module from images to codes and feature maps.
 
-    The module's call is ``module(images, deterministic=True)``: images (b, h, w, c) to
-    codes (b, n, w_dim), the mean code not added, and a tuple of maps as
-    `feature_shapes` tells; () where there are none.  Where not deterministic it may use
-    the RNG streams "dropout" and "drop_path".
+    The call ``module(images, deterministic=True)`` maps images (b, h, w, c) to codes
+    (b, n, w_dim), without the mean code, and a tuple of maps with the shapes of
+    `feature_shapes`; () without maps. With deterministic=False, it may use the RNG
+    streams "dropout" and "drop_path".
 
-    An encoder in passes (ReStyle) is called with (b, h, w, c + 3): an image and what
-    the codes of the pass before show of it. Its codes are added to those.
+    The call of an encoder in passes (ReStyle) takes (b, h, w, c + 3): an image, and the
+    image that the generator renders from the codes of the pass before. The new codes
+    are offsets from the codes of the pass before.
 
     Attributes:
-        start_from_latent_avg: its codes are offsets, to which the mean code is added.
-        passes: how many passes it goes by default; 0 for one that sees an image once,
-            and alone.
+        start_from_latent_avg: the codes are offsets from the mean code.
+        passes: default number of passes; 0 for an encoder that sees an image once,
+            without an earlier result.
     """
 
     kind = "encoder"
@@ -120,7 +121,7 @@ class EncoderBase(PartConfig):
 
     @property
     def num_codes(self) -> int:
-        """n, how many codes it makes."""
+        """n, the number of codes that the encoder makes."""
         raise NotImplementedError
 
     @property
@@ -150,28 +151,28 @@ class EncoderBase(PartConfig):
     def for_generator(
         cls, generator: "GeneratorBase", image_size: int, **fields: Any
     ) -> Self:
-        """The encoder of a generator: what a training's config makes.
+        """Makes the config of an encoder for a generator, from a training config.
 
         Args:
-            generator: whose codes it is to make.
-            image_size: side of the training's images.
-            fields: what else is set, among them perhaps "variant".
+            generator: the generator that reads the encoder's codes.
+            image_size: side of the training images.
+            fields: other fields of the config; may have "variant".
         """
         raise NotImplementedError
 
 
 class RefinerBase(PartConfig):
-    """Of a module that refines the generator's maps by the encoder's.
+    """Config of a module that refines the generator's maps with the encoder's maps.
 
-    The module's call is ``module(layer, x, features, **options, deterministic=True)``:
-    the map (b, h, h, c) of a layer to one of the same shape.
+    The call ``module(layer, x, features, **options, deterministic=True)`` maps the map
+    (b, h, h, c) of a layer to a map of the same shape.
 
     Attributes:
         refined_layers: layers of the generator whose maps it refines, from 1.
-        options: what a call may weigh, and what with: a number or a tuple of numbers
-            by name.  Each number may also be an array (b,).
-        edit_options: what directions that are found for edits take in their place.
-        title: what to call it in a message.
+        options: default weights of a call by name, each a number or a tuple of numbers.
+            A call may give an array (b,) for each number.
+        edit_options: the weights that fitted directions use instead.
+        title: name of the refiner in messages.
     """
 
     kind = "refiner"
@@ -185,16 +186,16 @@ class RefinerBase(PartConfig):
 
     @property
     def key(self) -> str:
-        """Its type: "smart", under which the parameters of SMART always lay."""
+        """Its type, such as "smart": the parameters of SMART always had this key."""
         return self.type
 
 
 class GeneratorBase(PartConfig):
-    """Of a module that turns latents into codes, and codes into images.
+    """Config of a module from latents to codes, and from codes to images.
 
-    The module has the methods ``mapping(z)``, (b, z_dim) to (b, w_dim); and
-    ``synthesis(w_plus, noise_mode=..., refine=...)``, codes (b, n, w_dim) to images
-    (b, s, s, 3), where ``refine`` are functions of the maps by layer.
+    The module has the methods ``mapping(z)``, from (b, z_dim) to (b, w_dim), and
+    ``synthesis(w_plus, noise_mode=..., refine=...)``, from codes (b, n, w_dim) to
+    images (b, s, s, 3); ``refine`` has functions of the maps by layer.
     """
 
     kind = "generator"
@@ -206,11 +207,11 @@ class GeneratorBase(PartConfig):
 
     @property
     def num_codes(self) -> int:
-        """n, how many codes it reads."""
+        """n, the number of codes that the generator reads."""
         raise NotImplementedError
 
     def affine_kernels(self, params: Mapping) -> list[jax.Array]:
-        """The affine layer that each code feeds, n of (w_dim, c): its styles' weights.
+        """Returns the weights of the affine layer of each code, n arrays (w_dim, c).
 
         Args:
             params: the generator's parameters.
@@ -232,49 +233,53 @@ _PARTS: dict[tuple[str, str], Part] = {}
 
 
 def register(config: type[PartConfig], module: Callable[..., nn.Module]) -> None:
-    """Makes a part known to loading, training and the command line.
+    """Registers a part for loading, training and the command line.
 
     Args:
-        config: a dataclass on `EncoderBase`, `RefinerBase` or `GeneratorBase`,
-            with a ``type`` of its own.
-        module: called as ``module(config, dtype)``.
+        config: a dataclass that extends `EncoderBase`, `RefinerBase` or
+            `GeneratorBase`, and has its own ``type``.
+        module: a function that makes the module; called as ``module(config, dtype)``.
 
     Raises:
         ValueError: if another part of its kind has that type, or the type is the name
             of a kind.
     """
     if config.type in KINDS:
-        raise ValueError(f"{config.type!r} is the name of a kind of part, and no type")
+        raise ValueError(
+            f"{config.type!r} is the name of a kind of part: choose another type"
+        )
     known = _PARTS.setdefault((config.kind, config.type), Part(config, module))
     if known != Part(config, module):
-        raise ValueError(f"there is a {config.kind} {config.type!r} already")
+        raise ValueError(
+            f"a {config.kind} {config.type!r} already exists: choose another type"
+        )
 
 
 def part(kind: str, type: str) -> Part:
-    """The part of a kind and type.
+    """Returns the part of a kind and type.
 
     Raises:
-        StylePrompterError: if there is none.
+        StylePrompterError: if no part has this kind and type.
     """
     try:
         return _PARTS[kind, type]
     except (KeyError, TypeError):
         raise StylePrompterError(
-            f"There is no {kind} of the type {quoted(type)}; there are "
+            f"The {kind} type {quoted(type)} is unknown: choose one of "
             f"{', '.join(types(kind))}."
         ) from None
 
 
 def types(kind: str) -> list[str]:
-    """The types that are registered of a kind."""
+    """Returns the registered types of a kind."""
     return [type for of, type in _PARTS if of == kind]
 
 
 def make(config: PartConfig, dtype: Any = None) -> nn.Module:
-    """The Flax module that a config describes.
+    """Makes the Flax module of a config.
 
     Args:
-        config: of a registered part.
-        dtype: of its maps; None for that of its inputs.
+        config: config of a registered part.
+        dtype: dtype of its maps; None for the dtype of its inputs.
     """
     return part(config.kind, config.type).module(config, dtype)

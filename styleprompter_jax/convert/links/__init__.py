@@ -1,1 +1,1 @@
-"""Weight files behind links, fetched whole."""
+"""Downloads weight files from links."""

@@ -1,4 +1,4 @@
-"""What a server says of a file: its name, its length, whether it is the same still."""
+"""Reads a server's answers about a file: its name, its length, and changes."""
 
 import dataclasses
 import os
@@ -13,15 +13,15 @@ from styleprompter_jax.core.refusal import quoted
 if TYPE_CHECKING:
     import httpx
 
-PAGE = 2**20  # bytes of a web page that are looked at
+PAGE = 2**20  # bytes of a web page that the program reads
 RECORD, PARTIAL_RECORD, PARTIAL = "record.json", "partial.json", "file.partial"
-_NAME = 120  # bytes of a file's name
+_NAME = 120  # largest length of a file's name in bytes
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a server said of a file, and its SHA-256 once it is whole."""
+    """A server's description of a file, and its SHA-256 once it is complete."""
 
     name: str
     length: int | None = None
@@ -31,24 +31,24 @@ class Record:
 
     @property
     def validator(self) -> str:
-        """By what "the same bytes as before" is asked; "" where nothing tells it."""
+        """The header value that identifies the same bytes, or "" without one."""
         return self.etag if self.etag[:1] == '"' else self.modified
 
     def unless_changed(self) -> dict[str, str]:
-        """Headers that ask for the file only if it is another one now."""
+        """Returns headers that request the file only if it has changed."""
         if self.etag:
             return {"If-None-Match": self.etag}
         return {"If-Modified-Since": self.modified} if self.modified else {}
 
     def is_same(self, other: "Record") -> bool:
-        """Whether both are the same file, as far as can be told without its bytes."""
+        """Returns whether both are the same file, judged without its bytes."""
         mine, theirs = self.etag or self.modified, other.etag or other.modified
         known = mine or self.length is not None
         return bool(known) and (mine, self.length) == (theirs, other.length)
 
 
 def describe(response: "httpx.Response", link: str) -> Record:
-    """What the headers of a whole answer say."""
+    """Reads the headers of a complete answer."""
     length = response.headers.get("Content-Length", "")
 
     def mark(header: str) -> str:
@@ -64,9 +64,9 @@ def describe(response: "httpx.Response", link: str) -> Record:
 
 
 def goes_on(response: "httpx.Response", start: int, record: Record) -> int | None:
-    """The length of the whole file, if an answer has what is behind ``start``.
+    """Returns the length of the whole file, if an answer has the bytes from ``start``.
 
-    None where it is anything else than the rest of what the record is of.
+    Returns None if the answer is not exactly the rest of the recorded file.
     """
     found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status_code != 206 or not found:
@@ -78,11 +78,11 @@ def goes_on(response: "httpx.Response", start: int, record: Record) -> int | Non
 
 
 def file_name(disposition: str, link: str) -> str:
-    """A name for the file that is no path and can be printed.
+    """Returns a printable name for the file, without folders.
 
     Args:
         disposition: the header Content-Disposition, or "".
-        link: its address, whose end is the name where the header has none.
+        link: address of the file; its last part is the name if the header has no name.
     """
     message = Message()
     message["Content-Disposition"] = disposition or "inline"
@@ -98,13 +98,13 @@ def file_name(disposition: str, link: str) -> str:
 
 
 def is_page(response: "httpx.Response") -> bool:
-    """Whether the answer says that it is a web page."""
+    """Returns whether the headers of the answer declare a web page."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml")
 
 
 def read_page(response: "httpx.Response") -> str:
-    """The beginning of a web page."""
+    """Reads the beginning of a web page."""
     content = b""
     for chunk in response.iter_bytes(2**16):
         content += chunk
@@ -114,7 +114,7 @@ def read_page(response: "httpx.Response") -> str:
 
 
 def title(page: str) -> str:
-    """The " ('its title')" of a web page; "" where it has none."""
+    """Returns the title of a web page as " ('title')", or "" without a title."""
     found = re.search(r"<title[^>]*>([^<]*)", page, re.IGNORECASE)
     text = " ".join(found[1].split())[:80] if found else ""
     return f" ({quoted(text)})" if text else ""

@@ -1,8 +1,9 @@
-"""A link in place of a file: fetched once, whole or not at all.
+"""Downloads a linked file once, completely or not at all.
 
-In the user's cache each link has a folder (`shelf`). Only https is spoken, and http
-with this machine itself. httpx does (the extra `download`); gdown and pooch follow
-redirects to any scheme, take any size, and go on with what may have changed meanwhile.
+Each link has a folder in the user's cache (`shelf`). The program uses only https, and
+http for servers on the same machine. It uses httpx (the extra `download`). The packages
+gdown and pooch follow redirects to any scheme, accept any size, and resume a download
+although the file may have changed.
 """
 
 import contextlib
@@ -40,22 +41,22 @@ log = logging.getLogger(__name__)
 
 MAX_SIZE = 8 * 2**30  # bytes
 TIMEOUT = 30.0  # seconds without a byte
-# The slowest server that is waited for: bytes a second, over so many seconds.
+# The slowest acceptable server: bytes per second, measured over PATIENCE seconds.
 SLOWEST, PATIENCE = 1000, 60.0
 REDIRECTS = 10
-_AGAIN = "try again; what has arrived is kept where the server can go on from it"
-_BROWSER = "fetch it in a browser, and name the file"
+_AGAIN = "try again; if the server allows it, the download resumes"
+_BROWSER = "download the file in a browser, and name the file"
 _STATUS = {
     401: f"asks for a login: {_BROWSER}",
-    403: f"refuses it, for want of a login or a consent: {_BROWSER}",
-    404: "has no such file: look at the link",
-    410: "has no such file any more: look for another link",
-    429: "has had too many requests: try again later",
+    403: f"refuses access without a login or a consent: {_BROWSER}",
+    404: "has no such file: check the link",
+    410: "has no such file any more: find another link",
+    429: "got too many requests: try again later",
 }
 
 
 def shown(link: str) -> str:
-    """A link for messages: without a password, or what may be one."""
+    """Returns a link for messages, without passwords and without the query."""
     parts = urlsplit(link)
     query = "?..." if parts.query else ""
     text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
@@ -63,32 +64,34 @@ def shown(link: str) -> str:
 
 
 def fetch(link: str, sha256: str | None = None) -> Path:
-    """The file behind a link, from the cache, or fetched into it.
+    """Downloads a linked file into the cache, or takes it from the cache.
 
-    What the cache holds is used where it has the SHA-256 asked for, where its server
-    says that it is the same still, and where there is no network.
+    It takes the file from the cache if the file has the given SHA-256, if the server
+    says that the file has not changed, or without a network.
 
     Args:
-        link: https://..., or a link that Google Drive shares a file by.
-        sha256: what the file must have, in small hexadecimal digits; None takes any.
+        link: https://..., or a share link of Google Drive.
+        sha256: the SHA-256 that the file must have, in lower-case hexadecimal digits;
+            None accepts any file.
 
     Returns:
-        Its path, under the name that the server gives it.
+        The path of the file, with the name that the server gives it.
 
     Raises:
-        StylePrompterError: in one sentence. Nothing is left then but, in the cache, the
-            beginning of an interrupted download.
+        StylePrompterError: in one sentence. Then only the beginning of an interrupted
+            download may remain, in the cache.
     """
     httpx = _httpx()
     try:
         spoken = _is_spoken(httpx.URL(link))
     except (httpx.InvalidURL, ValueError) as error:
         raise StylePrompterError(
-            f"{link!r} is no link ({error}): look at it."
+            f"{link!r} is not a valid link ({error}): correct it."
         ) from error
     if not spoken:
         raise StylePrompterError(
-            f"{shown(link)} is no https:// link: give one, or a file of this machine."
+            f"{shown(link)} is not an https:// link: give an https:// link or a local "
+            "file."
         )
     root = cache_folder("downloads")
     with written(root):
@@ -105,7 +108,7 @@ def fetch(link: str, sha256: str | None = None) -> Path:
 
 
 class _Download:
-    """One link, what the cache holds of it, and what is asked of it."""
+    """The download of one link, with the state of the cache and the given SHA-256."""
 
     def __init__(self, link: str, shelf: Shelf, sha256: str | None):
         self.title, self.shelf, self.sha256 = shown(link), shelf, sha256
@@ -113,7 +116,7 @@ class _Download:
         self.kept = shelf.kept
 
     def run(self) -> Path:
-        """The file: the one that is kept, or fetched."""
+        """Returns the file from the cache, or downloads it."""
         if self.kept and self.sha256 == self.kept.sha256:
             return self.shelf.file
         httpx = _httpx()
@@ -123,18 +126,19 @@ class _Download:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             if self.kept and self.sha256 is None:
                 log.warning(
-                    "%s cannot be reached: its copy in the cache is used.", self.title
+                    "%s cannot be reached: using the copy in the cache.", self.title
                 )
                 return self.shelf.file
             why = f"cannot be reached ({str(error) or type(error).__name__})"
-            raise self._error(why, "look at the network and the link") from error
+            raise self._error(why, "check the network and the link") from error
         except httpx.TimeoutException as error:
-            raise self._error(f"was silent for {TIMEOUT:g} seconds", _AGAIN) from error
+            why = f"sent nothing for {TIMEOUT:g} seconds"
+            raise self._error(why, _AGAIN) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise self._error(f"broke off ({error})", _AGAIN) from error
-        # Of a redirect, or a host that cannot be written.
+            raise self._error(f"was interrupted ({error})", _AGAIN) from error
+        # These errors come from a redirect, or from an invalid host name.
         except (httpx.InvalidURL, UnicodeError, OverflowError) as error:
-            raise self._error(f"leads nowhere ({error})", "look at it") from error
+            raise self._error(f"is invalid ({error})", "correct the link") from error
 
     def _ask(
         self,
@@ -143,8 +147,8 @@ class _Download:
         confirmed: bool = False,
         resume: bool = True,
     ) -> Path:
-        """Asks for the file, or for the rest of it, and takes what comes."""
-        # The page that Google Drive may send first has no parts.
+        """Requests the file, or the rest of it, and handles the answer."""
+        # Google Drive may send a page first, which cannot be resumed.
         ready = resume and (confirmed or not self.shared)
         record = self.shelf.begun() if ready else None
         start = self.shelf.size() if record else 0
@@ -181,14 +185,14 @@ class _Download:
             elif not start:
                 raise self._refusal(status)
             else:
-                resume = False  # what is there is no beginning of the file as it is
+                resume = False  # the partial file belongs to another version
         return self._ask(client, address, confirmed, resume)
 
     @contextlib.contextmanager
     def _open(
         self, client: "httpx.Client", address: str, headers: dict
     ) -> Iterator["httpx.Response"]:
-        """The answer behind all redirects, of which none leads to another scheme."""
+        """Opens the answer after all redirects; no redirect may change the scheme."""
         url = _httpx().URL(address)
         for _ in range(REDIRECTS + 1):
             request = client.build_request("GET", url, headers=headers)
@@ -199,20 +203,20 @@ class _Download:
             target = url.join(response.headers["Location"])
             if target.scheme != url.scheme or not _is_spoken(target):
                 raise self._error(
-                    f"leads from {url.scheme} to {shown(str(target))}, which is not "
-                    "followed",
+                    f"redirects from {url.scheme} to {shown(str(target))}, and the "
+                    "program does not follow that",
                     _BROWSER,
                 )
             url = target
         else:
-            raise self._error(f"leads on more than {REDIRECTS} times", _BROWSER)
+            raise self._error(f"redirects more than {REDIRECTS} times", _BROWSER)
         with contextlib.closing(response):
             yield response
 
     def _receive(self, response: "httpx.Response", start: int, found: Record) -> None:
-        """Writes an answer behind the first ``start`` bytes of the partial file."""
+        """Writes an answer after the first ``start`` bytes of the partial file."""
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise self._error("is sent compressed, which was not asked for", _BROWSER)
+            raise self._error("comes compressed, against the request", _BROWSER)
         if (found.length or 0) > MAX_SIZE:
             raise self._too_large(f"has {found.length:,} bytes")
         with written(self.shelf.folder, self.shelf.drop_partial):
@@ -228,7 +232,7 @@ class _Download:
     def _copy(
         self, response: "httpx.Response", file: BinaryIO, start: int, found: Record
     ) -> int:
-        """The size of the file when the answer has ended."""
+        """Copies the answer to the file; returns the size of the file at the end."""
         size, last, since = start, start, time.monotonic()
         bar = tqdm(
             desc=found.name[:40],
@@ -257,7 +261,7 @@ class _Download:
         return size
 
     def _finish(self, found: Record) -> Path:
-        """Gives the whole file its name, if it is what was asked for."""
+        """Checks the complete file, and gives it its name."""
         with written(self.shelf.folder, self.shelf.drop_partial):
             with self.shelf.partial.open("rb") as file:
                 head = file.read(answers.PAGE)
@@ -269,12 +273,12 @@ class _Download:
                 raise self._page(head.decode(errors="replace"))
             if not found.length:
                 self.shelf.drop_partial()
-                raise self._error("is empty", "look at the link")
+                raise self._error("is empty", "check the link")
             if self.sha256 not in (None, digest):
                 self.shelf.drop_partial()
                 raise self._error(
-                    f"has the SHA-256 {digest} in place of {self.sha256}",
-                    "look at both, and at what the link is of",
+                    f"has the SHA-256 {digest} instead of {self.sha256}",
+                    "check both, and the file behind the link",
                 )
             return self.shelf.keep(found)
 
@@ -288,18 +292,18 @@ class _Download:
 
     def _page(self, page: str) -> StylePrompterError:
         return self._error(
-            f"is a web page{answers.title(page)} in place of a file",
-            f"it may ask for a login, or say that a quota is used up: {_BROWSER}",
+            f"is a web page{answers.title(page)} instead of a file",
+            f"the page may ask for a login, or a quota may be used up: {_BROWSER}",
         )
 
     def _too_large(self, what: str) -> StylePrompterError:
         return self._error(
-            f"{what}, and more than {MAX_SIZE / 2**30:g} GiB are not fetched", _BROWSER
+            f"{what}, but the limit is {MAX_SIZE / 2**30:g} GiB", _BROWSER
         )
 
 
 def _is_spoken(url: "httpx.URL") -> bool:
-    """Whether a URL is of https; or of http, and of this machine."""
+    """Returns whether a URL uses https, or http on this machine."""
     if url.scheme == "https":
         return bool(url.host)
     if url.scheme != "http":
@@ -315,7 +319,7 @@ def _httpx() -> ModuleType:
         import httpx
     except ImportError as error:
         raise StylePrompterError(
-            "A link in place of a file needs the extra `download`: install it with "
+            "A link instead of a file needs the extra `download`: install it with "
             "`pip install 'styleprompter_jax[download]'`, or name a file."
         ) from error
     return httpx

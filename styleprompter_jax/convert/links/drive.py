@@ -1,4 +1,4 @@
-"""Google Drive's links: where the file behind one is, and the page that asks first."""
+"""Google Drive's links: finds the file of a link, and confirms the page before it."""
 
 import re
 from html.parser import HTMLParser
@@ -12,23 +12,23 @@ _ID = re.compile(r"[\w-]{10,}", re.ASCII)
 
 
 def file_address(link: str) -> str | None:
-    """The address of the file that a link of Google Drive shares.
+    """Returns the address of the file behind a link of Google Drive.
 
     Args:
         link: .../file/d/ID/view, .../open?id=ID, .../uc?id=ID and the like.
 
     Returns:
-        The address; None for a link elsewhere.
+        The address; None for a link to another site.
 
     Raises:
-        StylePrompterError: if it is of a folder or of no file.
+        StylePrompterError: if the link names a folder, or no file.
     """
     parts = urlsplit(link)
     if parts.hostname not in _HOSTS:
         return None
     if "/folders/" in parts.path:
         raise StylePrompterError(
-            f"{link} is a folder of Google Drive: open it in a browser, and name the "
+            f"{link} is a folder of Google Drive: open it in a browser, and give the "
             "link of the file."
         )
     path = re.search(r"/file/(?:u/\d+/)?d/([^/]+)", parts.path)
@@ -36,8 +36,8 @@ def file_address(link: str) -> str | None:
     name = path[1] if path else query.get("id", [""])[0]
     if not _ID.fullmatch(name):
         raise StylePrompterError(
-            f"{link} is no link to a file of Google Drive: copy the one that its "
-            '"Share" gives.'
+            f"{link} is not a link to a file of Google Drive: copy the link from the "
+            'file\'s "Share" menu.'
         )
     wanted = {"export": "download", "id": name}
     if "resourcekey" in query:  # of files that were shared before 2021
@@ -46,14 +46,14 @@ def file_address(link: str) -> str | None:
 
 
 def confirmed_address(page: str, address: str) -> str | None:
-    """Where the page that says "can't scan this file for viruses" leads.
+    """Returns the download address in the page "can't scan this file for viruses".
 
     Args:
-        page: its HTML.
-        address: its own address.
+        page: HTML of the page.
+        address: address of the page.
 
     Returns:
-        The address of its form; None for another page.
+        The address of the page's form; None for another page.
     """
     form = _Form()
     form.feed(page)

@@ -1,9 +1,9 @@
-"""What the user's cache holds of a link, in a folder of its own.
+"""The folder of a link in the user's cache.
 
-NAME            the file, under the name that its server gives it
-record.json     its length and SHA-256, and by what to ask whether it has changed
-file.partial    what an interrupted download left, and the next one goes on with
-partial.json    what that is the beginning of
+NAME            the file, with the name that its server gives it.
+record.json     its length and SHA-256, and the server's marks of its version.
+file.partial    the beginning of an interrupted download, which the next one resumes.
+partial.json    the record of the interrupted download.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ class Shelf:
     """The folder of one link.
 
     Args:
-        folder: its path; it is made when something is written.
+        folder: path of the folder; the first write makes it.
 
     Attributes:
-        partial: the path of a beginning.
-        kept: the record of the file, if it is as it was when it came.
+        partial: path of the partial file.
+        kept: record of the file, if the file has not changed since the download.
     """
 
     def __init__(self, folder: Path):
@@ -41,28 +41,28 @@ class Shelf:
 
     @property
     def file(self) -> Path:
-        """The path of the file that is kept."""
+        """The path of the complete file."""
         return self.folder / (self.kept.name if self.kept else "")
 
     def begun(self) -> Record | None:
-        """What there is a beginning of that can be gone on with."""
+        """Returns the record of a partial file that can be resumed, or None."""
         record = self._read(PARTIAL_RECORD)
         return record if record and record.validator and self.size() else None
 
     def size(self) -> int:
-        """Bytes of the beginning."""
+        """Returns the size of the partial file in bytes."""
         try:
             return self.partial.stat().st_size
         except OSError:
             return 0
 
     def begin(self, found: Record) -> None:
-        """Makes room for the beginning of another file."""
+        """Removes the partial file, and records a new download."""
         self.drop_partial()
         self._write(PARTIAL_RECORD, found)
 
     def keep(self, found: Record) -> Path:
-        """Gives the beginning, which is whole, the name of the file; its path."""
+        """Gives the partial file, now complete, its name; returns its path."""
         if self.kept and self.kept.name != found.name:
             self.file.unlink(missing_ok=True)
         self.partial.replace(self.folder / found.name)
@@ -71,17 +71,17 @@ class Shelf:
         return self.folder / found.name
 
     def drop_partial(self) -> None:
-        """Removes the beginning."""
+        """Removes the partial file and its record."""
         for name in (PARTIAL_RECORD, PARTIAL):
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
 
     def tidy(self) -> None:
-        """Leaves nothing but a file, or a beginning that can be gone on with."""
+        """Removes a partial file that cannot be resumed, and an empty folder."""
         if not self.begun():
             self.drop_partial()
         with contextlib.suppress(OSError):
-            self.folder.rmdir()  # where it is empty
+            self.folder.rmdir()  # works only for an empty folder
 
     def _kept(self) -> Record | None:
         record = self._read(RECORD)
@@ -94,7 +94,7 @@ class Shelf:
         return record if digest == record.sha256 else None
 
     def _read(self, name: str) -> Record | None:
-        """A record of this folder; None where there is none, or it is damaged."""
+        """Reads a record of this folder; returns None if it is missing or damaged."""
         try:
             record = Record(**read_json(self.folder / name))
             own = file_name("", f"//x/{record.name}") == record.name
@@ -110,7 +110,7 @@ class Shelf:
 
 @contextlib.contextmanager
 def written(folder: Path, undo: Callable[[], Any] = lambda: None) -> Iterator[None]:
-    """Turns what the system says against the cache into one sentence."""
+    """Turns system errors about the cache into one sentence."""
     try:
         yield
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Files of weights read as data, without running what they hold."""
+"""Reads weight files as data, without running code from them."""

@@ -1,4 +1,4 @@
-"""Reads weight files of any supported kind; which kind it is, the content says."""
+"""Reads weight files of every supported kind, which it recognises by the content."""
 
 import mmap
 import os
@@ -22,15 +22,15 @@ __all__ = ["Object", "read_file"]
 
 
 def read_file(path: str | os.PathLike) -> Any:
-    """The content of a weight file, without running anything in it.
+    """Reads the content of a weight file, without running code from it.
 
-    Reads PyTorch's files (zip and legacy), NVIDIA's network pickles, .npy, .npz and
-    safetensors.  Arrays are read-only views of the file where that is possible; do
-    not change the file while they are in use.  bfloat16 becomes float32.
+    It reads PyTorch's files (zip and legacy), NVIDIA's network pickles, .npy, .npz and
+    safetensors. If possible, arrays are read-only views of the file; do not change the
+    file while they are in use. bfloat16 becomes float32.
 
     Returns:
         A tree of dict, list, tuple, str, bytes, int, float, bool, None, `np.ndarray`
-        and `Object`; sets come as lists.
+        and `Object`; sets become lists.
 
     Raises:
         StylePrompterError: if the file is missing, damaged, of another kind, or holds
@@ -39,13 +39,17 @@ def read_file(path: str | os.PathLike) -> Any:
     with open_file(path) as file:
         if not os.fstat(file.fileno()).st_size:
             raise Refusal("it is empty: download or copy it again.")
-        # Arrays keep the map alive, which is closed with the last of them.
+        # Arrays keep the memory map open; it closes with the last array.
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return _read(file, data)
 
 
 def _read(file: Any, data: memoryview) -> Any:
-    """The most specific kind first: sizes may begin with the mark of another."""
+    """Reads a file of any kind.
+
+    It checks the most specific kind first, because a size field may look like the
+    signature of another kind.
+    """
     head = bytes(data[:512])
     if is_safetensors(head):
         return parse_safetensors(data).arrays
@@ -55,8 +59,8 @@ def _read(file: Any, data: memoryview) -> Any:
             return read_torch_archive(archive)
         if not archive.names or any(not n.endswith(".npy") for n in archive.names):
             raise Refusal(
-                "it is a zip archive that is neither a file of PyTorch (no data.pkl) "
-                "nor an .npz: unpack it and name the file inside."
+                "it is a zip archive, but neither a file of PyTorch (it has no "
+                "data.pkl) nor an .npz: unpack it and name the file inside."
             )
         return {name: _texts(array) for name, array in parse_npz(archive).items()}
     if head.startswith(b"\x80"):
@@ -67,42 +71,42 @@ def _read(file: Any, data: memoryview) -> Any:
 
 
 def _texts(array: np.ndarray) -> np.ndarray | list:
-    """An array of numbers as it is, one of texts as a list of them."""
+    """Returns an array of numbers unchanged, and an array of texts as a list."""
     if array.dtype.kind == "S":
         array = np.char.decode(array, "latin-1")
     return array.tolist() if array.dtype.kind == "U" else array
 
 
 def is_web_page(head: bytes) -> bool:
-    """Whether a file that begins so is a page of the web, or another text of marks."""
+    """Returns whether a file with this beginning is HTML or XML."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--"))
 
 
 def _what_it_is(head: bytes) -> str:
-    """What a file is that holds no weights, and what to do."""
+    """Describes a file without weights, with the fix."""
     if is_web_page(head):
         return (
-            "it is a web page, perhaps the one that asks for consent or says that a "
-            "quota is used up, saved in place of the file: download it again."
+            "it is a web page that was saved instead of the file, perhaps a request "
+            "for consent or a note about a quota: download the file again."
         )
     if head.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer to the file: fetch it with `git lfs pull`."
     if head[257:262] == b"ustar":
         return (
-            "it is a tar archive: unpack it and name the file inside; a model that "
-            "PyTorch before 0.1.10 saved must be saved again by a later one."
+            "it is a tar archive: unpack it and name the file inside; if PyTorch "
+            "before 0.1.10 saved it, save it again with a later version."
         )
     for mark, kind in _PACKED.items():
         if head.startswith(mark):
             return f"it is packed with {kind}: unpack it and name the file inside."
     if head.startswith(b"\x89HDF"):
-        return "it is an HDF5 file: use the network in the version for PyTorch."
+        return "it is an HDF5 file: use the PyTorch version of the network."
     if head.startswith((b"{", b"[")):
-        return "it is JSON text and no weights: download the file again."
+        return "it is JSON text without weights: download the file again."
     return (
-        "it is none of the kinds that are read (.pt and .pth of PyTorch, .pkl of "
-        "NVIDIA, .npy, .npz, .safetensors): name one of these, or download it again."
+        "it is not a supported file (.pt and .pth of PyTorch, .pkl of NVIDIA, .npy, "
+        ".npz, .safetensors): name a file of these kinds, or download it again."
     )
 
 

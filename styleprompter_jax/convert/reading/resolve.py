@@ -1,20 +1,20 @@
-"""The second step of reading a pickle: from what it left to a tree of plain data."""
+"""The second step of reading a pickle: converts its value to a tree of plain data."""
 
 from typing import Any
 
 from styleprompter_jax.convert.reading.unpickle import Budget, Object, Placeholder
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
-_NODES = 1_000_000  # entries of the tree, shared ones counted wherever they occur
+_NODES = 1_000_000  # largest number of entries; shared ones count at each place
 _DEPTH = 64
 
 
 def resolve(value: Any, budget: Budget) -> Any:
-    """The tree that a pickle stands for, with arrays in place of placeholders.
+    """Returns the tree of a pickle, with arrays instead of placeholders.
 
-    What the pickle shares is shared in the tree.  The tree is finite: no container
-    lies in itself, and whoever walks it meets at most a million entries, and arrays
-    of at most 16 times the size of the file.
+    The tree shares the objects that the pickle shares. It is finite: no container
+    contains itself, and a walk through the tree finds at most a million entries, and
+    arrays of at most 16 times the size of the file.
 
     Raises:
         Refusal: naming the key.
@@ -32,7 +32,7 @@ class _Resolver:
         self.budget = budget
         self.path: list = []
         self.nodes = 0
-        # By identity: the original, kept alive; the result; entries and bytes in it.
+        # By id: the original (to keep it alive), the result, and its entries and bytes.
         self.done: dict[int, tuple[Any, Any, int, int]] = {}
         self.active: set[int] = set()
 
@@ -46,8 +46,8 @@ class _Resolver:
             return result
         if id(value) in self.active or len(self.path) > _DEPTH:
             raise Refusal(
-                f"containers lie in themselves or more than {_DEPTH} deep, as in no "
-                "weight file: do not use this file."
+                "containers contain themselves, or are nested more than "
+                f"{_DEPTH} deep; no weight file needs that: do not use this file."
             )
         self.active.add(id(value))
         nodes, size = self.nodes, self.budget.bytes
@@ -66,8 +66,8 @@ class _Resolver:
         self.budget.spend_bytes(size)
         if self.nodes > _NODES:
             raise Refusal(
-                f"it unfolds to more than {_NODES:,} entries, as no weight file does: "
-                "do not use this file."
+                f"it unfolds to more than {_NODES:,} entries; no weight file needs "
+                "that: do not use this file."
             )
 
     def _convert(self, value: Any) -> Any:
@@ -83,10 +83,10 @@ class _Resolver:
             return bytes(value)
         if isinstance(value, Placeholder):
             return value.resolve(self)
-        raise Refusal(f"it is a name and no value; {DAMAGED}")
+        raise Refusal(f"it is a name instead of a value; {DAMAGED}")
 
     def entry(self, key: Any, value: Any) -> Any:
-        """A part of a container, named in messages by its key."""
+        """Resolves a part of a container; messages name its key."""
         self.path.append(key)
         result = self.resolve(value)
         self.path.pop()

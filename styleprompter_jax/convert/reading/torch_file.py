@@ -1,9 +1,9 @@
-"""PyTorch's files, read and written without PyTorch.
+"""Reads and writes PyTorch's files without PyTorch.
 
 zip      since PyTorch 1.6: NAME/data.pkl, and NAME/data/KEY for each storage
-legacy   before: five pickles (magic number, protocol, system, content, storage
+legacy   before 1.6: five pickles (magic number, protocol, system, content, storage
          keys), then for each storage the number of elements and the elements
-pickle   plain, as NVIDIA's networks: a legacy file inside for each tensor
+pickle   a plain pickle of NVIDIA's networks, with a legacy file for each tensor
 """
 
 import functools
@@ -27,16 +27,16 @@ from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-_ALIGNMENT = 64  # bytes; where PyTorch puts storages, so that they can be mapped
+_ALIGNMENT = 64  # bytes; PyTorch aligns storages, so that programs can map them
 
 
 def is_torch_archive(archive: Archive) -> bool:
-    """Whether an archive is one that torch.save writes."""
+    """Returns whether torch.save wrote an archive."""
     return any(name.split("/")[-1] == "data.pkl" for name in archive.names)
 
 
 def read_torch_archive(archive: Archive) -> Any:
-    """The content of a file that torch.save writes since PyTorch 1.6.
+    """Reads the content of a file that torch.save wrote, since PyTorch 1.6.
 
     Raises:
         Refusal: naming the entry and byte, or the key.
@@ -48,8 +48,9 @@ def read_torch_archive(archive: Archive) -> Any:
     inside = {name.removeprefix(root) for name in archive.names}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise Refusal(
-            "it is a TorchScript program, and no program in a file is run: load it "
-            "with torch.jit.load where you trust it, and save its state_dict()."
+            "it is a TorchScript program, and styleprompter_jax runs no program from a "
+            "file: if you trust it, load it with torch.jit.load, and save its "
+            "state_dict()."
         )
     if "byteorder" in inside and archive.read(f"{root}byteorder") != b"little":
         raise Refusal(
@@ -77,7 +78,7 @@ def read_torch_archive(archive: Archive) -> Any:
 
 
 def read_pickle(data: memoryview) -> Any:
-    """The content of a legacy file of PyTorch, or of a plain pickle.
+    """Reads the content of a legacy file of PyTorch, or of a plain pickle.
 
     Raises:
         Refusal: naming the byte, or the key.
@@ -94,7 +95,7 @@ def read_pickle(data: memoryview) -> Any:
 
 
 def _load_storage(data: Any, budget: Budget) -> Storage:
-    """torch.storage._load_from_bytes: a legacy file that holds one storage."""
+    """Replaces torch.storage._load_from_bytes: reads a legacy file with one storage."""
     if type(data) is bytes:
         data = memoryview(data)
     if type(data) is not memoryview:
@@ -129,7 +130,7 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         return _same(storages[key], key, kind, numel)
 
     if pickle() != _MAGIC or pickle() != _PROTOCOL:
-        raise Refusal(f"it is no file of PyTorch's protocol {_PROTOCOL}; {DAMAGED}")
+        raise Refusal(f"it does not have PyTorch's protocol {_PROTOCOL}; {DAMAGED}")
     system = pickle()
     if type(system) is not dict or system.get("little_endian") is not True:
         raise Refusal(
@@ -149,8 +150,8 @@ def _read_legacy(data: memoryview, budget: Budget) -> Any:
         position = start + storage.nbytes
         if position > len(data):
             raise Refusal(
-                f"the file ends at byte {len(data)}, and storage {quoted(key)} at byte "
-                f"{position}: download or copy it again."
+                f"the file ends at byte {len(data)}, but storage {quoted(key)} ends at "
+                f"byte {position}: download or copy the file again."
             )
         if int.from_bytes(data[start - 8 : start], "little") != storage.numel:
             raise Refusal(
@@ -183,14 +184,13 @@ def _at_end(position: int, data: memoryview) -> None:
 def write_torch(path: str | os.PathLike, tree: Any) -> None:
     """Writes a file that ``torch.load(path, weights_only=True)`` reads.
 
-    The file appears under its name when it is whole.  The same tree gives the same
-    bytes.
+    The file gets its name only when it is complete. The same tree gives the same bytes.
 
     Args:
-        path: where to; a file of that name is replaced.
+        path: path of the file; replaces an existing file.
         tree: dict, list, tuple, str, bytes, int, float, bool, None and arrays of
-            float16, 32 and 64, integers and bool.  An `Object` of type
-            "argparse.Namespace" becomes a dict, as PyTorch would not read it so.
+            float16, 32 and 64, integers and bool. An `Object` of type
+            "argparse.Namespace" becomes a dict, because PyTorch would refuse it.
 
     Raises:
         StylePrompterError: if the tree holds anything else, or the file cannot be
@@ -209,7 +209,7 @@ def write_torch(path: str | os.PathLike, tree: Any) -> None:
         _store(archive, "archive/data.pkl", pickle.content)
         _store(archive, "archive/byteorder", b"little")
         for key, array in enumerate(pickle.storages):
-            # One at a time in the file's byte order.
+            # Converts one array at a time to the file's byte order, to save memory.
             dtype = array.dtype.newbyteorder("<")
             array = np.ascontiguousarray(array, dtype).reshape(-1)
             _store(archive, f"archive/data/{key}", array.view(np.uint8).data)
@@ -219,10 +219,10 @@ def write_torch(path: str | os.PathLike, tree: Any) -> None:
 def _store(
     archive: zipfile.ZipFile, name: str, content: bytes | bytearray | memoryview
 ) -> None:
-    entry = zipfile.ZipInfo(name)  # of 1980, so that the bytes do not depend on the day
+    entry = zipfile.ZipInfo(name)  # the date is 1980: the same bytes on every day
     entry.file_size = len(content)
-    # The header ends with a field of padding: two numbers, then as much as it takes.
-    assert archive.fp  # it is open
+    # The header ends with a padding field: two numbers, then zeros up to the alignment.
+    assert archive.fp  # the archive is open
     header = archive.fp.tell() + 30 + len(name) + 4
     padding = -header % _ALIGNMENT
     entry.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
@@ -231,7 +231,7 @@ def _store(
 
 
 class _Pickle:
-    """Writes a pickle of protocol 2; arrays are set aside as `storages`."""
+    """Writes a pickle of protocol 2, and collects the arrays as `storages`."""
 
     def __init__(self) -> None:
         self.content = bytearray(b"\x80\x02")
@@ -284,7 +284,7 @@ class _Pickle:
             if isinstance(value, np.ndarray):
                 kind = f"an array of {value.dtype}"
             where = quoted(".".join(map(str, self.path)))
-            raise Refusal(f"{where} is {kind}, which a weight file does not hold.")
+            raise Refusal(f"{where} is {kind}, but a weight file cannot hold it.")
 
     def items(self, items: Iterable[tuple[Any, Any]], keys: bool = False) -> None:
         for key, value in items:
@@ -304,7 +304,7 @@ class _Pickle:
         self.content += f"c{module}\n{name}\n".encode()
 
     def array(self, array: np.ndarray) -> None:
-        """A tensor: a call that takes a storage, given by its persistent id."""
+        """Writes a tensor: a call with a storage, given by its persistent id."""
         strides = [1]
         for size in reversed(array.shape[1:]):
             strides.insert(0, strides[0] * size)

@@ -1,8 +1,8 @@
-"""The names that weight files may use, and the plain data that each stands for.
+"""The names that weight files may use, and the plain data for each name.
 
-`names` has the whole list: what PyTorch writes for tensors and parameters, NumPy for
-arrays and numbers, NVIDIA's networks for their modules, and the argparse.Namespace
-that training scripts keep beside the weights.  A name that is not in it is refused.
+`names` has the whole list: PyTorch's names for tensors and parameters, NumPy's names
+for arrays and numbers, the names of NVIDIA's modules, and the argparse.Namespace that
+training scripts store beside the weights. The reader refuses every other name.
 """
 
 import math
@@ -43,12 +43,12 @@ class StorageType:
 
     def __init__(self, dtype: str):
         self.dtype = dtype
-        # NumPy has no bfloat16: it is the upper half of a float32.
+        # NumPy has no bfloat16, which is the upper half of a float32.
         self.stored = np.dtype("uint16" if dtype == "bfloat16" else dtype)
 
 
 class Storage(Placeholder):
-    """The flat numbers that tensors are views of; ``data`` may come later."""
+    """The flat array behind tensors, which are views of it; ``data`` may come later."""
 
     def __init__(self, kind: Any, numel: Any, data: memoryview | None = None):
         if type(kind) is not StorageType or type(numel) is not int:
@@ -62,18 +62,18 @@ class Storage(Placeholder):
 
     @property
     def nbytes(self) -> int:
-        """What its numbers take in the file."""
+        """Size of its numbers in the file, in bytes."""
         return self.numel * self.kind.stored.itemsize
 
     def resolve(self, resolver: Any) -> np.ndarray:
-        """All elements."""
+        """Returns all elements."""
         return self.array(resolver.budget)
 
     def array(self, budget: Budget) -> np.ndarray:
-        """All elements; made once, however many tensors are views of it."""
+        """Returns all elements; makes the array once for all its tensors."""
         if self._array is None:
             if self.data is None or len(self.data) != self.nbytes:
-                raise Refusal(f"its numbers are not in the file; {DAMAGED}")
+                raise Refusal(f"its numbers are missing from the file; {DAMAGED}")
             array = _native(self.data, self.kind.stored, budget)
             if self.kind.dtype == "bfloat16":
                 budget.spend_bytes(2 * array.nbytes)
@@ -83,7 +83,7 @@ class Storage(Placeholder):
 
 
 class Tensor(Placeholder):
-    """A view of a storage; offset and strides are counted in its elements."""
+    """A view of a storage; offset and strides count elements."""
 
     def __init__(self, storage: Any, offset: Any, size: Any, stride: Any):
         if type(storage) is not Storage:
@@ -91,7 +91,7 @@ class Tensor(Placeholder):
         if type(size) is not tuple or type(stride) is not tuple:
             raise TypeError
         if type(offset) is not int or not 0 <= offset <= storage.numel:
-            raise Refusal(f"a tensor begins outside of its storage; {DAMAGED}")
+            raise Refusal(f"a tensor begins outside its storage; {DAMAGED}")
         if len(size) != len(stride) or not is_shape(size):
             raise Refusal(f"a tensor has an impossible shape; {DAMAGED}")
         if any(type(n) is not int or not 0 <= n < _LARGEST for n in stride):
@@ -102,18 +102,18 @@ class Tensor(Placeholder):
         if end > storage.numel:
             raise Refusal(
                 f"a tensor of shape {size} at offset {offset} with strides {stride} "
-                f"reaches outside of its storage of {storage.numel} elements; {DAMAGED}"
+                f"reaches outside its storage of {storage.numel} elements; {DAMAGED}"
             )
         self.storage, self.offset = storage, offset
         self.size, self.stride = size, stride
 
     def resolve(self, resolver: Any) -> np.ndarray:
-        """The view."""
+        """Returns the view."""
         flat = self.storage.array(resolver.budget)
         resolver.budget.spend_bytes(math.prod(self.size) * flat.itemsize)
         if 0 in self.size:
             return np.empty(self.size, flat.dtype)
-        # NumPy checks once more that the view lies inside its buffer.
+        # NumPy checks again that the view is inside its buffer.
         return np.ndarray(
             self.size,
             flat.dtype,
@@ -124,14 +124,14 @@ class Tensor(Placeholder):
 
 
 class Dtype(Placeholder):
-    """numpy.dtype of numbers; BUILD gives the byte order."""
+    """Stands for a numpy.dtype of numbers; BUILD gives the byte order."""
 
     def __init__(self, name: Any):
         if type(name) is not str:
             raise TypeError
         if not re.fullmatch(r"[<>|=]?([?]|b1|[iu][1248]|f[248])", name):
             raise Refusal(
-                f"an array holds no numbers but {quoted(name)}: save it as float32."
+                f"an array holds {quoted(name)} instead of numbers: save it as float32."
             )
         self.dtype = np.dtype(name)
 
@@ -143,12 +143,12 @@ class Dtype(Placeholder):
         self.dtype = self.dtype.newbyteorder(order)  # type: ignore[arg-type]  # above
 
     def resolve(self, resolver: Any) -> str:
-        """Its name."""
+        """Returns the name of the dtype."""
         return self.dtype.name
 
 
 class Array(Placeholder):
-    """numpy.ndarray; BUILD gives shape, dtype and bytes."""
+    """Stands for a numpy.ndarray; BUILD gives shape, dtype and bytes."""
 
     def __init__(self) -> None:
         self.data: memoryview | bytes | str | None = None
@@ -159,22 +159,22 @@ class Array(Placeholder):
         self.set(data, dtype, shape, "F" if fortran is True else "C")
 
     def set(self, data: Any, dtype: Any, shape: Any, order: Any) -> None:
-        """Checks and keeps what the array is made of."""
+        """Checks and keeps the content of the array."""
         if type(dtype) is not Dtype or type(shape) is not tuple:
             raise TypeError
         if order not in ("C", "F") or not is_shape(shape):
             raise Refusal(f"an array has an impossible shape; {DAMAGED}")
         if type(data) not in (bytes, memoryview, str):  # a string from Python 2
-            raise Refusal(f"an array holds objects and no numbers; {DAMAGED}")
+            raise Refusal(f"an array holds objects instead of numbers; {DAMAGED}")
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
             raise Refusal(
-                f"an array of shape {shape} and dtype {dtype.dtype} cannot lie in "
+                f"an array of shape {shape} and dtype {dtype.dtype} does not fit "
                 f"{len(data)} bytes; {DAMAGED}"
             )
         self.data, self.dtype, self.shape, self.order = data, dtype.dtype, shape, order
 
     def resolve(self, resolver: Any) -> np.ndarray:
-        """The array."""
+        """Returns the array."""
         if self.data is None:
             raise Refusal(f"an array has no content; {DAMAGED}")
         flat = _native(self.data, self.dtype, resolver.budget)
@@ -182,7 +182,7 @@ class Array(Placeholder):
 
 
 class Namespace(Placeholder):
-    """argparse.Namespace; BUILD gives the attributes."""
+    """Stands for an argparse.Namespace; BUILD gives the attributes."""
 
     def __init__(self) -> None:
         self.state: dict = {}
@@ -194,37 +194,37 @@ class Namespace(Placeholder):
         self.state = state
 
     def resolve(self, resolver: Any) -> Object:
-        """An `Object` with the attributes."""
+        """Returns an `Object` with the attributes."""
         return Object("argparse.Namespace", resolver.entry("state", self.state))
 
 
 def _native(
     data: memoryview | bytes | str, dtype: np.dtype, budget: Budget
 ) -> np.ndarray:
-    """`native`, which draws on a budget, and takes strings of Python 2."""
+    """Calls `native` within a budget; also accepts strings of Python 2."""
     budget.spend_bytes(len(data))
     return native(data.encode("latin-1") if isinstance(data, str) else data, dtype)
 
 
 def scalar(dtype: Any, data: Any) -> bool | int | float:
-    """numpy.core.multiarray.scalar: one number."""
+    """Replaces numpy.core.multiarray.scalar; returns one number."""
     array = Array()
     array.set(data, dtype, (), "C")
     return _native(data, array.dtype, Budget(0))[0].item()
 
 
 def parameter(tensor: Any, _requires_grad: Any, _hooks: Any) -> Tensor:
-    """torch._utils._rebuild_parameter: its tensor."""
+    """Replaces torch._utils._rebuild_parameter; returns the tensor."""
     if type(tensor) is not Tensor:
         raise TypeError
     return tensor
 
 
 def persistent_object(meta: Any) -> Object:
-    """An object of NVIDIA's torch_utils.persistence.
+    """Returns an object of NVIDIA's torch_utils.persistence as data.
 
-    ``meta`` also carries the source of its module, for the program that wrote the
-    file to execute; it is dropped here.
+    ``meta`` also has the source code of its module, which NVIDIA's program executes.
+    This function ignores the source code.
     """
     if meta["type"] != "class" or type(meta["class_name"]) is not str:
         raise TypeError
@@ -234,12 +234,12 @@ def persistent_object(meta: Any) -> Object:
 def names(
     budget: Budget, load_storage: Callable[[memoryview], Storage] | None = None
 ) -> Names:
-    """What a pickle may name.
+    """Returns the names that a pickle may use.
 
     Args:
-        budget: what its calls draw on.
-        load_storage: reads a file within the file, which NVIDIA's pickles keep for
-            each tensor; None where there may be none.
+        budget: the budget of the pickle's calls.
+        load_storage: reads a file within the file; NVIDIA's pickles have such a file
+            for each tensor. None refuses such files.
     """
 
     def listed(items: Any = ()) -> list:

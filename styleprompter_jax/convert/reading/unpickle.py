@@ -1,14 +1,13 @@
-"""Reads a pickle as data: nothing in it is imported, called or executed.
+"""Reads a pickle as data, and imports, calls and executes nothing from it.
 
-A pickle is a program for a stack machine whose instructions may name any function of
-any installed module.  Here the machine is our own, and a name is looked up in a fixed
-table of the few (module, name) pairs that weight files need; each stands for a
-function of ours that builds plain data.  Any other name ends the reading, and so does
-every instruction that writers of weight files do not use.
+A pickle is a program for a stack machine, and its instructions may name any function of
+any installed module. This module has its own machine. It looks up a name in a fixed
+table of the few (module, name) pairs that weight files need. Each pair stands for a
+function of this package that builds plain data. Any other name stops the reading. An
+instruction that weight files do not use stops it too.
 
-Reading has two steps, because a file may keep its numbers behind the pickle:
-`Machine` runs the instructions and leaves placeholders, which `resolve.resolve`
-replaces.
+Reading has two steps, because a file may store its numbers after the pickle. `Machine`
+runs the instructions and leaves placeholders. Then `resolve.resolve` replaces them.
 """
 
 import dataclasses
@@ -18,18 +17,17 @@ from typing import Any
 
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
 
-_STEPS = 500_000  # instructions; weight files have some ten thousand
-_BYTES = 16  # of arrays in the tree, for each byte of the file
+_STEPS = 500_000  # largest number of instructions; weight files have about 10,000
+_BYTES = 16  # largest size of the tree's arrays, as a multiple of the file's size
 _SPARE_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Object:
-    """Stands for an object whose class is never imported.
+    """Stands for an object; its class is never imported.
 
-    ``type`` is "argparse.Namespace", or the class name of one of NVIDIA's persistent
-    classes ("Generator"); ``state`` is what the file keeps for it: a dict of its
-    attributes.
+    ``type`` is "argparse.Namespace", or the name of a persistent class of NVIDIA
+    ("Generator"). ``state`` is its content in the file: a dict of its attributes.
     """
 
     type: str
@@ -37,54 +35,54 @@ class Object:
 
 
 class Budget:
-    """What one file may cost, whatever its instructions repeat."""
+    """The limit of steps and memory for one file, including repeated instructions."""
 
     def __init__(self, file_size: int):
         self.steps = _STEPS
         self.bytes = _BYTES * file_size + _SPARE_BYTES
 
     def spend_steps(self, count: int) -> None:
-        """Takes instructions, or entries of a list, from what is left.
+        """Takes instructions, or entries of a list, from the remaining steps.
 
         Raises:
-            Refusal: if there are not so many left.
+            Refusal: if too few steps remain.
         """
         self.steps -= count
         if self.steps < 0:
             raise Refusal(
-                f"it takes more than {_STEPS:,} steps to read, which no weight file "
-                "does: do not use this file."
+                f"it needs more than {_STEPS:,} steps to read; no weight file needs "
+                "that: do not use this file."
             )
 
     def spend_bytes(self, count: int) -> None:
-        """Takes bytes of arrays from what is left.
+        """Takes bytes of arrays from the remaining memory.
 
         Raises:
-            Refusal: if there are not so many left.
+            Refusal: if too few bytes remain.
         """
         self.bytes -= count
         if self.bytes < 0:
             raise Refusal(
-                f"its tensors would fill more than {_BYTES} times the file: save "
-                "expanded tensors with .contiguous()."
+                f"its tensors would need more than {_BYTES} times the size of the "
+                "file: save expanded tensors with .contiguous()."
             )
 
 
 class Placeholder:
-    """Something that takes its final form in `resolve.resolve`."""
+    """A value that `resolve.resolve` converts to its final form."""
 
     def build(self, state: Any) -> None:
-        """Takes the state that the BUILD instruction gives."""
+        """Takes the state from the BUILD instruction."""
         raise Refusal(f"{type(self).__name__} takes no state; {DAMAGED}")
 
     def resolve(self, resolver: Any) -> Any:
-        """The final form; ``resolver.entry`` gives that of a part of it."""
+        """Returns the final form; ``resolver.entry`` resolves its parts."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """What a pickle may call: ``call(*arguments)``, or `Refusal`."""
+    """A function that a pickle may call: ``call(*arguments)`` may raise `Refusal`."""
 
     call: Callable
 
@@ -96,11 +94,11 @@ class Machine:
     """Runs the instructions of one pickle.
 
     Args:
-        data: the bytes that hold it.
-        position: where in them it begins.
-        names: what each permitted (module, name) stands for.
-        budget: shared by all pickles of a file.
-        persistent: what a persistent id stands for.
+        data: the bytes of the file.
+        position: position of the pickle in the bytes.
+        names: the value for each permitted (module, name).
+        budget: the budget that all pickles of a file share.
+        persistent: a function from a persistent id to its value.
     """
 
     def __init__(
@@ -121,7 +119,7 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """The value that the pickle leaves; `position` is then the byte behind it.
+        """Returns the value of the pickle; `position` is then the byte after it.
 
         Raises:
             Refusal: naming the byte offset.
@@ -140,16 +138,16 @@ class Machine:
                 step = _INSTRUCTIONS.get(opcode)
                 if step is None:
                     raise Refusal(
-                        f"the instruction 0x{opcode:02x} has no place in a weight "
+                        f"the instruction 0x{opcode:02x} does not belong in a weight "
                         f"file; {DAMAGED}"
                     )
                 step(self)
         except Refusal as error:
             raise Refusal(f"at byte {start}, {error}") from error
-        # A stack, memo or argument that does not hold what the instruction takes.
+        # The stack, the memo or an argument does not fit the instruction.
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise Refusal(
-                f"at byte {start}, the instruction does not fit what is before it; "
+                f"at byte {start}, the instruction does not fit the ones before it; "
                 f"{DAMAGED}"
             ) from error
 
@@ -244,13 +242,13 @@ class Machine:
         if (module, name) not in self.names:
             if module.startswith("dnnlib.tflib"):
                 raise Refusal(
-                    "this is NVIDIA's pickle for TensorFlow: download the network in "
-                    "the version for PyTorch (stylegan2-ada-pytorch or stylegan3)."
+                    "this is NVIDIA's pickle for TensorFlow: download the PyTorch "
+                    "version of the network (stylegan2-ada-pytorch or stylegan3)."
                 )
             raise Refusal(
-                f"{quoted(f'{module}.{name}')} is no part of a weight file, and "
-                "nothing in a file is run: save the weights alone, as "
-                "torch.save(model.state_dict(), path) does, or do not use this file."
+                f"{quoted(f'{module}.{name}')} does not belong in a weight file, and "
+                "styleprompter_jax runs no code from a file: save only the weights "
+                "with torch.save(model.state_dict(), path), or do not use this file."
             )
         self._push(self.names[module, name])
 
@@ -272,20 +270,23 @@ class Machine:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Placeholder):
             target.build(state)
-        # Attributes of a dict (the _metadata of a state dict) carry no weights.
+        # Attributes of a dict (the _metadata of a state dict) have no weights.
         elif type(target) is not dict or type(state) is not dict:
             raise TypeError
 
     def _persistent_id(self) -> None:
         if self.persistent is None:
-            raise Refusal(f"it refers to data outside of it; {DAMAGED}")
+            raise Refusal(f"it refers to data outside the file; {DAMAGED}")
         self._push(self.persistent(self.stack.pop()))
 
 
 def dict_key(key: Any) -> str | int | None:
-    """The key of a dict, if it is of a kind that is cheap to hash and compare.
+    """Returns the key of a dict, if it is cheap to hash and compare.
 
-    A tuple would not be: nested in itself a hundred times it is never hashed.
+    It refuses tuples: the hash of a tuple that is nested a hundred times never ends.
+
+    Raises:
+        Refusal: for any other key.
     """
     if key is None or type(key) is bool:
         return key
@@ -294,15 +295,15 @@ def dict_key(key: Any) -> str | int | None:
     if type(key) is int and -(2**63) <= key < 2**63:
         return key
     raise Refusal(
-        "a dict has a key that is no short string (of characters that can be printed) "
-        f"or number; {DAMAGED}"
+        "a dict has a key that is neither a short printable string nor a number; "
+        f"{DAMAGED}"
     )
 
 
 _STOP = ord(".")
-# What pickle's protocols 2 to 5 write for plain data, objects and arrays.  Left out
-# on purpose: the text of protocols 0 and 1, INST, OBJ, NEWOBJ_EX, extension codes, DUP
-# and POP, and buffers outside of the file.
+# The instructions of pickle's protocols 2 to 5 for plain data, objects and arrays. The
+# table leaves out on purpose: the text of protocols 0 and 1, INST, OBJ, NEWOBJ_EX,
+# extension codes, DUP and POP, and buffers outside the file.
 _INSTRUCTIONS: dict[int, Callable[[Machine], Any]] = {
     0x80: Machine._protocol,
     0x95: lambda m: m._take(8),  # FRAME: how far to read ahead
@@ -315,7 +316,7 @@ _INSTRUCTIONS: dict[int, Callable[[Machine], Any]] = {
     ord("M"): lambda m: m._push(m._number("<H")),
     0x8A: Machine._long,
     ord("G"): lambda m: m._push(m._number(">d")),
-    # Strings of Python 2, which do not say how they are encoded.
+    # Strings of Python 2, which have no declared encoding.
     ord("U"): lambda m: m._text("<B", "latin-1"),
     ord("T"): lambda m: m._text("<I", "latin-1"),
     0x8C: lambda m: m._text("<B"),

@@ -1,1 +1,1 @@
-"""Which array of a published file is which parameter, one file a network."""
+"""Tables of the parameters in published files, one module for each network."""

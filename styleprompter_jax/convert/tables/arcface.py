@@ -1,4 +1,4 @@
-"""ArcFace's IR-SE50, of model_ir_se50.pth."""
+"""Table for ArcFace's IR-SE50, from model_ir_se50.pth."""
 
 from styleprompter_jax.convert.table import Rule
 from styleprompter_jax.convert.tables.ir_se50 import TRUNK

@@ -1,4 +1,4 @@
-"""Inception-v3 of FID, of pytorch-fid's file."""
+"""Table for Inception-v3 of FID, from pytorch-fid's file."""
 
 from styleprompter_jax.convert.table import Ignored
 from styleprompter_jax.convert.tables.layers import (

@@ -1,4 +1,4 @@
-"""IR-SE50, the trunk of ArcFace and of the encoders of pSp and e4e."""
+"""Table for IR-SE50, the trunk of ArcFace and of the encoders of pSp and e4e."""
 
 from styleprompter_jax.convert.table import Rule, prefixed
 from styleprompter_jax.convert.tables.layers import batch_norm, conv

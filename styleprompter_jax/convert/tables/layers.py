@@ -1,22 +1,22 @@
-"""What the tables of the fixed perceptual networks share."""
+"""Rows and layouts that the tables of the fixed perceptual networks share."""
 
 import dataclasses
 
 from styleprompter_jax.convert.table import Ignored, Row, Rule
 
-CLASSIFIER = "the classifier's end, which features do without"
+CLASSIFIER = "the last layer of the classifier, which the features do not need"
 
 
 @dataclasses.dataclass(frozen=True)
 class Beside:
-    """The second of two published files that hold a network together.
+    """The second of two published files that together hold a network.
 
     Attributes:
-        key: that it has.
-        what: it holds.
-        network: what to call the network.
-        file: what to call it.
-        trunk: what to call the file that it belongs to.
+        key: a key that this file has.
+        what: name of its content in messages.
+        network: name of the network in messages.
+        file: name of this file in messages.
+        trunk: name of the first file in messages.
     """
 
     key: str
@@ -28,13 +28,13 @@ class Beside:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How published files hold a network.
+    """The layout of a network in published files.
 
     Attributes:
-        table: keys of the file (of a state dict, without any level around it) and
-            parameters of the module.
-        signature: keys that such files have and those of other networks have not.
-        beside: where a second file has the rest.
+        table: rows from keys of the state dict, without outer dicts, to parameters of
+            the module.
+        signature: keys that these files have, and files of other networks lack.
+        beside: the second file, if the network needs two.
     """
 
     table: tuple[Row, ...]
@@ -43,7 +43,7 @@ class Layout:
 
 
 def conv(target: str, source: str, bias: bool = False) -> list[Rule]:
-    """The rows of a convolution."""
+    """Returns the rows of a convolution."""
     rows = [Rule(f"{target}/kernel", f"{source}.weight", "o i h w -> h w i o")]
     if bias:
         rows.append(Rule(f"{target}/bias", f"{source}.bias"))
@@ -51,7 +51,7 @@ def conv(target: str, source: str, bias: bool = False) -> list[Rule]:
 
 
 def batch_norm(target: str, source: str) -> tuple[Rule | Ignored, ...]:
-    """The rows of a BatchNorm with its statistics."""
+    """Returns the rows of a BatchNorm with its statistics."""
     return (
         Rule(f"{target}/scale", f"{source}.weight"),
         Rule(f"{target}/bias", f"{source}.bias"),

@@ -1,4 +1,4 @@
-"""LPIPS: the trunk is torchvision's file, the heads are one of the lpips package."""
+"""Table for LPIPS: torchvision's file has the trunk, the lpips package the heads."""
 
 from styleprompter_jax.convert.table import Ignored, Row, Rule
 from styleprompter_jax.convert.tables.layers import CLASSIFIER, Beside, Layout, conv

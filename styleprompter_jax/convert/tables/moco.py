@@ -1,4 +1,4 @@
-"""MoCo-v2's ResNet-50, of its authors' checkpoints."""
+"""Table for MoCo-v2's ResNet-50, from the checkpoints of its authors."""
 
 from styleprompter_jax.convert.table import Ignored, prefixed
 from styleprompter_jax.convert.tables.layers import Layout, batch_norm, conv
@@ -17,7 +17,7 @@ _RESNET = (
     *conv("layer{s}_{i}/downsample_0", "layer{s}.{i}.downsample.0"),
     *batch_norm("layer{s}_{i}/downsample_1", "layer{s}.{i}.downsample.1"),
 )
-_HEAD = tuple(  # of MoCo v1, and of v2
+_HEAD = tuple(  # the heads of MoCo v1 and v2
     Ignored(f"{fc}.{leaf}", "the head for the contrastive loss")
     for fc in ("fc", "fc.{i}")
     for leaf in ("weight", "bias")
@@ -25,7 +25,7 @@ _HEAD = tuple(  # of MoCo v1, and of v2
 _MOCO = (
     *prefixed((*_RESNET, *_HEAD), source="module.encoder_q."),
     *(
-        Ignored(f"module.encoder_k.{row.source}", "the encoder that lags behind")
+        Ignored(f"module.encoder_k.{row.source}", "the momentum encoder")
         for row in (*_RESNET, *_HEAD)
     ),
     Ignored("module.queue", "the keys of the last batches"),

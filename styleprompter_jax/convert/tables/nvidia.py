@@ -1,11 +1,11 @@
 """Table for a generator of NVIDIA's stylegan2-ada-pytorch and stylegan3 pickles.
 
-The target is the same as in `stylegan2`: what the two codes call and store differently
-comes to the same numbers.  Both keep kernels N(0, 1) and upsample by a transposed
-convolution with the kernel as it is stored.  NVIDIA scales the styles of an RGB layer
-by its learning rate where we scale the kernel, which is one product in another order.
-Activations are clamped where a pickle says so (``conv_clamp``), and the mean code is
-the mapping network's ``w_avg``.
+The target is the same as in `stylegan2`. The two codes use different names and layouts
+for the same numbers. Both store kernels N(0, 1), and upsample with a transposed
+convolution of the stored kernel. NVIDIA scales the styles of an RGB layer by its
+learning rate. We scale the kernel, which is the same product in another order. A pickle
+may ask for clamped activations (``conv_clamp``). The mean code is the mapping network's
+``w_avg``.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 
 
 def module_arrays(module: Object) -> tuple[dict, dict]:
-    """Arrays of a stored tree of modules by dotted key, and its plain attributes."""
+    """Returns the arrays and plain attributes of a stored module tree by dotted key."""
     arrays: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     _collect(module, "", arrays, attributes)
@@ -54,7 +54,10 @@ def generator_config(
     mapping_lr_multiplier: float,
     conv_clamp: float | None,
 ) -> GeneratorConfig:
-    """The architecture, from the sizes of the arrays and what no array tells."""
+    """Returns the architecture, from the array sizes and two given fields.
+
+    The arrays do not determine the fields `mapping_lr_multiplier` and `conv_clamp`.
+    """
     blocks = 1
     while any(key.startswith(f"synthesis.b{4 << blocks}.") for key in arrays):
         blocks += 1
@@ -79,7 +82,7 @@ def generator_config(
 
 
 def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
-    """The rows for a generator of that size; ``mapping.w_avg`` is not among them."""
+    """Returns the rows for a generator of that size, without ``mapping.w_avg``."""
     layer, key = "synthesis/b{r}/{layer}", "synthesis.b{r}.{layer}"
     rows: list[Row] = [
         Rule("mapping/fc{k}/kernel", "mapping.fc{k}.weight", "o i -> i o"),
@@ -101,15 +104,15 @@ def generator_table(config: GeneratorConfig) -> tuple[Row, ...]:
 
 
 def recognise(tree: Any) -> Found | None:
-    """A generator from NVIDIA's pickles, which store modules as objects."""
+    """Recognises a generator in NVIDIA's pickles, which store modules as objects."""
     module = tree.get("G_ema") if isinstance(tree, Mapping) else tree
     if not isinstance(module, Object) or module.type.rpartition(".")[2] != "Generator":
         return None
     arrays, attributes = module_arrays(module)
     if attributes.get("c_dim"):
         raise StylePrompterError(
-            f"the generator is conditional (c_dim = {attributes['c_dim']}), and "
-            "inversion here knows no classes: take an unconditional one."
+            f"the generator is conditional (c_dim = {attributes['c_dim']}), but this "
+            "package has no classes: use an unconditional generator."
         )
     others = {} if module is tree else tree
     left = {str(k) for k, v in others.items() if v is not None and k != "G_ema"}
@@ -117,7 +120,10 @@ def recognise(tree: Any) -> Found | None:
 
 
 def recognise_state(tree: Any) -> Found | None:
-    """A generator with NVIDIA's keys, whose layers a state dict alone does not tell."""
+    """Recognises a generator with NVIDIA's keys in a plain state dict.
+
+    A state dict does not have the settings of the layers.
+    """
     found = find_state(tree, "synthesis.b4.const", "mapping.fc0.weight")
     if found is None:
         return None
@@ -129,12 +135,13 @@ def recognise_state(tree: Any) -> Found | None:
     }
     if "mapping.embed.weight" in arrays:
         raise StylePrompterError(
-            "the generator is conditional (it has mapping.embed), and inversion here "
-            "knows no classes: take an unconditional one."
+            "the generator is conditional (it has mapping.embed), but this package has "
+            "no classes: use an unconditional generator."
         )
     others = others_beside(found.arrays, start) if start else set()
     notes = (
-        "The file does not tell whether activations are clamped: they are not.",
+        "The file does not say whether activations are clamped: the model does not "
+        "clamp them.",
         *unused(others | found.left_out()),
     )
     return _found(arrays, {}, notes)
@@ -147,20 +154,22 @@ def _found(
 ) -> Found:
     if not any(key.startswith("synthesis.b4.") for key in arrays):
         raise StylePrompterError(
-            "the generator is no StyleGAN2 (of StyleGAN3's architecture, perhaps): of "
-            "NVIDIA's pickles take one whose name begins with stylegan2."
+            "the generator is not a StyleGAN2 (perhaps a StyleGAN3): use a pickle of "
+            "NVIDIA whose name begins with stylegan2."
         )
     if attributes.get("synthesis.b4.architecture", "skip") != "skip":
         raise StylePrompterError(
             "the generator's architecture is "
-            f"{quoted(str(attributes['synthesis.b4.architecture']))}, and only 'skip' "
-            "is known."
+            f"{quoted(str(attributes['synthesis.b4.architecture']))}, but only 'skip' "
+            "can be converted."
         )
     clamp = number(attributes, "synthesis.b4.conv1.conv_clamp", None)
     _check_layers(attributes, clamp)
     rate = number(attributes, "mapping.fc0.bias_gain", 0.01)
     if rate is None:
-        raise StylePrompterError("its mapping.fc0.bias_gain is None: it is damaged.")
+        raise StylePrompterError(
+            "its mapping.fc0.bias_gain is None: the file is damaged, download it again."
+        )
     config = generator_config(
         arrays,
         mapping_lr_multiplier=rate,
@@ -170,7 +179,7 @@ def _found(
     has_mean = "mapping.w_avg" in arrays
     mean = Rule("latent_avg", "mapping.w_avg") if has_mean else NO_MEAN
     what = (
-        f"StyleGAN2 generator of NVIDIA's, {described(config)}, "
+        f"StyleGAN2 generator of NVIDIA, {described(config)}, "
         f"{config.mapping_layers} mapping layers"
     )
     if config.conv_clamp is not None:
@@ -179,7 +188,7 @@ def _found(
 
 
 def _check_layers(attributes: Mapping[str, Any], clamp: float | None) -> None:
-    """What the layers of a pickle do must be what the layers here do."""
+    """Refuses layers of a pickle that compute something else than our layers."""
     for key, value in attributes.items():
         layer, _, attribute = key.rpartition(".")
         expected = {
@@ -188,8 +197,8 @@ def _check_layers(attributes: Mapping[str, Any], clamp: float | None) -> None:
         }.get(attribute, value)
         if value != expected:
             raise StylePrompterError(
-                f"its {key} is {quoted(str(value))}, where {expected!r} is known "
-                "alone: such a generator cannot be converted."
+                f"its {key} is {quoted(str(value))}, but only {expected!r} is "
+                "supported: such a generator cannot be converted."
             )
 
 
@@ -204,6 +213,6 @@ def number(
     value = attributes.get(key, default)
     if isinstance(value, str) or not np.isfinite(0 if value is None else value):
         raise StylePrompterError(
-            f"its {key} is {quoted(str(value))}, and should be a number."
+            f"its {key} is {quoted(str(value))}, but must be a number."
         )
     return None if value is None else float(value)

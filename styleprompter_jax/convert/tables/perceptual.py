@@ -1,6 +1,6 @@
-"""Which fixed perceptual network a file holds, and its parameters.
+"""Recognises fixed perceptual networks in files, and reads their parameters.
 
-How published files hold a network of a kind is in `tables/KIND.py`, as its LAYOUTS.
+LAYOUTS in `tables/KIND.py` has the layouts of the networks of a kind.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,9 +22,10 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def recognise(keys: Iterable[str]) -> str | None:
-    """Which of `NETWORKS` a state dict holds, by name; None if it is none.
+    """Returns the name of the network of `NETWORKS` in a state dict, or None.
 
-    Files of two networks may have keys in common: the one of which most are there.
+    Two networks may share keys. The function then chooses the network with more
+    matching keys.
     """
     keys = set(keys)
     found: dict[str, int] = {}
@@ -36,14 +37,14 @@ def recognise(keys: Iterable[str]) -> str | None:
 
 
 def recognise_whole(keys: Iterable[str], files: str) -> str | None:
-    """The same, for files that must hold all of a network.
+    """Does the same for files that must hold a whole network.
 
     Args:
-        keys: of all files together.
-        files: what to call them in a message.
+        keys: the keys of all files together.
+        files: name of the files in messages.
 
     Raises:
-        StylePrompterError: if the other one of two files is missing.
+        StylePrompterError: if the other of two files is missing.
     """
     keys = set(keys)
     network = recognise(keys)
@@ -51,15 +52,15 @@ def recognise_whole(keys: Iterable[str], files: str) -> str | None:
         beside = LAYOUTS[network].beside
         if beside and beside.key not in keys:
             raise StylePrompterError(
-                f"{files}: {NETWORKS[network].title}, without its {beside.what}: give "
-                f"{beside.file} beside."
+                f"{files}: {NETWORKS[network].title} without its {beside.what}: also "
+                f"give {beside.file}."
             )
         return network
     for beside in (layout.beside for layout in LAYOUTS.values()):
         if beside and beside.key in keys:
             raise StylePrompterError(
-                f"{files}: the {beside.what} of {beside.network} without the network "
-                f"that they belong to: give {beside.trunk} beside."
+                f"{files}: the {beside.what} of {beside.network} without their "
+                f"network: also give {beside.trunk}."
             )
     return None
 
@@ -67,10 +68,10 @@ def recognise_whole(keys: Iterable[str], files: str) -> str | None:
 def read_network(
     name: str, state: Mapping[str, np.ndarray], file: str = "the file"
 ) -> dict:
-    """Parameters of the network ``name`` from a state dict, float32.
+    """Reads the parameters of the network ``name`` from a state dict, as float32.
 
     Raises:
-        StylePrompterError: as `table.read_table`.
+        StylePrompterError: as in `table.read_table`.
     """
     shapes = NETWORKS[name].shapes()
     return read_table(LAYOUTS[name].table, state, shapes["params"], file)

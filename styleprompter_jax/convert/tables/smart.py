@@ -30,6 +30,6 @@ SMART_BLOCK = tuple(
 def smart_config(
     arrays: Mapping[str, np.ndarray], prefix: str, refined_layer: int
 ) -> SmartConfig:
-    """The architecture; the number of heads, which no array tells, is the published."""
+    """Returns the architecture from the arrays, with the published number of heads."""
     width = size(arrays, (f"{prefix}linear1.weight", 0), (f"{prefix}linear1.bias", 0))
     return SmartConfig(refined_layers=(refined_layer,), ffn_dim=width)

@@ -1,8 +1,8 @@
 """Table for a checkpoint of the published StylePrompter code.
 
-The target is what ``models.inverter.StylePrompter`` holds, parameters and
-constants in one tree.  The decoder of a full checkpoint holds the generator and SMART;
-that of a baseline checkpoint is the generator.
+The target has the parameters and constants of ``models.inverter.StylePrompter`` in one
+tree. The decoder of a full checkpoint holds the generator and SMART. The decoder of a
+baseline checkpoint is the generator.
 """
 
 from typing import Any
@@ -31,20 +31,24 @@ def checkpoint_table(
     decoder: str = "decoder.module.",
     noises: bool = True,
 ) -> tuple[Row, ...]:
-    """The rows for the parts that ``config`` has; the mean code lies beside them.
+    """Returns the rows for the parts of ``config``, without the mean code.
 
     Args:
-        config: the architecture; a checkpoint holds SMART for one layer at most.
-        encoder: what the keys of this part begin with.
-        decoder: what the keys of this part begin with.
+        config: the architecture; a checkpoint holds SMART for at most one layer.
+        encoder: prefix of the encoder's keys.
+        decoder: prefix of the decoder's keys.
         noises: whether the checkpoint has the generator's noise.
+
+    Raises:
+        StylePrompterError: if the published layout has no place for a part.
     """
     images, reader = config.generator, config.encoder
     if not isinstance(images, GeneratorConfig) or not isinstance(
         reader, SwinConfig | None
     ):
         raise StylePrompterError(
-            "The published layout has SwinV2, SMART and StyleGAN2, and no other parts."
+            "The published layout has only SwinV2, SMART and StyleGAN2, and this model "
+            "has other parts."
         )
     generator = f"{decoder}generator." if config.refiner else decoder
     table = generator_table(images, noises)
@@ -54,8 +58,8 @@ def checkpoint_table(
     if config.refiner is not None:
         if len(config.refiner.refined_layers) != 1:
             raise StylePrompterError(
-                "The published layout holds SMART for one layer, not for layers "
-                f"{config.refiner.refined_layers}."
+                "The published layout holds SMART for one layer, but this model "
+                f"refines the layers {config.refiner.refined_layers}."
             )
         (layer,) = config.refiner.refined_layers
         rows += prefixed(SMART_BLOCK, f"smart/layer_{layer}/", f"{decoder}smart_block.")
@@ -63,7 +67,7 @@ def checkpoint_table(
 
 
 def recognise(tree: Any) -> Found | None:
-    """A checkpoint of the published code, baseline or full."""
+    """Recognises a checkpoint of the published code, baseline or full."""
     found = find_state(tree, "latent_tok", "input.input")
     if found is None:
         return None
@@ -80,7 +84,8 @@ def recognise(tree: Any) -> Found | None:
         if not isinstance(layer, int) or layer not in range(images.num_codes):
             raise StylePrompterError(
                 f"its options say refined_layer = {quoted(str(layer))}, but its "
-                f"generator has the layers 0 to {images.num_codes - 1}."
+                f"generator has only the layers 0 to {images.num_codes - 1}: the file "
+                "is inconsistent, so use another file."
             )
         kind, decoder, last = "full", block, f", refined layer {layer}"
         refiner = smart.smart_config(state, f"{block}smart_block.", layer)

@@ -1,9 +1,9 @@
 """Table for a generator in the layout of rosinality's StyleGAN2 (``g_ema``).
 
-The target is what ``models.stylegan2.Generator`` holds, parameters and stored noise in
-one tree.  Both sides store kernels N(0, 1), scaled at run time, and keep upsampling
-kernels in the orientation of PyTorch's transposed convolution: axes change their
-order, numbers stay as they are.
+The target has the parameters and the stored noise of ``models.stylegan2.Generator`` in
+one tree. Both sides store kernels N(0, 1), and scale them at run time. Both store
+upsampling kernels in the orientation of PyTorch's transposed convolution. Only the
+order of the axes changes, and the numbers stay the same.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ from styleprompter_jax.models.generators.stylegan2 import (
 from styleprompter_jax.ops.fir import TAPS
 
 FILTER = np.outer(TAPS, TAPS).astype(np.float32) / np.float32(64)
-_UPSAMPLING = 4 * FILTER  # zeros inserted between samples take the rest
+_UPSAMPLING = 4 * FILTER  # makes up for the zeros between samples
 
 
 def generator_config(arrays: Mapping[str, np.ndarray], prefix: str) -> GeneratorConfig:
-    """The architecture, from the sizes of the arrays whose keys start with prefix."""
+    """Returns the architecture, from the arrays whose keys start with the prefix."""
     keys = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
     blocks = 1 + count(r"to_rgbs\.(\d+)\.", keys)
     channels = [
@@ -63,13 +63,16 @@ def generator_config(arrays: Mapping[str, np.ndarray], prefix: str) -> Generator
 
 
 def image_size(blocks: int) -> int:
-    """Pixels a side after so many blocks, the first of which is 4x4.
+    """Returns the side of the images, in pixels, for a number of blocks from 4x4.
 
     Raises:
-        StylePrompterError: if it is larger than that of any published generator.
+        StylePrompterError: if it is larger than in every published generator.
     """
     if blocks > 11:
-        raise StylePrompterError(f"{blocks} resolutions are more than 4096 px need.")
+        raise StylePrompterError(
+            f"it has {blocks} resolutions, but 4096 px need only 11: the file is "
+            "damaged, download it again."
+        )
     return 2 << blocks
 
 
@@ -77,10 +80,10 @@ NOISE = "synthesis/b{side}/{layer}/noise_const"
 
 
 def generator_table(config: GeneratorConfig, noises: bool = True) -> tuple[Row, ...]:
-    """The rows for a generator of that size; older files lack its ``noises``.
+    """Returns the rows for a generator of that size; older files lack ``noises``.
 
-    Keys count convolutions through all resolutions, parameters are sorted by
-    resolution; so the rows are spelt out one by one.
+    The keys count convolutions over all resolutions, but the parameters are sorted by
+    resolution. For this reason, each row is listed.
     """
     rows: list[Rule | Buffer] = [
         Rule("synthesis/b4/const", "input.input", "1 c h w -> h w c"),
@@ -99,7 +102,7 @@ def generator_table(config: GeneratorConfig, noises: bool = True) -> tuple[Row, 
         rows.append(Buffer(f"to_rgbs.{k}.upsample.kernel", _UPSAMPLING))
     if noises:
         return tuple(rows)
-    kept = Kept(NOISE, "the file has none: it is drawn")
+    kept = Kept(NOISE, "the file has no noise: it is drawn")
     return (*(row for row in rows if "noises." not in row.source), kept)
 
 
@@ -111,7 +114,7 @@ def _linear(target: str, source: str) -> tuple[Rule, ...]:
 
 
 def _conv(target: str, source: str, noise: str) -> tuple[Rule, ...]:
-    """Modulated convolution, noise and activation."""
+    """Returns the rows of a modulated convolution, its noise and activation."""
     return (
         Rule(f"{target}/kernel", f"{source}.conv.weight", "1 o i h w -> h w i o"),
         *_linear(f"{target}/affine", f"{source}.conv.modulation"),
@@ -130,7 +133,10 @@ def _rgb(target: str, source: str) -> tuple[Rule, ...]:
 
 
 def recognise(tree: Any) -> Found | None:
-    """A generator of rosinality's layout: its own file, or pSp's or e4e's decoder."""
+    """Recognises a generator in rosinality's layout: alone, or as pSp's decoder.
+
+    The decoder of e4e has the same layout.
+    """
     found = find_state(tree, "input.input")
     if found is None:
         return None
@@ -144,21 +150,21 @@ def recognise(tree: Any) -> Found | None:
     others = others_beside(state, start)
     if "encoder" in others:
         what = f"pSp or e4e, its {what}"
-        notes += ("The encoder is left out: it is none that is known here.",)
+        notes += ("The encoder is left out, because its architecture is unknown.",)
         others -= {"encoder"}
     notes += unused(others | found.left_out())
     return Found(what, arrays, table, generator=config, notes=notes)
 
 
 def noises(state: Mapping[str, np.ndarray], start: str) -> tuple[bool, tuple[str, ...]]:
-    """Whether a generator of rosinality's layout has its noise, and what to say."""
+    """Returns whether a generator in rosinality's layout has its noise, and a note."""
     if any(key.startswith(f"{start}noises.") for key in state):
         return True, ()
-    return False, ("The file has no noise: it is drawn, from a fixed seed.",)
+    return False, ("The file has no noise: it is drawn from a fixed seed.",)
 
 
 def described(config: GeneratorConfig) -> str:
-    """A generator in a few words."""
+    """Describes a generator in a few words."""
     size = config.image_size
     half = default_channels(size, 1)
     width = ", half width" if config.channels == half != default_channels(size) else ""

@@ -1,6 +1,6 @@
 """Tables for the encoder: a published checkpoint, and the ImageNet file to start from.
 
-Both use the same keys for the SwinV2 part; the target is the parameters of
+Both use the same keys for SwinV2. The target has the parameters of
 ``models.encoders.swin.SwinEncoder``.
 """
 
@@ -31,13 +31,13 @@ _LINEAR = "o i -> i o"
 
 
 def _linear(target: str, source: str, bias: bool = True) -> tuple[Rule, ...]:
-    """Rows of a linear layer."""
+    """Returns the rows of a linear layer."""
     kernel = Rule(f"{target}/kernel", f"{source}.weight", _LINEAR)
     return (kernel, Rule(f"{target}/bias", f"{source}.bias")) if bias else (kernel,)
 
 
 def _norm(target: str, source: str) -> tuple[Rule, ...]:
-    """Rows of a LayerNorm."""
+    """Returns the rows of a LayerNorm."""
     return (
         Rule(f"{target}/scale", f"{source}.weight"),
         Rule(f"{target}/bias", f"{source}.bias"),
@@ -73,8 +73,8 @@ _TOKENS = (
 )
 
 _LARGEST_WINDOW = 32
-_NEW = "no part of a classifier: it keeps its initial value"
-_CLASSIFIER = "the classifier's end, which the encoder does without"
+_NEW = "a classifier does not have it: it keeps its initial value"
+_CLASSIFIER = "the last layer of the classifier, which the encoder does not need"
 _NO_TOKENS: tuple[Row, ...] = (
     Kept("latent_tok", _NEW),
     Kept("dim_up_layers_{i}_{j}/{leaf}", _NEW),
@@ -88,9 +88,9 @@ _NO_TOKENS: tuple[Row, ...] = (
 
 
 def encoder_config(arrays: Mapping[str, np.ndarray], prefix: str = "") -> SwinConfig:
-    """The architecture, from the sizes of the arrays whose keys start with prefix.
+    """Returns the architecture, from the arrays whose keys start with the prefix.
 
-    A file without latent tokens and head, a classifier, leaves their defaults.
+    A classifier has no latent tokens and no head. Their fields then have the defaults.
     """
     first = f"{prefix}layers.0.blocks.0."
     keys = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
@@ -127,23 +127,23 @@ def encoder_config(arrays: Mapping[str, np.ndarray], prefix: str = "") -> SwinCo
 
 
 def encoder_table(config: SwinConfig) -> tuple[Row, ...]:
-    """The rows for an encoder of a published checkpoint."""
+    """Returns the rows for an encoder in a published checkpoint."""
     return (*_TOKENS, *_BACKBONE, *_buffers(config))
 
 
 def imagenet_table(config: SwinConfig) -> tuple[Row, ...]:
-    """The rows for a classifier's file, with which an encoder starts."""
+    """Returns the rows for a classifier's file, to start an encoder from."""
     return (*_NO_TOKENS, *_BACKBONE, *_buffers(config))
 
 
 def _map_and_window(
     arrays: Mapping[str, np.ndarray], prefix: str, depths: Sequence[int]
 ) -> tuple[int, int]:
-    """Cells a side of the first map and of a window, which only buffers tell.
+    """Returns the cells a side of the first map and of a window, from the buffers.
 
-    Where a map is larger than the window, odd blocks have a mask, one for each window;
-    where it is not, the window is the map.  A file without buffers is taken to be of
-    the published size.
+    If a map is larger than the window, odd blocks have a mask for each window.
+    Otherwise, the window is the whole map. Without buffers, the function assumes the
+    published size.
     """
     sides, map_size = [], None
     for i, depth in enumerate(depths):
@@ -157,8 +157,8 @@ def _map_and_window(
             side = (table[1] + 1) // 2
             if side > _LARGEST_WINDOW:
                 raise StylePrompterError(
-                    f"{block}attn: a window of {side} cells a side is larger than "
-                    f"{_LARGEST_WINDOW}, and no published one is."
+                    f"{block}attn has a window of {side} cells a side, but published "
+                    f"windows have at most {_LARGEST_WINDOW}: use another file."
                 )
             sides.append(side)
             mask: tuple[int, ...] = getattr(
@@ -174,7 +174,7 @@ def _map_and_window(
 
 
 def _buffers(config: SwinConfig) -> list[Buffer]:
-    """The masks and tables of position that a file holds for every block."""
+    """Returns the masks and position tables that a file has for every block."""
     rows = []
     for i, (depth, side) in enumerate(
         zip(config.depths, config.map_sizes, strict=True)
@@ -197,15 +197,15 @@ def _buffers(config: SwinConfig) -> list[Buffer]:
 
 
 def recognise(tree: Any) -> Found | None:
-    """A SwinV2 classifier, with which an encoder starts."""
+    """Recognises a SwinV2 classifier, to start an encoder from."""
     found = find_state(tree, "patch_embed.proj.weight")
     if found is None:
         return None
     state, start = found.arrays, found.start("patch_embed.proj.weight")
     if f"{start}layers.0.blocks.0.attn.logit_scale" not in state:
         raise StylePrompterError(
-            "this transformer is no SwinV2, from which an encoder here starts: take "
-            "a file whose name begins with swinv2."
+            "this transformer is not a SwinV2, but the encoder starts from a SwinV2: "
+            "use a file whose name begins with swinv2."
         )
     config = encoder_config(state, start)
     arrays = {key: value for key, value in state.items() if key.startswith(start)}
@@ -222,11 +222,11 @@ def recognise(tree: Any) -> Found | None:
 def assumed(
     config: SwinConfig, state: Mapping[str, np.ndarray], prefix: str
 ) -> tuple[str, ...]:
-    """A sentence where a file lacks the tables that tell an encoder's window."""
+    """Returns a note if a file lacks the tables that determine an encoder's window."""
     for key in state:
         if key.startswith(prefix) and key.endswith(".attn.relative_coords_table"):
             return ()
     return (
-        f"The encoder has no tables of positions, which tell its window: "
-        f"{config.window_size} at {config.image_size} px is assumed.",
+        "The file has no position tables, which determine the encoder's window: "
+        f"window {config.window_size} at {config.image_size} px is assumed.",
     )

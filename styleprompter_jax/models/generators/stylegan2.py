@@ -1,7 +1,7 @@
 """StyleGAN2: mapping and synthesis networks (Karras et al. 2020, arXiv 1912.04958).
 
-The "skip" generator of config F, for any size and width; what rosinality's and
-NVIDIA's code compute, from one parameter tree.
+This is the "skip" generator of config F, for any size and width. It computes the same
+as the code of rosinality and of NVIDIA, from one parameter tree.
 
 Axes: ``b`` batch, ``h w`` space, ``c`` channels, ``n`` W+ codes.  Images and maps are
 NHWC, kernels HWIO.  Every stored kernel is N(0, 1) at the start and is multiplied by
@@ -33,7 +33,7 @@ NOISE_MODES = ("const", "random", "none")
 
 
 def default_channels(image_size: int, multiplier: int = 2) -> tuple[int, ...]:
-    """Widths at 4, 8, ..., image_size px: config F (multiplier 2), half of it (1)."""
+    """Returns widths at 4, 8, ..., image_size px: config F (multiplier 2), half (1)."""
     log_size = int(math.log2(image_size))
     return tuple(min(512, 16384 * multiplier >> k) for k in range(2, log_size + 1))
 
@@ -93,9 +93,10 @@ class GeneratorConfig(GeneratorBase):
         return tuple(4 << k for k in range(len(self.channels)))
 
     def affine_kernels(self, params: Mapping) -> list[jax.Array]:
-        """See `GeneratorBase`: of the convolution that reads the code.
+        """Returns, for each code, the affine weights of the convolution that reads it.
 
-        None reads the last code; its is that of the RGB layer.
+        No convolution reads the last code, so its weights are those of the RGB layer.
+        See `GeneratorBase`.
         """
         blocks = params["synthesis"]
         names = [f"b{size}" for size in self.resolutions]
@@ -107,12 +108,12 @@ class GeneratorConfig(GeneratorBase):
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:
-    """Leaky ReLU 0.2 times sqrt 2, which keeps the variance."""
+    """Applies a leaky ReLU with slope 0.2, times sqrt 2 to keep the variance."""
     return jnp.where(x >= 0, x, 0.2 * x) * math.sqrt(2)
 
 
 class EqualizedDense(nn.Module):
-    """Linear layer with equalised learning rate.  (b, i) -> (b, features)."""
+    """Linear layer with an equalised learning rate, from (b, i) to (b, features)."""
 
     features: int
     lr_multiplier: float = 1.0
@@ -121,7 +122,7 @@ class EqualizedDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., i) -> (..., features)."""
+        """Maps (..., i) to (..., features)."""
         lr = self.lr_multiplier
         fan_in = x.shape[-1]
         kernel = self.param(
@@ -135,14 +136,14 @@ class EqualizedDense(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """z (b, z_dim) -> w (b, w_dim): pixel norm, then fully connected layers."""
+    """Network from z (b, z_dim) to w (b, w_dim): pixel norm, then dense layers."""
 
     config: GeneratorConfig
     dtype: Any = None
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        """z (b, z_dim) -> w (b, w_dim)."""
+        """Maps z (b, z_dim) to w (b, w_dim)."""
         x = z * jax.lax.rsqrt(jnp.mean(z**2, -1, keepdims=True) + 1e-8)
         for k in range(self.config.mapping_layers):
             x = EqualizedDense(
@@ -165,7 +166,10 @@ class StyledConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array, noise_mode: str) -> jax.Array:
-        """x (b, h, w, i), w (b, w_dim) -> (b, h, w, features); 2h, 2w with ``up``."""
+        """Maps x (b, h, w, i) and w (b, w_dim) to (b, h, w, features).
+
+        With ``up``, the result is (b, 2h, 2w, features).
+        """
         fan_in = x.shape[-1]
         size = x.shape[1] * (2 if self.up else 1)
         style = EqualizedDense(fan_in, bias_init=1.0, dtype=self.dtype, name="affine")(
@@ -203,7 +207,7 @@ class ToRGB(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """x (b, h, w, i), w (b, w_dim) -> (b, h, w, 3)."""
+        """Maps x (b, h, w, i) and w (b, w_dim) to (b, h, w, 3)."""
         fan_in = x.shape[-1]
         style = EqualizedDense(fan_in, bias_init=1.0, dtype=self.dtype, name="affine")(
             w
@@ -212,7 +216,7 @@ class ToRGB(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (3,))
         x, kernel, style = promote_dtype(x, kernel, style, dtype=self.dtype)
         x = modulated_rgb(x, kernel[0, 0] * (1.0 / math.sqrt(fan_in)), style)
-        # The sizes' images add up in float32 at least, whatever the maps are in.
+        # The images of all resolutions are added in at least float32.
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32)) + bias
         return x if self.clamp is None else jnp.clip(x, -self.clamp, self.clamp)
 
@@ -220,8 +224,8 @@ class ToRGB(nn.Module):
 class SynthesisBlock(nn.Module):
     """One resolution: (upsampling convolution,) convolution, RGB.
 
-    ``refine_map`` and ``refine_next`` are functions of the output map: the first is
-    applied before the RGB layer reads it, the second after.
+    ``refine_map`` and ``refine_next`` are functions of the output map. The block
+    applies the first before the RGB layer reads the map, and the second after.
     """
 
     features: int
@@ -238,9 +242,9 @@ class SynthesisBlock(nn.Module):
         refine_map: Callable | None = None,
         refine_next: Callable | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """The map and the image of this resolution, from those of the one before.
+        """Computes map and image of this resolution from the resolution before.
 
-        The first block has neither, and begins with its constant.
+        The first block gets neither, and starts with its constant.
         """
         conv: dict[str, Any] = dict(
             features=self.features, clamp=self.clamp, dtype=self.dtype
@@ -262,9 +266,9 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """W+ codes (b, n, w_dim) -> images (b, size, size, 3), about [-1, 1].
+    """Network from W+ codes (b, n, w_dim) to images (b, size, size, 3), about [-1, 1].
 
-    ``dtype`` is that of the maps; images are float32, or float64 where the codes are.
+    ``dtype`` is the dtype of the maps. Images are float32, or float64 if the codes are.
     """
 
     config: GeneratorConfig
@@ -278,13 +282,15 @@ class SynthesisNetwork(nn.Module):
         noise_mode: str = "const",
         refine: Refine | None = None,
     ) -> jax.Array:
-        """w_plus (b, n, w_dim) -> images (b, size, size, 3)."""
+        """Renders w_plus (b, n, w_dim) to images (b, size, size, 3)."""
         cfg, refine = self.config, refine or {}
         if noise_mode not in NOISE_MODES:
-            raise ValueError(f"noise_mode {noise_mode!r} is none of {NOISE_MODES}")
+            raise ValueError(
+                f"noise_mode is {noise_mode!r}: it must be one of {NOISE_MODES}"
+            )
         if w_plus.shape[1:] != (cfg.num_codes, cfg.w_dim):
             expected = f"(b, {cfg.num_codes}, {cfg.w_dim})"
-            raise ValueError(f"w_plus is {w_plus.shape}, expected {expected}")
+            raise ValueError(f"w_plus has the shape {w_plus.shape}, not {expected}")
         x: jax.Array | None = None
         rgb: Any = None
         for k, (size, features) in enumerate(
@@ -306,9 +312,9 @@ class SynthesisNetwork(nn.Module):
 class Generator(nn.Module):
     """Mapping and synthesis networks.
 
-    Stored noise lies in the collection "const" as ``noise_const``; noise_mode
-    "random" draws from the RNG stream "noise".  ``dtype`` is the synthesis network's;
-    codes keep their own precision.
+    The stored noise is in the collection "const" as ``noise_const``; noise_mode
+    "random" draws from the RNG stream "noise". ``dtype`` is the dtype of the synthesis
+    network; codes keep their own precision.
     """
 
     config: GeneratorConfig
@@ -320,7 +326,10 @@ class Generator(nn.Module):
         self.synthesis = SynthesisNetwork(self.config, self.dtype)
 
     def __call__(self, z: jax.Array, *, noise_mode: str = "const") -> jax.Array:
-        """z (b, z_dim) -> images (b, size, size, 3), one code for all layers."""
+        """Renders z (b, z_dim) to images (b, size, size, 3).
+
+        All layers read the same code.
+        """
         w = self.mapping(z)
         n = self.config.num_codes
         return self.synthesis(

@@ -1,1 +1,1 @@
-"""Fixed networks, in whose features images are compared."""
+"""Fixed networks whose features compare images."""

@@ -1,8 +1,8 @@
-"""Inception-v3 (Szegedy et al., CVPR 2016) as FID defines its features by it.
+"""Inception-v3 (Szegedy et al., CVPR 2016), which defines the features of FID.
 
-The network of 2015 with TensorFlow's weights, in the layout of pytorch-fid's
-``pt_inception-2015-12-05-6726825d.pth``.  It differs from torchvision's Inception-v3:
-average pooling counts no padding, and the last block pools by the maximum.
+This is the network of 2015 with TensorFlow's weights, in the layout of pytorch-fid's
+``pt_inception-2015-12-05-6726825d.pth``. It differs from torchvision's Inception-v3:
+average pooling does not count padding, and the last block uses max pooling.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,14 @@ SIZE = 299
 
 
 class Inception(nn.Module):
-    """Images to the 2048 features of the last average pooling."""
+    """Network from images to the 2048 features of the last average pooling."""
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Features of images (b, h, w, 3) in [-1, 1], resized to 299 px: (b, 2048).
+        """Computes features (b, 2048) of images (b, h, w, 3) in [-1, 1].
 
-        The resizing is bilinear without antialiasing, as in pytorch-fid.
+        It resizes the images to 299 px, bilinearly and without antialiasing, as in
+        pytorch-fid.
         """
         b, _, _, c = images.shape
         x = jax.image.resize(images, (b, SIZE, SIZE, c), "bilinear", antialias=False)
@@ -55,7 +56,7 @@ _join = partial(jnp.concatenate, axis=-1)
 
 
 class _Conv(nn.Module):
-    """Convolution, BatchNorm, ReLU; unpadded where it strides."""
+    """Convolution, BatchNorm, ReLU; a strided convolution has no padding."""
 
     features: int
     size: int | tuple[int, int] = 1
@@ -152,7 +153,7 @@ class _MixedD(nn.Module):
 
 
 class _MixedE(nn.Module):
-    """8x8: 1x1, one and two 3x3 that end as a row beside a column, pooling."""
+    """8x8: 1x1, one and two 3x3 with a final 1x3 beside a 3x1, pooling."""
 
     pool: Callable
 

@@ -1,7 +1,7 @@
-"""What the fixed networks share: layers in inference form, and distances.
+"""Layers and distances that the fixed networks share.
 
-The networks are frozen: statistics of BatchNorm are parameters like all others, and
-nothing here is ever trained.  Axes: ``b h w c``, NHWC.
+The networks are frozen: no training changes them, and the statistics of BatchNorm are
+ordinary parameters. Axes: ``b h w c``, NHWC.
 """
 
 import functools
@@ -26,7 +26,7 @@ class FrozenBatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., c) -> (..., c)."""
+        """Maps (..., c) to (..., c)."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -44,7 +44,7 @@ class PReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., c) -> (..., c)."""
+        """Maps (..., c) to (..., c)."""
         slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
         x, slope = promote_dtype(x, slope, dtype=self.dtype)
         return jnp.where(x > 0, x, slope * x)
@@ -59,7 +59,7 @@ def conv(
     dtype: Any = None,
     name: str | None = None,
 ) -> nn.Conv:
-    """A square convolution with PyTorch's symmetric padding."""
+    """Makes a square convolution with PyTorch's symmetric padding."""
     return nn.Conv(
         features,
         (size, size),
@@ -72,23 +72,23 @@ def conv(
 
 
 def unit(x: jax.Array, axis: int = -1) -> jax.Array:
-    """Divided by its L2 norm over ``axis``.
+    """Divides an array by its L2 norm over ``axis``.
 
-    The epsilon stands inside the root, where the published losses add it to the norm:
-    theirs has no gradient (NaN) at a zero vector, this one has.
+    The epsilon is inside the root. The published losses add it to the norm instead, and
+    have no gradient (NaN) at a zero vector. This function has one.
     """
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis, keepdims=True) + _EPSILON)
 
 
 def cosine_distance(a: Features, b: Features) -> jax.Array:
-    """1 - cosine of unit vectors, added over levels.
+    """Computes 1 - cosine of unit vectors, added over levels.
 
-    Written as half the squared distance, which does not cancel where a is near b; the
-    gradient through `unit` is the same.
+    It uses half the squared distance, which is the same value. This avoids cancellation
+    if a is near b, and the gradient through `unit` is the same.
 
     Args:
-        a: features, (b, c) or a tuple of such.
-        b: likewise.
+        a: features (b, c), or a tuple of such features.
+        b: features of the same form.
 
     Returns:
         (b,), from 0 to 2 for each level.

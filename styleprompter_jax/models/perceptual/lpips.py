@@ -1,6 +1,6 @@
 """LPIPS (Zhang et al., CVPR 2018, arXiv 1801.03924), version 0.1.
 
-Trunks are torchvision's, layers numbered as in its ``features``.
+The trunks are those of torchvision, with layers numbered as in its ``features``.
 """
 
 import functools
@@ -29,7 +29,7 @@ class _Conv(NamedTuple):
 
 
 class _Pool(NamedTuple):
-    """Max pooling; with ``ceil`` the last window may reach beyond the map."""
+    """Max pooling; with ``ceil``, the last window may extend beyond the map."""
 
     size: int
     ceil: bool = False
@@ -45,7 +45,7 @@ class _Fire(NamedTuple):
 _C64, _C128, _C256, _C512 = (_Conv(c) for c in (64, 128, 256, 512))
 _P2, _P3, _P3_CEIL = _Pool(2), _Pool(3), _Pool(3, ceil=True)
 
-# Layers by torchvision's index, and the indices whose outputs are compared.
+# Layers by torchvision's index, and the indices of the compared outputs.
 _TRUNKS = {
     "alex": (
         {0: _Conv(64, 11, 4, 2), 2: _P3, 3: _Conv(192, 5, 1, 2), 5: _P3}
@@ -70,7 +70,7 @@ _TRUNKS = {
 
 
 class Lpips(nn.Module):
-    """Images to features of which LPIPS is the squared distance.
+    """Network from images to features; their squared distance is LPIPS.
 
     Attributes:
         trunk: "alex", "vgg" (VGG-16) or "squeeze" (SqueezeNet 1.1).
@@ -80,10 +80,10 @@ class Lpips(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """Features of each compared layer, weighted.
+        """Computes the weighted features of each compared layer.
 
-        The learned weights of the channels are at least 0, as LPIPS trains them; their
-        square root goes into the features.
+        LPIPS trains channel weights of at least 0. The features contain the square root
+        of these weights.
 
         Args:
             images: (b, h, w, 3) in [-1, 1], 32 px or more.
@@ -104,7 +104,7 @@ class Lpips(nn.Module):
 
 
 def distance(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
-    """LPIPS of each image from the features of two batches, (b,)."""
+    """Computes LPIPS (b,) of each image from the features of two batches."""
     pairs = zip(a, b, strict=True)
     return functools.reduce(
         operator.add, (jnp.mean(jnp.sum((x - y) ** 2, -1), (1, 2)) for x, y in pairs)

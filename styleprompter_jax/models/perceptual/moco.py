@@ -1,4 +1,4 @@
-"""MoCo-v2's ResNet-50 (Chen et al. 2020, arXiv 2003.04297), for what is no face."""
+"""MoCo-v2's ResNet-50 for images without faces (Chen et al. 2020, arXiv 2003.04297)."""
 
 import flax.linen as nn
 import jax
@@ -12,14 +12,15 @@ _SIZE = 224
 
 
 class MoCo(nn.Module):
-    """Images to unit vectors; compare them with `layers.cosine_distance`."""
+    """Network from images to unit vectors for `layers.cosine_distance`."""
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Features after the average pooling.
+        """Computes the features after the average pooling.
 
-        NOTE(reference): images are not normalised with ImageNet's mean and deviation,
-        with which the network was trained, and are resized without any filter.
+        NOTE(reference): the published code resizes images without a filter, and does
+        not normalise them with ImageNet's mean and deviation, although the training of
+        the network did.
 
         Args:
             images: (b, h, w, 3) in [-1, 1].
@@ -56,7 +57,7 @@ class _Bottleneck(nn.Module):
 
 
 def _nearest(images: jax.Array) -> jax.Array:
-    """To 224 px; output i is input floor(i n / 224), as PyTorch's "nearest" has it."""
+    """Resizes to 224 px as PyTorch's "nearest": output i is input floor(i n / 224)."""
     _, h, w, _ = images.shape
     rows, columns = (np.arange(_SIZE) * n // _SIZE for n in (h, w))
     return images[:, rows][:, :, columns]

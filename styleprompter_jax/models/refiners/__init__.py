@@ -1,1 +1,1 @@
-"""Networks that correct a generator's maps by an encoder's features."""
+"""Networks that correct a generator's maps with an encoder's features."""

@@ -1,7 +1,7 @@
-"""SMART: refines a generator's feature map with the encoder's (arXiv 2307.16151, 3.3).
+"""SMART: refines a generator's map with the encoder's maps (arXiv 2307.16151, 3.3).
 
-Each cell of the generator's map attends, in every map of the encoder, to the cells
-that cover it or that it covers; a small MLP follows.
+Each cell of the generator's map attends to the cells of every encoder map that cover
+it, or that it covers. A small MLP follows.
 
 Axes: b batch, h w space, c channels, k cells of the coarser of two maps, p queries
 and j keys inside one of those, e heads, d channels of one head.
@@ -38,7 +38,7 @@ class SmartConfig(RefinerBase):
         num_heads: attention heads.
         ffn_dim: hidden width of the MLP.
         dropout: rate of the three dropouts.
-        attention: "linear" weighs by q.k as it is, as published; "softmax" by the
+        attention: "linear" uses q.k itself as weight, as published; "softmax" uses the
             softmax of q.k / sqrt(d) over all keys of a query.
     """
 
@@ -62,7 +62,7 @@ class SmartConfig(RefinerBase):
         if len(set(self.refined_layers)) < len(self.refined_layers):
             raise StylePrompterError(
                 f"SmartConfig: refined_layers {list(self.refined_layers)} names a "
-                "layer twice."
+                "layer twice: name each layer once."
             )
 
 
@@ -72,17 +72,17 @@ def retrieve(
     num_heads: int,
     attention: str = "linear",
 ) -> jax.Array:
-    """Local attention of a map to other maps.
+    """Computes local attention of a map to other maps.
 
-    Two maps meet in the cells of the coarser one, its *grid*: a query sees the keys
-    that lie in the same cell of the grid.  That is one key of a coarser map, and a
-    square of keys of a finer one; the pattern is regular, so nothing is gathered and
-    no key is repeated.
+    The cells of the coarser of two maps are their *grid*: a query sees the keys in the
+    same cell of the grid. That is one key of a coarser map, or a square of keys of a
+    finer map. The pattern is regular, so the function needs no gather and repeats no
+    key.
 
     Args:
         query: (b, h, h, c).
-        keys_values: maps (b, s, s, 2c), keys in the first half of the channels.
-        num_heads: the channels are (e d).
+        keys_values: maps (b, s, s, 2c), with keys in the first half of the channels.
+        num_heads: number of heads e; the channels are (e d).
         attention: see ``SmartConfig``.
 
     Returns:
@@ -96,8 +96,8 @@ def retrieve(
         grid = min(size, side)
         if size % grid or side % grid:
             raise StylePrompterError(
-                f"SMART: a map of {size} cells a side cannot attend to one of {side}; "
-                "one must be a multiple of the other."
+                f"SMART: a map with {size} cells a side cannot attend to a map with "
+                f"{side}: one must be a multiple of the other."
             )
         k, v = jnp.split(window_partition(kv, side // grid), 2, axis=-1)
         q = window_partition(query, size // grid)
@@ -106,7 +106,7 @@ def retrieve(
         values.append(_heads(v, num_heads))
     # NOTE(reference): the published code has neither softmax nor 1/sqrt(d).
     if attention == "softmax":
-        # Only here do the maps know of each other: line up all keys of a query.
+        # The softmax needs all keys of a query: join the scores of all maps.
         scores = [
             window_reverse(w, block, size)
             for w, block in zip(weights, blocks, strict=True)
@@ -132,8 +132,8 @@ def _heads(x: jax.Array, num_heads: int) -> jax.Array:
 class SmartBlock(nn.Module):
     """Refines the map of one layer.
 
-    The output projections start at zero, so that training starts from the image as it
-    is without SMART (ours; the published code starts them at random).
+    The output projections start at zero, so that training starts from the image without
+    SMART. The published code starts them at random.
     """
 
     config: SmartConfig
@@ -151,11 +151,11 @@ class SmartBlock(nn.Module):
 
         Args:
             x: the generator's map (b, h, h, c).
-            features: the encoder's maps (b, s, s, c_i); of s and h, the larger is a
+            features: the encoder's maps (b, s, s, c_i); the larger of s and h must be a
                 multiple of the smaller.
             beta: weights of the retrieved values and of the MLP, each a number or (b,);
                 (0, 0) leaves x plus the bias of ``proj``.
-            deterministic: no dropout; else it needs the RNG "dropout".
+            deterministic: True uses no dropout; False needs the RNG stream "dropout".
 
         Returns:
             (b, h, h, c).
@@ -164,7 +164,8 @@ class SmartBlock(nn.Module):
         channels = x.shape[-1]
         if channels % cfg.num_heads:
             raise StylePrompterError(
-                f"SMART: {channels} channels do not divide into {cfg.num_heads} heads."
+                f"SMART: {channels} channels do not divide into {cfg.num_heads} heads: "
+                "change num_heads."
             )
         beta_1, beta_2 = (jnp.reshape(y, (-1, 1, 1, 1)).astype(x.dtype) for y in beta)
         zeros = nn.initializers.zeros
