@@ -22,6 +22,7 @@ from styleprompter_jax.evaluation import codes
 from styleprompter_jax.evaluation.evaluate import measure
 from styleprompter_jax.evaluation.protocol import seconds, sha256
 from styleprompter_jax.images.files import read_image, to_float, write_image
+from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion.pipeline import load
 from styleprompter_jax.ops.kernel_distance import kernel_distance
 from styleprompter_jax.ops.ssim import ms_ssim_weights
@@ -109,14 +110,14 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
     result, root = evaluated
     shutil.copytree(root / "faces", tmp_path / "faces")
     (tmp_path / "faces" / "bad.png").write_text("no picture")
-    given = [tmp_path / "faces"], tmp_path / "out", 32
-    images = Compared(*given, 32, skip_bad=True)
+    given = [tmp_path / "faces"], tmp_path / "out", InputReader((32, 32, 3))
+    images = Compared(*given, (32, 32), skip_bad=True)
     (*_, last) = images.batches(3)
     assert last["image"].shape == (2, 32, 32, 3)
     assert images.description["sha256"] == result["protocol"]["images"]["sha256"]
     assert images.description["skipped"] == 1
     # Compared at twice the size, all are enlarged, and the encoder sees the same.
-    images = Compared(*given, 64, skip_bad=True)
+    images = Compared(*given, (64, 64), skip_bad=True)
     (*_, last) = images.batches(3)
     assert last["target"].shape == (2, 64, 64, 3)
     assert images.description["enlarged"] == COUNT

@@ -1,26 +1,21 @@
 """The part of a square image that an oblong one shows."""
 
-from typing import TypeVar
-
-import jax
-import numpy as np
-
-Images = TypeVar("Images", np.ndarray, jax.Array)
+from typing import Any
 
 
-def framed(images: Images, height: int, width: int) -> Images:
-    """The middle of images that has the proportions of height and width.
+def framed(images: Any, height: int, width: int) -> Any:
+    """Crops images to the middle part with the proportions of height and width.
 
-    Generators of cars make squares whose upper and lower ends are black: of 512 px,
-    rows 64 to 447 are the car's.
+    The generator of cars makes squares with black rows at the top and the bottom: of
+    512 px, rows 64 to 447 show the car.
 
     Args:
-        images: (b, h, w, c).
-        height: of what it is compared with.
-        width: likewise; any multiple of both will do.
+        images: (b, h, w, c), of NumPy or JAX.
+        height: height of the wanted proportions, in any unit.
+        width: their width, in the same unit.
 
     Returns:
-        (b, h', w', c), a view of as many rows and columns as fit.
+        The largest such part (b, h', w', c).
     """
     _, h, w, _ = images.shape
     rows, columns = min(h, w * height // width), min(w, h * width // height)
