@@ -180,7 +180,7 @@ def test_a_data_set_of_bad_pictures_ends(half_bad, tmp_path):
     for i in (0, 2, 4):
         (tmp_path / f"{i}.png").write_bytes(b"")
     source = make_source(half_bad, "")
-    with pytest.raises(StylePrompterError, match=r"No picture .* 6 in a row.*png"):
+    with pytest.raises(StylePrompterError, match=r"6 images in a row cannot.*png"):
         source[0]
 
 
@@ -289,10 +289,10 @@ def test_parts_of_a_folder(tmp_path):
 
     assert part("a[:40%]") == [0, 1] and part("[2:]") == [2, 3, 4]
     assert part("a[-2:4]") == [3] and part("a[:]") == [0, 1, 2, 3, 4]
-    with pytest.raises(StylePrompterError, match=r"\[5:\] of 5 pictures is empty"):
+    with pytest.raises(StylePrompterError, match=r"\[5:\] of 5 images is empty"):
         part("a[5:]")
     for wrong in ("a[2]", "a[1:2:3]", "a[x:]", "a[1:"):
-        with pytest.raises(StylePrompterError, match="no part of a split"):
+        with pytest.raises(StylePrompterError, match="not a part of a split"):
             part(wrong)
 
 

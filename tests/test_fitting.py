@@ -107,7 +107,7 @@ def test_command(tiny_folder, tmp_path, capsys, monkeypatch):
     (tmp_path / "bad.png").write_text("")
     monkeypatch.setattr(directions, "fit_direction", None)  # all is known before that
     for argv, message in (
-        ([f"--data={table}"], "none.png: no such picture"),
+        ([f"--data={table}"], "none.png, which does not exist"),
         ([f"--data={late}"], "bad.png cannot be read"),
         ([f"--data={table}", "--attributes", "wig"], "no direction 'wig'"),
         (["--data=celeb_a"], "direction,before,after"),

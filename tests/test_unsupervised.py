@@ -112,9 +112,9 @@ def test_labels_from_a_csv(tmp_path):
     assert labels["hair"].tolist() == ["red", ""] and labels["hair"].dtype.kind == "U"
     assert len(read_csv(str(file), 1)[0]) == 1
     for text, match in (
-        ("", "holds no labels"),
-        ("file\na.png\n", "holds no labels"),
-        ("file,smile\n", "holds no labels"),
+        ("", "contains no labels"),
+        ("file\na.png\n", "contains no labels"),
+        ("file,smile\n", "contains no labels"),
         ("file,smile\na.png,1,2\n", r"row of 'a\.png' has 3"),
         ('file,smile\na.png,"1\n', "cannot be read as CSV"),
         ("file,smile\na.png,\udcff\n", "cannot be read as CSV"),

@@ -1,1 +1,1 @@
-"""Pictures and labels to train and measure on, and the cartoon faces."""
+"""Images and labels for training and evaluation, and the avatars dataset."""

@@ -1,7 +1,8 @@
-"""The bundled domain as a data set: labelled cartoon faces, drawn here from seeds.
+"""The avatars dataset: labelled cartoon faces, drawn locally from seeds.
 
-`Avatars` is a TFDS builder of the faces of `data.faces`. Nothing is downloaded, and the
-record files are array_record, so that neither writing nor reading needs TensorFlow:
+`Avatars` is a TFDS builder of the faces in `data.faces`. It downloads nothing. The
+record files have the format array_record, so that reading and writing do not need
+TensorFlow:
 
     source = prepare("64").as_data_source("train")   # or, once prepared,
     source = tfds.data_source("avatars/64", split="train")
@@ -17,7 +18,7 @@ import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.drawing import draw
-from styleprompter_jax.data.faces import (  # noqa: F401 - the domain, in one place
+from styleprompter_jax.data.faces import (  # noqa: F401 - re-exported for users
     BACKGROUND,
     CLOTHING,
     FIRST_PAIR,
@@ -37,7 +38,7 @@ from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
 
 @dataclasses.dataclass(eq=False)
 class AvatarsConfig(tfds.core.BuilderConfig):
-    """A resolution, and how many faces each split holds."""
+    """A resolution, and the number of faces in each split."""
 
     size: int = 64
     train: int = 10_000
@@ -56,14 +57,14 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
         AvatarsConfig(name="256", description="256 px", size=256),
         AvatarsConfig(
             name="tiny",
-            description="A handful at 32 px, to try things out in a second",
+            description="A few faces at 32 px, for quick tests",
             size=32,
             train=48,
             validation=16,
             test=16,
         ),
     ]
-    url_infos: dict = {}  # noqa: RUF012  (nothing to download, so no checksums to look up)
+    url_infos: dict = {}  # noqa: RUF012  (no downloads, so no checksums)
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -107,21 +108,21 @@ class Avatars(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> Avatars:
-    """Draws the data set unless that was done before.
+    """Draws the dataset, unless it exists.
 
-    TFDS writes into a temporary folder and renames it at the end, so a run that
-    was interrupted leaves nothing that could pass for a data set.
+    TFDS writes into a temporary folder and renames it at the end. So an interrupted run
+    does not leave an incomplete dataset.
 
     Args:
-        config: "64", "128", "256" or "tiny", or a config of your own.
-        data_dir: where data sets are kept; by default TFDS's own place
+        config: "64", "128", "256" or "tiny", or your own config.
+        data_dir: the folder of datasets; by default TFDS's own folder
             (TFDS_DATA_DIR, or ~/tensorflow_datasets).
 
     Returns:
-        The builder; `.as_data_source("train")` reads.
+        The builder; its `.as_data_source("train")` returns a split.
 
     Raises:
-        StylePrompterError: for an unknown config, or a damaged data set.
+        StylePrompterError: for an unknown config, or a damaged dataset.
     """
     known = [c.name for c in Avatars.BUILDER_CONFIGS]
     if isinstance(config, str) and config not in known:
@@ -131,11 +132,11 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
     data_dir = data_folder(data_dir)
     builder = Avatars(config=config, data_dir=data_dir, file_format="array_record")
     if not Path(builder.data_path).exists():
-        artist()  # says what to install before TFDS starts
+        artist()  # names missing packages before TFDS starts
         try:
             builder.download_and_prepare()
         except OSError as error:
-            # Another process may have finished the same data set before us.
+            # Another process may have finished the same dataset first.
             if not builder.is_prepared():
                 raise not_writable(builder.data_path, error) from error
     missing = [
@@ -146,7 +147,7 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
     ]
     if missing or not builder.info.splits:
         raise StylePrompterError(
-            f"{builder.data_path} is not a whole data set: delete that folder, and "
-            "it will be drawn again."
+            f"{builder.data_path} is an incomplete dataset: delete this folder, and "
+            "run again to draw it."
         )
     return builder

@@ -1,8 +1,8 @@
-"""Many faces drawn at once, by programs of their own: one for each core.
+"""Draws many faces in parallel, with one program for each core.
 
-`draw` starts them as plain programs, not through `multiprocessing`, which would run the
-caller's script again in each: it works from notebooks and from scripts without an
-`if __name__ == "__main__"`.
+`draw` starts plain programs instead of using `multiprocessing`, which would run the
+caller's script again in each process. So `draw` works in notebooks, and in scripts
+without `if __name__ == "__main__"`.
 """
 
 import dataclasses
@@ -19,42 +19,42 @@ from PIL import Image
 
 from styleprompter_jax.data.faces import Face, render
 
-FACES_A_PROGRAM = 50  # at least; for fewer it does not pay to start one
+FACES_A_PROGRAM = 50  # at least; for fewer faces, a program costs more than it saves
 _LENGTH = struct.Struct("<I")
 
 
 def draw(faces: Sequence[Face], size: int) -> Iterator[bytes]:
-    """Faces as PNG files, in order, the same whatever draws them.
+    """Yields faces as PNG files, in order; the number of programs has no influence.
 
     Args:
-        faces: what to draw.
-        size: side of the pictures in pixels.
+        faces: the faces to draw.
+        size: side of the images in pixels.
 
     Raises:
-        StylePrompterError: if the packages that draw are not installed.
+        StylePrompterError: if the packages for drawing are not installed.
     """
     count = min(_cores(), len(faces) // FACES_A_PROGRAM) if sys.executable else 0
     programs = [_start(faces[k::count], size) for k in range(count if count > 1 else 0)]
     try:
         for k, face in enumerate(faces):
             png = _receive(programs[k % count]) if programs else b""
-            # Of a program that could not start, or was killed, the rest is drawn here.
+            # If a program did not start or was killed, draw its faces here.
             yield png or _png(face, size)
     finally:
         for program in programs:
-            with program:  # closes its pipe, and waits for it
+            with program:  # closes the pipe, and waits for the end of the program
                 program.kill()
 
 
 def _cores() -> int:
-    """How many this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _start(faces: Sequence[Face], size: int) -> subprocess.Popen:
-    """A program that draws faces and writes them to its stdout."""
+    """Starts a program that draws faces and writes them to its stdout."""
     places = [os.path.abspath(place) for place in sys.path]
     with tempfile.TemporaryFile("w+") as order:
         json.dump([dataclasses.asdict(face) for face in faces], order)
@@ -69,9 +69,9 @@ def _start(faces: Sequence[Face], size: int) -> subprocess.Popen:
 
 
 def _receive(program: subprocess.Popen[bytes]) -> bytes:
-    """The next PNG of a program; empty where there is no whole one."""
+    """Reads the next PNG of a program; empty if no complete PNG follows."""
     stream = program.stdout
-    assert stream  # it was asked for
+    assert stream  # `_start` set it to a pipe
     length = stream.read(_LENGTH.size)
     if len(length) < _LENGTH.size:
         return b""

@@ -1,7 +1,7 @@
-"""Cartoon faces: what can differ between them, and how they are drawn.
+"""Cartoon faces: their attributes, and how they are drawn.
 
-A face is a pure function of its seed, and every attribute is drawn independently of the
-others.  DiceBear draws them from the artwork "Personas by Draftbit" (CC BY 4.0, see
+A face is a pure function of its seed. Each attribute is independent of the others.
+DiceBear draws the faces from the artwork "Personas by Draftbit" (CC BY 4.0, see
 NOTICE).
 """
 
@@ -57,18 +57,18 @@ LABELS = {
     "clothing": CLOTHING,
 }
 
-# The seeds of a split start a million apart: splits never share a face.
+# The seeds of the splits start a million apart, so that splits never share a face.
 FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 FIRST_PAIR = 3_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """Everything that one picture depends on.
+    """The attributes of one image.
 
-    `dataclasses.replace(face, glasses=True)` is the same person with glasses:
-    the ground truth of an edit. `hair_color` is also the beard's; it does not
-    show on a bald face without one. `x` and `y` are in percent of the picture,
+    `dataclasses.replace(face, glasses=True)` is the same person with glasses: the
+    ground truth of an edit. `hair_color` is also the colour of the beard; it is not
+    visible on a bald face without a beard. `x` and `y` are in percent of the image, and
     `tilt` is in degrees.
     """
 
@@ -87,10 +87,10 @@ class Face:
 
     @classmethod
     def from_seed(cls, seed: int) -> "Face":
-        """The face of a seed, the same on every machine and Python version.
+        """Returns the face of a seed, the same on every machine and Python version.
 
-        Only `random()` is used, the one method of `random.Random` whose sequence
-        Python promises to keep.
+        It uses only `random()`, because Python guarantees the sequence only of this
+        method of `random.Random`.
         """
         draw = random.Random(int(seed)).random
         return cls(
@@ -112,18 +112,18 @@ def render(face: Face, size: int = 64) -> np.ndarray:
     """Draws a face.
 
     Args:
-        face: what to draw.
-        size: side of the picture in pixels.
+        face: the face to draw.
+        size: side of the image in pixels.
 
     Returns:
         uint8 (size, size, 3).
 
     Raises:
-        StylePrompterError: if the packages that draw are not installed.
+        StylePrompterError: if the packages for drawing are not installed.
     """
     style, avatar, svg_to_bytes = artist()
     options = {
-        "seed": "0",  # nothing is left to DiceBear's own dice
+        "seed": "0",  # the options below set everything, so it has no influence
         "mouthVariant": "bigSmile" if face.smile else "smirk",
         "eyesVariant": "glasses" if face.glasses else "open",
         "facialHairVariant": "beardMustache",
@@ -136,7 +136,7 @@ def render(face: Face, size: int = 64) -> np.ndarray:
         "skinColor": SKIN_COLOR[face.skin_color],
         "backgroundColor": BACKGROUND[face.background],
         "clothingColor": CLOTHING[face.clothing],
-        # The artwork is head and shoulders; this is the head alone.
+        # The artwork shows head and shoulders; this shows only the head.
         "scale": 1.42 * face.scale,
         "translateX": face.x,
         "translateY": 3 + face.y,
@@ -153,7 +153,7 @@ def render(face: Face, size: int = 64) -> np.ndarray:
 
 
 def as_seen(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Labels by the names of directions, and "" for hair colours that do not show.
+    """Returns labels by direction names, with "" for invisible hair colours.
 
     Args:
         labels: (b,) for each label: booleans, or names.
@@ -166,16 +166,17 @@ def as_seen(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def pairs(
     attribute: str, count: int
 ) -> Iterator[tuple[str, list[tuple[Face, Face]], bool]]:
-    """Faces before and after a change of one attribute: the ground truth of edits.
+    """Yields faces before and after a change of one attribute: ground truth of edits.
 
     Args:
-        attribute: "smile", "hair_color", ...; by the names of directions, "skin".
+        attribute: "smile", "hair_color", ...; "skin" instead of "skin_color".
         count: pairs for each direction.
 
     Yields:
-        For "smile" and its like one (name, pairs of faces, True), from without to with,
-        which may as well be gone back; for an attribute with several values one
-        ("hair_color_red", pairs, False) for each, from any other value to this one.
+        For an attribute such as "smile", one (name, pairs of faces, True): the pairs
+        go from faces without it to faces with it, and the reverse is an edit too. For
+        an attribute with several values, one ("hair_color_red", pairs, False) for each
+        value: the pairs go from any other value to this one.
 
     Raises:
         StylePrompterError: for an unknown attribute.
@@ -187,8 +188,8 @@ def pairs(
         wanted = {f"{attribute}_{value}": value for value in LABELS[field]}
     else:
         raise StylePrompterError(
-            f"The avatars have no attribute {attribute!r}: they have smile, glasses, "
-            f"beard, {', '.join(LABELS)}."
+            f"The avatars have no attribute {attribute!r}: choose one of smile, "
+            f"glasses, beard, {', '.join(LABELS)}."
         )
     without: dict[str, Any] = {field: False}
     for name, value in wanted.items():
@@ -207,10 +208,10 @@ def pairs(
 
 @functools.cache
 def artist() -> tuple[Any, Any, Any]:
-    """DiceBear's style, its Avatar class and the rasteriser.
+    """Returns DiceBear's style, its Avatar class and the rasteriser.
 
     Raises:
-        StylePrompterError: if the packages that draw are not installed.
+        StylePrompterError: if the packages for drawing are not installed.
     """
     try:
         from dicebear import Avatar, Style
@@ -219,7 +220,7 @@ def artist() -> tuple[Any, Any, Any]:
         artwork = resources.files("dicebear_styles") / "personas.json"
     except ImportError as error:
         raise StylePrompterError(
-            f"Drawing the avatars needs the package {error.name}: "
+            f"Drawing the avatars needs the package {error.name}: run "
             "pip install 'styleprompter_jax[avatars]'."
         ) from error
     artwork = json.loads(artwork.read_text(encoding="utf-8"))
@@ -227,10 +228,10 @@ def artist() -> tuple[Any, Any, Any]:
 
 
 def _adapt(artwork: dict) -> dict:
-    """Makes our changes to the artwork in place, for clear attributes at 64 px.
+    """Changes the artwork in place, so that attributes are clear at 64 px.
 
-    Weaker highlights, so that skin and hair keep their colours; a mouth that shows
-    above a beard, and whose two forms differ in more than a few pixels.
+    It makes highlights weaker, so that skin and hair keep their colours. It draws the
+    mouth above the beard, and makes its two forms differ in more pixels.
     """
     for element in _elements(artwork):
         attributes = element.get("attributes", {})
@@ -240,7 +241,7 @@ def _adapt(artwork: dict) -> dict:
             attributes["opacity"] = ".12"
     layers = artwork["canvas"]["elements"]
     layers.append(layers.pop([layer["name"] for layer in layers].index("mouth")))
-    # This beard brings a mouth of its own, as the last child of its last group.
+    # This beard includes a second mouth, as the last child of its last group.
     beard = artwork["components"]["facialHair"]["variants"]["beardMustache"]
     beard["elements"][-1]["children"].pop()
     mouths = artwork["components"]["mouth"]["variants"]
@@ -256,7 +257,7 @@ def _adapt(artwork: dict) -> dict:
 
 
 def _elements(node: Any) -> Iterator[dict]:
-    """Every SVG element below a node of the artwork's JSON."""
+    """Yields every SVG element below a node of the artwork's JSON."""
     if isinstance(node, dict):
         if node.get("type") == "element":
             yield node

@@ -1,4 +1,4 @@
-"""Labels of TFDS data sets as attributes: what is on or off, and names of values.
+"""Converts labels of datasets and tables to attributes: booleans, or names of values.
 
 Axes: m images.
 """
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-# The values that make a column one of booleans, however they are mixed.
+# A column with only these values, in any mixture, is a column of booleans.
 OFF = ("0", "-1", "false", "f", "no", "n", "off")
 ON = ("1", "true", "t", "yes", "y", "on")
-# What stands for a value that is not known.
+# These mean that a value is not known.
 UNKNOWN = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "<na>", "null")
-# What does so among on and off, and where nothing else is said; elsewhere "none" may be
-# the name of a class.
+# These mean the same in a column of booleans, or in a column without other values. In
+# another column, "none" may be the name of a class.
 UNSAID = ("none", "?", "-", "--", "unknown", "missing")
 _WHOLE = re.compile(r"\+?(-?[0-9]+)\.?0*")
 _NUMBER = re.compile(
@@ -26,17 +26,17 @@ _NUMBER = re.compile(
 
 
 class Labelled:
-    """The first images of a source, with their labels side by side.
+    """The first images of a source, with their labels.
 
-    A sequence of {"image": ..., NAME: label, ...}; labels are the classes and single
-    booleans among the features, nested or not.
+    A sequence of {"image": ..., NAME: label, ...}. The labels are the classes and
+    single booleans among the features, nested or not.
 
     Args:
-        source: one of TFDS's, or any with such ``features``.
-        count: of images; by default all.
+        source: a TFDS source, or another source with such ``features``.
+        count: number of images; by default all.
 
     Attributes:
-        names: of the labels.
+        names: the names of the labels.
     """
 
     def __init__(self, source: Any, count: int | None = None):
@@ -57,7 +57,7 @@ class Labelled:
         return labels | {"image": element["image"]}
 
     def every_value(self) -> dict[str, np.ndarray]:
-        """`attributes` of labels that take each of their values, before any is read."""
+        """Returns `attributes` of all possible label values; reads no image."""
         values = {
             name: np.arange(len(classes)) if classes else np.array([False, True])
             for name, classes in zip(self.names, self._classes.values(), strict=True)
@@ -66,21 +66,21 @@ class Labelled:
         return self.attributes({k: np.resize(v, most) for k, v in values.items()})
 
     def attributes(self, labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Labels by the names of attributes, (m,) of booleans or strings each.
+        """Converts labels to attributes by name, each (m,) of booleans or strings.
 
-        "" means that an attribute is not known, or cannot be seen.
+        "" means that an attribute is not known or not visible.
 
         Args:
-            labels: (m,) for each of `names`.
+            labels: (m,) for each name in `names`.
         """
         attributes = {}
         for name, (path, classes) in zip(
             self.names, self._classes.items(), strict=True
         ):
             values = labels[name]
-            # The name alone where it tells the attribute: "Smiling" of "attributes".
+            # Use only the last name if it is unique: "Smiling" of "attributes".
             alone = sum(path[-1] == other[-1] for other in self._classes) == 1
-            if classes:  # a label below 0 is TFDS's for "not known"
+            if classes:  # in TFDS, a label below 0 means "not known"
                 values = np.where(values < 0, "", np.asarray(classes)[values])
                 values = as_booleans(values)
             attributes[path[-1] if alone else "_".join(path)] = values
@@ -92,11 +92,11 @@ class Labelled:
 
 
 def as_attribute(column: Iterable[str]) -> np.ndarray:
-    """The strings of a table's column (m,), as the labels of an attribute.
+    """Converts the strings of a table's column (m,) to the labels of an attribute.
 
     Returns:
-        Booleans where they are of `OFF` and `ON`; 1, 0 and NaN where some are not
-        known; else strings, "" where they are not known. See `ambiguity`.
+        Booleans if all strings are in `OFF` and `ON`; 1, 0 and NaN if some of these are
+        not known; otherwise strings, with "" for unknown values. See `ambiguity`.
     """
     values = np.asarray([value.strip() for value in column], str)
     plain = np.asarray([_plain(value) for value in values])
@@ -110,10 +110,11 @@ def as_attribute(column: Iterable[str]) -> np.ndarray:
 
 
 def ambiguity(labels: np.ndarray) -> str | None:
-    """What is not clear about the labels of a column, and what to do; None if nothing.
+    """Describes an ambiguity in the labels of a column, and its fix; None if clear.
 
-    Numbers that are not whole are names of no classes; of -1 and 0 that are both in a
-    column of on and off, some files have -1 and some 0 for what is not known.
+    There are two ambiguities. A number that is not whole is not the name of a class. If
+    a column of booleans contains both -1 and 0, one of them means "not known" in some
+    files, and the other one in other files.
     """
     if labels.dtype.kind != "U":
         return None
@@ -121,8 +122,8 @@ def ambiguity(labels: np.ndarray) -> str | None:
     if _are_switches(known) and _two_ways_off(known):
         *others, last = sorted(known)
         return (
-            f"holds {', '.join(others)} and {last}, of which -1 or 0 may mean that it "
-            "is not known: leave that one empty"
+            f"contains {', '.join(others)} and {last}, and either -1 or 0 may mean "
+            '"not known": replace that one by an empty cell'
         )
     fractions = {
         label
@@ -133,20 +134,21 @@ def ambiguity(labels: np.ndarray) -> str | None:
         _NUMBER.fullmatch(label) or _are_switches({label}) for label in known
     ):
         return (
-            f"holds {min(fractions)}, which is no class: write 1 for on and 0 for off"
+            f"contains {min(fractions)}, which is not a class: write 1 for on and 0 "
+            "for off"
         )
     return None
 
 
 def _plain(label: str) -> str:
-    """A label in small letters, and a whole number as such."""
+    """Returns a label in lower case; a whole number loses sign + and decimals."""
     label = label.strip().lower()
     whole = _WHOLE.fullmatch(label)
     return whole[1] if whole else label
 
 
 def _are_switches(labels: set[str]) -> bool:
-    """Whether labels are of on and off alone, and any."""
+    """Returns whether there are labels, and all are in `OFF` and `ON`."""
     return bool(labels) and labels <= {*OFF, *ON}
 
 
@@ -155,7 +157,7 @@ def _two_ways_off(labels: set[str]) -> bool:
 
 
 def as_booleans(column: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Strings (m,), as booleans where they are 0 and 1, no and yes, or the like."""
+    """Converts strings (m,) to booleans if they are 0 and 1, no and yes, or similar."""
     labels = as_attribute(column)
     return labels if labels.dtype == bool else np.asarray(column, str)
 
@@ -163,7 +165,7 @@ def as_booleans(column: Sequence[str] | np.ndarray) -> np.ndarray:
 def _labels_among(
     features: Mapping, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], list | None]]:
-    """Where labels are among TFDS's features, and the names of their classes."""
+    """Yields the path of each label among TFDS's features, and its class names."""
     from styleprompter_jax.data.tfds import tfds  # slow to import
 
     for key, feature in features.items():

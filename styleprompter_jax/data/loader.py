@@ -1,4 +1,4 @@
-"""From a source to batches of float32 NHWC images in [-1, 1], with Grain."""
+"""Loads batches of float32 NHWC images in [-1, 1] from a source, with Grain."""
 
 import multiprocessing
 import os
@@ -15,8 +15,8 @@ from styleprompter_jax.data.quiet_grain import grain
 from styleprompter_jax.data.sources import Source
 from styleprompter_jax.images.files import Size, resize, resize_to_cover, to_float
 
-# Threads overlap reading with the step and cost nothing on two cores. A few batches
-# ahead is enough, and bounds the memory at 1024 px.
+# Threads read during the training step, and cost no time on two cores. A few batches in
+# advance are enough, and limit the memory at 1024 px.
 READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 CROPS = ("center", "random")
 
@@ -32,31 +32,32 @@ def train_iterator(
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
 ) -> "TrainIterator":
-    """Endless shuffled batches, a function of the seed alone.
+    """Returns an endless iterator of shuffled batches, which depend only on the seed.
 
-    Every epoch has its own order. All hosts walk one sequence of images in turns, so
-    in each epoch every image is seen exactly once by exactly one of them. A batch may
-    hold the end of an epoch and the beginning of the next.
+    Every epoch has its own order. All hosts share one sequence of images in turns, so
+    in each epoch, exactly one host sees each image, exactly once. A batch may contain
+    the end of an epoch and the beginning of the next.
 
     Args:
         source: a sequence of {"image": uint8 (h, w, 3), ...}.
         batch_size: images in a batch of this host.
         image_size: side of the square images.
-        flip: mirror half of the images, drawn anew for every visit.
-        seed: of order, crops and flips; the same on all hosts.
-        crop: which square of the image that covers it: its "center", see
-            `images.files.resize`, or a "random" one for every visit.
-        workers: processes that read; with 0, threads of this one do. It changes
-            nothing but the speed.
+        flip: mirror each image with probability 1/2, chosen again in every epoch.
+        seed: the seed of order, crops and flips; the same on all hosts.
+        crop: the square of a resized image to use: "center", see
+            `images.files.resize`, or "random", chosen again in every epoch.
+        workers: number of processes that read; with 0, threads of this process read.
+            It affects only the speed.
         shard: (index of this host, number of hosts).
 
     Raises:
-        StylePrompterError: if the hosts' batches hold more images than the source.
+        StylePrompterError: if the batches of all hosts need more images than the
+            source has.
     """
     index, count = shard
     if len(source) < batch_size * count:
         raise StylePrompterError(
-            f"The data set has {len(source)} images, fewer than one batch of "
+            f"The dataset has {len(source)} images, fewer than one batch of "
             f"{batch_size * count}: add images or lower config.batch_size."
         )
 
@@ -77,7 +78,7 @@ def train_iterator(
         return {"image": element["image"], "bad": element.get("bad", 0)}
 
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
-    # An end that is never reached, since Python's len() has one too.
+    # This end is never reached. It keeps the length within the limit of len().
     dataset = dataset[index : 2**60 : count].map(load)
     if crop == "random":
         dataset = dataset.random_map(cut)
@@ -89,8 +90,8 @@ def train_iterator(
 class TrainIterator:
     """Yields {"image": float32 (b, size, size, 3) in [-1, 1]}; a context manager.
 
-    `get_state()` is the position as a JSON-serialisable dict, whatever the number of
-    workers, and after `set_state(...)` it goes on exactly from there.
+    `get_state()` returns the position as a JSON-serialisable dict, independent of the
+    number of workers. After `set_state(...)`, the iterator continues exactly there.
     """
 
     def __init__(self, batches: grain.MapDataset, workers: int):
@@ -113,9 +114,9 @@ class TrainIterator:
             self._reading = self._start()
         try:
             batch = next(self._reading)
-        except RuntimeError as error:  # what Grain says when a worker was killed
+        except RuntimeError as error:  # Grain raises it if a worker was killed
             raise StylePrompterError(
-                f"Reading pictures failed ({str(error).splitlines()[0]}): if memory "
+                f"Reading images failed ({str(error).splitlines()[0]}): if memory "
                 "ran out, lower config.data.workers."
             ) from error
         self._next_index += 1
@@ -123,16 +124,16 @@ class TrainIterator:
         return {"image": to_float(batch["image"])}
 
     def get_state(self) -> dict:
-        """The position, as JSON has it."""
+        """Returns the position as a JSON-serialisable dict."""
         return {"next_index": self._next_index}
 
     def set_state(self, state: dict) -> None:
-        """Goes to a position that `get_state` told."""
+        """Moves to a position from `get_state`."""
         self._close()
         self._next_index = state["next_index"]
 
     def bad_images(self) -> dict:
-        """{"bad_images": how many were passed over since the last call}, if any."""
+        """Returns {"bad_images": images skipped since the last call}, or {} if none."""
         count, self._bad = self._bad, 0
         return {"bad_images": count} if count else {}
 
@@ -140,7 +141,7 @@ class TrainIterator:
         dataset = self._dataset[self._next_index :].to_iter_dataset(READING)
         if self._workers:
             if not flags.FLAGS.is_parsed():
-                flags.FLAGS.mark_as_parsed()  # Grain asks them, in a notebook too
+                flags.FLAGS.mark_as_parsed()  # Grain reads flags, even in a notebook
             options = grain.MultiprocessingOptions(num_workers=self._workers)
             dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
         return iter(dataset)
@@ -152,8 +153,9 @@ class TrainIterator:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Makes a worker live exactly as long as the training that reads from it."""
-    # Ctrl-C and schedulers signal the whole group; the training ends its workers.
+    """Makes a worker end when its training process ends, and not earlier."""
+    # Ctrl-C and schedulers signal the whole process group. The training process ends
+    # its workers.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     training = multiprocessing.parent_process()
@@ -169,11 +171,13 @@ def _start_worker(index: int, count: int) -> None:
 def eval_batches(
     source: Source, *, batch_size: int, image_size: Size
 ) -> Iterator[dict]:
-    """Every image once, in the source's order; the last batch may be smaller.
+    """Yields every image once, in the order of the source, in batches.
+
+    The last batch may be smaller.
 
     Yields:
-        {"image": float32 (b, h, w, 3), ...}, of image_size, a side or (h, w), with the
-        source's other entries stacked along the first axis.
+        {"image": float32 (b, h, w, 3), ...}, where image_size is a side or (h, w), with
+        the other entries of the source stacked along the first axis.
     """
 
     def load(element: dict) -> dict:

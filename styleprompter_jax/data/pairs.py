@@ -1,4 +1,4 @@
-"""Pairs of pictures before and after an edit, which directions are fitted to."""
+"""Reads or draws pairs of images before and after an edit, to fit directions to."""
 
 import io
 import itertools
@@ -20,46 +20,47 @@ from styleprompter_jax.images.files import (
 )
 
 HEADER = ["direction", "before", "after"]
-# Drawn where nothing else is asked for.
+# Drawn if the caller names no attributes.
 ATTRIBUTES = ("smile", "glasses", "beard", "hair_color")
 
 
 def read_pairs(
     file: str, names: Sequence[str], count: int | None, size: Size
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
-    """Pairs from a CSV with the columns direction, before and after.
+    """Yields pairs from a CSV with the columns direction, before and after.
 
-    A direction has a row for each of its pairs; pictures are relative to the file.
+    The file has a row for each pair of a direction. Paths of images are relative to the
+    folder of the file.
 
     Args:
         file: the CSV.
-        names: of directions to read; () reads all.
-        count: the most pairs of one direction.
+        names: names of directions to read; () reads all.
+        count: largest number of pairs of one direction.
         size: side of the images.
 
     Yields:
-        A name, images before and after (m, size, size, 3) in [-1, 1], and True: an edit
-        is to go back, too.
+        A name, images before and after (m, size, size, 3) in [-1, 1], and True, which
+        means that the reverse is an edit too.
 
     Raises:
-        StylePrompterError: if it cannot be read so, or a picture is missing.
+        StylePrompterError: if the file has another layout, or an image is missing.
     """
     header, rows = read_table(file)
     if header != HEADER:
         raise StylePrompterError(
-            f"{file} holds no pairs: its first row is to be {','.join(HEADER)}, and a "
-            "row for each pair follows."
+            f"{file} contains no pairs: write {','.join(HEADER)} in the first row, and "
+            "then a row for each pair."
         )
     pairs: dict[str, list[list[str]]] = {}
     for name, *pair in rows:
         pairs.setdefault(name, []).append(pair)
     if unknown := [name for name in names if name not in pairs]:
         raise StylePrompterError(
-            f"{file} has no direction {unknown[0]!r}: it has {', '.join(pairs)}."
+            f"{file} has no direction {unknown[0]!r}: choose one of {', '.join(pairs)}."
             f"{another_spelling(unknown[0], pairs)}"
         )
     check_names(names or pairs, file)
-    # Of all directions at once: each takes minutes to be found.
+    # Check all directions first, because the fit of each takes minutes.
     found = {
         name: [
             find_pictures(file, pictures)
@@ -77,11 +78,12 @@ def read_pairs(
 def draw_pairs(
     names: Sequence[str], count: int, size: Size
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
-    """Avatars drawn twice, alike but for one attribute; else as `read_pairs`.
+    """Yields pairs of avatars that differ only in one attribute, like `read_pairs`.
 
-    An attribute with several values gives a direction for each, from the others to it.
+    An attribute with several values gives a direction for each value, from the other
+    values to this one.
     """
-    # These need the extra.
+    # These imports need the extra "avatars".
     from styleprompter_jax.data.drawing import draw
     from styleprompter_jax.data.faces import pairs
 

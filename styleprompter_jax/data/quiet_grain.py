@@ -1,6 +1,7 @@
-"""Grain, imported without its warning on JAX before 0.11.
+"""Imports Grain without its warning on JAX before 0.11.
 
-There it says at each start that it cannot profile its worker processes. We start none.
+With these versions, Grain warns at each start that it cannot profile its worker
+processes. We do not profile them.
 """
 
 import logging

@@ -1,12 +1,13 @@
-"""Where training pictures come from: sequences of {"image": uint8 (h, w, 3), ...}.
+"""Sources of training images: sequences of {"image": uint8 (h, w, 3), ...}.
 
-A source has a length and is indexed; the order is fixed. Shuffling, resizing and
-batching are the loader's.
+A source has a length, an index and a fixed order. The loader shuffles, resizes and
+makes batches.
 
-`fingerprint(part)` tells whether the elements of a part, a range, are those of another
-time or place, without reading all of them: {"count": of them, "names": a sum of what
-they are called, in order, "contents": a sum of their sizes and of a few beginnings}.
-Where a source lies is no part of it.
+`fingerprint(part)` identifies the elements of a part, a range, without reading all of
+them. Two fingerprints show whether the data changed between two times or places. It is
+{"count": number of elements, "names": a hash of their names in order, "contents": a
+hash of their sizes and of the first bytes of a few}. It does not include the location
+of the source.
 """
 
 import hashlib
@@ -29,10 +30,10 @@ from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images, shown
 
 ARRAY_RECORD = ".array_record"
-OWN = ("folder", "array_record")  # the user's own pictures
-# Bad pictures in a row that are passed over: more are no accident.
+OWN = ("folder", "array_record")  # the user's own images
+# Bad images in a row to skip. More than this is a fault of the whole dataset.
 MOST_SKIPPED = 100
-# Files that a fingerprint looks into, spread over all; and bytes of each.
+# Number of files that a fingerprint reads, spread over all files; and bytes of each.
 LOOKED_INTO, BEGINNING = 16, 4096
 
 
@@ -47,27 +48,27 @@ class Source(Protocol):
 def make_source(
     data_config: Any, split: str, least: int = 1
 ) -> "Kept | Part | LargeEnough | Skipping":
-    """The source that a config asks for.
+    """Makes the source that a config describes.
 
     Args:
         data_config: `config.data`, with the keys
             name: "avatars" (drawn on first use, at 64, 128 or 256 px: the first of
-                them that is no smaller than `image_size`), "folder",
+                these that is at least `image_size`), "folder",
                 "array_record" (files of `styleprompter pack`), or any TFDS name with
-                pictures in a feature "image" ("avatars/128", "oxford_flowers102").
-            path: for "folder" and "array_record" the folder; else where TFDS keeps
-                its data sets, None for TFDS's own place.
-            image_size: side of the pictures the loader will make.
-            on_bad: optional; "skip" puts the next picture in the place of one that
-                cannot be read, "error" stops there.
-        split: for "folder" a folder below `path` ("" is `path` itself); for
-            "array_record" a file there, without its extension; else a split of the
-            data set. A part of any is written as TFDS does: "train[:90%]", "[256:]".
-        least: for the user's own pictures ("folder" and "array_record"), the smallest
-            side in pixels; the source cannot read a smaller picture.
+                images in a feature "image" ("avatars/128", "oxford_flowers102").
+            path: the folder for "folder" and "array_record"; otherwise the folder in
+                which TFDS keeps its datasets, or None for TFDS's own folder.
+            image_size: side of the images that the loader will make.
+            on_bad: optional; "skip" replaces an unreadable image by the next image,
+                "error" stops there.
+        split: for "folder", a folder below `path` ("" is `path` itself); for
+            "array_record", a file there, without its extension; otherwise a split of
+            the dataset. A part has TFDS's notation: "train[:90%]", "[256:]".
+        least: for the user's own images ("folder" and "array_record"), the smallest
+            allowed side in pixels; smaller images count as unreadable.
 
     Raises:
-        StylePrompterError: if there are no such data.
+        StylePrompterError: if the data do not exist.
     """
     source: Any = _make_source(data_config, split)
     if data_config.name in OWN and least > 1:
@@ -80,7 +81,7 @@ def _make_source(data_config: Any, split: str) -> "Kept | Part":
     if name in OWN:
         if path is None:
             raise StylePrompterError(
-                "config.data.path is empty: name the folder of pictures there."
+                "config.data.path is empty: set it to the folder of images."
             )
         split, _, part = split.partition("[")
         place = local_path(path) / split
@@ -103,8 +104,8 @@ class Part:
         found = re.fullmatch(r"(-?\d+%?)?:(-?\d+%?)?\]", bounds)
         if not found:
             raise StylePrompterError(
-                f"[{bounds} is no part of a split: write [A:B], numbers of pictures or "
-                "percentages, as in [:90%]."
+                f"[{bounds} is not a part of a split: write [A:B] with numbers of "
+                "images or percentages, for example [:90%]."
             )
         whole = len(source)
         start, stop = (
@@ -114,7 +115,7 @@ class Part:
         self._range = range(whole)[start:stop]
         if not self._range:
             raise StylePrompterError(
-                f"The part [{bounds} of {whole} pictures is empty: change "
+                f"The part [{bounds} of {whole} images is empty: change "
                 "config.data.train_split or config.data.eval_split."
             )
 
@@ -125,16 +126,16 @@ class Part:
         return self._source[self._range[index]]
 
     def place(self, index: int) -> str:
-        """What to call a picture."""
+        """Returns the name of an image for messages."""
         return self._source.place(self._range[index])
 
     def fingerprint(self) -> dict:
-        """Of its own elements."""
+        """Returns the fingerprint of the elements of this part."""
         return self._source.fingerprint(self._range)
 
 
 class LargeEnough:
-    """A source of which pictures with too few pixels cannot be read."""
+    """A source that refuses images with too few pixels."""
 
     def __init__(self, source: "Kept | Part", least: int):
         self._source, self._least = source, least
@@ -147,27 +148,26 @@ class LargeEnough:
         height, width = element["image"].shape[:2]
         if min(height, width) < self._least:
             raise StylePrompterError(
-                f"{self.place(index)} has {width} x {height} pixels, fewer than the "
-                f"{self._least} a side that are to be learned: remove it, pass such "
-                'pictures over with config.data.on_bad="skip", or lower '
-                "config.data.image_size."
+                f"{self.place(index)} has {width} x {height} pixels, but the model "
+                f"needs {self._least} for each side: remove it, skip such images with "
+                'config.data.on_bad="skip", or lower config.data.image_size.'
             )
         return element
 
     def place(self, index: int) -> str:
-        """What to call a picture."""
+        """Returns the name of an image for messages."""
         return self._source.place(index)
 
     def fingerprint(self) -> dict:
-        """Of the whole source."""
+        """Returns the fingerprint of the whole source."""
         return self._source.fingerprint()
 
 
 class Skipping:
-    """A source with the next picture in the place of each that cannot be read.
+    """A source that replaces each unreadable image by the next readable one.
 
-    An element says under "bad" how many pictures were passed over for it. Which they
-    are is logged, once a process.
+    The entry "bad" of an element is the number of images that were skipped for it. A
+    warning names each skipped image once in each process.
     """
 
     def __init__(self, source: "Kept | Part | LargeEnough"):
@@ -178,7 +178,7 @@ class Skipping:
         return len(self._source)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # also while it is being unpickled
+        if name.startswith("_"):  # unpickling asks before `_source` exists
             raise AttributeError(name)
         return getattr(self._source, name)
 
@@ -190,16 +190,16 @@ class Skipping:
             except StylePrompterError as error:
                 if there not in self._logged:
                     self._logged.add(there)
-                    logging.warning("Passed over: %s", error)
+                    logging.warning("Skipped: %s", error)
                 last = error
         raise StylePrompterError(
-            f"No picture can be read of {bad + 1} in a row, of which the last says: "
-            f"{last}"
+            f"{bad + 1} images in a row cannot be read: repair the dataset. The last "
+            f"error was: {last}"
         )
 
 
 class FolderSource:
-    """The pictures below a folder, sorted by path."""
+    """The images below a folder, sorted by path."""
 
     def __init__(self, folder: Path):
         self._folder, found = folder, find_images(folder)
@@ -214,11 +214,11 @@ class FolderSource:
         return {"image": read_image(self.paths[index])}
 
     def place(self, index: int) -> str:
-        """What to call a picture."""
+        """Returns the name of an image for messages."""
         return shown(self.paths[index])
 
     def fingerprint(self, part: range | None = None) -> dict:
-        """Of a part, by default of all pictures."""
+        """Returns the fingerprint of a part, by default of all images."""
         paths = self.paths[part.start : part.stop] if part else self.paths
         root = self._folder.as_posix()
         names = [path.as_posix().removeprefix(root) for path in paths]
@@ -226,7 +226,7 @@ class FolderSource:
 
 
 class ArrayRecordSource:
-    """The pictures of a file that `styleprompter pack` wrote."""
+    """The images of a file that `styleprompter pack` wrote."""
 
     def __init__(self, file: Path):
         self._file = file
@@ -237,7 +237,7 @@ class ArrayRecordSource:
         try:
             self._records = grain.sources.ArrayRecordDataSource([str(file)])
             self._count = len(self._records)
-        except Exception as error:  # array_record's own are plain RuntimeErrors
+        except Exception as error:  # array_record raises plain RuntimeErrors
             raise StylePrompterError(
                 f"{file} cannot be read as array_record ({error}): pack it again."
             ) from error
@@ -250,24 +250,24 @@ class ArrayRecordSource:
         return {"image": decode_image(io.BytesIO(record), self.place(index))}
 
     def place(self, index: int) -> str:
-        """What to call a picture."""
+        """Returns the name of an image for messages."""
         return f"Image {index} of {self._file}"
 
     def fingerprint(self, part: range | None = None) -> dict:
-        """Of a part, by default of all pictures."""
+        """Returns the fingerprint of a part, by default of all images."""
         part = part or range(len(self))
         names = [self._file.name, part.start, part.stop]
         return _fingerprint(len(part), names, [self._file])
 
 
 class TfdsSource:
-    """One split of a TFDS data set in array_record files, read without TensorFlow.
+    """A split of a TFDS dataset in array_record files, read without TensorFlow.
 
-    Its `features` tell the names of the labels (`features["hair"].names`).
+    Its `features` contain the names of the labels (`features["hair"].names`).
     """
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
-        # Slow to import, and not needed by who trains on a folder.
+        # Slow to import, and not needed for training on a folder.
         from styleprompter_jax.data import avatars
         from styleprompter_jax.data.tfds import tfds
 
@@ -277,18 +277,20 @@ class TfdsSource:
             builder = _prepare(tfds, name, data_dir)
         self.features = builder.info.features
         if "image" not in self.features:
-            raise StylePrompterError(f'{name} has no feature "image" to train on.')
+            raise StylePrompterError(
+                f'{name} has no feature "image": choose a dataset of images.'
+            )
         try:
-            # Decoded by our own reader, which knows more kinds of pictures.
+            # Our own reader decodes the images, because it supports more kinds.
             decoders = {"image": tfds.decode.SkipDecoding()}
             self._records = builder.as_data_source(split, decoders=decoders)
         except ValueError as error:
             splits = ", ".join(builder.info.splits)
             raise StylePrompterError(
-                f"{name} has no split {split!r}: it has {splits}."
+                f"{name} has no split {split!r}: choose one of {splits}."
             ) from error
         self.name, self._name = name, f"{name} ({split})"
-        # With its version, which changes with the pictures.
+        # The full name includes the version, which changes with the images.
         self._identity = [builder.info.full_name, split]
 
     def __len__(self) -> int:
@@ -300,11 +302,11 @@ class TfdsSource:
         return record | {"image": decode_image(encoded, self.place(index))}
 
     def place(self, index: int) -> str:
-        """What to call a picture."""
+        """Returns the name of an image for messages."""
         return f"Image {index} of {self._name}"
 
     def fingerprint(self) -> dict:
-        """Of the whole split."""
+        """Returns the fingerprint of the whole split."""
         return _fingerprint(len(self), self._identity, [])
 
 
@@ -324,7 +326,7 @@ def _size(file: Path) -> int | None:
     try:
         return os.stat(file).st_size
     except OSError:
-        return None  # reading it says what is wrong
+        return None  # a later read reports the fault
 
 
 def _beginning(file: Path) -> str | None:
@@ -338,7 +340,7 @@ def _beginning(file: Path) -> str | None:
 def _read_record(records: Sequence, index: int, name: str) -> Any:
     try:
         return records[index]
-    except Exception as error:  # array_record's own are plain RuntimeErrors
+    except Exception as error:  # array_record raises plain RuntimeErrors
         raise StylePrompterError(
             f"Image {index} of {name} cannot be read ({error}): the file is damaged; "
             "make or copy it again."
@@ -346,7 +348,7 @@ def _read_record(records: Sequence, index: int, name: str) -> Any:
 
 
 def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
-    """Any other TFDS data set, downloaded if it is not there."""
+    """Returns the builder of another TFDS dataset, and downloads the data if needed."""
     from styleprompter_jax.data.tfds import data_folder, not_writable
 
     data_dir = data_folder(data_dir)
@@ -356,15 +358,15 @@ def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
         builder.as_data_source()
     except tfds.core.DatasetNotFoundError as error:
         raise StylePrompterError(
-            f'There is no TFDS data set {name!r}: set config.data.name to "avatars", '
+            f'There is no TFDS dataset {name!r}: set config.data.name to "avatars", '
             '"folder" or a name from tensorflow.org/datasets.'
         ) from error
     except (ImportError, NotImplementedError, ValueError) as error:
-        # Writing pixels, and records of other formats, are TensorFlow's.
+        # Only TensorFlow writes pixels, and reads records of other formats.
         raise StylePrompterError(
-            f"{name} is not there as array_record files and cannot be prepared here: "
-            "call download_and_prepare(file_format='array_record') where TensorFlow "
-            "is installed, and copy the result into the data folder."
+            f"{name} does not exist as array_record files and cannot be prepared here: "
+            "call download_and_prepare(file_format='array_record') on a machine with "
+            "TensorFlow, and copy the result into the data folder."
         ) from error
     except OSError as error:
         raise not_writable(f"{name} in {data_dir}", error) from error

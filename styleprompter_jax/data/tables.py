@@ -1,4 +1,4 @@
-"""Tables of labels as people keep them: CSV of any kind, and CelebA's lists."""
+"""Reads tables of labels: CSV of any kind, and CelebA's lists."""
 
 import csv
 import json
@@ -16,22 +16,25 @@ _DELIMITERS = ",;\t"
 
 
 def is_table(name: str) -> bool:
-    """Whether what a user names is a table, by its ending, and no data set."""
+    """Returns whether a name is a table and not a dataset, by its extension."""
     return name.lower().endswith(ENDINGS)
 
 
 def read_table(file: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
-    """The header of a table, and its rows, all of one length, without blanks around.
+    """Reads the header and the rows of a table; cells have no white space around them.
 
-    Columns are parted by commas, semicolons or tabs, whichever make rows as long as the
-    header. CelebA's lists begin with a number and the names of the columns but the
-    first, and part them by blanks.
+    Commas, semicolons or tabs separate the columns: the delimiter that makes all rows
+    as long as the header. CelebA's lists begin with a number and the names of all
+    columns but the first; spaces separate their columns.
 
     Args:
-        file: text in UTF-8, or in UTF-16 or 32 with a mark.
+        file: text in UTF-8, or in UTF-16 or 32 with a byte-order mark.
+
+    Returns:
+        The header, and the rows, which have the length of the header.
 
     Raises:
-        StylePrompterError: if it cannot be read so.
+        StylePrompterError: if the file is not such a table.
     """
     content = read_bytes(file, TEXT)
     encoding = json.detect_encoding(content)
@@ -39,46 +42,46 @@ def read_table(file: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
         text = content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise StylePrompterError(
-            f"{file} cannot be read as CSV: byte {error.start} is not of {encoding}; "
-            "save it as UTF-8."
+            f"{file} cannot be read as CSV, because byte {error.start} is not valid in "
+            f"{encoding}: save it as UTF-8."
         ) from error
     header, rows = _celeba(text) or _csv(file, text)
     if twice := [name for k, name in enumerate(header) if name in header[:k]]:
         raise StylePrompterError(
-            f"{file} has two columns {quoted(twice[0])}: rename or remove one."
+            f"{file} has two columns {quoted(twice[0])}: rename or remove one of them."
         )
     if len(header) < 2 or not rows:
         raise StylePrompterError(
-            f"{file} holds no labels: its first row names the columns, the pictures' "
-            "and then one for each attribute, and a row for each picture follows."
+            f"{file} contains no labels: write the names of the columns in the first "
+            "row (the images, then each attribute), and then a row for each image."
         )
     for row in rows:
         if len(row) != len(header):
             raise StylePrompterError(
-                f"{file}: the row of {quoted(row[0])} has {len(row)} columns, and the "
-                f"first row {len(header)}."
+                f"{file}: the row of {quoted(row[0])} has {len(row)} columns, but the "
+                f"first row has {len(header)}: correct the row."
             )
     return header, rows
 
 
 def find_pictures(file: str | os.PathLike, names: Iterable[str]) -> list[Path]:
-    """The pictures that a table names, relative to its folder.
+    """Returns the paths of the images in a table; names are relative to its folder.
 
     Raises:
-        StylePrompterError: if one is not there.
+        StylePrompterError: if an image does not exist.
     """
     paths = [find_picture(Path(file).parent, name) for name in names]
     if missing := [path for path in paths if not path.is_file()]:
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise StylePrompterError(
-            f"{file} names {missing[0]}{more}: no such picture is there; names are "
-            f"relative to the file's folder.{another_path(missing[0])}"
+            f"{file} names {missing[0]}{more}, which does not exist: write names "
+            f"relative to the folder of the table.{another_path(missing[0])}"
         )
     return paths
 
 
 def find_picture(folder: Path, name: str) -> Path:
-    """The picture of a name in a table, whose folders Windows may have written."""
+    """Returns the path of a name in a table; the name may have Windows separators."""
     path = folder / name
     if "\\" in name and not path.is_file():
         return folder / name.replace("\\", "/")
@@ -86,7 +89,7 @@ def find_picture(folder: Path, name: str) -> Path:
 
 
 def _celeba(text: str) -> tuple[list[str], list[list[str]]] | None:
-    """A list as CelebA's list_attr_celeba.txt; None if it is none."""
+    """Parses a list like CelebA's list_attr_celeba.txt; None for other text."""
     lines = [line.split() for line in text.splitlines()[:3]]
     if len(lines) < 3 or len(lines[0]) != 1 or not lines[0][0].isdecimal():
         return None
@@ -97,10 +100,10 @@ def _celeba(text: str) -> tuple[list[str], list[list[str]]] | None:
 
 
 def _csv(file: str | os.PathLike, text: str) -> tuple[list[str], list[list[str]]]:
-    """The header and rows by the delimiter that fits best."""
+    """Parses CSV with the delimiter that fits best; returns the header and the rows."""
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
-        return _parsed(file, rest, first.strip()[4])  # as Excel has it
+        return _parsed(file, rest, first.strip()[4])  # Excel's first line
     found = [_parsed(file, text, d) for d in _DELIMITERS if d in first] or [
         _parsed(file, text, ",")
     ]
@@ -122,11 +125,11 @@ def _parsed(
         rows = [[cell.strip() for cell in row] for row in reader]
     except csv.Error as error:
         raise StylePrompterError(
-            f"{file} cannot be read as CSV: {error} in line {reader.line_num}; mend or "
-            "remove it."
+            f"{file} cannot be read as CSV, because of an error in line "
+            f"{reader.line_num} ({error}): correct or remove the line."
         ) from error
     header, *rows = [row for row in rows if any(row)] or [[]]
-    # A delimiter behind each row, as spreadsheets leave them.
+    # Spreadsheets may leave a delimiter at the end of each row.
     while header and not any(row[-1] for row in (header, *rows) if row):
         header, rows = header[:-1], [row[:-1] for row in rows]
     return header, rows

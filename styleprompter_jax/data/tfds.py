@@ -1,8 +1,9 @@
-"""TFDS, also where protobuf is of an older version than what wrote TFDS's messages.
+"""Imports TFDS, even if protobuf is older than the generated code that TFDS uses.
 
-Google Colab's runtime is such a place: protobuf 5.29 refuses tensorflow-metadata 1.21
-by its version, and `import tensorflow_datasets` logs that and gives an empty module.
-Import `tfds` from here: the versions are not compared meanwhile.  Slow to import.
+This happens on Google Colab: protobuf 5.29 refuses tensorflow-metadata 1.21 because of
+its version. `import tensorflow_datasets` then logs an error and gives an empty module.
+Import `tfds` from here: this module switches the version check off during the import.
+The import is slow.
 """
 
 import contextlib
@@ -30,27 +31,31 @@ def _any_version() -> Iterator[None]:
 with _any_version():
     import tensorflow_datasets as tfds
 
-    if not hasattr(tfds, "core"):  # imported before, without this
+    if not hasattr(tfds, "core"):  # it was imported before, with the check
         tfds = importlib.reload(tfds)
 
 _NAME_ONE = (
-    "name a folder with --data-dir, with config.data.path, or in the variable "
+    "give a folder with --data-dir, config.data.path or the environment variable "
     "TFDS_DATA_DIR"
 )
 
 
 def data_folder(data_dir: str | None) -> str:
-    """Where data sets are kept: the folder given, or TFDS's own place."""
+    """Returns the folder of datasets: the given one, or TFDS's own folder.
+
+    Raises:
+        StylePrompterError: if TFDS's folder is in an unknown home folder.
+    """
     place = data_dir or tfds.core.constants.DATA_DIR
     if place == data_dir or not place.startswith("~"):
         return place
-    # TFDS would make a folder called "~".
-    raise StylePrompterError(f"There is no home folder to keep data in: {_NAME_ONE}.")
+    # TFDS would make a folder with the name "~".
+    raise StylePrompterError(f"There is no home folder for datasets: {_NAME_ONE}.")
 
 
 def not_writable(place: str | os.PathLike, error: OSError) -> StylePrompterError:
-    """What to say if a data set cannot be made."""
+    """Returns the error for a dataset that cannot be written."""
     return StylePrompterError(
-        f"The data set {place} cannot be written ({error}): free space there, or "
+        f"The dataset {place} cannot be written ({error}): free space there, or "
         f"{_NAME_ONE}."
     )
