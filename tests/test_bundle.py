@@ -87,7 +87,7 @@ def test_every_problem_in_one_report(folder):
     for line in (
         "missing (1):\n    encoder/latent_tok [8, 8]",
         "unexpected (1):\n    encoder/extra/kernel",
-        "latent_avg is [15], but the model's is [16]",
+        "latent_avg is [15], but must be [16]",
         f"not finite (1):\n    {kernel}",
         f"not floating point (1):\n    {noise}",
     ):
@@ -126,7 +126,7 @@ def test_damaged_files(folder):
         (lambda c: c["generator"].update(channels=8), "does not describe a model"),
         (lambda c: c.update(generator=None), "does not describe a model"),
         (lambda c: c.update(version=3), "version 3"),
-        (lambda c: c.pop("version"), "no model configuration"),
+        (lambda c: c.pop("version"), "not a model configuration"),
     ],
 )
 def test_wrong_configs(folder, change, match):
@@ -141,12 +141,12 @@ def test_which_model_a_name_means(tmp_path, tiny_folder, monkeypatch):
     assert model_folder.find_model("tiny") == tiny_folder
     shutil.copytree(tiny_folder, "tiny")
     assert model_folder.find_model("tiny").absolute() == tmp_path / "tiny"
-    with pytest.raises(StylePrompterError, match=r"folder gone; bundled models: tiny"):
+    with pytest.raises(StylePrompterError, match=r"folder gone: .*bundled .*\(tiny"):
         model_folder.find_model("gone")
     with pytest.raises(StylePrompterError, match=r"x/tiny"):
         model_folder.find_model("x/tiny")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StylePrompterError, match=r"empty is no model folder"):
+    with pytest.raises(StylePrompterError, match=r"empty is not a model folder"):
         model_folder.find_model("empty")
 
 
@@ -185,7 +185,7 @@ def test_nothing_is_written_for_a_bad_model(tmp_path, tiny_variables):
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "photo.png").write_text("")
-    with pytest.raises(StylePrompterError, match="no model folder"):
+    with pytest.raises(StylePrompterError, match="not a model folder"):
         model_folder.save_model(taken, TINY, tiny_variables)
     broken = jax.tree.map(lambda a: a * np.float32(np.nan), tiny_variables)
     with pytest.raises(StylePrompterError, match="not finite"):
@@ -239,7 +239,7 @@ def test_directions_keep_what_they_answer_to(tmp_path):
 def test_arrays_are_nested_by_their_keys(tmp_path):
     path = tmp_path / "x.safetensors"
     safetensors.numpy.save_file({"a": np.ones(3), "a/b": np.ones(3)}, path)
-    with pytest.raises(StylePrompterError, match=r"x\.safetensors has arrays below"):
+    with pytest.raises(StylePrompterError, match=r"x\.safetensors uses the name of"):
         model_folder.load_arrays(path)
     tree = {"a": {"b": np.arange(3.0), "c": np.float32(1)}, "d": np.ones((2, 1))}
     model_folder.save_arrays(tmp_path / "x.safetensors", tree)
@@ -279,9 +279,7 @@ def test_a_flipped_bit_is_never_read_as_good(name, folder):
 def test_a_config_changed_by_hand(folder):
     """It is refused, until the sum is removed that tells damage."""
     change_config(folder, lambda config: config["encoder"].update(drop_path=0.5))
-    with pytest.raises(
-        StylePrompterError, match=r"config\.json is not what was written"
-    ):
+    with pytest.raises(StylePrompterError, match=r"config\.json has changed since"):
         model_folder.load_model(folder)
     change_config(folder, lambda config: config.pop("sha256"))
     assert model_folder.load_model(folder)[0].encoder.drop_path == 0.5

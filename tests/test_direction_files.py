@@ -42,13 +42,13 @@ def test_arrays_that_the_metadata_does_not_name(tmp_path):
     arrays = {"smile": np.ones(16, np.float32)}
     path = tmp_path / DIRECTIONS
     safetensors.numpy.save_file(arrays, path, {"directions": "{}"})
-    with pytest.raises(StylePrompterError, match="names none of its arrays"):
+    with pytest.raises(StylePrompterError, match="does not name its arrays"):
         load_directions(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"layers": ()}, {"range": (3.0, -3.0)}])
 def test_what_could_not_be_read_is_not_written(wrong, tmp_path):
     direction = dataclasses.replace(Direction(np.ones(4, np.float32)), **wrong)
-    with pytest.raises(StylePrompterError, match="was not written: "):
+    with pytest.raises(StylePrompterError, match="was not written, because"):
         save_directions(tmp_path, {"a": direction})
     assert not list(tmp_path.iterdir())

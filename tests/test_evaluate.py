@@ -127,7 +127,7 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
     ("options", "match"),
     [
         ("--size 64", "cannot be compared at 64 px: choose a size from 32 to 32"),
-        ("--networks {model}", "is no folder of a perceptual network"),
+        ("--networks {model}", "is not the folder of a perceptual network"),
         ("--networks {lpips} {lpips}", "names two networks of the kind lpips"),
         ("--classifier {lpips}/model.safetensors", "is not a classifier"),
         ("--direction frown", "knows no direction 'frown'"),

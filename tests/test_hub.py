@@ -150,14 +150,14 @@ def message(name):
     {
         "u/gone": "no model u/gone at .*, or it is private",
         "u/secret": "or it is private.*hf auth login.*HF_TOKEN",
-        "u/gated": "its owner's consent",
+        "u/gated": "the consent of its owner",
         "u/faces@v9": "no revision 'v9'",
         "u/faces@" + 40 * "a": "no revision 'aaaa",
         "u/faces/deep/er": "no model in its folder 'deep/er'",
         "u/empty": "no model at its top",
-        "u/half": "uploaded in part",
-        "u/other": "is of another program",
-        "u/list": "is of another program",
+        "u/half": "an incomplete upload",
+        "u/other": "comes from another program",
+        "u/list": "comes from another program",
     }.items(),
 )
 def test_what_is_not_there(hub, files, name, text):
@@ -219,7 +219,7 @@ def test_a_damaged_copy_says_how_to_fetch_it_anew(hub, files, file):
     good = copy.read_bytes()
     copy.resolve().write_bytes(good[: len(good) // 2])
     kept = Path(constants.HF_HUB_CACHE) / "models--u--faces"
-    assert re.search(f"{kept}.* fetched anew", message("hf://u/faces"))
+    assert re.search(f"{kept}.* to download it again", message("hf://u/faces"))
     os.rename(kept, kept.with_name("old"))
     assert load_model("hf://u/faces")[2].keys() == {"smile", "hat"}
 
@@ -300,7 +300,7 @@ def test_networks_too(hub, files, tmp_path):
     assert network_folder.network_name("hf://u/zoo/lpips") == "lpips_squeeze"
     _, variables = network_folder.load_network("hf://u/zoo/lpips", "lpips")
     np.testing.assert_equal(variables["params"], params)
-    with pytest.raises(StylePrompterError, match="holds another model, where ArcFace"):
+    with pytest.raises(StylePrompterError, match="contains another model, but must contain ArcF"):
         network_folder.load_network("hf://u/zoo", "arcface")
-    with pytest.raises(StylePrompterError, match="no folder of a perceptual network"):
+    with pytest.raises(StylePrompterError, match="is not the folder of a perc"):
         network_folder.network_name("hf://u/zoo")

@@ -241,7 +241,7 @@ def test_folders_that_are_no_network(tiny_folder, tmp_path):
         network_folder.load_network(tiny_folder, "lpips")
     params = zeros(network_folder.NETWORKS["lpips_squeeze"].shapes()["params"])
     before = (tiny_folder / MODEL).read_bytes()
-    with pytest.raises(StylePrompterError, match="holds a model"):
+    with pytest.raises(StylePrompterError, match="contains a model"):
         network_folder.save_network(tiny_folder, "lpips_squeeze", params)
     assert (tiny_folder / MODEL).read_bytes() == before
     with pytest.raises(StylePrompterError, match=r"missing .*\n.*lin0"):

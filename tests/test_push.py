@@ -134,13 +134,13 @@ def test_the_bundled_model_names_its_artwork(login):
 def test_what_is_refused(login, model, capsys, tmp_path, monkeypatch):
     login.repos["u/public"] = Repo()
     text = refused(capsys, model, "hf://u/public", "--private")
-    assert "is there and public" in text
+    assert "exists and is public" in text
     assert len(login.repos["u/public"].trees) == 1
-    assert "no name on the Hub" in refused(capsys, model, "s3://u/m")
+    assert "not a name on the Hub" in refused(capsys, model, "s3://u/m")
     assert "names a commit" in refused(capsys, model, "hf://u/m@" + 40 * "a")
     assert "no revision 'gone'" in refused(capsys, model, "hf://u/public@gone")
     assert "There is no model" in refused(capsys, tmp_path / "none", "hf://u/m")
-    assert "does not let you" in refused(capsys, model, "hf://someone/else")
+    assert "refuses access" in refused(capsys, model, "hf://someone/else")
     (model / "metrics.json").write_text("{}")
     assert "is not a metrics.json of" in refused(capsys, model, "hf://u/m")
     other = {"protocol": {"model": {"sha256": {"model.safetensors": "0"}}}}

@@ -283,7 +283,7 @@ def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
         return code, *capsys.readouterr()
 
     code, _, err = run("--model", model, "--output", tmp_path / "copy")
-    assert code == 0 and "Left out of the copy" in err and "notes/link.txt" in err
+    assert code == 0 and "The copy omits" in err and "notes/link.txt" in err
     copy = {path.relative_to(tmp_path / "copy") for path in tmp_path.rglob("copy/**/*")}
     assert {str(path) for path in copy} == {
         "config.json", "model.safetensors", "directions.safetensors", "directions.png",

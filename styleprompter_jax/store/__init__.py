@@ -1,1 +1,1 @@
-"""Where models are kept: folders, the Hugging Face Hub, and what a name stands for."""
+"""Storage of models: folders, the Hugging Face Hub, and names of models."""

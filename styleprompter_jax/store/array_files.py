@@ -1,4 +1,4 @@
-"""Nested dicts of arrays as safetensors files, written whole."""
+"""Writes and reads nested dicts of arrays as safetensors files."""
 
 import os
 from collections.abc import Mapping
@@ -16,9 +16,10 @@ from styleprompter_jax.core.safetensors_files import read_safetensors, write_saf
 def save_arrays(
     path: str | os.PathLike, tree: Mapping, metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes a nested dict of arrays as safetensors, keys joined by "/".
+    """Writes a nested dict of arrays as safetensors, with keys joined by "/".
 
-    The folder must be there: a mistyped name is not to make one.
+    The file is written completely or not at all. The folder must exist, so that a
+    mistyped name does not create a folder.
     """
     flat = {
         key: np.asarray(value, order="C")
@@ -32,7 +33,7 @@ def save_arrays(
 
 
 def load_arrays(path: str | os.PathLike) -> dict:
-    """Reads what `save_arrays` wrote: a nested dict of NumPy arrays.
+    """Reads a file of `save_arrays` to a nested dict of NumPy arrays.
 
     Raises:
         StylePrompterError: if the file is missing or damaged.
@@ -40,7 +41,10 @@ def load_arrays(path: str | os.PathLike) -> dict:
     try:
         return unflatten_dict(read_safetensors(path).arrays, sep="/")
     except (IndexError, TypeError) as error:
-        raise StylePrompterError(f"{path} has arrays below an array.") from error
+        raise StylePrompterError(
+            f"{path} uses the name of an array as the name of a group too: make the "
+            "file again."
+        ) from error
 
 
 def fit_variables(
@@ -49,17 +53,17 @@ def fit_variables(
     headline: str,
     others: Mapping[str, tuple] | None = None,
 ) -> dict:
-    """Float32 variables from flat arrays, which must be exactly those of ``shapes``.
+    """Returns float32 variables from flat arrays, which must match ``shapes`` exactly.
 
     Args:
-        arrays: by key.
-        shapes: what `jax.eval_shape` of a module's init gives.
-        headline: what the message begins with if they do not fit.
-        others: by key, a shape that an array may have instead.
+        arrays: arrays by key.
+        shapes: the result of `jax.eval_shape` of a module's init.
+        headline: the first line of the error message.
+        others: alternative shapes of arrays, by key.
 
     Raises:
-        StylePrompterError: naming every missing, unexpected, misshapen and not finite
-            array at once.
+        StylePrompterError: if an array is missing, is unexpected, has the wrong shape
+            or type, or is not finite. The message names all these arrays.
     """
     expected = {
         key: (collection, leaf)
@@ -78,11 +82,11 @@ def fit_variables(
         variables[collection][key] = value
         if array.shape not in (leaf.shape, (others or {}).get(key)):
             problems.setdefault("wrong shape", []).append(
-                f"{key} is {list(array.shape)}, but the model's is {list(leaf.shape)}"
+                f"{key} is {list(array.shape)}, but must be {list(leaf.shape)}"
             )
         elif not np.issubdtype(array.dtype, np.floating):
             problems.setdefault("not floating point", []).append(key)
-        elif not np.isfinite(value).all():  # as float64 it may have been
+        elif not np.isfinite(value).all():  # float64 may overflow in float32
             problems.setdefault("not finite", []).append(key)
     if unexpected := [key for key in arrays if key not in expected]:
         problems["unexpected"] = unexpected

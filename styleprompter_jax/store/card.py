@@ -1,11 +1,11 @@
-"""The README.md of a model on the Hub: what is known of it, and nothing else."""
+"""Writes the README.md of a model on the Hub, from known facts only."""
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
 CARD = "README.md"
-# Says that a card is ours, to be replaced by the next one.
+# Marks a card as ours, which the next upload may replace.
 MARK = "<!-- By styleprompter push, which replaces it while this line is here. -->"
 _HEAD = """\
 ---
@@ -44,18 +44,18 @@ y = model.synthesize(w)"""
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a card says.
+    """The facts in a model card.
 
     Attributes:
-        name: the model's on the Hub, "hf://USER/NAME/FOLDER".
-        source: the name of the model that was uploaded, if others know it too; or "".
-        parts: (name, side of its images or "", number of parameters) of each.
-        z_dim: of the generator's input.
-        directions: (name, strength, origin) of each.
-        training: what the run beside it says: ("stage", "encoder"), ...
-        figures: what `evaluate` measured: {part: {metric: number}}.
-        measured_on: the images that the figures are of, in words.
-        notice: licence and attribution, in words; "" where nothing says.
+        name: the name of the model on the Hub, "hf://USER/NAME/FOLDER".
+        source: the name of the uploaded model, if it is public; otherwise "".
+        parts: (name, side of the images or "", number of parameters) of each part.
+        z_dim: size of the generator's input.
+        directions: (name, strength, origin) of each direction.
+        training: facts of the training run beside the model: ("stage", "encoder"), ...
+        figures: results of `evaluate`: {part: {metric: number}}.
+        measured_on: a description of the images of the figures.
+        notice: licence and attribution, in words; "" if unknown.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Facts:
 
 
 def make_card(facts: Facts) -> str:
-    """The card in Markdown, with the metadata that the Hub reads."""
+    """Returns the card in Markdown, with the metadata that the Hub reads."""
     parts = [part for part, _, _ in facts.parts]
     inverts = "encoder" in parts
     has_refiner = bool(set(parts) - {"encoder", "generator"})
@@ -109,12 +109,12 @@ def make_card(facts: Facts) -> str:
     if facts.notice:
         lines += [f"```\n{facts.notice.strip().replace('```', '')}\n```\n"]
     else:
-        lines += ["Not stated. Ask who published the model.\n"]
+        lines += ["Not stated. Ask the publisher of the model.\n"]
     return "\n".join(lines)
 
 
 def _licence(notice: str) -> str:
-    """The Hub's short name of a licence."""
+    """Returns the Hub's short name of a licence."""
     if not notice:
         return "unknown"
     return "cc-by-4.0" if "CC BY 4.0" in notice else "other"
@@ -127,7 +127,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """Text that cannot leave its cell, nor be a link, a tag or a picture."""
+    """Escapes text, so that it stays in its cell and makes no link, tag or image."""
     text = " ".join(str(value).split())
     return re.sub(r"([\\`*_{}\[\]<>|#!&])", r"\\\1", text)
 

@@ -1,4 +1,4 @@
-"""Copies of model folders."""
+"""Copies model folders."""
 
 import logging
 import os
@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 
 def check_copy(source_folder: Path, folder: Path, overwrite: bool) -> None:
-    """Refuses a place for a copy that is taken, or is the model itself."""
+    """Refuses a place for a copy that is occupied, or overlaps the model itself."""
     here, there = Path(os.path.realpath(source_folder)), Path(os.path.realpath(folder))
     if here == there or here in there.parents or there in here.parents:
         raise StylePrompterError(
-            f"{folder} is the model itself, in it or around it: choose another "
-            "--output, or leave it out to add to the model."
+            f"{folder} is the folder of the model, or inside or around it: choose "
+            "another --output, or omit --output to change the model itself."
         )
     model_folder.check_place(folder, overwrite)
 
@@ -27,9 +27,9 @@ def check_copy(source_folder: Path, folder: Path, overwrite: bool) -> None:
 def copy_model(source_folder: Path, folder: Path, of_hub: bool) -> None:
     """Copies the regular files of a model folder, and of folders in it.
 
-    A link may lead to anything on this machine, and a stranger may have put it there:
-    those are followed alone that were read as the model, and those that the Hub's own
-    cache consists of. Warns of what it leaves out.
+    A link may point to any file on this machine, and a stranger may have made it. So
+    only two kinds of links are followed: files that were read as the model, and links
+    of the Hub's cache. A warning names the skipped links.
     """
     followed = (
         model_folder.PARTS if of_hub else (model_folder.CONFIG, model_folder.MODEL)
@@ -41,7 +41,7 @@ def copy_model(source_folder: Path, folder: Path, of_hub: bool) -> None:
         for name in files:
             file, top = Path(root, name), root == str(source_folder)
             if of_hub and not (top and name in followed):
-                continue  # of other models that lie in the same repository
+                continue  # it may belong to another model in the same repository
             if stat.S_ISREG(file.lstat().st_mode) or (top and name in followed):
                 make_folder(folder / below)
                 shutil.copyfile(file, folder / below / name)
@@ -49,4 +49,4 @@ def copy_model(source_folder: Path, folder: Path, of_hub: bool) -> None:
                 left_out.append(below / name)
     if left_out:
         names = ", ".join(map(str, left_out))
-        log.warning("Left out of the copy, as no regular files: %s.", names)
+        log.warning("The copy omits files that are not regular: %s.", names)

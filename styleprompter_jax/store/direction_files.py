@@ -1,4 +1,4 @@
-"""The named directions of a model folder, in a file beside the model."""
+"""Writes and reads the named directions of a model folder, in a separate file."""
 
 import dataclasses
 import json
@@ -24,13 +24,17 @@ def save_directions(
     directions: Mapping[str, Direction],
     dtype: str | None = None,
 ) -> None:
-    """Writes the named directions of a model folder, in place of those it had.
+    """Writes the named directions of a model folder, and replaces the existing ones.
 
-    ``dtype`` is that of their responses: "float16" halves them, None keeps float32.
+    Args:
+        folder: the model folder.
+        directions: the directions, by name.
+        dtype: the dtype of their responses: "float16" halves the size, None keeps
+            float32.
 
     Raises:
-        StylePrompterError: for a direction that `load_directions` would refuse; nothing
-            is written then.
+        StylePrompterError: for a direction that `load_directions` would refuse. In this
+            case, nothing is written.
     """
     path = Path(folder) / DIRECTIONS
     check_names(directions, f"{path} was not written")
@@ -52,46 +56,52 @@ def save_directions(
         for name, fields in json.loads(text).items():
             _check_fields(name, fields)
     except ValueError as error:
-        raise StylePrompterError(f"{path} was not written: {error}.") from error
+        raise StylePrompterError(
+            f"{path} was not written, because {error}: correct the direction."
+        ) from error
     save_arrays(path, arrays, {"directions": text})
 
 
 def load_directions(folder: str | os.PathLike) -> dict[str, Direction]:
-    """The named directions of a model folder; {} where it has none."""
+    """Reads the named directions of a model folder; {} if it has no such file.
+
+    Raises:
+        StylePrompterError: if the file is damaged.
+    """
     path = Path(folder) / DIRECTIONS
-    if not os.path.lexists(path):  # a link that leads nowhere is damage
+    if not os.path.lexists(path):  # a broken link counts as damage
         return {}
     arrays, metadata = read_safetensors(path)
     try:
         if "directions" not in metadata:
-            raise ValueError("its metadata names none")
+            raise ValueError("its metadata contains no directions")
         entries = parse_json(metadata["directions"])
         if arrays and not entries:
-            raise ValueError("its metadata names none of its arrays")
+            raise ValueError("its metadata does not name its arrays")
         return {name: _direction(name, entries[name], arrays) for name in entries}
     except ValueError as error:
         raise StylePrompterError(
-            f"{path} is no file of directions ({error}): delete it or find the "
-            "directions again."
+            f"{path} is not a valid file of directions ({error}): delete it or find "
+            "the directions again."
         ) from error
 
 
 def _check_fields(name: str, fields: Any) -> None:
-    """Refuses metadata of a direction with a ValueError that says what is wrong."""
+    """Raises a ValueError that names the fault in the metadata of a direction."""
     if type(fields) is not dict:
-        raise ValueError(f"of {quoted(name)} it holds {quoted(fields)}")
+        raise ValueError(f"the entry of {quoted(name)} is {quoted(fields)}")
     for field, value in fields.items():
         if field not in _CHECKS:
-            raise ValueError(f"of {quoted(name)} it has the unknown {quoted(field)}")
+            raise ValueError(f"{quoted(name)} has the unknown field {quoted(field)}")
         fits, wanted = _CHECKS[field]
         if not fits(value):
             raise ValueError(
-                f"{field} of {quoted(name)} is {quoted(value)}, and must be {wanted}"
+                f"{field} of {quoted(name)} is {quoted(value)}, but must be {wanted}"
             )
 
 
 def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Direction:
-    """A direction of its metadata and arrays; a ValueError says what is wrong."""
+    """Builds a direction from metadata and arrays, or raises a ValueError."""
     _check_fields(name, fields)
     keys = _keys(name)
     has_response = not arrays.keys().isdisjoint(keys.values())
@@ -99,7 +109,8 @@ def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Dire
         if key not in arrays:
             raise ValueError(f"it has no array {quoted(key)}")
     try:
-        with np.errstate(over="ignore"):  # of float64; what is infinite is refused
+        # float64 may overflow; infinite values are refused.
+        with np.errstate(over="ignore"):
             response = None
             if has_response:
                 response = Response(**{k: arrays[key] for k, key in keys.items()})
@@ -110,7 +121,7 @@ def _direction(name: str, fields: Any, arrays: Mapping[str, np.ndarray]) -> Dire
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value of JSON is a number of float32."""
+    """Returns whether a JSON value is a number in the range of float32."""
     return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
@@ -134,17 +145,17 @@ def _are_layers(value: Any) -> bool:
 
 
 _LARGEST = float(np.finfo(np.float32).max)
-# By a direction's field in the metadata: whether a value fits, and what it must be.
+# For each metadata field of a direction: a check, and a description of valid values.
 _CHECKS = {
     "layers": (_are_layers, "null or a list of indices"),
     "range": (lambda v: _is_pair(v) and v[0] <= v[1], "two numbers, low and high"),
     "strength": (_is_number, "a number"),
-    "beta": (_is_pair, "two numbers"),  # of files of version 0.1
+    "beta": (_is_pair, "two numbers"),  # in files of version 0.1
     "options": (_are_options, "numbers, or lists of numbers, by name"),
-    "origin": (lambda v: type(v) is str, "a text"),
+    "origin": (lambda v: type(v) is str, "a string"),
 }
 
 
 def _keys(name: str) -> dict[str, str]:
-    """By a response's field, the key of its array in a file."""
+    """Returns the key of each response field's array in a file."""
     return {f.name: f"{name}:{f.name}" for f in dataclasses.fields(Response)}

@@ -1,7 +1,8 @@
-"""Models on the Hugging Face Hub: hf://USER/MODEL[@REVISION][/FOLDER].
+"""Downloads and uploads models on the Hugging Face Hub.
 
-The Hub's own client (huggingface_hub, the extra `hub`) fetches, keeps and uploads; its
-settings hold (HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE).
+The form of a name is hf://USER/MODEL[@REVISION][/FOLDER]. The Hub's own client
+(huggingface_hub, the extra `hub`) downloads, caches and uploads. Its settings apply
+(HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE).
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from styleprompter_jax.store.places import (
 from styleprompter_jax.version import __version__
 
 FORM = "hf://USER/MODEL[@REVISION][/FOLDER]"
-# As Hub and Git have them; "..", which leads out of a folder, is looked for apart.
+# The rules of the Hub and Git. ".." leads out of a folder; `parse` checks for it.
 _NAME = re.compile(
     r"hf://?(?P<repo>[\w.-]+/[\w.-]+)"
     r"(?:@(?P<revision>refs/(?:pr|convert)/[\w.-]+|[^/]*))?"
@@ -37,12 +38,13 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclasses.dataclass(frozen=True)
 class HubName:
-    """A place on the Hub; `str` writes it as it is read.
+    """A place on the Hub; `str` gives the form that `parse` reads.
 
     Attributes:
         repo: "USER/MODEL".
-        revision: a branch, tag or commit; "" is the main branch.
-        folder: within the repository, without slashes at its ends; "" is its top.
+        revision: a branch, tag or commit; "" means the main branch.
+        folder: a folder in the repository, without slashes at its ends; "" means the
+            top folder.
     """
 
     repo: str
@@ -60,36 +62,36 @@ class HubName:
         )
 
     def path(self, file: str) -> str:
-        """The path of a file of the model within the repository."""
+        """Returns the path of a model's file in the repository."""
         return f"{self.folder}/{file}" if self.folder else file
 
 
 def parse(text: str) -> HubName:
-    """Reads hf://USER/MODEL[@REVISION][/FOLDER].
+    """Parses hf://USER/MODEL[@REVISION][/FOLDER].
 
-    In a revision "/" is written %2F, except in refs/pr/1.
+    A revision has %2F instead of "/", except in refs/pr/1.
 
     Raises:
-        StylePrompterError: if it is none.
+        StylePrompterError: if the text has another form.
     """
     match = _NAME.fullmatch(text)
     if not match:
-        raise StylePrompterError(f"{text!r} is no name on the Hub: write {FORM}.")
+        raise StylePrompterError(f"{text!r} is not a name on the Hub: write {FORM}.")
     repo = match["repo"]
     try:
         _client().utils.validate_repo_id(repo)
     except ValueError as error:
         raise StylePrompterError(
-            f"{text!r} is no name on the Hub, which has letters, digits, '-', '_' and "
-            f"'.' in USER and MODEL, 96 at most: write {FORM}."
+            f"{text!r} is not a name on the Hub: write {FORM}, with up to 96 letters, "
+            "digits, '-', '_' and '.' in USER and MODEL."
         ) from error
     revision = unquote(match["revision"] or "")
     if match["revision"] is not None and (
         not _REVISION.fullmatch(revision) or ".." in revision
     ):
         raise StylePrompterError(
-            f"{text!r} names no revision: write a branch, a tag or a commit behind the "
-            "'@', with %2F for '/'."
+            f"{text!r} names no revision: write a branch, a tag or a commit after the "
+            "'@', with %2F instead of '/'."
         )
     folder = (match["folder"] or "").strip("/")
     parts = folder.split("/") if folder else []
@@ -104,12 +106,12 @@ def parse(text: str) -> HubName:
 
 
 def pin(name: HubName) -> HubName:
-    """The same with the commit that its revision stands for now.
+    """Returns the name with the current commit of its revision.
 
-    Where the Hub cannot be reached, the one that it stood for last.
+    If the Hub cannot be reached, this is the last known commit.
 
     Raises:
-        StylePrompterError: if there is no such model.
+        StylePrompterError: if the model does not exist.
     """
     if _COMMIT.fullmatch(name.revision):
         return name
@@ -119,12 +121,12 @@ def pin(name: HubName) -> HubName:
 
 
 def fetch(name: HubName) -> Path:
-    """The folder in the Hub's cache that holds a model, fetched as far as it is not.
+    """Returns the folder of a model in the Hub's cache; downloads missing files.
 
-    Only config.json and the model's safetensors are.
+    It downloads only config.json and the model's safetensors.
 
     Raises:
-        StylePrompterError: if there is no such model, or it cannot be fetched.
+        StylePrompterError: if the model does not exist, or cannot be downloaded.
     """
     name = pin(name)
     file = _fetch_config(name)
@@ -134,17 +136,17 @@ def fetch(name: HubName) -> Path:
         known = False
     if not known:
         raise StylePrompterError(
-            f"{name} is no model of styleprompter_jax: its {CONFIG} is of another "
-            f"program, or the copy in {kept_in(file.parent)} is damaged, and fetched "
-            "anew when you delete it."
+            f"{name} is not a model of styleprompter_jax, because its {CONFIG} comes "
+            f"from another program, or its copy in {kept_in(file.parent)} is damaged: "
+            "name another model, or delete the copy to download it again."
         )
     for optional in (DIRECTIONS, DISCRIMINATOR):
         _fetch_file(name, optional)
-    # The last one: what was interrupted before is no model, and found to be none.
+    # Download this file last, so that an interrupted download is not a valid model.
     if _fetch_file(name, MODEL) is None:
         raise StylePrompterError(
-            f"{name} is no model: it has {CONFIG} and no {MODEL}, so it was uploaded "
-            "in part; write to its owner, or name another revision."
+            f"{name} is an incomplete upload, because it has {CONFIG} but not {MODEL}: "
+            "ask its owner, or name another revision."
         )
     return file.parent
 
@@ -156,27 +158,27 @@ def upload(
     stale: Collection[str] = (),
     private: bool = False,
 ) -> HubName:
-    """Puts files into a place, in one commit; makes the repository where it is missing.
+    """Uploads files in one commit; creates the repository if it is missing.
 
-    A card that `card.make_card` wrote replaces no other one.
+    A card of `card.make_card` does not replace a card that a person wrote.
 
     Args:
         name: the place; its revision is a branch.
-        files: their content, or where it is, by their names in the folder.
-        stale: what else the commit removes from the folder, if it is there.
-        private: that nobody else may see the repository.
+        files: the content or the path of each file, by its name in the folder.
+        stale: other files in the folder that the commit removes.
+        private: make a new repository private, and refuse a public one.
 
     Returns:
         The name with the commit.
 
     Raises:
-        StylePrompterError: if it cannot be done, or the repository is there and public
-            and ``private`` was asked for.
+        StylePrompterError: if the upload fails, or if ``private`` is true and the
+            repository exists and is public.
     """
     if _COMMIT.fullmatch(name.revision) or name.revision.startswith("refs/"):
         raise StylePrompterError(
-            f"{name} names a commit, which nothing can be put into: "
-            "name a branch, or none."
+            f"{name} names a commit, which cannot be changed: name a branch, or omit "
+            "the revision."
         )
     client = _client()
     api = client.HfApi(library_name="styleprompter_jax", library_version=__version__)
@@ -189,8 +191,8 @@ def upload(
             info = api.model_info(name.repo, revision=branch)
         if private and not info.private:
             raise StylePrompterError(
-                f"{name.repo} is there and public: make it private in its settings at "
-                f"{page(name)}/settings, or name another one."
+                f"{name.repo} exists and is public: make it private in its settings at "
+                f"{page(name)}/settings, or name another repository."
             )
         there = {sibling.rfilename for sibling in info.siblings or ()}
         card = files.get(CARD)
@@ -215,25 +217,25 @@ def upload(
         )
     except StylePrompterError:
         raise
-    except Exception as error:  # the client lets those of its HTTP library through
+    except Exception as error:  # the client does not catch errors of its HTTP library
         cause = error.__cause__ if type(error) is RuntimeError else None
         raise StylePrompterError(explain(name, cause or error)) from error
     return dataclasses.replace(name, revision=commit.oid)
 
 
 def _is_made(name: HubName, commit: str) -> bool:
-    """Whether the card there is one of `card.make_card`, and not a person's."""
+    """Returns whether `card.make_card` wrote the card there, and not a person."""
     file = _fetch_file(dataclasses.replace(name, revision=commit), CARD)
     return file is not None and MARK.encode() in file.read_bytes()
 
 
 def page(name: HubName) -> str:
-    """The address of a repository, for people."""
+    """Returns the web page of a repository."""
     return f"{_client().constants.ENDPOINT}/{name.repo}"
 
 
 def kept_in(folder: Path) -> Path:
-    """The part of the Hub's cache that a fetched folder is in: its repository's."""
+    """Returns the folder of the repository in the Hub's cache, above ``folder``."""
     return next(p for p in folder.parents if p.name.startswith("models--"))
 
 
@@ -243,21 +245,22 @@ def _fetch_config(name: HubName) -> Path:
         where = f"in its folder {name.folder!r}" if name.folder else "at its top"
         tree = f"{name.repo}/tree/{quote(name.revision or 'main')}"
         raise StylePrompterError(
-            f"{name.repo} on the Hub has no model {where}, no {CONFIG} to wit: see "
-            f"{_client().constants.ENDPOINT}/{tree} for what it has, and write {FORM}."
+            f"{name.repo} on the Hub has no model {where}, because {CONFIG} is "
+            f"missing: see its files at {_client().constants.ENDPOINT}/{tree}, and "
+            f"write {FORM}."
         )
     return file
 
 
 def _fetch_file(name: HubName, file: str) -> Path | None:
-    """The copy of a file in the cache; None where the repository has none."""
+    """Returns a file's copy in the cache; None if the repository has no such file."""
     client, path = _client(), name.path(file)
     revision = name.revision or "main"
     if _COMMIT.fullmatch(revision):
         found = client.try_to_load_from_cache(name.repo, path, revision=revision)
         if isinstance(found, str):
             return Path(found)
-        if found is not None:  # a file that the commit is known not to have
+        if found is not None:  # the cache knows that the commit has no such file
             return None
     try:
         return Path(
@@ -273,7 +276,7 @@ def _fetch_file(name: HubName, file: str) -> Path | None:
         raise StylePrompterError(_unreachable(name, error)) from error
     except client.errors.EntryNotFoundError:
         return None
-    except Exception as error:  # the client lets those of its HTTP library through
+    except Exception as error:  # the client does not catch errors of its HTTP library
         raise StylePrompterError(explain(name, error)) from error
 
 
@@ -282,28 +285,28 @@ def _unreachable(name: HubName, error: Exception) -> str:
     if isinstance(cause, _client().errors.OfflineModeIsEnabled):
         return (
             f"{name} is not in the Hub's cache, and HF_HUB_OFFLINE is set: unset it, "
-            "or name a model that was loaded before."
+            "or name a model in the cache."
         )
     return (
         f"{name} is not in the Hub's cache, and {_client().constants.ENDPOINT} cannot "
-        f"be reached ({_brief(cause or error)}): try again with a network, or name a "
-        "model that was loaded before."
+        f"be reached ({_brief(cause or error)}): try again with a network connection, "
+        "or name a model in the cache."
     )
 
 
 def explain(name: HubName, error: BaseException) -> str:
-    """What the Hub's client met with, in a sentence or two."""
+    """Describes an error of the Hub's client, and the fix."""
     errors, endpoint = _client().errors, _client().constants.ENDPOINT
     status = getattr(getattr(error, "response", None), "status_code", None)
     login = "log in with `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"{name.repo} asks for its owner's consent: request it at "
+            f"{name.repo} needs the consent of its owner: request access at "
             f"{endpoint}/{name.repo}, then {login}."
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            f"There is no model {name.repo} at {endpoint}, or it is private: look at "
+            f"There is no model {name.repo} at {endpoint}, or it is private: check "
             f"the name, or {login}."
         )
     if isinstance(error, errors.RevisionNotFoundError):
@@ -313,14 +316,14 @@ def explain(name: HubName, error: BaseException) -> str:
         )
     if status in (401, 403) or isinstance(error, errors.LocalTokenNotFoundError):
         return (
-            f"{endpoint} does not let you at {name.repo} ({_brief(error)}): {login} of "
-            "one who may."
+            f"{endpoint} refuses access to {name.repo} ({_brief(error)}): {login} of a "
+            "user with access."
         )
     return f"{name} failed at {endpoint} ({_brief(error)}): try again."
 
 
 def _brief(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Returns the type of an error and the first line of its message."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     text = lines[0].strip()[:200].rstrip(".:") if lines else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,13 +1,14 @@
-"""A model folder: what training and conversion write, and inference reads.
+"""Writes and reads model folders, which training, conversion and inference share.
 
     config.json                version, architecture, SHA-256 of model.safetensors
     model.safetensors          encoder/..., generator/..., latent_avg, and the refiner's
                                under its type: smart/...
     directions.safetensors     optional: named directions, metadata in its header
-    discriminator.safetensors  optional: what fine-tuning a generator goes on from
+    discriminator.safetensors  optional: the discriminator with which fine-tuning of
+                               the generator starts
 
 Parameters and constants ("params" and "const" of the module) share one namespace on
-disk. A folder appears under its name when it is whole.
+disk. A folder gets its name only when it is complete.
 """
 
 import functools
@@ -34,7 +35,7 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.store.array_files import (
     fit_variables,
-    load_arrays,  # noqa: F401 - for those who use a folder, as all that is marked so
+    load_arrays,  # noqa: F401 - this name and others with F401 are for users of folders
     save_arrays,
 )
 from styleprompter_jax.store.direction_files import load_directions, save_directions
@@ -53,19 +54,19 @@ from styleprompter_jax.store.places import (
     reading,
 )
 
-VERSION = 2  # 1 names no types of parts, and has "smart" for the refiner
+VERSION = 2  # version 1 has no types of parts, and calls the refiner "smart"
 BUNDLED = Path(__file__).parents[1] / "bundled"
 _CONFIG_SUM = "config"  # a key of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
 
 
 class Sums(NamedTuple):
-    """What a folder's config.json tells: how to know damage.
+    """The hashes that show damage to a model folder.
 
     Attributes:
-        model: SHA-256 of model.safetensors, which holds that of the config; None in
-            folders that were changed by hand.
-        config: that of the config as it is.
+        model: the SHA-256 of model.safetensors in config.json. None if a user removed
+            it to change the folder. model.safetensors contains the hash of the config.
+        config: the SHA-256 of the config in its current state.
     """
 
     model: str | None
@@ -83,34 +84,35 @@ def save_model(
     keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
-    """Writes a model folder, whole or not at all.
+    """Writes a model folder, completely or not at all.
 
-    A model folder of that name is replaced; files in it that are no part of a model
-    (notes, pictures) stay. A link to a folder stays a link, and the model lies where it
-    points to. While another program writes it, this one waits.
+    It replaces an existing model folder; other files in the folder (notes, images)
+    stay. If the path is a link, it stays a link, and the model is written to its
+    target. If another program writes the same folder, this one waits.
 
     Args:
-        folder: where to.
+        folder: the path to write.
         config: the architecture.
-        variables: {"params": ..., "const": ...} as the module's init gives them.
+        variables: {"params": ..., "const": ...}, as from the module's init.
         dtype: "float16" halves the file; None keeps float32.
-        directions: named directions to keep with the model.
-        discriminator: what a training of the generator goes on with.
-        keep_directions: keeps those of the model that is replaced, in their place.
-        replace: False refuses a folder that holds anything.
+        directions: named directions to store with the model.
+        discriminator: the discriminator for further training of the generator.
+        keep_directions: if ``directions`` is empty, keep the directions of the replaced
+            model.
+        replace: if false, refuse a folder that is not empty.
 
     Returns:
         The folder's path.
 
     Raises:
         StylePrompterError: if the variables do not fit the config or are not finite,
-            or the folder exists and is no model, or a direction's name is none that
-            files can carry (`core.names`); nothing is written then.
+            the folder exists and is not a model, or the name of a direction is not
+            valid (`core.names`). In this case, nothing is written.
     """
     folder = Path(os.path.abspath(local_path(folder)))
     if dtype not in (None, "float32", "float16"):
         raise StylePrompterError(
-            f'A model is saved as "float32" or "float16", not {dtype!r}.'
+            f'The dtype of a model must be "float32" or "float16", not {dtype!r}.'
         )
     check_names(directions or (), f"{folder} was not written")
     arrays = flat_arrays(variables)
@@ -122,8 +124,8 @@ def save_model(
         }
     if too_large := [k for k, a in arrays.items() if not np.isfinite(a).all()]:
         raise StylePrompterError(
-            f"{too_large[0]} holds values beyond the range of float16: save the model "
-            "as float32."
+            f"{too_large[0]} contains values beyond the range of float16: save the "
+            "model as float32."
         )
     return write_folder(
         folder,
@@ -144,16 +146,17 @@ def load_model(
 
     Args:
         folder_or_name: a folder, the name of a bundled model ("avatars64"), or
-            hf://USER/MODEL[@REVISION][/FOLDER] on the Hugging Face Hub. A folder that
-            exists wins over a bundled model of the same name.
+            hf://USER/MODEL[@REVISION][/FOLDER] on the Hugging Face Hub. An existing
+            folder has priority over a bundled model of the same name.
 
     Returns:
         The config; {"params": ..., "const": ...} as float32 NumPy arrays; and the
         named directions.
 
     Raises:
-        StylePrompterError: if there is no such model, or it is damaged; every missing,
-            unexpected, misshapen and not finite entry is named at once.
+        StylePrompterError: if the model does not exist, or is damaged. The message
+            names all arrays that are missing, are unexpected, have the wrong shape, or
+            are not finite.
     """
     folder = find_model(folder_or_name)
     with reading(folder_or_name, folder):
@@ -163,7 +166,7 @@ def load_model(
 
 
 def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, Sums]:
-    """The config in a folder, its shapes, and sums to check the folder with."""
+    """Reads the config of a folder, its shapes, and the hashes to check the folder."""
     fields, sums = read_config(folder)
     try:
         config = StylePrompterConfig.from_dict(fields)
@@ -175,41 +178,42 @@ def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, Sums]:
 
 
 def find_model(folder_or_name: str | os.PathLike) -> Path:
-    """The model folder that a name stands for: see `load_model`."""
+    """Returns the model folder of a name; see `load_model`."""
     folder = local_folder(folder_or_name)
     repair_folder(folder)
     if (folder / CONFIG).is_file():
         return folder
     if folder.exists():
         raise StylePrompterError(
-            f"{folder} is no model folder, which holds {CONFIG} and {MODEL}: name one, "
-            "or convert a file with `styleprompter convert`."
+            f"{folder} is not a model folder, because it does not contain {CONFIG} and "
+            f"{MODEL}: name a model folder, or convert a file with "
+            "`styleprompter convert`."
         )
     name = os.fspath(folder_or_name)
     if Path(name).name == name and (BUNDLED / name / CONFIG).is_file():
         return BUNDLED / name
     bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
     raise StylePrompterError(
-        f"There is no model folder {folder}; bundled models: "
-        f"{', '.join(bundled) or 'none'}."
+        f"There is no model folder {folder}: check the name, or use a bundled model "
+        f"({', '.join(bundled) or 'none'})."
     )
 
 
 @functools.lru_cache(maxsize=1)
 def model_shapes(config: StylePrompterConfig) -> dict:
-    """Shapes of a model's variables by collection, as its init would make them."""
+    """Returns the shapes of a model's variables by collection, without init."""
     images = jax.ShapeDtypeStruct((1, *config.input_shape), np.float32)
     init, key = StylePrompter(config).init, jax.random.key(0)
-    # jax.numpy's own small jitted functions make up a quarter of the time to trace.
+    # jax.numpy's small jitted functions take a quarter of the tracing time.
     with jax.disable_jit():
         return jax.eval_shape(init, key, images)
 
 
-# What `networks` writes and reads its folders with too.
+# `network_folder` uses the functions below too.
 
 
 def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
-    """Arrays of all collections in one namespace, keys joined by "/"."""
+    """Returns the arrays of all collections in one dict, with keys joined by "/"."""
     arrays: dict[str, Any] = {}
     for tree in variables.values():
         arrays |= flatten_dict(tree, sep="/")
@@ -217,7 +221,7 @@ def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
 
 
 def mean_shapes(config: StylePrompterConfig) -> dict[str, tuple[int, int]]:
-    """The other shape of the mean code: one for each of n codes, (n, w_dim)."""
+    """Returns the alternative shape of the mean code: (n, w_dim), one for each code."""
     return {"latent_avg": (config.generator.num_codes, config.generator.w_dim)}
 
 
@@ -232,9 +236,9 @@ def write_folder(
     keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
-    """Writes config.json with ``fields`` and model.safetensors, whole or not at all.
+    """Writes config.json with ``fields`` and model.safetensors, or nothing.
 
-    ``dtype`` is that of the directions' responses; ``arrays`` are written as they are.
+    ``dtype`` is the dtype of the directions' responses; ``arrays`` keep their dtypes.
     """
     with folder_lock(folder):
         check_place(folder, replace)
@@ -252,9 +256,9 @@ def write_folder(
 
 
 def check_place(folder: Path, replace: bool) -> None:
-    """Refuses to write a folder where there is anything.
+    """Refuses to write over an existing file or a folder that is not empty.
 
-    A model may be replaced if ``replace`` says so.
+    If ``replace`` is true, it accepts an existing model folder.
     """
     if os.path.lexists(folder) and _is_occupied(folder):
         if not replace:
@@ -264,32 +268,32 @@ def check_place(folder: Path, replace: bool) -> None:
             )
         if not (folder / CONFIG).is_file():
             raise StylePrompterError(
-                f"{folder} exists and is no model folder: choose another name."
+                f"{folder} exists and is not a model folder: choose another name."
             )
 
 
 def read_config(folder: Path) -> tuple[dict, Sums]:
-    """The fields of a folder's config.json, and sums to check the folder with.
+    """Reads the fields of a folder's config.json, and hashes to check the folder.
 
     Raises:
-        StylePrompterError: if it is damaged or of another version.
+        StylePrompterError: if the file is damaged, or has an unknown version.
     """
     path = folder / CONFIG
     fields = read_json(path, limit=CONFIG_BYTES, hint=_AGAIN)
     if "version" not in fields:
         raise StylePrompterError(
-            f"{path} is no model configuration, which has a version: name the folder "
-            "of a model."
+            f"{path} is not a model configuration, because it has no version: name the "
+            "folder of a model."
         )
     version, digest = fields.pop("version"), fields.pop("sha256", None)
     if type(version) is not int or not 1 <= version <= VERSION:
         raise StylePrompterError(
-            f"{path} has version {quoted(version)}, and this program reads 1 to "
-            f"{VERSION}: update styleprompter_jax, or convert the model again."
+            f"{path} has version {quoted(version)}, but this program reads versions 1 "
+            f"to {VERSION}: update styleprompter_jax, or convert the model again."
         )
     if digest is not None and type(digest) is not str:
         raise StylePrompterError(
-            f"{path} has no SHA-256 under sha256 but {quoted(digest)}: {_AGAIN}"
+            f"{path} has {quoted(digest)} instead of a SHA-256 in sha256: {_AGAIN}"
         )
     return fields, Sums(digest, _config_sum(fields))
 
@@ -297,14 +301,13 @@ def read_config(folder: Path) -> tuple[dict, Sums]:
 def read_variables(
     folder: Path, shapes: Mapping, sums: Sums, others: Mapping | None = None
 ) -> dict:
-    """The variables in a folder's model.safetensors; see `fit_variables`."""
+    """Reads the variables in a folder's model.safetensors; see `fit_variables`."""
     path = folder / MODEL
     arrays, metadata = read_safetensors(path, digest=sums.model)
     if sums.model and metadata.get(_CONFIG_SUM, sums.config) != sums.config:
         raise StylePrompterError(
-            f"{folder / CONFIG} is not what was written: it is damaged, and the model "
-            "must be copied again; or it was changed on purpose, and its sha256 must "
-            "be removed."
+            f"{folder / CONFIG} has changed since it was written: copy the model again "
+            "if the file is damaged, or remove its key sha256 if you changed the file."
         )
     headline = f"{path} does not fit {CONFIG} beside it"
     return fit_variables(arrays, shapes, headline, others)

@@ -1,9 +1,9 @@
-"""The fixed perceptual networks by name, and as folders on disk.
+"""Writes and reads folders of fixed perceptual networks, and lists these networks.
 
     config.json         version, "network": its name, SHA-256 of model.safetensors
-    model.safetensors   its parameters
+    model.safetensors   the parameters
 
-Published files become such folders by `styleprompter convert`.
+`styleprompter convert` makes such a folder from a published file.
 """
 
 import os
@@ -21,7 +21,7 @@ from styleprompter_jax.models.perceptual.inception import Inception
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.places import local_folder, reading
 
-# By name: those of the losses, and that of the Fréchet distance.
+# By name: the networks of the losses, and the network of the Fréchet distance.
 NETWORKS = {
     name: network
     for loss in PERCEPTUAL.values()
@@ -32,17 +32,18 @@ NETWORKS = {
 def save_network(
     folder: str | os.PathLike, name: str, params: Mapping, *, replace: bool = True
 ) -> Path:
-    """Writes the folder of a network, whole or not at all.
+    """Writes the folder of a network, completely or not at all.
 
     Args:
-        folder: where to; the folder of a network there is replaced.
+        folder: the path to write; an existing folder of a network is replaced.
         name: one of `NETWORKS`.
-        params: its parameters.
-        replace: False refuses a folder that holds anything.
+        params: the parameters of the network.
+        replace: if false, refuse a folder that is not empty.
 
     Raises:
         StylePrompterError: if the parameters do not fit or are not finite, or the
-            folder exists and holds anything but a network; nothing is written then.
+            folder exists and is not the folder of a network. In this case, nothing is
+            written.
     """
     folder = Path(os.path.abspath(local_path(folder)))
     arrays = model_folder.flat_arrays({"params": params})
@@ -50,7 +51,7 @@ def save_network(
     model_folder.fit_variables(arrays, NETWORKS[name].shapes(), headline)
     if (folder / model_folder.CONFIG).exists() and _name(folder)[0] is None:
         raise StylePrompterError(
-            f"{folder} holds a model, not a perceptual network: choose another name."
+            f"{folder} contains a model, not a perceptual network: choose another name."
         )
     return model_folder.write_folder(folder, {"network": name}, arrays, replace=replace)
 
@@ -59,9 +60,9 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
     """Reads the folder of a network.
 
     Args:
-        folder: as `save_network` or `styleprompter convert` wrote it; or where it is on
+        folder: a folder of `save_network` or `styleprompter convert`; or its name on
             the Hugging Face Hub, hf://USER/MODEL[@REVISION][/FOLDER].
-        kind: that of the network, such as "lpips" or "inception".
+        kind: the kind of the network, such as "lpips" or "inception".
 
     Returns:
         The module and its variables, float32 NumPy arrays.
@@ -82,7 +83,8 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
         if name not in NETWORKS or NETWORKS[name].kind != kind:
             found = NETWORKS[name].title if name in NETWORKS else "another model"
             raise StylePrompterError(
-                f"{folder} holds {found}, where {titles} is needed."
+                f"{folder} contains {found}, but must contain {titles}: name another "
+                "folder."
             )
         network = NETWORKS[name]
         return network.module, model_folder.read_variables(
@@ -91,24 +93,24 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
 
 
 def network_name(folder: str | os.PathLike) -> str:
-    """Which of `NETWORKS` a folder holds.
+    """Returns the name in `NETWORKS` of a folder's network.
 
     Raises:
-        StylePrompterError: if it holds none.
+        StylePrompterError: if the folder does not contain such a network.
     """
     folder = local_folder(folder)
     repair_folder(folder)
     name = _name(folder)[0] if (folder / model_folder.CONFIG).is_file() else None
     if name not in NETWORKS:
         raise StylePrompterError(
-            f"{folder} is no folder of a perceptual network: make one of a published "
-            f"file with `styleprompter convert FILE {folder}`."
+            f"{folder} is not the folder of a perceptual network: make one from a "
+            f"published file with `styleprompter convert FILE {folder}`."
         )
     return name
 
 
 def _name(folder: Path) -> tuple[str | None, Any]:
-    """The "network" in a folder's config.json (None for a model), and its sums."""
+    """Reads "network" in a folder's config.json (None for a model), and its hashes."""
     fields, sums = model_folder.read_config(folder)
     name = fields.get("network")
     return name if isinstance(name, str) else None, sums

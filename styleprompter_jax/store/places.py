@@ -1,11 +1,11 @@
-"""What the name of a model or network stands for: a folder here, or a place elsewhere.
+"""Finds a model or network by its name: a local folder, or a place on the Hub.
 
     models/ffhq                        a folder
     avatars64                          a bundled model (`model_folder.find_model`)
     hf://USER/MODEL[@REVISION][/FOLDER]  the Hugging Face Hub
 
-A name that may come to stand for another model is pinned first: `pin` gives the name
-of what is there now, which goes into results and can be used again.
+The model with a given name may change later. So `pin` gives a name of its current
+version. Results contain this name, and it can be used again.
 """
 
 import contextlib
@@ -21,20 +21,20 @@ from styleprompter_jax.core.paths import local_path, scheme
 if TYPE_CHECKING:
     from styleprompter_jax.store.hub import HubName
 
-# The files that a model is made of. Of a place elsewhere nothing else is read.
+# The files of a model. From the Hub, no other file is read.
 CONFIG, MODEL = "config.json", "model.safetensors"
 DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
-CONFIG_BYTES = 2**20  # the largest config.json that is read
+CONFIG_BYTES = 2**20  # size limit of config.json
 PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 
 
 def pin(name: str | os.PathLike) -> str:
-    """The name under which the same model is found again: with its commit.
+    """Returns a name with the commit, which always finds the same model.
 
-    Names of folders and of bundled models come back as they are.
+    Names of folders and of bundled models do not change.
 
     Raises:
-        StylePrompterError: if the place cannot be asked, or there is no such model.
+        StylePrompterError: if the Hub cannot be reached, or the model does not exist.
     """
     if scheme(name):
         return str(_hub().pin(_hub_name(name)))
@@ -42,12 +42,12 @@ def pin(name: str | os.PathLike) -> str:
 
 
 def local_folder(name: str | os.PathLike) -> Path:
-    """The folder that a name stands for, fetched where it is elsewhere.
+    """Returns the folder of a name; downloads a model on the Hub.
 
-    Whether a local folder is there is not looked at.
+    It does not check whether a local folder exists.
 
     Raises:
-        StylePrompterError: if it cannot be fetched.
+        StylePrompterError: if the model cannot be downloaded.
     """
     if scheme(name):
         return _hub().fetch(_hub_name(name))
@@ -56,7 +56,7 @@ def local_folder(name: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
-    """Adds to what is wrong with a copy from elsewhere how to fetch it anew."""
+    """Adds to errors about a downloaded copy how to download it again."""
     try:
         yield
     except StylePrompterError as error:
@@ -64,8 +64,8 @@ def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
             raise
         kept = _hub().kept_in(folder)
         raise StylePrompterError(
-            f"{error} It is the copy of {os.fspath(name)}: if the copy is to blame, "
-            f"delete {kept}, and it is fetched anew."
+            f"{error} It is the copy of {os.fspath(name)}: if the copy is damaged, "
+            f"delete {kept} to download it again."
         ) from error
 
 
@@ -73,18 +73,18 @@ def _hub_name(name: str | os.PathLike) -> "HubName":
     kind, text = scheme(name), os.fspath(name)
     if kind in ("gs", "s3"):
         raise StylePrompterError(
-            f"{text!r} is in a bucket, which models are not read from: copy the folder "
-            "here, and name the copy."
+            f"{text!r} is in a bucket, and models cannot be read from buckets: copy "
+            "the folder to this machine, and name the copy."
         )
     if kind != "hf":
         raise StylePrompterError(
-            f"{text!r} is no place that models are read from: name a folder, a bundled "
-            "model, or hf://USER/MODEL on the Hugging Face Hub."
+            f"{text!r} is an address that models cannot be read from: name a folder, a "
+            "bundled model, or hf://USER/MODEL on the Hugging Face Hub."
         )
     return _hub().parse(text)
 
 
 def _hub() -> ModuleType:
-    from styleprompter_jax.store import hub  # the Hub's client takes half a second
+    from styleprompter_jax.store import hub  # its import takes half a second
 
     return hub
