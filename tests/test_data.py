@@ -331,7 +331,7 @@ def test_pictures_smaller_than_the_generator(tmp_path):
         config.data.update(train_split="", eval_split="")
         return loop._make_data(config)[0]
 
-    small = r"4\.png has 50 x 20 pixels, fewer than the 32 a side"
+    small = r"4\.png has 50 x 20 pixels, but the model needs 32"
     with pytest.raises(StylePrompterError, match=small):
         run()
     with run(on_bad="skip") as batches:

@@ -300,7 +300,9 @@ def test_networks_too(hub, files, tmp_path):
     assert network_folder.network_name("hf://u/zoo/lpips") == "lpips_squeeze"
     _, variables = network_folder.load_network("hf://u/zoo/lpips", "lpips")
     np.testing.assert_equal(variables["params"], params)
-    with pytest.raises(StylePrompterError, match="contains another model, but must contain ArcF"):
+    with pytest.raises(
+        StylePrompterError, match="contains another model, but must contain ArcF"
+    ):
         network_folder.load_network("hf://u/zoo", "arcface")
     with pytest.raises(StylePrompterError, match="is not the folder of a perc"):
         network_folder.network_name("hf://u/zoo")

@@ -66,5 +66,5 @@ def test_no_such_image(latents, index):
     ],
 )
 def test_other_indices_are_refused(latents, index):
-    with pytest.raises(sp.StylePrompterError, match="no index of latents"):
+    with pytest.raises(sp.StylePrompterError, match="not an index of latents"):
         latents[index]

@@ -223,7 +223,7 @@ def test_folder_there_and_back(tmp_path):
     assert module == network_folder.NETWORKS["lpips_squeeze"].module
     jax.tree.map(np.testing.assert_array_equal, variables, {"params": params})
 
-    with pytest.raises(StylePrompterError, match="SqueezeNet, where MoCo"):
+    with pytest.raises(StylePrompterError, match="SqueezeNet, but must contain MoCo"):
         network_folder.load_network(folder, "moco")
     with pytest.raises(StylePrompterError, match="does not describe a model"):
         load_model(folder)
@@ -237,7 +237,7 @@ def test_folder_there_and_back(tmp_path):
 def test_folders_that_are_no_network(tiny_folder, tmp_path):
     with pytest.raises(StylePrompterError, match="styleprompter convert FILE"):
         network_folder.load_network(tmp_path / "none", "arcface")
-    with pytest.raises(StylePrompterError, match="another model, where LPIPS"):
+    with pytest.raises(StylePrompterError, match="another model, but must contain LPIPS"):
         network_folder.load_network(tiny_folder, "lpips")
     params = zeros(network_folder.NETWORKS["lpips_squeeze"].shapes()["params"])
     before = (tiny_folder / MODEL).read_bytes()

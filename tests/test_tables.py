@@ -146,7 +146,7 @@ def test_a_direction_of_what_is_known_for_some():
     codes[30:] = 9
     found = directions_from_labels(codes, {"smile": smile})
     np.testing.assert_allclose(found["smile"].vector, step, atol=1e-5)
-    with pytest.raises(StylePrompterError, match="'smile' is not on in some"):
+    with pytest.raises(StylePrompterError, match="'smile' must be on in some"):
         directions_from_labels(codes[20:], {"smile": np.r_[np.ones(10), smile[30:]]})
 
 
@@ -173,9 +173,9 @@ def test_pictures_of_a_table_of_windows(tmp_path):
         encode_csv(None, str(file), None, 4)
     (tmp_path / "1.png").touch()
     for rows, words in (
-        ("smile\nx/0.png,1\n1.png,1\n", "'smile' is not on in some"),
+        ("smile\nx/0.png,1\n1.png,1\n", "'smile' must be on in some"),
         ("smile\nx/0.png,?\n1.png,-\n", "'smile' has fewer than two"),
-        ("smile,hat\nx/0.png,1,1\n1.png,0,0\n", "smile, hat apart"),
+        ("smile,hat\nx/0.png,1,1\n1.png,0,0\n", "not separate smile, hat"),
         ("h,h_a\nx/0.png,a,1\n1.png,b,0\n", "give a direction 'h_a'"),
     ):
         file.write_text(f"image,{rows}")

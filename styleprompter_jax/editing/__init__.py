@@ -1,1 +1,1 @@
-"""Latents, and what changes them: directions and mixing."""
+"""Latents, and their edits: directions and style mixing."""

@@ -1,4 +1,4 @@
-"""Directions in W+: what an attribute adds to the codes of an image.
+"""Directions in W+: steps in the codes of an image that change an attribute.
 
 Axes: ``b`` images, ``n`` codes, ``w_dim`` channels of a code, ``r`` rank of a response,
 ``m`` samples, ``p`` columns of a design matrix.
@@ -19,23 +19,23 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.values import real, shown, whole
 
-_MOST_CODES = 2**15  # of any generator, so that an index of one is below
+_MOST_CODES = 2**15  # more codes than any generator has
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Response:
-    """How an edit depends on the codes that it changes: a linear map of low rank.
+    """The dependence of an edit on the codes: a linear map of low rank.
 
-    It adds ``sum_r (<reads_r, codes> - offsets_r) writes_r`` to a direction's vector,
-    so that hair becomes red by another step from black than from blond.
+    It adds ``sum_r (<reads_r, codes> - offsets_r) writes_r`` to a direction's vector.
+    So the step from black hair to red hair can differ from the step from blond hair.
 
     Attributes:
-        reads: float32 (r, n, w_dim), what of the codes it depends on.
-        offsets: (r,), what is read from codes for which the vector alone is right.
-        writes: (r, n, w_dim), what is added for each.
+        reads: float32 (r, n, w_dim), the vectors that codes are projected on.
+        offsets: (r,), the projections of codes that need only the vector.
+        writes: (r, n, w_dim), the step for each projection.
 
     Raises:
-        StylePrompterError: if the shapes are others or a number is not finite.
+        StylePrompterError: if a shape is wrong or a number is not finite.
     """
 
     reads: np.ndarray
@@ -52,20 +52,23 @@ class Response:
         reads, offsets, writes = shapes = [array.shape for array in arrays.values()]
         if len(reads) != 3 or reads != writes or offsets != reads[:1]:
             raise StylePrompterError(
-                "A response is [r, n, w_dim], [r] and [r, n, w_dim], not "
+                "The shapes of a response must be [r, n, w_dim], [r] and "
+                "[r, n, w_dim], not "
                 f"{', '.join(str(list(shape)) for shape in shapes)}."
             )
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise StylePrompterError("A response holds NaN or infinity.")
+            raise StylePrompterError(
+                "A response contains NaN or infinity: give finite numbers."
+            )
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
     def read(self, codes: jax.Array | np.ndarray) -> jax.Array:
-        """(b, r), what is read from codes (b, n, w_dim)."""
+        """Computes the projections (b, r) of codes (b, n, w_dim), minus the offsets."""
         return jnp.einsum("rnw,bnw->br", self.reads, codes) - self.offsets
 
     def __call__(self, codes: jax.Array | np.ndarray) -> jax.Array:
-        """(b, n, w_dim), what is added for codes of that shape."""
+        """Computes the term (b, n, w_dim) that is added to the vector, from codes."""
         return jnp.einsum("br,rnw->bnw", self.read(codes), self.writes)
 
 
@@ -76,16 +79,17 @@ class Direction:
     Attributes:
         vector: float32 (w_dim,), the same for every code, or (n, w_dim).
         layers: indices of the codes that it changes; None means all.
-        range: strengths between which it was found to work.
-        strength: how far an edit goes where nothing else is said; there and back.
-        beta: SMART's option of that name, for `options`.
-        origin: how it was found, for people.
-        response: what an edit adds to ``vector``, by the codes; None adds nothing.
-        options: of the refiner for such edits, as `StylePrompter.decode` takes them:
-            {"beta": (0.5, 0.5)}; it has its own for those that are not named.
+        range: the smallest and largest strengths that were found to work.
+        strength: default strength of an edit and of its reverse.
+        beta: SMART's option "beta", which becomes a part of `options`.
+        origin: a description, for people, of how the direction was found.
+        response: a step that depends on the codes, added to ``vector``; None adds
+            nothing.
+        options: the refiner's options for such edits, see `StylePrompter.decode`:
+            {"beta": (0.5, 0.5)}. The refiner has defaults for other options.
 
     Raises:
-        StylePrompterError: for a field of another type or shape, or not finite.
+        StylePrompterError: if a field has a wrong type or shape, or is not finite.
     """
 
     vector: np.ndarray
@@ -103,8 +107,8 @@ class Direction:
         vector = np.asarray(as_numbers(self.vector, "A direction's numbers"))
         if vector.ndim not in (1, 2) or not np.isfinite(vector).all():
             raise StylePrompterError(
-                f"A direction is {list(vector.shape)}: it must be a finite [w_dim] or "
-                "[n, w_dim]."
+                f"A direction has the shape {list(vector.shape)}: it must be a finite "
+                "[w_dim] or [n, w_dim]."
             )
         if not isinstance(self.origin, str):
             raise StylePrompterError(
@@ -128,11 +132,13 @@ class Direction:
     def per_code(
         self, num_codes: int, layers: Sequence[int] | None = None
     ) -> np.ndarray:
-        """float32 (n, w_dim), its vector for each of n codes; 0 for those it leaves.
+        """Returns float32 (n, w_dim), the vector for each of n codes.
+
+        Codes that do not change have 0.
 
         Args:
             num_codes: n.
-            layers: the codes to change, in place of the direction's own.
+            layers: the codes to change, instead of the direction's own.
         """
         vector = np.broadcast_to(self.vector, (num_codes, self.vector.shape[-1]))
         return vector * self._chosen(num_codes, layers)
@@ -140,11 +146,11 @@ class Direction:
     def step(
         self, codes: jax.Array | np.ndarray, layers: Sequence[int] | None = None
     ) -> jax.Array | np.ndarray:
-        """(b or 1, n, w_dim), what an edit of strength 1 adds to codes (b, n, w_dim).
+        """Computes the step (b or 1, n, w_dim) of an edit of strength 1.
 
         Args:
-            codes: of images.
-            layers: the codes to change, in place of the direction's own.
+            codes: codes of images (b, n, w_dim).
+            layers: the codes to change, instead of the direction's own.
         """
         num_codes = codes.shape[1]
         step = self.per_code(num_codes, layers)[None]
@@ -153,7 +159,7 @@ class Direction:
         return step + self.response(codes) * self._chosen(num_codes, layers)
 
     def _chosen(self, num_codes: int, layers: Sequence[int] | None) -> np.ndarray:
-        """(n, 1), 1 for the codes to change and 0 for the others."""
+        """Returns (n, 1), 1 for the codes to change and 0 for the others."""
         layers = self.layers if layers is None else layers
         layers = range(num_codes) if layers is None else layers
         return np.isin(np.arange(num_codes), layers).astype(np.float32)[:, None]
@@ -169,7 +175,7 @@ def _pair(value: Any, name: str) -> tuple[float, float]:
     return real(first, name), real(second, name)
 
 
-# What the option was when there was no refiner other than SMART.
+# The value of this option when SMART was the only refiner.
 _BETA = 1.0, 1.0
 Direction.beta = property(  # type: ignore[attr-defined]  # an InitVar
     lambda self: self.options.get("beta", _BETA)
@@ -177,10 +183,10 @@ Direction.beta = property(  # type: ignore[attr-defined]  # an InitVar
 
 
 def check_layers(layers: Sequence[int] | None, num_codes: int) -> list[int] | None:
-    """Indices of codes as a list; None, which stands for all, stays.
+    """Returns indices of codes as a list; None, which means all, does not change.
 
     Raises:
-        StylePrompterError: if one is no index of n codes.
+        StylePrompterError: if an entry is not an index of ``num_codes`` codes.
     """
     if layers is None:
         return None
@@ -194,16 +200,18 @@ def combine(
     num_codes: int,
     layers: Sequence[int] | None = None,
 ) -> Direction:
-    """One direction that goes along several at once.
+    """Combines several directions to one.
 
     Args:
-        weighted: directions, and how far each is gone at strength 1; not all 0.
+        weighted: directions, each with its strength in an edit of strength 1; not all
+            strengths are 0.
         num_codes: n.
-        layers: the codes to change, in place of each direction's own.
+        layers: the codes to change, instead of each direction's own.
 
     Returns:
-        A direction of (n, w_dim), with the range and strength at which each of them is
-        within its own, and the least that any of them asks of the refiner.
+        A direction of (n, w_dim). In its range and at its strength, each direction
+        stays within its own. Each option of the refiner has the smallest value among
+        the directions.
     """
     responses = [
         dataclasses.replace(
@@ -212,7 +220,7 @@ def combine(
         for d, weight in weighted
         if d.response is not None
     ]
-    # A weight of 0 sets no limit, and what is gone backwards ends at its low end.
+    # A weight of 0 sets no limit. With a negative weight, the low end is the limit.
     moved = [(d, weight) for d, weight in weighted if weight]
     lows, highs = zip(
         *(sorted(np.divide(d.range, weight)) for d, weight in moved), strict=True
@@ -229,7 +237,7 @@ def combine(
 
 
 def _plain(options: Mapping, beta: Any) -> dict[str, float | tuple[float, ...]]:
-    """Options of a refiner as Python's numbers and tuples of them."""
+    """Returns options of a refiner as Python numbers and tuples of them."""
     if not isinstance(options, Mapping):
         raise StylePrompterError(
             f"A direction's options are {shown(options)}: give numbers by name."
@@ -245,7 +253,7 @@ def _plain(options: Mapping, beta: Any) -> dict[str, float | tuple[float, ...]]:
 
 
 def _least(options: Sequence[Mapping]) -> dict:
-    """The least of each option that is named, number by number."""
+    """Returns the smallest value of each named option, number by number."""
     names = dict.fromkeys(name for one in options for name in one)
     return {
         name: np.min([one[name] for one in options if name in one], axis=0)
@@ -254,7 +262,7 @@ def _least(options: Sequence[Mapping]) -> dict:
 
 
 def _joined(responses: Sequence[Response]) -> Response:
-    """The sum of responses."""
+    """Returns the sum of responses."""
     return Response(
         *(
             np.concatenate([getattr(response, field.name) for response in responses])
@@ -264,10 +272,10 @@ def _joined(responses: Sequence[Response]) -> Response:
 
 
 def attribute_directions(name: str, labels: np.ndarray, source: str = "") -> list[str]:
-    """What the directions of an attribute are called; see `directions_from_labels`.
+    """Returns the names of an attribute's directions; see `directions_from_labels`.
 
     Raises:
-        StylePrompterError: if one cannot be called so, naming the ``source``.
+        StylePrompterError: if a name is not valid; the message names ``source``.
     """
     names = [name]
     if labels.dtype.kind == "U":
@@ -283,28 +291,28 @@ def _values(labels: np.ndarray) -> list[str]:
 def directions_from_labels(
     codes: np.ndarray, attributes: Mapping[str, np.ndarray], origin: str = "labels"
 ) -> dict[str, Direction]:
-    """Directions of labelled attributes, each free of what the others explain.
+    """Finds directions of labelled attributes by linear regression.
 
-    Codes are regressed on all attributes at once, so where glasses and beard come
-    together in the data, each gets its own share. A coefficient is the step from "off"
-    to "on": strength 1 turns an attribute on where it was off, -1 turns it off.
+    The regression of the codes uses all attributes at once. So if glasses and beard
+    often occur together in the data, each gets only its own effect. A coefficient is
+    the step from "off" to "on": strength 1 turns an attribute on, and -1 turns it off.
 
     Args:
         codes: (m, n, w_dim).
-        attributes: for each name (m,) of booleans, or of 1, 0 and NaN where it is not
-            known, which give a direction NAME; or of strings, which give a direction
-            NAME_VALUE for each value, the step to it from the average of the other
-            values. "" means that the attribute does not apply to a sample.
-        origin: kept with each direction.
+        attributes: the labels (m,) of each attribute, by name. Booleans, or 1, 0 and
+            NaN for unknown labels, give a direction NAME. Strings give a direction
+            NAME_VALUE for each value: the step from the average of the other values to
+            this value. "" means that the attribute does not apply to a sample.
+        origin: a description to store with each direction.
 
     Raises:
-        StylePrompterError: if an attribute has one value only, the labels do not tell
-            two attributes apart, or a direction cannot be called as it would be.
+        StylePrompterError: if an attribute has only one value, the labels do not
+            separate two attributes, or the name of a direction would not be valid.
     """
     codes = np.asarray(as_numbers(codes, "The codes"))
     if codes.ndim != 3:
         raise StylePrompterError(
-            f"The codes are {list(codes.shape)}: they must be [m, n, w_dim]."
+            f"The codes have the shape {list(codes.shape)}: it must be [m, n, w_dim]."
         )
     m = len(codes)
     design, steps = label_design(attributes, m)
@@ -323,30 +331,34 @@ def directions_from_labels(
 def label_design(
     attributes: Mapping[str, np.ndarray], m: int
 ) -> tuple[np.ndarray, dict[str, dict[int, float]]]:
-    """Columns (m, p) that codes are regressed on, and each direction's weights of them.
+    """Makes the design matrix (m, p) of the regression.
+
+    Returns:
+        The matrix, and for each direction the weights of columns whose coefficients
+        make its vector.
 
     Raises:
-        StylePrompterError: as `directions_from_labels`, which needs no codes for it.
+        StylePrompterError: for the same faults of labels as `directions_from_labels`.
     """
     columns, steps = [np.ones(m)], {}
     for name, labels in attributes.items():
         labels = np.asarray(labels)
         if labels.shape != (m,):
             raise StylePrompterError(
-                f"The labels of {name!r} are {list(labels.shape)}, but there are {m} "
-                "codes: give one label a code."
+                f"The labels of {name!r} have the shape {list(labels.shape)}, but "
+                f"there are {m} codes: give one label for each code."
             )
         names = attribute_directions(name, labels)
         if twice := [step for step in names if step in steps]:
             raise StylePrompterError(
-                f"Two attributes give a direction {twice[0]!r}: leave out one of them."
+                f"Two attributes give a direction {twice[0]!r}: remove one of them."
             )
         if labels.dtype.kind != "U":
             known = ~np.isnan(labels.astype(np.float32))
             if len(np.unique(labels[known])) != 2:
                 raise StylePrompterError(
-                    f"{name!r} is not on in some samples and off in others: leave it "
-                    "out or give more samples."
+                    f"{name!r} must be on in some samples and off in others: remove it "
+                    "or give more samples."
                 )
             if not known.all():
                 columns.append(~known)
@@ -356,17 +368,17 @@ def label_design(
         values = _values(labels)
         if len(values) < 2:
             raise StylePrompterError(
-                f"{name!r} has fewer than two values: leave it out or give more "
-                "samples."
+                f"{name!r} has fewer than two values: remove it or give more samples."
             )
         if (labels == "").any():
             columns.append(labels == "")
-        # Effect coding: the values' coefficients sum to zero, the last one is implied.
+        # Effect coding: the coefficients of the values have the sum zero, which gives
+        # the last one.
         first, k = len(columns), len(values)
         for value in values[:-1]:
             columns.append((labels == value) * 1.0 - (labels == values[-1]))
         for i, step in enumerate(names):
-            # From the mean of the others, -c / (k - 1), to c itself.
+            # The step from the mean of the other values, -c / (k - 1), to c.
             gain = k / (k - 1)
             own = {first + i: gain}
             last = dict.fromkeys(range(first, first + k - 1), -gain)
@@ -375,7 +387,7 @@ def label_design(
     design = np.stack(columns, 1).astype(np.float64)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise StylePrompterError(
-            f"The labels of {m} samples do not tell {', '.join(attributes)} apart: "
-            "some occur only together; leave one out or give more samples."
+            f"The labels of {m} samples do not separate {', '.join(attributes)}, "
+            "because some occur only together: remove one or give more samples."
         )
     return design, steps

@@ -1,4 +1,4 @@
-"""What an image becomes: W+ codes, and the feature maps that SMART reads."""
+"""Latents of images: W+ codes, and the feature maps that SMART reads."""
 
 import dataclasses
 import mmap
@@ -30,9 +30,9 @@ class Latents:
     """The latents of b images; a pytree, and a sequence of the latents of one image.
 
     Attributes:
-        w_plus: float32 (b, n, w_dim), the mean code added.
-        features: the encoder's maps (b, h, w, c), coarse to fine; () where there are
-            none, and then an image can be decoded without SMART only.
+        w_plus: float32 (b, n, w_dim), including the mean code.
+        features: the encoder's maps (b, h, w, c), coarse to fine. () means that there
+            are no maps; then the latents can be decoded only without SMART.
     """
 
     w_plus: jax.Array | np.ndarray
@@ -42,28 +42,28 @@ class Latents:
         return len(self.w_plus)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both hold the same numbers, features included."""
+        """Returns whether both have the same numbers, including the features."""
         if not isinstance(other, Latents):
             return NotImplemented
         mine, others = jax.tree.leaves(self), jax.tree.leaves(other)
         return len(mine) == len(others) and all(map(np.array_equal, mine, others))
 
     def __getitem__(self, index: Any) -> "Latents":
-        """The latents of one image (still a batch, of 1) or of several.
+        """Returns the latents of one image (as a batch of 1) or of several.
 
         Args:
-            index: a whole number, from the end if below 0; a slice; or a list or array
-                of whole numbers, or of b booleans.
+            index: a whole number, counted from the end if below 0; a slice; or a list
+                or array of whole numbers, or of b booleans.
 
         Raises:
-            StylePrompterError: for another index; if there is no such image, it is an
-                IndexError too.
+            StylePrompterError: for another index. If no such image exists, the error
+                is an IndexError too.
         """
         rows = _rows(index, len(self))
         return jax.tree.map(lambda array: array[rows], self)
 
     def __iter__(self) -> Iterator["Latents"]:
-        """The latents of one image after the other, each a batch of 1."""
+        """Yields the latents of each image, as a batch of 1."""
         return (self[k] for k in range(len(self)))
 
     def edit(
@@ -72,14 +72,14 @@ class Latents:
         strength: float | np.ndarray | None = None,
         layers: Sequence[int] | None = None,
     ) -> "Latents":
-        """Codes moved by ``strength * direction``, with the same features.
+        """Moves the codes by ``strength * direction``; the features do not change.
 
         Args:
             direction: one of a model's `directions`, or an array (w_dim,) or
                 (n, w_dim).
-            strength: one number, or (b,); by default the direction's.
-            layers: indices of the codes to change; by default those of the direction,
-                which are all for an array.
+            strength: one number, or (b,); by default the strength of the direction.
+            layers: indices of the codes to change; by default the layers of the
+                direction. For an array, these are all codes.
 
         Raises:
             StylePrompterError: if a shape or an index does not fit the codes.
@@ -87,15 +87,15 @@ class Latents:
         codes = as_numbers(self.w_plus, "The codes")
         if codes.ndim != 3:
             raise StylePrompterError(
-                f"The codes are {codes.shape}, but those of latents are (b, n, w_dim)."
+                f"The codes have the shape {codes.shape}: it must be (b, n, w_dim)."
             )
         batch, n, w_dim = codes.shape
         if not isinstance(direction, Direction):
             vector = as_numbers(direction, "The direction's numbers")
             if vector.ndim not in (1, 2):
                 raise StylePrompterError(
-                    f"The direction is {vector.shape}, but one of these codes is "
-                    f"({w_dim},) or ({n}, {w_dim})."
+                    f"The direction has the shape {vector.shape}: for these codes, it "
+                    f"must be ({w_dim},) or ({n}, {w_dim})."
                 )
             direction = Direction(np.asarray(vector))
         shape, response = direction.vector.shape, direction.response
@@ -103,15 +103,15 @@ class Latents:
             response is not None and response.reads.shape[1:] != (n, w_dim)
         ):
             raise StylePrompterError(
-                f"The direction is {list(shape)}, but the codes are "
-                f"[{n}, {w_dim}]: it belongs to another model."
+                f"The direction has the shape {list(shape)} of another model, but the "
+                f"codes have [{n}, {w_dim}]: use a direction of the same model."
             )
         strength = direction.strength if strength is None else strength
         strengths = jnp.asarray(as_numbers(strength, "The strengths"))
         if strengths.shape not in ((), (batch,)):
             raise StylePrompterError(
-                f"The strength is {list(strengths.shape)} for {batch} images: give one "
-                "number, or one an image."
+                f"The strength has the shape {list(strengths.shape)} for {batch} "
+                "images: give one number, or one for each image."
             )
         layers = check_layers(direction.layers if layers is None else layers, n)
         step = strengths.reshape(-1, 1, 1) * direction.step(codes, layers)
@@ -125,19 +125,24 @@ class Latents:
         names: Sequence[str] | None = None,
         source: str = "",
     ) -> None:
-        """Writes an .npz with w_plus and, if asked for, the features and b names.
+        """Writes an .npz with w_plus.
 
-        ``source`` is kept with them: the model that they are of, as
-        `StylePrompter.source` names it.
+        Args:
+            path: the file; its name ends in .npz.
+            features: write the features too.
+            names: b names of the images to write too.
+            source: the model of the latents, see `StylePrompter.source`; written too.
 
         Raises:
-            StylePrompterError: if the name does not end in .npz or cannot be written,
-                names, codes and features are not of b images, or `load_named` would
-                refuse the names.
+            StylePrompterError: if the name does not end in .npz, the file cannot be
+                written, the numbers of codes, features and names differ, or
+                `load_named` would refuse the names.
         """
         path = local_path(path)
         if path.suffix.lower() != ".npz":
-            raise StylePrompterError(f"{path} must end in .npz: latents are saved so.")
+            raise StylePrompterError(
+                f"{path} must end in .npz, the format of latents: rename it."
+            )
         arrays = {"w_plus": np.asarray(as_numbers(self.w_plus, "The codes"))}
         if features:
             for k, array in enumerate(self.features):
@@ -150,8 +155,8 @@ class Latents:
         batch = shapes["w_plus"][:1]
         if len(shapes["w_plus"]) != 3 or any(s[:1] != batch for s in shapes.values()):
             raise StylePrompterError(
-                f"{path} was not written: its arrays would be {shapes}, but w_plus is "
-                "(b, n, w_dim), and there are b of all others."
+                f"{path} was not written, because its arrays have the shapes {shapes}: "
+                "w_plus must be (b, n, w_dim), and all others must have b entries."
             )
         if source:
             arrays["source"] = np.asarray(source)
@@ -160,9 +165,9 @@ class Latents:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Latents":
-        """Reads what `save` wrote: w_plus (b, n, w_dim), or (n, w_dim) of one image.
+        """Reads a file of `save`: w_plus (b, n, w_dim), or (n, w_dim) of one image.
 
-        Also an .npz or .npy with one array (b, n, w_dim) under any name.
+        It also reads an .npz or .npy with one array (b, n, w_dim) under any name.
 
         Raises:
             StylePrompterError: if the file is missing, damaged or of another kind.
@@ -174,17 +179,17 @@ def _names(names: Sequence[str]) -> list[str]:
     found = list(names) if isinstance(names, Iterable) else [names]
     if isinstance(names, str) or not all(isinstance(name, str) for name in found):
         raise StylePrompterError(
-            f"The names are {shown(names)}: give a list of text, one for each image."
+            f"The names are {shown(names)}: give a list of strings, one for each image."
         )
     return found
 
 
 class _NoSuchImageError(StylePrompterError, IndexError):
-    """What ends a loop over indices, as for other sequences."""
+    """Ends a loop over indices, as IndexError does for other sequences."""
 
 
 def _rows(index: Any, count: int) -> slice | np.ndarray:
-    """The rows (m,) of `count` images that an index stands for."""
+    """Returns the rows (m,) among `count` images that an index selects."""
     try:
         if isinstance(index, slice):
             index.indices(count)
@@ -192,17 +197,23 @@ def _rows(index: Any, count: int) -> slice | np.ndarray:
         rows = _numbers(index, count)
     except (TypeError, ValueError) as error:
         raise StylePrompterError(
-            f"{shown(index)} is no index of latents: give a whole number, a "
+            f"{shown(index)} is not an index of latents: give a whole number, a "
             f"slice, or a list of whole numbers or of {count} booleans."
         ) from error
     if beyond := [k for k in rows if not -count <= k < count]:
-        raise _NoSuchImageError(f"There is no image {beyond[0]} among {count}.")
+        raise _NoSuchImageError(
+            f"There is no image {beyond[0]} among {count} images: correct the index."
+        )
     return np.array(rows, int)
 
 
 def _numbers(index: Any, count: int) -> list[int]:
-    """Whole numbers of an index that is no slice; TypeError, ValueError for others."""
-    if isinstance(index, bool | np.bool | tuple):  # a tuple would be of several axes
+    """Returns the whole numbers of an index that is not a slice.
+
+    Raises:
+        TypeError, ValueError: for another index.
+    """
+    if isinstance(index, bool | np.bool | tuple):  # a tuple would index several axes
         raise TypeError
     if hasattr(index, "__index__") and not np.ndim(index):
         return [operator.index(index)]
@@ -215,13 +226,13 @@ def _numbers(index: Any, count: int) -> list[int]:
 
 
 def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
-    """`Latents.load`, and the names that the images were saved with.
+    """Reads latents like `Latents.load`, with the names of the images.
 
-    Where there are none, the names are "0000", "0001", ...
+    A file without names gives the names "0000", "0001", ...
 
     Raises:
-        StylePrompterError: as `Latents.load`, or if a name is none of a file below a
-            folder, or that of two images.
+        StylePrompterError: like `Latents.load`, or if a name is not a relative path
+            inside a folder, or two images have the same name.
     """
     latents, names = _read(path)
     _check_names(path, names)
@@ -229,12 +240,12 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
 
 
 def _check_names(path: str | os.PathLike, names: Iterable[str]) -> None:
-    """Refuses what cannot name the images of a file, and each a picture."""
+    """Refuses names that cannot be names of image files, and equal names."""
     seen = set()
     for name in names:
         if not _is_below(name):
             raise StylePrompterError(
-                f"{path} names an image {quoted(name)}, which is no name below a "
+                f"{path} names an image {quoted(name)}, which is not a path inside a "
                 "folder: save the codes with other names."
             )
         if name in seen:
@@ -246,7 +257,7 @@ def _check_names(path: str | os.PathLike, names: Iterable[str]) -> None:
 
 
 def _is_below(name: str) -> bool:
-    """Whether a file of that name lies below the folder that it is written to."""
+    """Returns whether a file of this name stays inside the folder of the results."""
     path = Path(name)
     try:
         os.fsencode(name)
@@ -261,7 +272,7 @@ def _is_below(name: str) -> bool:
 
 
 def _read(path: str | os.PathLike) -> tuple[Latents, list[str]]:
-    """Latents of a file, and what the images are called there."""
+    """Reads the latents of a file, and the names of the images."""
     with open_file(path) as file:
         try:
             arrays = _arrays(file)
@@ -275,56 +286,56 @@ def _read(path: str | os.PathLike) -> tuple[Latents, list[str]]:
             names = [str(name) for name in np.atleast_1d(given).ravel()]
         except Refusal as error:
             raise Refusal(
-                f"{error} Latents are an .npz with w_plus of [b, n, w_dim], as "
+                f"{error} Give an .npz with w_plus of [b, n, w_dim], such as "
                 "`styleprompter invert` writes."
             ) from error
     if {len(names), *map(len, features)} != {batch}:
         raise StylePrompterError(
-            f"{path} cannot be read as latents: its arrays are of different lengths, "
-            "and each is of one image after the other."
+            f"{path} cannot be read as latents, because its arrays have different "
+            "lengths: save it again, with one entry for each image in each array."
         )
     return Latents(w_plus, tuple(features)), names
 
 
 def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name; that of an .npy is w_plus."""
+    """Reads the arrays of an .npz by name; the array of an .npy becomes w_plus."""
     size = os.fstat(file.fileno()).st_size
     if not size:
         raise Refusal(f"it is empty; {DAMAGED}")
-    # A view of the file, of which every array is copied into floats.
+    # A view of the file. `_floats` copies every array.
     data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     head = bytes(data[:6])
     if head == NPY:
         return {"w_plus": parse_npy(data)}
     if not head.startswith(ZIP):
-        raise Refusal("it is no .npz.")
+        raise Refusal("it is not an .npz.")
     return parse_npz(Archive(file, data))
 
 
 def _codes(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """w_plus, or whatever the codes of a file are called that has nothing else.
+    """Returns w_plus, or the only array of a file that has no other arrays.
 
-    NVIDIA's projector writes "w", others "dlatents".
+    NVIDIA's projector writes "w", and other programs write "dlatents".
     """
     others = [key for key in arrays if key != "names" and key != "w_plus"]
     key = "w_plus" if "w_plus" in arrays or len(others) != 1 else others[0]
     codes = _floats(arrays, key)
-    if codes.ndim == 2 and key == "w_plus":  # of one image
+    if codes.ndim == 2 and key == "w_plus":  # the codes of one image
         codes = codes[None]
     if codes.ndim != 3 or 0 in codes.shape:
-        raise Refusal(f"{quoted(key)} is {list(codes.shape)}.")
+        raise Refusal(f"{quoted(key)} has the shape {list(codes.shape)}.")
     return codes
 
 
 def _floats(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
-    """An array of a file as finite float32, in memory of its own."""
+    """Returns an array of a file as finite float32, as a copy."""
     if key not in arrays:
         raise Refusal(f"it has no {key}.")
     array = arrays[key]
     if array.dtype.kind not in "fiu" or not array.ndim:
-        raise Refusal(f"{quoted(key)} holds no numbers.")
-    with np.errstate(over="ignore"):  # of float64
+        raise Refusal(f"{quoted(key)} does not contain numbers.")
+    with np.errstate(over="ignore"):  # float64 may overflow
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise Refusal(f"{quoted(key)} holds NaN or infinity.")
+        raise Refusal(f"{quoted(key)} contains NaN or infinity.")
     return array

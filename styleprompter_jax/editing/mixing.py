@@ -1,6 +1,7 @@
-"""Style mixing: codes of one image among those of another.
+"""Style mixing: combines the codes of two images.
 
-The three ways of StylePrompter (arXiv 2307.16151; its published `style_mixing.py`).
+It has the three modes of StylePrompter (arXiv 2307.16151; its published
+`style_mixing.py`).
 Axes: ``b`` batch, ``n`` codes, ``w_dim`` channels of a code.
 """
 
@@ -22,35 +23,37 @@ def mixes(
     layers: Sequence[int] | None = None,
     alphas: Sequence[float] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The mixes of a mode: how much of the reference each code takes.
+    """Returns the mixes of a mode: the share of the reference in each code.
 
-    "replace" takes, one after the other, ever more of the first codes from the
-    reference: none, the first, the first two, ..., all n.  "exchange" takes one code
-    at a time.  "interpolate" goes from the source to the reference in all codes.
+    "replace" takes a growing number of first codes from the reference: none, the first,
+    the first two, ..., all n. "exchange" takes one code at a time. "interpolate" moves
+    all codes from the source to the reference.
 
-    NOTE(reference): there, "replace" ends at n - 1 codes, and alpha is the share of the
-    source.
+    NOTE(reference): in the published code, "replace" ends at n - 1 codes, and alpha is
+    the share of the source.
 
     Args:
         mode: one of `MODES`.
         num_codes: n.
         layers: indices of the codes that may come from the reference; "replace" then
-            adds them in this order.  By default all.
+            adds them in this order. By default all.
         alphas: shares of the reference for "interpolate"; by default 0, 0.1, ..., 1.
 
     Returns:
         float32 (n,) by a short name: the share of the reference in each code.
 
     Raises:
-        StylePrompterError: for an unknown mode or layer, or shares that are as good as
-            one.
+        StylePrompterError: for an unknown mode or layer, or two shares that would have
+            the same name.
     """
     if mode not in MODES:
-        raise StylePrompterError(f"mode is {mode!r}: it is one of {', '.join(MODES)}.")
+        raise StylePrompterError(
+            f"mode is {mode!r}: it must be one of {', '.join(MODES)}."
+        )
     layers = list(range(num_codes) if layers is None else layers)
     if not all(0 <= layer < num_codes for layer in layers):
         raise StylePrompterError(
-            f"layers {layers} are not all codes: those are 0 to {num_codes - 1}."
+            f"layers is {layers}: give indices of codes from 0 to {num_codes - 1}."
         )
 
     def share(chosen: Sequence[int], alpha: float | np.floating = 1.0) -> np.ndarray:
@@ -66,14 +69,14 @@ def mixes(
     found = {f"interpolate_{a:g}": share(layers, np.float32(a)) for a in shares}
     if len(found) < len(shares):
         raise StylePrompterError(
-            "Two shares would be called the same: give some that differ in their first "
-            "six digits."
+            "Two shares would have the same name: give shares that differ in their "
+            "first six digits."
         )
     return found
 
 
 def mix(source: Codes, reference: Codes, share: np.ndarray | Sequence[float]) -> Codes:
-    """Codes between those of source and reference.
+    """Interpolates between the codes of source and reference.
 
     Args:
         source: (b, n, w_dim).

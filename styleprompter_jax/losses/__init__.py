@@ -1,4 +1,4 @@
-"""Losses, of training, fitting and optimising, and evaluation."""
+"""Losses of training, of fits and optimisation, and of evaluation."""
 
 from styleprompter_jax.losses.perceptual import (
     PERCEPTUAL,

@@ -1,9 +1,9 @@
-"""Distances of what fixed networks make of images: one row of `PERCEPTUAL` each.
+"""Perceptual losses: distances between features of fixed networks.
 
-All that depends on which there are reads the rows: a config's keys, the folders of
-networks, conversion, the stages of training, and what evaluation reports.  A network's
-architecture is in `models/perceptual/`, and how published files hold it in
-`convert/tables/KIND.py`.
+Each loss is a row of `PERCEPTUAL`. All other code reads these rows: the keys of
+configs, the folders of networks, conversion, the stages of training, and the metrics of
+evaluation. The architecture of a network is in `models/perceptual/`. The layout of its
+published files is in `convert/tables/KIND.py`.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ class Network:
     """A fixed network: images (b, h, w, 3) in [-1, 1] to features.
 
     Attributes:
-        kind: what it is for; networks of one kind can stand for each other.
-        title: what to call it in a message.
+        kind: the purpose of the network; networks of one kind can replace each other.
+        title: the name of the network in messages.
         module: the Flax module.
     """
 
@@ -37,7 +37,7 @@ class Network:
     module: nn.Module
 
     def shapes(self) -> dict:
-        """Shapes of the module's variables."""
+        """Returns the shapes of the module's variables."""
         images = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
         return jax.eval_shape(self.module.init, jax.random.key(0), images)
 
@@ -47,11 +47,11 @@ class Perceptual:
     """A perceptual loss.
 
     Attributes:
-        metric: what evaluation calls it.
-        distance: of the features of two batches, (b,).
-        networks: by name, those that it can use, all of one kind.
+        metric: the name of the loss in evaluation.
+        distance: a function of the features of two batches, which returns (b,).
+        networks: the networks that the loss can use, by name; all have one kind.
         is_similarity: whether evaluation reports 1 - distance.
-        of_refiner: fields of the network that differ where a refiner is trained.
+        of_refiner: fields of the network that differ in the training of a refiner.
     """
 
     metric: str
@@ -62,15 +62,15 @@ class Perceptual:
 
     @property
     def kind(self) -> str:
-        """Of the network that it needs."""
+        """The kind of the network that the loss needs."""
         return next(iter(self.networks.values())).kind
 
     def trained_on(self, module: nn.Module, part: str) -> nn.Module:
-        """The form of a network that a part is trained on, "encoder" or a refiner."""
+        """Returns the form of a network to train a part: "encoder" or a refiner."""
         return module if part == "encoder" else module.clone(**self.of_refiner)
 
     def score(self, a: Any, b: Any) -> jax.Array:
-        """What evaluation reports of the features of two batches, (b,)."""
+        """Computes the metric of evaluation from features of two batches, (b,)."""
         distance = self.distance(a, b)
         return 1 - distance if self.is_similarity else distance
 
@@ -91,7 +91,7 @@ PERCEPTUAL = {
         cosine_distance,
         {"arcface": Network("arcface", "ArcFace IR-SE50", ArcFace())},
         is_similarity=True,
-        # Five levels where details are trained; metrics compare embeddings alone.
+        # Training of details uses five levels; metrics compare only embeddings.
         of_refiner={"multi_level": True},
     ),
     "moco": Perceptual(
@@ -106,14 +106,13 @@ PERCEPTUAL = {
 def distances(
     name: str, features: Callable, output: jax.Array, target: jax.Array
 ) -> jax.Array:
-    """A distance of `PERCEPTUAL` between what a fixed network makes of two batches.
+    """Computes a distance of `PERCEPTUAL` between the features of two batches.
 
     Args:
-        name: of the loss.
+        name: the name of the loss.
         features: the network with its parameters: images -> features.
         output: images.
-        target: images, whose features are computed once; no gradient goes through
-            them.
+        target: images; no gradient flows through their features.
 
     Returns:
         (b,)

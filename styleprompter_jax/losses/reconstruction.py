@@ -1,4 +1,4 @@
-"""Losses of the pixels, and of the codes.
+"""Losses on pixels and on codes.
 
 Every loss is a mean over the batch; images are NHWC in [-1, 1].
 """
@@ -16,7 +16,10 @@ from styleprompter_jax.ops.ssim import ssim
 
 
 def pool_to(images: jax.Array, size: int) -> jax.Array:
-    """Average pooling to (b, size, size, 3); the sizes must divide each other."""
+    """Averages to (b, size, size, 3); one size must divide the other.
+
+    Images that are not larger than ``size`` do not change.
+    """
     factor = images.shape[1] // size
     if factor <= 1:
         return images
@@ -24,20 +27,21 @@ def pool_to(images: jax.Array, size: int) -> jax.Array:
 
 
 def l2(output: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean squared difference."""
+    """Computes the mean squared difference."""
     return jnp.mean((output - target) ** 2)
 
 
 def hardest(output: jax.Array, target: jax.Array, share: float = 0.05) -> jax.Array:
-    """Mean squared difference of the pixels of each image that are farthest off.
+    """Computes the mean squared difference over the worst pixels of each image.
 
-    What is small and lies where little else varies, a strip of clothing at the border,
-    hardly shows in a mean over all pixels: the encoder settles for its average colour.
+    In a mean over all pixels, a small detail in a uniform area has little weight, for
+    example a strip of clothing at the border. The encoder then learns only its average
+    colour.
 
     Args:
         output: (b, h, w, c).
         target: (b, h, w, c).
-        share: of an image's pixels, to be counted.
+        share: the part of an image's pixels that counts.
     """
     errors = reduce((output - target) ** 2, "b h w c -> b (h w)", "mean")
     count = max(1, round(share * errors.shape[1]))
@@ -45,11 +49,11 @@ def hardest(output: jax.Array, target: jax.Array, share: float = 0.05) -> jax.Ar
 
 
 def structure(output: jax.Array, target: jax.Array) -> jax.Array:
-    """1 - SSIM, averaged over scales: full size, half, a quarter, ... down to 16 px.
+    """Computes 1 - SSIM, averaged over scales: full size, half, ... down to 16 px.
 
-    What stands for a perceptual distance where no perceptual weights exist.  A mean
-    of the scales, where MS-SSIM takes a product, keeps the gradient of every scale
-    alive while the images still differ much.
+    It replaces a perceptual distance if no perceptual weights exist. MS-SSIM takes the
+    product of the scales. This loss takes their mean, so that every scale has a
+    gradient even if the images differ strongly.
     """
     scales: list[jax.Array] = []
     while not scales or output.shape[1] >= 16:
@@ -59,11 +63,12 @@ def structure(output: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def align(offsets: jax.Array) -> jax.Array:
-    """Mean square of the codes' distance from latent_avg, (b, n, w_dim) -> ()."""
+    """Computes the mean square of the offsets from latent_avg, (b, n, w_dim) -> ()."""
     return jnp.mean(offsets**2)
 
 
-# By the name of its weight in a config: what compares an output with its target.
+# The losses that compare an output with its target, by the name of the weight in a
+# config.
 RECONSTRUCTION: dict[str, Callable] = {
     "l2": l2,
     "hardest": hardest,

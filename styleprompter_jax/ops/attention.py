@@ -1,4 +1,4 @@
-"""Cosine attention in pieces: unit vectors, logits, and softmax over split keys."""
+"""Parts of cosine attention: unit vectors, logits, and softmax over split keys."""
 
 import functools
 import operator
@@ -8,23 +8,27 @@ import jax.numpy as jnp
 
 
 def normalize(x: jax.Array, scale: float | jax.Array = 1.0) -> jax.Array:
-    """Unit length along the last axis, times ``scale``; in float32 at least."""
+    """Scales the last axis to length ``scale``; computes at least in float32."""
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    # Clamping the square keeps the gradient finite at zero.
+    # The minimum of the square keeps the gradient finite at zero.
     power = jnp.sum(x32**2, axis=-1, keepdims=True)
     return (x32 * (scale * jax.lax.rsqrt(jnp.maximum(power, 1e-24)))).astype(x.dtype)
 
 
 def logits(q: jax.Array, k: jax.Array) -> jax.Array:
-    """(..., q, d), (..., k, d) -> (..., q, k), summed up in float32 at least."""
+    """Computes (..., q, d), (..., k, d) -> (..., q, k); sums at least in float32."""
     kind = jnp.promote_types(k.dtype, jnp.float32)
     return jnp.einsum("...qd,...kd->...qk", q, k, preferred_element_type=kind)
 
 
 def attend(*parts: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Softmax attention over keys that lie in several arrays, without joining them.
+    """Computes softmax attention over keys in several arrays, without joining them.
 
-    Each part is logits (..., q, k) and values (..., k, d); returns (..., q, d).
+    Args:
+        parts: for each array of keys, logits (..., q, k) and values (..., k, d).
+
+    Returns:
+        (..., q, d).
     """
     peaks = [jnp.max(x, axis=-1, keepdims=True) for x, _ in parts]
     highest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, peaks))
@@ -36,7 +40,7 @@ def attend(*parts: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 def _values(weights: jax.Array, v: jax.Array) -> jax.Array:
-    """(..., q, k), (..., k, d) -> (..., q, d), summed up in float32 at least."""
+    """Computes (..., q, k), (..., k, d) -> (..., q, d); sums at least in float32."""
     weights = weights.astype(v.dtype)
     kind = jnp.promote_types(v.dtype, jnp.float32)
     return jnp.einsum("...qk,...kd->...qd", weights, v, preferred_element_type=kind)

@@ -1,10 +1,10 @@
-"""Resampling with the [1, 3, 3, 1] filter of StyleGAN2.
+"""Resamples with the [1, 3, 3, 1] filter of StyleGAN2.
 
-Axes: ``b`` batch, ``h w`` space, ``c`` channels; everything is NHWC.  The filter is
-separable and symmetric.  It is written as sums of shifted slices, which XLA fuses
-into one pass over memory on CPUs and GPUs and which differentiate into the same
-kind of sums; a depthwise convolution is many times slower on CPUs.  On TPUs it is
-two depthwise convolutions, since each slice is read there by itself.
+Axes: ``b`` batch, ``h w`` space, ``c`` channels; everything is NHWC. The filter is
+separable and symmetric. On CPUs and GPUs, it is a sum of shifted slices: XLA fuses
+these into one pass over memory, and their gradients are sums of the same kind. A
+depthwise convolution is many times slower on CPUs. On TPUs, the filter is two depthwise
+convolutions, because a TPU reads each slice separately.
 """
 
 import functools
@@ -24,11 +24,11 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 def blur(
     x: jax.Array, padding: Sequence[tuple[int, int]], gain: float = 1.0, stride: int = 1
 ) -> jax.Array:
-    """Filter with [1, 3, 3, 1] x [1, 3, 3, 1] / 64 * gain after zero padding.
+    """Filters with [1, 3, 3, 1] x [1, 3, 3, 1] / 64 * gain after zero padding.
 
     Args:
         x: (b, h, w, c).
-        padding: ((top, bottom), (left, right)) zeros to add first.
+        padding: ((top, bottom), (left, right)), the numbers of zeros to add first.
         gain: factor of the result.
         stride: keep every stride-th row and column.
 
@@ -50,7 +50,7 @@ def by_slices(
     taps: Sequence[float],
     stride: int,
 ) -> jax.Array:
-    """`blur` as sums of slices; ``taps`` are those of each axis."""
+    """Computes `blur` as sums of slices; each axis has the filter ``taps``."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     for axis in (1, 2):
         span = (x.shape[axis] - 4) // stride * stride + 1
@@ -69,7 +69,7 @@ def by_convolutions(
     taps: Sequence[float],
     stride: int,
 ) -> jax.Array:
-    """`blur` as a depthwise convolution along each axis."""
+    """Computes `blur` as a depthwise convolution along each axis."""
     channels = x.shape[-1]
     # A TPU would round float32 to bfloat16.
     precision = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
@@ -91,14 +91,14 @@ def by_convolutions(
 
 
 def upsample2(x: jax.Array) -> jax.Array:
-    """Twice the size: zero insertion, then the filter with gain 4.
+    """Doubles the size: inserts zeros, then applies the filter with gain 4.
 
     Args:
         x: (b, h, w, c).
 
     Returns:
-        (b, 2h, 2w, c).  Each new sample is 3/4 of the nearer old one and 1/4 of the
-        farther one; beyond the edge lies zero.
+        (b, 2h, 2w, c). Each new sample is 3/4 of the nearer old sample plus 1/4 of the
+        farther one. Samples beyond the edge are zero.
     """
     for axis in (1, 2):
         size = x.shape[axis]
@@ -113,5 +113,5 @@ def upsample2(x: jax.Array) -> jax.Array:
 
 
 def downsample2(x: jax.Array) -> jax.Array:
-    """Half the size: the filter, then every second sample.  (b, h/2, w/2, c)."""
+    """Halves the size, to (b, h/2, w/2, c): filters, then keeps every second sample."""
     return blur(x, ((1, 1), (1, 1)), stride=2)

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of images, on features that need no weights."""
+"""Fréchet distance between two sets of images, and features that need no weights."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ Gaussian = tuple[np.ndarray, np.ndarray]  # mean and covariance
 
 
 def layout_features(images: jax.Array) -> jax.Array:
-    """What is where: (b, h, w, 3) in [-1, 1] -> (b, 320).
+    """Computes features of the layout: (b, h, w, 3) in [-1, 1] -> (b, 320).
 
-    On an 8x8 grid: the mean colour (192 numbers), and the mean absolute horizontal
-    and vertical steps of the luminance between neighbouring pixels (64 each), which
-    tell sharp edges from blurred ones.
+    The features are means over the cells of an 8x8 grid: the colour (192 numbers), and
+    the absolute horizontal and vertical steps of the luminance between neighbouring
+    pixels (64 each). The steps show whether edges are sharp or blurred.
     """
     _, h, w, _ = images.shape
     grid = dict(p=h // 8, q=w // 8)
@@ -34,17 +34,21 @@ def layout_features(images: jax.Array) -> jax.Array:
 
 
 def gaussian(features: ArrayLike) -> Gaussian:
-    """Mean (d,) and covariance (d, d) of features (n, d) in float64, n of 2 or more."""
+    """Computes mean (d,) and covariance (d, d) of features (n, d) in float64.
+
+    Raises:
+        StylePrompterError: if n is less than 2.
+    """
     features = np.asarray(features, np.float64)
     if len(features) < 2:
         raise StylePrompterError(
-            "One image is no set that a Fréchet distance could be taken of: give more."
+            "A Fréchet distance needs at least two images in each set: give more."
         )
     return features.mean(0), np.cov(features, rowvar=False)
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of two `gaussian` results."""
+    """Computes |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) of results of `gaussian`."""
     (mu_a, cov_a), (mu_b, cov_b) = a, b
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -3,20 +3,21 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-BLOCK = 1000  # features in an estimate, as published
+BLOCK = 1000  # features in an estimate, as in the published code
 
 
 def kernel_distance(a: ArrayLike, b: ArrayLike, block: int = BLOCK) -> float:
-    """Squared maximum mean discrepancy of features, with the kernel (x·y / d + 1)³.
+    """Computes the squared maximum mean discrepancy, with the kernel (x·y / d + 1)³.
 
-    The unbiased estimate, which may be a little below 0 for sets that are alike. Sets
-    larger than `block` are cut into blocks in their order, and the estimates averaged:
-    the same call gives the same number, where the published form draws subsets.
+    The estimate is unbiased, so it may be slightly below 0 for similar sets. Sets
+    larger than `block` are split into blocks in their order, and the result is the mean
+    of the estimates. So the same call gives the same number; the published form draws
+    random subsets.
 
     Args:
-        a: (n, d), with 2 rows or more.
-        b: (m, d), with 2 rows or more.
-        block: most rows of a set in one estimate.
+        a: features (n, d), with 2 rows or more.
+        b: features (m, d), with 2 rows or more.
+        block: largest number of rows of a set in one estimate.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     count = -(-max(len(a), len(b)) // block)
@@ -30,7 +31,7 @@ def _estimate(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _among(a: np.ndarray) -> float:
-    """Mean of the kernel over pairs of different rows."""
+    """Computes the mean of the kernel over pairs of different rows."""
     n, values = len(a), _kernel(a, a)
     return (values.sum() - np.trace(values)) / (n * (n - 1))
 

@@ -1,11 +1,11 @@
 """Convolutions of StyleGAN2 as dense convolutions with shared weights.
 
-Axes: ``b`` batch, ``h w`` space, ``i o`` channels in and out.  Activations are NHWC
-and kernels HWIO, in the orientation of a cross-correlation (not flipped).
+Axes: ``b`` batch, ``h w`` space, ``i o`` channels in and out. Activations are NHWC and
+kernels HWIO, in the orientation of a cross-correlation (not flipped).
 
-Modulating the weights of each sample (Karras et al. 2020, eq. 1 and 3) equals
-scaling the *input* channels by the style and the *output* channels by the
-demodulation factor, around one convolution that the whole batch shares.
+StyleGAN2 modulates the weights of each sample (Karras et al. 2020, eq. 1 and 3). This
+equals one convolution that the whole batch shares, if the *input* channels are scaled
+by the style and the *output* channels by the demodulation factor.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 def conv2d(
     x: jax.Array, kernel: jax.Array, padding: str | Sequence[tuple[int, int]] = "SAME"
 ) -> jax.Array:
-    """Plain convolution: (b, h, w, i) * (kh, kw, i, o) -> (b, h', w', o)."""
+    """Computes a plain convolution: (b, h, w, i) * (kh, kw, i, o) -> (b, h', w', o)."""
     return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_NHWC)
 
 
@@ -35,14 +35,14 @@ def modulated_conv(
     demodulate: bool = True,
     up: bool = False,
 ) -> jax.Array:
-    """Style-modulated 3x3 or 1x1 convolution, optionally to twice the size.
+    """Computes a style-modulated 3x3 or 1x1 convolution, optionally to twice the size.
 
     Args:
         x: (b, h, w, i).
         kernel: (k, k, i, o), already scaled by its equalised learning rate.
         style: (b, i) factors of the input channels.
         demodulate: scale each output channel to unit variance (eps 1e-8).
-        up: stride-2 transposed convolution followed by the [1, 3, 3, 1] blur.
+        up: use a stride-2 transposed convolution, followed by the [1, 3, 3, 1] blur.
 
     Returns:
         (b, h, w, o), or (b, 2h, 2w, o) with ``up``.
@@ -56,7 +56,7 @@ def modulated_conv(
 
 
 def modulated_rgb(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Array:
-    """Style-modulated 1x1 convolution to few channels, without demodulation.
+    """Computes a style-modulated 1x1 convolution to few channels, not demodulated.
 
     Args:
         x: (b, h, w, i).
@@ -74,21 +74,25 @@ def modulated_rgb(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Arra
 def rgb_by_scaled_weights(
     x: jax.Array, kernel: jax.Array, style: jax.Array
 ) -> jax.Array:
-    """`modulated_rgb` with weights for each image: no pass over the map to scale it."""
+    """Computes `modulated_rgb` with weights for each image.
+
+    This needs no pass over the map to scale it.
+    """
     return jnp.einsum("bhwi,bio->bhwo", x, style[:, :, None] * kernel)
 
 
 def rgb_of_scaled_map(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Array:
-    """`modulated_rgb` with weights that the batch shares.
+    """Computes `modulated_rgb` with weights that the batch shares.
 
-    With weights for each image, a TPU's compiler lays the map out with its columns
-    innermost, and copies it there and back around each convolution before.
+    With weights for each image, the compiler for TPUs puts the columns of the map
+    innermost in memory. It then copies the map to this layout and back around each
+    earlier convolution.
     """
     return (x * style[:, None, None, :]) @ kernel
 
 
 def downsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The blur, then a 3x3 convolution with stride 2.
+    """Computes the blur, then a 3x3 convolution with stride 2.
 
     (b, h, w, i) * (3, 3, i, o) -> (b, h/2, w/2, o).
     """

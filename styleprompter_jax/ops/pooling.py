@@ -1,4 +1,4 @@
-"""Adaptive average pooling, as matrix products."""
+"""Adaptive average pooling as matrix products."""
 
 import jax
 import jax.numpy as jnp
@@ -6,22 +6,22 @@ import numpy as np
 
 
 def adaptive_average_pool(images: jax.Array, size: int | tuple[int, int]) -> jax.Array:
-    """Average pooling to any size, with PyTorch's windows (``AdaptiveAvgPool2d``).
+    """Averages over windows to any size, like PyTorch's ``AdaptiveAvgPool2d``.
 
-    Output i averages the inputs from floor(i n / size) up to, and without,
-    ceil((i + 1) n / size); so windows overlap where ``size`` does not divide n.
+    Output i is the mean of the inputs from floor(i n / size) up to, but not including,
+    ceil((i + 1) n / size). So windows overlap if ``size`` does not divide n.
 
     Args:
         images: (b, h, w, c).
-        size: side of the result, or its height and width; where it is larger than that
-            of the images, pixels are repeated.
+        size: side of the result, or (height, width); a size above that of the images
+            repeats pixels.
     """
     _, h, w, _ = images.shape
     height, width = (size, size) if isinstance(size, int) else size
     if (h, w) == (height, width):
         return images
     kind = jnp.promote_types(images.dtype, jnp.float32)
-    # In full precision also where products of matrices are rounded by default.
+    # Full precision, even if matrix products have less precision by default.
     return jnp.einsum(
         "bhwc,yh,xw->byxc",
         images,
@@ -32,7 +32,7 @@ def adaptive_average_pool(images: jax.Array, size: int | tuple[int, int]) -> jax
 
 
 def _windows(n: int, size: int) -> np.ndarray:
-    """The matrix (size, n) whose row i holds the weights of window i."""
+    """Returns the matrix (size, n) whose row i contains the weights of window i."""
     i, cell = np.arange(size)[:, None], np.arange(n)
     inside = (cell >= i * n // size) & (cell < -(-(i + 1) * n // size))
     return inside / inside.sum(1, keepdims=True)

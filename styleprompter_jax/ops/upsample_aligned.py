@@ -1,4 +1,4 @@
-"""Bilinear upsampling whose corners stay where they are, as matrix products."""
+"""Bilinear upsampling with aligned corners, as matrix products."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,19 @@ import numpy as np
 
 
 def upsample_aligned(images: jax.Array, size: Sequence[int]) -> jax.Array:
-    """Bilinear upsampling with PyTorch's ``align_corners=True``.
+    """Upsamples with bilinear weights, like PyTorch's ``align_corners=True``.
 
     Args:
         images: (b, h, w, c).
-        size: of the result, (h', w').
+        size: size of the result, (h', w').
 
     Returns:
-        (b, h', w', c), the first and last rows and columns those of the images.
+        (b, h', w', c). Its first and last rows and columns come only from those of the
+        images.
     """
     _, h, w, _ = images.shape
     kind = jnp.promote_types(images.dtype, jnp.float32)
-    # In full precision also where products of matrices are rounded by default.
+    # Full precision, even if matrix products have less precision by default.
     resized = jnp.einsum(
         "bhwc,yh,xw->byxc",
         images,
@@ -31,6 +32,6 @@ def upsample_aligned(images: jax.Array, size: Sequence[int]) -> jax.Array:
 
 
 def _weights(n: int, size: int) -> np.ndarray:
-    """The matrix (size, n) whose row i holds what output i takes of each input."""
+    """Returns the matrix (size, n) whose row i contains the weights of output i."""
     place = np.linspace(0, n - 1, size)[:, None]
     return np.maximum(1 - np.abs(place - np.arange(n)), 0)
