@@ -18,6 +18,7 @@ FLOORS = (
     {"convert", "training", "inversion"},
     {"evaluation", "search"},
     {"app"},
+    {"web"},
     {"cli", "demo"},
     {"moved", "__main__"},
 )

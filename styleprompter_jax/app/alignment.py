@@ -43,8 +43,7 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
         ]
         expected = None
         if quads:
-            mean = model.synthesize(model.const["latent_avg"][None])[0]
-            expected = _find_quad(np.asarray(mean))
+            expected = expected_quad(model)
         if expected is not None:
             found += [p for p, quad in quads if detect.is_elsewhere(quad, expected)]
     if found:
@@ -56,6 +55,18 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
             len(paths),
             found[0],
         )
+
+
+def expected_quad(model: StylePrompter) -> np.ndarray | None:
+    """Finds the crop of a model's mean face, in units of the image's side.
+
+    Returns None if the detector is not installed, or finds no face. Then the model
+    counts as a model of other things.
+    """
+    if not detect.is_there():
+        return None
+    mean = model.synthesize(model.const["latent_avg"][None])[0]
+    return _find_quad(np.asarray(mean))
 
 
 def _find_quad(image: np.ndarray) -> np.ndarray | None:

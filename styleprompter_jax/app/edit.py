@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.joined import joined
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
-from styleprompter_jax.editing.directions import Direction, combine
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images import animation
 from styleprompter_jax.images.batches import batches, read_batches
@@ -274,14 +275,19 @@ class _Sweeps(_Stills):
                     write(frames, files)
                 else:
                     with place.writing(files[0]):
-                        _write_sweep(frames, files[0])
+                        write_sweep(frames, files[0])
                 for label, at in columns.items():
                     shown.setdefault(label, []).append(frames[at])
         return shown
 
 
-def _write_sweep(frames: np.ndarray, path: Path) -> None:
-    """Writes an animation of the frames forwards and then backwards."""
+def write_sweep(frames: np.ndarray, path: Path) -> None:
+    """Writes an animation of the frames forwards and then backwards.
+
+    Args:
+        frames: uint8 (t, h, w, 3).
+        path: the file; its ending is ".gif" or ".mp4".
+    """
     there_and_back = np.concatenate([frames, frames[-2:0:-1]])
     write = {".gif": animation.write_gif, ".mp4": animation.write_mp4}[path.suffix]
     write(there_and_back, path)
@@ -341,24 +347,8 @@ def _directions(
     if together:
         weighted = [_weighted(text, model, shape) for text in named]
         name = "+".join(name for name, _, _ in weighted)
-        refiner = model.config.refiner
-        own = dict(refiner.options) if refiner else {}
-        # The options that a direction does not name have the refiner's values. Then
-        # `combine` takes the lowest value of each option.
-        parts = [
-            (dataclasses.replace(direction, options=own | dict(direction.options)), w)
-            for _, direction, w in weighted
-        ]
-        if not any(weight for _, weight in parts):
-            raise StylePrompterError(
-                "All directions have the weight 0: give at least one another weight."
-            )
-        if layers and max(layers) >= codes.num_codes:
-            raise StylePrompterError(
-                f"layers {layers} has an index that the model does not have: give "
-                f"indices from 0 to {codes.num_codes - 1}."
-            )
-        return {name: combine(parts, codes.num_codes, layers)}
+        parts = [(direction, weight) for _, direction, weight in weighted]
+        return {name: joined(model, parts, layers)}
     found = {}
     for name_or_path in named:
         name, direction = find_direction(name_or_path, model.directions, *shape)

@@ -30,6 +30,7 @@ _SUMMARIES = {
     "pack": "Packs a folder of images into one file for training.",
     "align": "Crops faces from photographs as FFHQ does.",
     "unalign": "Pastes edited crops back into the photographs.",
+    "studio": "Serves a page for editing, and its HTTP interface.",
 }
 
 

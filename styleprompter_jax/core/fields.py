@@ -15,7 +15,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -41,10 +41,16 @@ class Length(NamedTuple):
 class Fields:
     """Base class of dataclasses whose fields are checked.
 
-    The type of a field is int, float, bool, str, Literal, a tuple of one of these, or
-    another such dataclass. Each of them may be combined with None. Lists become tuples.
-    NumPy numbers become Python numbers. A float field accepts whole numbers.
+    The type of a field is int, float, bool, str, Literal, a tuple of one of these, a
+    dict from text to one of these, or another such dataclass. Each of them may be
+    combined with None. Lists become tuples. NumPy numbers become Python numbers. A
+    float field accepts whole numbers.
+
+    Attributes:
+        noun: the name of such an object in messages.
     """
+
+    noun: ClassVar[str] = "config"
 
     def __post_init__(self) -> None:
         kind = type(self)
@@ -84,7 +90,7 @@ class Fields:
 
 
 def _from_dict(kind: Any, values: Any, part: str) -> Any:
-    place = f"The config of the {part}" if part else "The config"
+    place = f"The {kind.noun} of the {part}" if part else f"The {kind.noun}"
     if not isinstance(values, Mapping):
         raise StylePrompterError(f"{place} is {quoted(values)}, but must be an object.")
     kind, values = kind.chosen(values)
@@ -94,6 +100,10 @@ def _from_dict(kind: Any, values: Any, part: str) -> Any:
             f"{place} has the unknown key {quoted(min(unknown))}: remove it, or use "
             f"one of {', '.join(hints)}."
         )
+    needed = [field.name for field in dataclasses.fields(kind) if _is_needed(field)]
+    needed = [name for name in needed if not _part(hints[name])]
+    if missing := [name for name in needed if name not in values]:
+        raise StylePrompterError(f"{place} lacks {', '.join(missing)}.")
     fields = {
         name: _from_dict(inner, values.get(name), name)
         if (inner := _part(hint)) and values.get(name) is not None
@@ -114,6 +124,10 @@ def _read_hints(kind: type) -> dict[str, Any]:
 
 
 _hints: Callable[[type], dict[str, Any]] = functools.cache(_read_hints)
+
+
+def _is_needed(field: dataclasses.Field) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _part(hint: Any) -> type | None:
@@ -141,6 +155,10 @@ def _fit(value: Any, hint: Any) -> Any:
         if not isinstance(value, list | tuple):
             raise _Misfit(_wanted(hint))
         return tuple(_fit_or(entry, arguments[0], hint) for entry in value)
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(type(k) is str for k in value):
+            raise _Misfit(_wanted(hint))
+        return {k: _fit_or(entry, arguments[1], hint) for k, entry in value.items()}
     if origin is typing.Literal:
         fits = isinstance(value, str) and value in arguments
     elif hint is bool:
@@ -178,6 +196,8 @@ def _wanted(hint: Any, many: bool = False) -> str:
     if origin is typing.Annotated:
         kind, mark = arguments
         what = _wanted(kind, many)
+        if isinstance(mark, Length) and kind is str:
+            return f"{what} of {mark.low} to {mark.high} characters"
         if isinstance(mark, Length):
             return f"{what}, {mark.low} to {mark.high} of them"
         return f"{what} from {mark.low:g} to {mark.high:g}"
@@ -187,6 +207,8 @@ def _wanted(hint: Any, many: bool = False) -> str:
         )
     if origin is tuple:
         return f"a list of {_wanted(arguments[0], many=True)}"
+    if origin is dict:
+        return f"{_wanted(arguments[1], many=True)} by name"
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
     one, several = {

@@ -1,7 +1,7 @@
 """Codes fitted to their images by gradient descent, from where the encoder put them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
@@ -39,6 +39,7 @@ def optimize(
     noise_mode: str,
     structure: float,
     learning_rate: float,
+    told: Callable[[int], None] | None,
     **options: Any,
 ) -> Latents:
     """What `StylePrompter.optimize` does: see there."""
@@ -61,11 +62,14 @@ def optimize(
     how = _How(model.module, refine, noise_mode, structure)
     options = calls.check_options(model.config, options, len(images))
     w_plus, state = start.w_plus, descent.start(start.w_plus)
-    for rate in descent.rates(learning_rate, steps):
+    for step, rate in enumerate(descent.rates(learning_rate, steps), 1):
         current = dataclasses.replace(start, w_plus=w_plus)
         w_plus, state = _step(
             len(images), how, model.variables, current, state, images, options, rate
         )
+        if told is not None:
+            jax.block_until_ready(w_plus)  # JAX has only scheduled the step
+            told(step)
     return dataclasses.replace(latents, w_plus=w_plus)
 
 

@@ -9,7 +9,7 @@ Axes: b batch, h w space, s side of an image, c channels, n codes.  Images are f
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -239,6 +239,7 @@ class StylePrompter:
         noise_mode: str = "const",
         structure: float = 0.3,
         learning_rate: float = 0.05,
+        told: Callable[[int], None] | None = None,
         **options: Any,
     ) -> Latents:
         """Codes fitted to their images by a few steps of gradient descent (Adam).
@@ -255,6 +256,8 @@ class StylePrompter:
             noise_mode: as `decode` will be called; not "random".
             structure: weight of 1 - SSIM over several scales; 0 leaves it out.
             learning_rate: of the first step; it falls to zero along a cosine.
+            told: called after each step with the number of finished steps; an exception
+                from it ends the fit.
             options: of the refiner, as `decode` will be called with.
 
         Returns:
@@ -269,6 +272,7 @@ class StylePrompter:
             noise_mode=noise_mode,
             structure=structure,
             learning_rate=learning_rate,
+            told=told,
             **options,
         )
 

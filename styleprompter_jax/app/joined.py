@@ -1,0 +1,44 @@
+"""Edits along several directions at once, in terms of the model that decodes them."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.directions import Direction, combine
+from styleprompter_jax.inversion.pipeline import StylePrompter
+
+
+def joined(
+    model: StylePrompter,
+    weighted: Sequence[tuple[Direction, float]],
+    layers: Sequence[int] | None = None,
+) -> Direction:
+    """Combines several directions into one; see `combine`.
+
+    Args:
+        model: the model that decodes the edits.
+        weighted: directions, and the weight of each.
+        layers: indices of the codes to change, in place of each direction's own.
+
+    Raises:
+        StylePrompterError: if all weights are 0, or the model lacks a layer.
+    """
+    num_codes = model.config.generator.num_codes
+    refiner = model.config.refiner
+    own = dict(refiner.options) if refiner else {}
+    # The options that a direction does not name have the refiner's values. Then
+    # `combine` takes the lowest value of each option.
+    parts = [
+        (dataclasses.replace(direction, options=own | dict(direction.options)), weight)
+        for direction, weight in weighted
+    ]
+    if not any(weight for _, weight in parts):
+        raise StylePrompterError(
+            "All directions have the weight 0: give at least one another weight."
+        )
+    if layers and max(layers) >= num_codes:
+        raise StylePrompterError(
+            f"layers {layers} has an index that the model does not have: give "
+            f"indices from 0 to {num_codes - 1}."
+        )
+    return combine(parts, num_codes, layers)

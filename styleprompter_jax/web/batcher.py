@@ -1,0 +1,181 @@
+"""Batches for a model that many clients use.
+
+A program is compiled for one batch size.  The batcher begins with batches of 1.  When
+more items wait, it compiles a program for twice as many in another thread, and uses it
+once it is ready.  So no request waits for a compilation, and a single user never causes
+one.
+
+Axes: b batch; each submitted item is a batch of 1.
+"""
+
+import collections
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.web.limits import Refused
+
+log = logging.getLogger(__name__)
+
+
+class Work(NamedTuple):
+    """A computation on a batch.
+
+    Attributes:
+        program: equal for computations that share compiled programs.
+        owner: equal, too, for those that can share a batch.
+        run: maps a pytree of arrays (b, ...) to another.
+    """
+
+    program: Hashable
+    owner: Hashable
+    run: Callable[[Any], Any]
+
+    @property
+    def kind(self) -> tuple[Hashable, Hashable]:
+        """Equal for items that can share a batch."""
+        return self.program, self.owner
+
+
+class _Item(NamedTuple):
+    work: Work
+    rows: Any
+    future: Future
+
+
+class Batcher:
+    """A thread that computes submitted items in batches.
+
+    Attributes:
+        batches: the number of batches by the number of their items.
+
+    Args:
+        waiting: how many items may wait.
+        largest: rows of the largest batch.
+    """
+
+    def __init__(self, waiting: int, largest: int):
+        self._waiting, self._largest = waiting, largest
+        self._items: collections.deque[_Item] = collections.deque()
+        self._changed = threading.Condition()
+        self._ready: dict[Hashable, list[int]] = {}
+        self._growing: set[Hashable] = set()
+        self._stopped = False
+        self.batches: collections.Counter[int] = collections.Counter()
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="model")
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def submit(self, work: Work, rows: Any, *, patient: bool = False) -> Future:
+        """Submits an item; its result is a pytree of NumPy arrays (1, ...).
+
+        Args:
+            work: the computation.
+            rows: a pytree of arrays (1, ...).
+            patient: wait for room in the queue, in place of an error.
+
+        Raises:
+            Refused: if the queue is full, or the server stops.
+        """
+        future: Future = Future()
+        with self._changed:
+            if patient:
+                self._changed.wait_for(self._has_room)
+            if self._stopped:
+                raise Refused(503, "The server is stopping.")
+            if not self._has_room():
+                raise Refused(
+                    503,
+                    f"{self._waiting} requests wait already: try again in a moment.",
+                )
+            self._items.append(_Item(work, rows, future))
+            self._changed.notify_all()
+        return future
+
+    def stop(self) -> None:
+        """Ends the thread after its current batch, and refuses the waiting items."""
+        with self._changed:
+            self._stopped = True
+            left = list(self._items)
+            self._items.clear()
+            self._changed.notify_all()
+        for item in left:
+            if item.future.set_running_or_notify_cancel():
+                item.future.set_exception(Refused(503, "The server is stopping."))
+        self._thread.join()
+
+    def _has_room(self) -> bool:
+        return self._stopped or len(self._items) < self._waiting
+
+    def _serve(self) -> None:
+        while batch := self._next():
+            work = batch[0].work
+            size = min(s for s in self._sizes(work) if s >= len(batch))
+            try:
+                rows = jax.tree.map(_stack, *(item.rows for item in batch))
+                made = take(work.run(pad(rows, size)), len(batch))
+            except BaseException as error:
+                for item in batch:
+                    item.future.set_exception(error)
+            else:
+                self.batches[len(batch)] += 1
+                for k, item in enumerate(batch):
+                    # A copy, because a view would keep the whole batch in memory.
+                    one = jax.tree.map(lambda a, k=k: a[k : k + 1].copy(), made)
+                    item.future.set_result(one)
+            del batch  # frees its memory while the queue is empty
+
+    def _next(self) -> list[_Item]:
+        """The items of the next batch; none at the end."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._items or self._stopped)
+                if self._stopped:
+                    return []
+                kind = self._items[0].work.kind
+                alike = [item for item in self._items if item.work.kind == kind]
+                most = max(self._sizes(alike[0].work))
+                if len(alike) > most < self._largest:
+                    self._grow(alike[0], 2 * most)
+                chosen = alike[:most]
+                taken = set(map(id, chosen))
+                left = [item for item in self._items if id(item) not in taken]
+                self._items = collections.deque(left)
+                self._changed.notify_all()
+                # Leaves out the items that nobody waits for any more.
+                batch = [i for i in chosen if i.future.set_running_or_notify_cancel()]
+                if batch:
+                    return batch
+
+    def _sizes(self, work: Work) -> list[int]:
+        return self._ready.setdefault(work.program, [1])
+
+    def _grow(self, item: _Item, size: int) -> None:
+        """Compiles a program for more rows, in another thread."""
+        program = item.work.program
+        if program in self._growing:
+            return
+        self._growing.add(program)
+
+        def compile() -> None:
+            try:
+                jax.block_until_ready(item.work.run(pad(item.rows, size)))
+                with self._changed:
+                    self._ready[program].append(size)
+                    self._growing.discard(program)
+            except Exception as error:  # smaller batches still work
+                log.warning("Warning: no batches of %d: %s", size, error)
+
+        threading.Thread(target=compile, daemon=True, name="compile").start()
+
+
+def _stack(*arrays: np.ndarray) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -1,0 +1,142 @@
+"""OpenAPI: the description of the HTTP interface, from its rows and dataclasses."""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from styleprompter_jax.core.fields import Fields, Length
+from styleprompter_jax.version import __version__
+
+_PLAIN = {int: "integer", float: "number", bool: "boolean", str: "string"}
+_ERROR = {
+    "description": "The reason for the refusal, in one sentence.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {"error": {"type": "string"}},
+                "required": ["error"],
+            }
+        }
+    },
+}
+
+
+def describe(endpoints: Iterable[Any]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of rows such as `api.ENDPOINTS`."""
+    paths: dict[str, dict] = {}
+    schemas: dict[str, Any] = {}
+    for one in endpoints:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "styleprompter studio", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {
+                "client": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The key from POST /api/clients.",
+                },
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token that the server printed when it started; "
+                    "it has none on 127.0.0.1.",
+                },
+            },
+        },
+    }
+
+
+def _operation(endpoint: Any, schemas: dict) -> dict[str, Any]:
+    summary, _, more = (inspect.getdoc(endpoint.answer) or "").partition("\n\n")
+    found: dict[str, Any] = {
+        "operationId": endpoint.answer.__name__,
+        "summary": summary,
+        "security": [] if endpoint.key == "nothing" else [{endpoint.key: []}],
+        "responses": {
+            "200": {
+                "description": summary,
+                "content": {media: {} for media in endpoint.gives},
+            },
+            "default": _ERROR,
+        },
+    }
+    if more:
+        found["description"] = " ".join(more.split())
+    if names := re.findall(r"{(\w+)}", endpoint.path):
+        found["parameters"] = [
+            {"name": n, "in": "path", "required": True, "schema": {"type": "string"}}
+            for n in names
+        ]
+    if endpoint.body is bytes:
+        content: dict[str, Any] = {"application/octet-stream": {}}
+    elif endpoint.body is not None:
+        content = {"application/json": {"schema": _schema(endpoint.body, schemas)}}
+    else:
+        return found
+    found["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+def _schema(hint: Any, schemas: dict) -> dict[str, Any]:
+    """The JSON schema of a field's annotation, or of a dataclass by its name."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        kind, mark = arguments
+        schema = _schema(kind, schemas)
+        if not isinstance(mark, Length):
+            return schema | {"minimum": mark.low, "maximum": mark.high}
+        what = "Length" if kind is str else "Items"
+        return schema | {f"min{what}": mark.low, f"max{what}": mark.high}
+    if origin in (types.UnionType, typing.Union):
+        (kind,) = (choice for choice in arguments if choice is not types.NoneType)
+        return {"anyOf": [_schema(kind, schemas), {"type": "null"}]}
+    if origin is tuple:
+        return {"type": "array", "items": _schema(arguments[0], schemas)}
+    if origin is dict:
+        values = _schema(arguments[1], schemas)
+        return {"type": "object", "additionalProperties": values}
+    if origin is typing.Literal:
+        return {"type": "string", "enum": list(arguments)}
+    if isinstance(hint, type) and issubclass(hint, Fields):
+        if hint.__name__ not in schemas:
+            schemas[hint.__name__] = {}  # ends a recursion
+            schemas[hint.__name__] = _object(hint, schemas)
+        return {"$ref": f"#/components/schemas/{hint.__name__}"}
+    return {"type": _PLAIN[hint]}
+
+
+def _object(kind: type[Fields], schemas: dict) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    texts = _attributes(kind)
+    properties, required = {}, []
+    for field in dataclasses.fields(kind):
+        schema = _schema(hints[field.name], schemas)
+        properties[field.name] = schema | {"description": texts[field.name]}
+        if field.default is not dataclasses.MISSING:
+            if field.default is not None:
+                properties[field.name]["default"] = field.default
+        elif field.default_factory is dataclasses.MISSING:
+            required.append(field.name)
+    return {
+        "type": "object",
+        "description": (inspect.getdoc(kind) or "").partition("\n")[0],
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """The text about each attribute in a docstring."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

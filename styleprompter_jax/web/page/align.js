@@ -1,0 +1,139 @@
+// The dialog in which five points are moved to a face.
+
+import * as api from "./api.js";
+import * as store from "./store.js";
+import { $, complain, h } from "./dom.js";
+
+const NAMES = ["Left eye", "Right eye", "Nose", "Left corner of the mouth",
+  "Right corner of the mouth"];
+// Where they are in a portrait, in shares of its sides.
+const USUAL = [[0.39, 0.42], [0.61, 0.42], [0.5, 0.55], [0.42, 0.66], [0.58, 0.66]];
+let points = [];
+let buttons = [];
+let size = { width: 1, height: 1 };
+let found = null;
+let finish = null;
+
+export function build() {
+  const board = $("#board");
+  buttons = NAMES.map((name, k) => h("button", {
+    type: "button", className: "point", title: name,
+    onpointerdown: (event) => grab(event, k),
+    onkeydown: (event) => nudge(event, k),
+  }));
+  board.append(...buttons);
+  $("#find").onclick = () => done(found);
+  $("#middle").onclick = () => done(null);
+  $("#cut").onclick = () => done(points);
+  new ResizeObserver(paint).observe(board);
+}
+
+// Lets a person choose the points of an item; true if it was aligned anew.
+export async function open(item) {
+  if (!item.photo) await store.bring(item);
+  size = item.photo;
+  found = item.photo.points;
+  const known = item.source.points ?? found;
+  points = (known ?? usual()).map((point) => [...point]);
+  const url = URL.createObjectURL(await api.picture(item.photo.picture));
+  $("#photo").src = url;
+  $("#photo").style.width = `min(100%, ${(52 * size.width) / size.height}vh)`;
+  $("#aligning-error").textContent = "";
+  $("#find").hidden = !item.photo.points;
+  $("#aligning").showModal();
+  await $("#photo").decode().catch(() => {});
+  paint();
+  buttons[0].focus();
+  return new Promise((resolve) => {
+    finish = async (chosen) => {
+      const before = item.source.points;
+      item.source = { ...item.source, points: chosen };
+      try {
+        await store.encode(item);
+        $("#aligning").close();
+        resolve(true);
+      } catch (error) {
+        item.source.points = before;
+        $("#aligning-error").textContent = error.message;
+        if (error.status === 404) store.bring(item).catch(complain);
+      }
+    };
+    $("#aligning").onclose = () => {
+      URL.revokeObjectURL(url);
+      resolve(false);
+    };
+  });
+}
+
+const done = (chosen) => finish?.(chosen);
+
+function usual() {
+  const side = Math.min(size.width, size.height);
+  const left = (size.width - side) / 2;
+  const top = (size.height - side) / 2;
+  return USUAL.map(([x, y]) => [left + x * side, top + y * side]);
+}
+
+function scale() {
+  const { width } = $("#photo").getBoundingClientRect();
+  return width / size.width;
+}
+
+function move(k, x, y) {
+  points[k] = [
+    Math.min(Math.max(x, 0), size.width - 1), Math.min(Math.max(y, 0), size.height - 1),
+  ];
+  paint();
+}
+
+function grab(event, k) {
+  event.preventDefault();
+  const button = buttons[k];
+  button.focus();
+  button.setPointerCapture(event.pointerId);
+  button.onpointermove = (moved) => {
+    const box = $("#photo").getBoundingClientRect();
+    move(k, (moved.clientX - box.left) / scale(), (moved.clientY - box.top) / scale());
+  };
+  button.onpointerup = button.onpointercancel = () => { button.onpointermove = null; };
+}
+
+function nudge(event, k) {
+  const step = (event.shiftKey ? 10 : 1) / Math.min(scale(), 1);
+  const way = {
+    ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step],
+  }[event.key];
+  if (!way) return;
+  event.preventDefault();
+  move(k, points[k][0] + way[0], points[k][1] + way[1]);
+}
+
+// The square that FFHQ's preparation crops: its corners.
+export function quad([left, right, , a, b]) {
+  const mouth = [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
+  const eyes = [(left[0] + right[0]) / 2, (left[1] + right[1]) / 2];
+  const across = [right[0] - left[0], right[1] - left[1]];
+  const down = [mouth[0] - eyes[0], mouth[1] - eyes[1]];
+  let x = [across[0] + down[1], across[1] - down[0]];
+  const length = Math.max(2.0 * Math.hypot(...across), 1.8 * Math.hypot(...down))
+    / Math.hypot(...x);
+  x = [x[0] * length, x[1] * length];
+  const y = [-x[1], x[0]];
+  const c = [eyes[0] + 0.1 * down[0], eyes[1] + 0.1 * down[1]];
+  return [[-1, -1], [-1, 1], [1, 1], [1, -1]].map(([i, j]) => (
+    [c[0] + i * x[0] + j * y[0], c[1] + i * x[1] + j * y[1]]
+  ));
+}
+
+function paint() {
+  if (!points.length) return;
+  const times = scale();
+  buttons.forEach((button, k) => {
+    const [x, y] = points[k];
+    button.style.left = `${x * times}px`;
+    button.style.top = `${y * times}px`;
+    button.setAttribute("aria-label", `${NAMES[k]}, ${Math.round(x)}, ${Math.round(y)}`);
+  });
+  const corners = quad(points).map(([x, y]) => `${x * times},${y * times}`);
+  $("#outline polygon").setAttribute("points", corners.join(" "));
+}

@@ -1,0 +1,174 @@
+// Where the page begins: asks what the model is, and puts the parts together.
+
+import * as align from "./align.js";
+import * as api from "./api.js";
+import * as panels from "./panels.js";
+import * as render from "./render.js";
+import * as saving from "./saving.js";
+import * as sliders from "./sliders.js";
+import * as stage from "./stage.js";
+import * as store from "./store.js";
+import { $, complain, h, say } from "./dom.js";
+
+let facts = null;
+
+function draw(item) {
+  stage.working(!item.after);
+  render.draw(item, (drawn) => {
+    if (drawn === store.current) {
+      stage.working(false);
+      stage.show(drawn);
+    }
+    tiles();
+  });
+}
+
+store.listen((what) => {
+  const item = store.current;
+  if (what === "current" || what === "items") {
+    tiles();
+    $("#gallery").hidden = !store.items.length;
+    $("#panel").hidden = $("#tools").hidden = !item;
+    $("#code").disabled = $("#save").disabled = !item;
+  }
+  if (what === "current" || what === "before") stage.show(item);
+  if (what === "look" || what === "current") sliders.show(item);
+  if (what !== "before") panels.show(item);
+  if (item && (what === "look" || (what === "current" && !item.after))) draw(item);
+  $("#undo").disabled = !(item?.past.length || item?.pending);
+  $("#redo").disabled = !item?.future.length;
+});
+
+function tiles() {
+  $("#tiles").replaceChildren(...store.items.map((item) => {
+    const tile = h("button", {
+      className: "tile", title: item.title, "aria-label": item.title,
+      "aria-pressed": item === store.current,
+      onclick: () => store.choose(item),
+      onkeydown: (event) => {
+        if (event.key === "Delete") store.remove(item);
+      },
+    }, stage.thumb(item.after || item.before));
+    const close = h("button", {
+      className: "close", "aria-label": `Remove ${item.title}`, title: "Remove",
+      onclick: () => store.remove(item),
+    }, "×");
+    return h("div", { className: "cell" }, tile, close);
+  }));
+}
+
+async function open(files) {
+  if (!files.length) return;
+  if (!facts.encodes) {
+    complain("This model reads no photographs. Draw someone who never was instead.");
+    return;
+  }
+  if ($("#adding").open) $("#adding").close();
+  for (const file of files) {
+    const item = store.add({ kind: "photo", file }, file.name || "Picture");
+    await begin(item);
+  }
+}
+
+async function begin(item) {
+  if (item.source.file?.size > facts.upload.bytes) {
+    const most = Math.floor(facts.upload.bytes / 2 ** 20);
+    complain(`${item.title} is larger than ${most} MB.`);
+    store.remove(item);
+    return;
+  }
+  store.choose(item);
+  say(`Opening ${item.title}`);
+  try {
+    await store.bring(item);
+    say(`${item.title} is open.`);
+  } catch (error) {
+    complain(error);
+    store.remove(item);
+  }
+}
+
+function invent(seed, truncation) {
+  const item = store.add({ kind: "sample", seed, truncation }, `Nobody ${seed}`);
+  return begin(item);
+}
+
+async function examples() {
+  const place = $("#examples .thumbs");
+  $("#examples").hidden = !facts.examples;
+  for (let k = 0; k < facts.examples; k += 1) {
+    const data = await api.example(k);
+    const name = `Example ${k + 1}`;
+    place.append(h("button", {
+      className: "tile", "aria-label": name,
+      onclick: () => open([new File([data], `${name}.png`, { type: "image/png" })]),
+    }, stage.thumb(URL.createObjectURL(data))));
+  }
+}
+
+function keys() {
+  addEventListener("keydown", (event) => {
+    const item = store.current;
+    const control = event.ctrlKey || event.metaKey;
+    const inText = event.target.matches?.("input[type=text], input[type=search], input:not([type])");
+    if (control && !inText && item && event.key.toLowerCase() === "z") {
+      event.preventDefault();
+      (event.shiftKey ? store.redo : store.undo)(item);
+    } else if (control && !inText && item && event.key.toLowerCase() === "y") {
+      event.preventDefault();
+      store.redo(item);
+    } else if (event.key === "/" && item && !stage.isTyping(event)) {
+      event.preventDefault();
+      $("#tab-edit").click();
+      $("#search").focus();
+    }
+  });
+}
+
+async function start() {
+  stage.build((files) => open(files));
+  facts = await api.facts();
+  $("#model").textContent = facts.model.split("/").pop();
+  document.title = `${facts.model.split("/").pop() || "Studio"} · Studio`;
+  if (!facts.encodes) {
+    $("#choose").hidden = $("#choose-more").hidden = true;
+    $("#welcome h2").textContent = "Draw a picture";
+    $("#invite").textContent = "This model reads no photographs, but it can draw.";
+  }
+  render.setUp(facts.size);
+  sliders.build(facts);
+  panels.build(facts);
+  align.build();
+  saving.build(facts);
+  keys();
+  $("#undo").onclick = () => store.undo(store.current);
+  $("#redo").onclick = () => store.redo(store.current);
+  $("#invent").onclick = () => invent(Math.floor(Math.random() * 2 ** 31), 0.7);
+  $("#add").onclick = () => $("#adding").showModal();
+  $("#psi").oninput = () => { $("#psi-value").textContent = Number($("#psi").value).toFixed(2); };
+  $("#draw").onclick = () => {
+    $("#adding").close();
+    invent(Number($("#seed").value), Number($("#psi").value));
+    $("#seed").value = Number($("#seed").value) + 1;
+  };
+  $("#keep").onclick = () => {
+    const item = store.current;
+    store.settle(item);
+    store.choose(store.copy(item));
+  };
+  $("#align").onclick = async () => {
+    const item = store.current;
+    try {
+      if (await align.open(item)) {
+        store.change(item, { latents: null });
+        store.settle(item);
+      }
+    } catch (error) {
+      complain(error);
+    }
+  };
+  document.body.dataset.ready = "yes";
+  await examples();
+}
+
+start().catch(complain);

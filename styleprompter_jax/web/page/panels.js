@@ -1,0 +1,264 @@
+// The panels beside the sliders: mixing, the refiner, fitted codes.
+
+import * as api from "./api.js";
+import * as store from "./store.js";
+import { $, complain, h, say, slider, words } from "./dom.js";
+
+let facts = null;
+let options = new Map();
+
+export function build(known) {
+  facts = known;
+  tabs();
+  buildMore();
+}
+
+function tabs() {
+  const all = [...document.querySelectorAll("[role=tab]")];
+  const open = (tab) => {
+    for (const one of all) {
+      const chosen = one === tab;
+      one.setAttribute("aria-selected", chosen);
+      one.tabIndex = chosen ? 0 : -1;
+      $(`#${one.getAttribute("aria-controls")}`).hidden = !chosen;
+    }
+  };
+  all.forEach((tab, k) => {
+    tab.onclick = () => open(tab);
+    tab.onkeydown = (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const other = all[(k + step + all.length) % all.length];
+      open(other);
+      other.focus();
+    };
+  });
+}
+
+export function show(item) {
+  showMix(item);
+  showMore(item);
+}
+
+// Mixing.
+
+function changeMix(changes) {
+  const { mix } = store.current.look;
+  store.change(store.current, { mix: { ...mix, ...changes } });
+}
+
+function showMix(item) {
+  const place = $("#mix");
+  if (!item) return;
+  const others = store.items.filter((other) => other !== item);
+  const { mix } = item.look;
+  const key = JSON.stringify([
+    item.number, others.map((one) => [one.number, one.after]), mix?.item.number ?? null,
+  ]);
+  if (place.dataset.key !== key) {
+    place.dataset.key = key;
+    place.replaceChildren(...(others.length ? mixer(item, others) : [
+      h("p", {}, "Add a second picture, and some of its codes can take the place of " +
+        "this one's."),
+    ]));
+  }
+  if (mix) {
+    place.querySelectorAll(".layer").forEach((box, k) => {
+      box.checked = mix.layers.includes(k);
+    });
+  }
+}
+
+function mixer(item, others) {
+  const n = facts.codes;
+  const all = [...Array(n).keys()];
+  const { mix } = item.look;
+  const choose = (other) => {
+    store.change(item, {
+      mix: other && { layers: all.slice(0, Math.ceil(n / 2)), share: 1, ...mix, item: other },
+    });
+    store.settle(item);
+  };
+  const radio = (other, label, content) => h("label", { className: "tile" },
+    h("input", {
+      type: "radio", name: "other", "aria-label": label,
+      checked: (mix?.item ?? null) === other, onchange: () => choose(other),
+    }), content);
+  const nodes = [
+    h("p", {}, "Codes of another picture in the place of this one's."),
+    h("div", { className: "thumbs", role: "radiogroup", "aria-label": "Other picture" },
+      radio(null, "None", h("span", {}, "None")),
+      ...others.map((other) => radio(other, other.title, h("img", {
+        src: other.after || other.before || "icon.svg", alt: "",
+      })))),
+  ];
+  if (!mix) return nodes;
+  const set = (layers) => { changeMix({ layers }); store.settle(item); };
+  const third = Math.ceil(n / 3);
+  const quick = (label, layers) => h("button", {
+    className: "plain", onclick: () => set(layers),
+  }, label);
+  const share = slider({
+    label: "Share", min: 0, max: 1, step: 0.01, value: mix.share, zero: 0, reset: 1,
+    changed: (value) => changeMix({ share: value }),
+    settled: () => store.settle(item),
+  });
+  return [
+    ...nodes,
+    h("h3", {}, "Codes"),
+    h("p", { className: "small" }, "The first ones hold shape and pose, the last ones ",
+      "colours."),
+    h("div", { className: "row" }, quick("Coarse", all.slice(0, third)),
+      quick("Middle", all.slice(third, 2 * third)), quick("Fine", all.slice(2 * third)),
+      quick("All", all)),
+    h("div", { className: "chips", role: "group", "aria-label": "Codes" },
+      ...all.map((k) => h("label", {}, h("input", {
+        type: "checkbox", className: "layer", checked: mix.layers.includes(k),
+        "aria-label": `Code ${k}`,
+        onchange: (event) => {
+          const { layers } = store.current.look.mix;
+          set(event.target.checked
+            ? [...layers, k].sort((a, b) => a - b)
+            : layers.filter((one) => one !== k));
+        },
+      }), h("span", {}, String(k))))),
+    share.row,
+  ];
+}
+
+// The refiner, and fitted codes.
+
+function buildMore() {
+  const nodes = [];
+  options = new Map();
+  if (facts.refiner) {
+    const { title } = facts.refiner;
+    nodes.push(
+      h("h3", {}, title),
+      h("p", { className: "small" }, "Brings back what the codes cannot hold."),
+      h("label", { className: "switch" },
+        h("input", { id: "refine", type: "checkbox", role: "switch", onchange(event) {
+          store.change(store.current, { refine: event.target.checked ? null : false });
+          store.settle(store.current);
+        } }), ` ${title} on`),
+    );
+    for (const [name, defaults] of Object.entries(facts.refiner.options)) {
+      defaults.forEach((value, k) => {
+        const label = words(name) + (defaults.length > 1 ? ` ${k + 1}` : "");
+        const made = slider({
+          label, min: Math.min(0, value), max: Math.max(2, 2 * value), step: 0.01,
+          value, zero: 0, reset: value,
+          changed: (number) => {
+            const own = [...(store.current.look.options[name] ?? wanted(name))];
+            own[k] = number;
+            store.change(store.current, {
+              options: { ...store.current.look.options, [name]: own },
+            });
+          },
+          settled: () => store.settle(store.current),
+        });
+        options.set(`${name} ${k}`, { made, name, k });
+        nodes.push(made.row);
+      });
+    }
+    nodes.push(h("p", {}, h("button", {
+      id: "own-options", className: "plain", onclick() {
+        store.change(store.current, { options: {} });
+        store.settle(store.current);
+      },
+    }, "As the directions ask")));
+  }
+  if (facts.encodes) {
+    nodes.push(
+      h("div", { id: "fitting" },
+        h("h3", {}, "Closer to the picture"),
+        h("p", { className: "small" }, "Fits the codes by gradient descent. Codes that ",
+          "are fitted for long follow directions less well."),
+        h("div", { className: "row" },
+          h("label", { className: "field" }, "Steps ",
+            h("input", { id: "steps", type: "number", min: 1, max: 1000, value: 50 })),
+          h("button", { id: "fit", onclick: fit }, "Fit codes")),
+        h("div", { id: "fit-progress" })),
+    );
+  }
+  $("#more").replaceChildren(...nodes);
+  if (!nodes.length) $("#tab-more").hidden = true;
+}
+
+// What the directions that are moved ask of an option: the least of it.
+function wanted(name) {
+  const own = facts.refiner.options[name];
+  const moved = facts.directions.filter((one) => store.current.look.edits[one.name]);
+  if (!moved.length) return own;
+  return own.map((value, k) => (
+    Math.min(...moved.map((one) => one.options[name]?.[k] ?? value))
+  ));
+}
+
+function showMore(item) {
+  if (!item || !facts.refiner) return;
+  const isNobody = item.source.kind === "sample";
+  const on = item.look.refine !== false && !isNobody;
+  $("#refine").checked = on;
+  $("#refine").disabled = isNobody;
+  for (const { made, name, k } of options.values()) {
+    made.set((item.look.options[name] ?? wanted(name))[k]);
+    made.input.disabled = !on;
+  }
+  $("#own-options").disabled = !on || !Object.keys(item.look.options).length;
+  if ($("#fitting")) $("#fitting").hidden = isNobody;
+}
+
+async function fit() {
+  const item = store.current;
+  const steps = Number($("#steps").value);
+  $("#fit").disabled = true;
+  try {
+    const { job } = await store.withRecipe(
+      item, (recipe) => api.start("fit", { recipe, steps }),
+    );
+    const report = await follow(job, $("#fit-progress"), "Fitting");
+    if (report.state === "done") {
+      store.change(item, { latents: report.latents });
+      store.settle(item);
+      say("The codes are fitted.");
+    }
+  } catch (error) {
+    complain(error);
+  } finally {
+    $("#fit").disabled = false;
+  }
+}
+
+// Shows the progress of a job until it is over, with a way to cancel it.
+export async function follow(job, place, title) {
+  const bar = h("progress", { max: 1, value: 0, "aria-label": title });
+  const text = h("span", {}, "waiting");
+  const leaving = new AbortController();
+  // The job ends after its step; nobody waits for that.
+  const stop = () => {
+    leaving.abort();
+    api.cancel(job).catch(complain);
+  };
+  place.replaceChildren(h("div", { className: "row" }, bar, text,
+    h("button", { className: "plain", type: "button", onclick: stop }, "Cancel")));
+  place.hidden = false;
+  let report = { state: "failed", error: "The server no longer answers." };
+  try {
+    for await (const told of api.events(job, leaving.signal)) {
+      report = told;
+      bar.max = told.total;
+      bar.value = told.done;
+      text.textContent = told.state === "running" ? `${told.done} of ${told.total}` : told.state;
+    }
+  } catch (error) {
+    if (!leaving.signal.aborted) throw error;
+    report = { state: "cancelled" };
+  } finally {
+    place.replaceChildren();
+    place.hidden = true;
+  }
+  if (report.state === "failed") throw new Error(report.error);
+  if (report.state === "cancelled") say(`${title} was cancelled.`);
+  return report;
+}

@@ -1,0 +1,49 @@
+// From looks to pictures: one request at a time, and always the latest look.
+
+import * as api from "./api.js";
+import * as store from "./store.js";
+import { $, complain } from "./dom.js";
+
+let next = null;
+let busy = false;
+let format = "png";
+
+export function setUp(size) {
+  // Packing a large PNG takes longer than drawing it. What is downloaded is a PNG.
+  format = size > 256 ? "jpg" : "png";
+}
+
+// Draws an item as it looks now. What it looked like before is not drawn any more.
+export function draw(item, shown) {
+  next = { item, shown };
+  if (!busy) run();
+}
+
+async function run() {
+  busy = true;
+  $("#frame").setAttribute("aria-busy", true);
+  while (next) {
+    const { item, shown } = next;
+    next = null;
+    try {
+      const data = await store.withRecipe(
+        item, (recipe) => api.decode({ recipe, format }),
+      );
+      const url = URL.createObjectURL(data);
+      const old = item.after;
+      item.after = url;
+      shown(item);
+      if (old) setTimeout(() => URL.revokeObjectURL(old), 1000);
+    } catch (error) {
+      if ([429, 503].includes(error.status)) {
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        next ??= { item, shown };
+      } else if (!next) {
+        complain(error);
+        shown(item, error);
+      }
+    }
+  }
+  busy = false;
+  $("#frame").setAttribute("aria-busy", false);
+}

@@ -1,0 +1,165 @@
+"""Photographs: reading, finding faces, cropping, previews.
+
+The reader of files (`images/decode.py`) reads uploads, after a check of their size.
+Axes: s side of the encoder's input, t side of results.
+"""
+
+import functools
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from styleprompter_jax.app.alignment import expected_quad
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.data import faces
+from styleprompter_jax.images import align, decode, detect
+from styleprompter_jax.images.files import resize
+from styleprompter_jax.images.landmarks import Landmarks
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.web.limits import Limits, Refused
+from styleprompter_jax.web.things import Crop, Photo, as_file
+
+PHOTO = "The picture"  # the name of an upload in messages
+PREVIEW = 1600  # pixels of the longer side of a preview
+EXAMPLES = 8
+
+
+class Photographs:
+    """Prepares photographs for a model.
+
+    Args:
+        model: the model.
+        limits: the limits of the server.
+    """
+
+    def __init__(self, model: StylePrompter, limits: Limits):
+        self._model, self._limits = model, limits
+        self._sides = model.config.generator.image_size, model.config.image_size
+
+    @functools.cached_property
+    def encodes(self) -> bool:
+        """Whether the model encodes square RGB pictures."""
+        config, side = self._model.config, self._model.config.image_size
+        return config.encoder is not None and config.input_shape == (side, side, 3)
+
+    @functools.cached_property
+    def face(self) -> np.ndarray | None:
+        """The crop of the model's mean face; None for a model of other things."""
+        return expected_quad(self._model) if self.encodes else None
+
+    @functools.cached_property
+    def examples(self) -> int:
+        """The number of example pictures for this model."""
+        if self._model.source != "avatars64" or not self.encodes:
+            return 0
+        try:
+            faces.artist()
+        except StylePrompterError:
+            return 0
+        return EXAMPLES
+
+    def example(self, number: int) -> bytes:
+        """Draws an example face; returns a PNG."""
+        if not 0 <= number < self.examples:
+            raise Refused(404, "This example does not exist.")
+        return _draw(number, max(256, self._sides[0]))
+
+    def read(self, data: bytes, name: str) -> tuple[Photo, dict[str, Any]]:
+        """Reads an upload; returns the photograph and the facts for its client.
+
+        Args:
+            data: the bytes of the upload.
+            name: the name of the photograph in scripts.
+
+        Raises:
+            StylePrompterError: if the picture is damaged or too large.
+        """
+        width, height = decode.image_size(io.BytesIO(data), PHOTO)
+        if width * height > self._limits.pixels:
+            raise Refused(
+                413,
+                f"{PHOTO} has {width * height:,} pixels, more than "
+                f"{self._limits.pixels:,}: make it smaller.",
+            )
+        with decode.decoded(io.BytesIO(data), PHOTO) as pixels:
+            height, width, _ = pixels.shape
+            points, lies_well = self._look_for_a_face(pixels)
+        facts = {
+            "width": width,
+            "height": height,
+            "points": None if points is None else points.round(2).tolist(),
+            "aligned": lies_well,
+        }
+        return Photo(data, name, width, height), facts
+
+    def _look_for_a_face(self, pixels: np.ndarray) -> tuple[np.ndarray | None, bool]:
+        """The points of the largest face, and whether it is aligned already.
+
+        A picture without a face counts as aligned.
+        """
+        if self.face is None:
+            return None, True
+        found = detect.find_faces(pixels)[:1]
+        if not len(found):
+            return None, True
+        try:
+            quad = align.crop_quad(found[0])
+        except StylePrompterError:  # the points are not those of a face
+            return None, True
+        height, width, _ = pixels.shape
+        side = min(height, width)
+        middle = np.array([(width - side) / 2, (height - side) / 2])
+        own = (quad + 0.5 - middle) / side
+        return found[0], not detect.is_elsewhere(own, self.face)
+
+    def cut(self, photo: Photo, given: Any) -> Crop:
+        """Crops a face.
+
+        Args:
+            photo: the photograph.
+            given: the five points of the face; None finds the largest face.
+
+        Raises:
+            StylePrompterError: if the points are wrong, or no face is found.
+        """
+        with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
+            if given is None:
+                found = detect.find_faces(pixels)[:1]
+                if not len(found):
+                    raise Refused(400, f"{PHOTO} shows no face: give five points.")
+                given = found[0]
+            points = np.asarray(given, np.float64)
+            quad = Landmarks(points, "pixels").quad(photo.width, photo.height)
+            cut = align.align(pixels, quad, max(self._sides))
+        return self._crop(photo, quad, cut, points)
+
+    def middle(self, photo: Photo) -> Crop:
+        """Returns the central square of a photograph."""
+        side = min(photo.width, photo.height)
+        left, top = (photo.width - side) / 2, (photo.height - side) / 2
+        corners = np.array([[0, 0], [0, side], [side, side], [side, 0]], np.float64)
+        corners += np.array([left, top]) - 0.5
+        with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
+            return self._crop(photo, corners, pixels, None)
+
+    def _crop(
+        self, photo: Photo, quad: np.ndarray, pixels: np.ndarray, points: Any
+    ) -> Crop:
+        shown, seen = (resize(pixels, side) for side in self._sides)
+        return Crop(photo, quad, shown, seen, points)
+
+
+def preview(photo: Photo) -> bytes:
+    """A smaller JPEG of a photograph, upright."""
+    with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
+        image = Image.fromarray(pixels)
+        image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.LANCZOS)
+        return as_file(np.asarray(image), "jpg")
+
+
+@functools.cache
+def _draw(number: int, size: int) -> bytes:
+    face = faces.Face.from_seed(faces.FIRST_SEED["test"] + number)
+    return as_file(faces.render(face, size), "png")

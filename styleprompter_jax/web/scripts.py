@@ -1,0 +1,198 @@
+"""Code that makes the same results without the studio: Python, and commands.
+
+The server does not know the names of uploads, so it calls them photo_1.png and so on.
+"""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Weighted = Sequence[tuple[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """Code that makes some latents.
+
+    Attributes:
+        python: lines that assign ``latents``, given ``model``.
+        before: commands that come before the last one.
+        given: the input of the last command; "" if no command makes such latents.
+    """
+
+    python: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    given: str = ""
+
+
+def encoded(photo: str, size: int, points: Any) -> Script:
+    """The code that encodes a photograph.
+
+    Args:
+        photo: the name of the photograph.
+        size: side of the crop.
+        points: (5, 2), the points of an aligned face; else None.
+    """
+    reading = (
+        "images = sp.read_images([{!r}], model.image_size)",
+        "latents = model.encode(images)",
+    )
+    if points is None:
+        return Script((reading[0].format(photo), reading[1]), (), f"--input {photo}")
+    name = photo.partition(".")[0]
+    marks = json.dumps({"pixels": [[round(float(v), 2) for v in p] for p in points]})
+    file, folder = f"{name}.json", f"{name}_crop"
+    crop = f"{folder}/{name}.png"
+    return Script(
+        (
+            "from pathlib import Path",
+            "from styleprompter_jax.app.align import align",
+            f"Path({file!r}).write_text({marks!r})",
+            f"align([{photo!r}], {folder!r}, landmarks={file!r}, size={size})",
+            reading[0].format(crop),
+            reading[1],
+        ),
+        (
+            f"echo {shlex.quote(marks)} > {file}",
+            f"styleprompter align --input {photo} --landmarks {file} --size {size} "
+            f"--output {folder}",
+        ),
+        f"--input {crop}",
+    )
+
+
+def sampled(seed: int, truncation: float, z_dim: int) -> Script:
+    """The code that samples latents."""
+    return Script(
+        (
+            "import numpy as np",
+            f"z = np.random.default_rng({seed}).standard_normal((1, {z_dim}), 'f4')",
+            f"codes = np.asarray(model.mapping(z, truncation_psi={truncation!r}))",
+            "if codes.ndim == 2:",
+            "    codes = codes[:, None].repeat(model.config.generator.num_codes, 1)",
+            "latents = sp.Latents(codes)",
+        )
+    )
+
+
+def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
+    """The code that fits latents to their picture."""
+    arguments = ", ".join([f"images, latents, {steps}", *_arguments(refine, options)])
+    line = f"latents = model.optimize({arguments})"
+    given = f"{script.given} --optimize {steps}" if script.given else ""
+    return Script((*script.python, line), script.before, given)
+
+
+def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
+    """The code that mixes other latents in."""
+    shares = [round(float(value), 4) for value in share]
+    return Script(
+        (
+            *other.python,
+            "others = latents",
+            *script.python,
+            "import dataclasses",
+            "from styleprompter_jax.editing.mixing import mix",
+            f"codes = mix(latents.w_plus, others.w_plus, {shares})",
+            "latents = dataclasses.replace(latents, w_plus=codes)",
+        )
+    )
+
+
+def edited(script: Script, weighted: Weighted) -> Script:
+    """The code that edits latents along directions."""
+    if not weighted:
+        return script
+    parts = [f"    (model.directions[{name!r}], {w!r})," for name, w in weighted]
+    return Script(
+        (
+            *script.python,
+            "from styleprompter_jax.app.joined import joined",
+            "moves = [",
+            *parts,
+            "]",
+            "latents = latents.edit(joined(model, moves), 1.0)",
+        )
+    )
+
+
+def python(
+    model: str, script: Script, refine: bool, options: Mapping[str, Any], result: str
+) -> str:
+    """A complete program in Python.
+
+    Args:
+        model: the name of the model.
+        script: code that makes the latents.
+        refine: whether to refine.
+        options: all options of the refiner.
+        result: the name of the file to write.
+    """
+    imports = dict.fromkeys(filter(_is_import, script.python))
+    standard = sorted(line for line in imports if "styleprompter" not in line)
+    own = sorted(line for line in imports if "styleprompter" in line)
+    body = [line for line in script.python if not _is_import(line)]
+    arguments = ", ".join(["latents", *_arguments(refine, options)])
+    lines = [
+        *standard,
+        *([""] if standard else []),
+        "import styleprompter_jax as sp",
+        *own,
+        "",
+        f"model = sp.load({model!r})",
+        *body,
+        f"sp.write_images(model.decode({arguments}), [{result!r}])",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _arguments(refine: bool, options: Mapping[str, Any]) -> list[str]:
+    if not refine:
+        return ["refine=False"]
+    return [f"{name}={value!r}" for name, value in options.items()]
+
+
+def _is_import(line: str) -> bool:
+    return line.startswith(("import ", "from "))
+
+
+def command(
+    model: str,
+    script: Script,
+    weighted: Weighted,
+    refine: bool,
+    options: Mapping[str, Any],
+) -> str:
+    """The same as commands; "" if no commands do the same.
+
+    Args:
+        model: the name of the model.
+        script: code that makes the latents before the edits.
+        weighted: names of directions, and strengths.
+        refine: whether to refine.
+        options: the options of the refiner that the user chose.
+    """
+    if not script.given:
+        return ""
+    words = ["styleprompter", "edit" if weighted else "invert"]
+    words += [f"--model {shlex.quote(model)}", script.given]
+    if len(weighted) == 1:
+        ((name, weight),) = weighted
+        words += [f"--direction {shlex.quote(name)}", f"--strength {weight!r}"]
+    elif weighted:
+        parts = " ".join(shlex.quote(f"{name}:{w!r}") for name, w in weighted)
+        words += [f"--direction {parts}", "--together --strength 1"]
+    if not refine:
+        words.append("--no-refine")
+    elif options:
+        words.append("--refiner " + " ".join(map(_option, options.items())))
+    call = " \\\n    ".join([" ".join(words[:2]), *words[2:], "--output results"])
+    return "\n".join([*script.before, call]) + "\n"
+
+
+def _option(named: tuple[str, Any]) -> str:
+    name, value = named
+    values = value if isinstance(value, Sequence) else [value]
+    return shlex.quote(f"{name}=" + ",".join(f"{number!r}" for number in values))

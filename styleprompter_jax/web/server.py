@@ -1,0 +1,165 @@
+"""The server of `styleprompter studio`."""
+
+import contextlib
+import logging
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable
+from importlib import resources
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.web.api import Api, refusal
+from styleprompter_jax.web.limits import Limits, Refused
+from styleprompter_jax.web.security import Guard, Names, is_loopback
+from styleprompter_jax.web.studio import Studio
+
+log = logging.getLogger(__name__)
+_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+def make_app(
+    model: StylePrompter,
+    *,
+    token: str = "",
+    names: Names | None = None,
+    limits: Limits = Limits(),
+) -> Guard:
+    """Returns the studio as an ASGI application.
+
+    Args:
+        model: the model.
+        token: the token that users need; "" for a server that only this machine can
+            reach.
+        names: the names of the server; by default those of the loopback.
+        limits: the limits of the server.
+    """
+    studio = Studio(model, limits)
+    app = Starlette(
+        routes=[
+            *Api(studio, token).routes(),
+            *(
+                Route("/" if name == "index.html" else f"/{name}", _page(data, kind))
+                for name, data, kind in _files()
+            ),
+        ],
+        lifespan=_lifespan(studio),
+        exception_handlers={404: _nothing, 405: _nothing},
+    )
+    app.state.studio = studio
+    return Guard(app, names or Names("127.0.0.1"))
+
+
+def _lifespan(
+    studio: Studio,
+) -> Callable[[Any], contextlib.AbstractAsyncContextManager]:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        studio.begin()
+        yield
+        studio.close()
+
+    return lifespan
+
+
+def _files() -> Iterable[tuple[str, bytes, str]]:
+    """The files of the page: names, contents and media types."""
+    for file in resources.files(__package__).joinpath("page").iterdir():
+        kind = _KINDS.get(file.name.rpartition(".")[2])
+        if kind is not None:
+            yield file.name, file.read_bytes(), kind
+
+
+def _page(data: bytes, kind: str) -> Callable:
+    async def answer(request: Request) -> Response:
+        return Response(data, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    return answer
+
+
+async def _nothing(request: Request, error: Exception) -> Response:
+    return refusal(
+        Refused(getattr(error, "status_code", 404), "This page does not exist.")
+    )
+
+
+def serve(
+    model: StylePrompter,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    names: Iterable[str] = (),
+    limits: Limits = Limits(),
+) -> None:
+    """Serves the studio until a signal ends the process.
+
+    Logs the address, with a token if other machines can reach it.
+
+    Args:
+        model: the model.
+        host: the address to listen on.
+        port: the port to listen on; 0 for any free port.
+        names: other names of the server, such as the name of a proxy.
+        limits: the limits of the server.
+
+    Raises:
+        StylePrompterError: if it cannot listen there.
+    """
+    import uvicorn
+
+    token = "" if is_loopback(host) else secrets.token_urlsafe(24)
+    with _listening(host, port) as listener:
+        app = make_app(model, token=token, names=Names(host, names), limits=limits)
+        place = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
+        log.info("Studio: %s", f"{place}#token={token}" if token else place)
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=512,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=3,
+            h11_max_incomplete_event_size=16_384,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Any:
+    """A listening socket."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StylePrompterError(
+            f"The studio cannot listen on {host}:{port} ({why}): choose another --port "
+            "or --host."
+        ) from error
+    with listener:
+        yield listener
+
+
+def _shown(host: str) -> str:
+    """A host in the form of a browser's address."""
+    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,315 @@
+"""The work behind the requests, for many clients of one model.
+
+This module does not know HTTP; see `api.py`.
+"""
+
+import asyncio
+import dataclasses
+import io
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from styleprompter_jax.app.edit import write_sweep
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.images import align, decode
+from styleprompter_jax.images.animation import check_mp4
+from styleprompter_jax.images.files import to_float
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.web import bodies, photographs, scripts
+from styleprompter_jax.web.batcher import Batcher, Work
+from styleprompter_jax.web.jobs import Job, Jobs
+from styleprompter_jax.web.limits import Limits, Refused
+from styleprompter_jax.web.photographs import Photographs
+from styleprompter_jax.web.recipes import Recipes, arrays
+from styleprompter_jax.web.sessions import Client, Clients
+from styleprompter_jax.web.things import (
+    MEDIA,
+    Codes,
+    Crop,
+    Photo,
+    Picture,
+    as_file,
+    size_of,
+)
+
+T = TypeVar("T")
+
+
+class Studio:
+    """A model and its clients.
+
+    Args:
+        model: the model that all clients use.
+        limits: the limits of the server.
+    """
+
+    def __init__(self, model: StylePrompter, limits: Limits):
+        self.model, self.limits = model, limits
+        self.clients = Clients(limits, forget=_cancel_jobs)
+        self.batcher = Batcher(limits.waiting, limits.batch)
+        self.jobs = Jobs(limits)
+        self.photographs = Photographs(model, limits)
+        self._recipes = Recipes(model)
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="pictures")
+
+    def begin(self) -> Future:
+        """Compiles the programs for the first user, in another thread."""
+        return self._pool.submit(self._warm)
+
+    def _warm(self) -> None:
+        side, cfg = self.model.config.image_size, self.model.config
+        if self.photographs.encodes:
+            images = np.zeros((1, side, side, 3), np.float32)
+            latents = arrays(self.model.encode(images))
+        else:
+            shape = 1, cfg.generator.num_codes, cfg.generator.w_dim
+            latents = Latents(np.zeros(shape, np.float32))
+        for work, rows in self._recipes.all_of(latents):
+            work.run(rows)
+        _ = self.photographs.face
+
+    def close(self) -> None:
+        """Ends all work; refuses the waiting requests."""
+        self.jobs.stop()
+        self.batcher.stop()
+        self._pool.shutdown(cancel_futures=True)
+
+    async def facts(self) -> dict[str, Any]:
+        """Facts about the model, for clients."""
+        config, model = self.model.config, self.model
+        refiner, photos = config.refiner, self.photographs
+        directions = [
+            {
+                "name": name,
+                "range": list(direction.range),
+                "strength": direction.strength,
+                "options": _lists(model.options_of(direction)),
+                "origin": direction.origin,
+            }
+            for name, direction in model.directions.items()
+        ]
+        return {
+            "model": model.source,
+            "size": config.generator.image_size,
+            "codes": config.generator.num_codes,
+            "encodes": photos.encodes,
+            "examples": photos.examples,
+            "animations": _animations(),
+            "refiner": refiner
+            and {"title": refiner.title, "options": _lists(refiner.options)},
+            "directions": directions,
+            "upload": {
+                "bytes": self.limits.upload_bytes,
+                "pixels": self.limits.pixels,
+            },
+        }
+
+    async def example(self, number: int) -> bytes:
+        """Draws an example face; returns a PNG."""
+        return await self._aside(self.photographs.example, number)
+
+    async def upload(self, client: Client, data: bytes) -> dict[str, Any]:
+        """Keeps an uploaded picture, if it can be read."""
+        name = f"photo_{client.number()}.png"
+        photo, facts = await self._aside(self.photographs.read, data, name)
+        return {"picture": self._keep(client, photo)} | facts
+
+    async def shown(self, client: Client, name: str) -> tuple[bytes, str]:
+        """Returns a picture and its format: a crop, or a smaller photograph."""
+        picture = client.find(name, Picture)
+        if isinstance(picture, Photo):
+            return await self._aside(photographs.preview, picture), "jpg"
+        assert isinstance(picture, Crop)
+        return await self._aside(as_file, picture.pixels, "png"), "png"
+
+    async def align(self, client: Client, body: bodies.Align) -> dict[str, Any]:
+        """Crops a face."""
+        photo = client.find(body.picture, Photo)
+        crop = await self._aside(self.photographs.cut, photo, body.points)
+        return {"picture": self._keep(client, crop)}
+
+    async def encode(self, client: Client, body: bodies.Encode) -> dict[str, Any]:
+        """Encodes a picture."""
+        if not self.photographs.encodes:
+            raise Refused(
+                400, "This model does not encode photographs: sample instead."
+            )
+        picture, name = client.find(body.picture, Picture), body.picture
+        if isinstance(picture, Photo):
+            picture = await self._aside(self.photographs.middle, picture)
+            name = self._keep(client, picture)
+        assert isinstance(picture, Crop)
+        work = Work("encode", None, self.model.encode)
+        latents = await self._compute(work, to_float(picture.seen[None]))
+        side = len(picture.pixels)
+        script = scripts.encoded(picture.photo.name, side, picture.points)
+        kept = self._keep(client, Codes(latents, picture, script))
+        return {"latents": kept, "picture": name}
+
+    async def sample(self, client: Client, body: bodies.Sample) -> dict[str, Any]:
+        """Samples latents."""
+        cfg = self.model.config.generator
+
+        def draw() -> np.ndarray:
+            normal = np.random.default_rng(body.seed).standard_normal
+            z = normal((1, cfg.z_dim), np.float32)
+            codes = np.asarray(self.model.mapping(z, body.truncation))
+            return codes if codes.ndim == 3 else codes[:, None].repeat(cfg.num_codes, 1)
+
+        latents = Latents(await self._aside(draw))
+        script = scripts.sampled(body.seed, body.truncation, cfg.z_dim)
+        return {"latents": self._keep(client, Codes(latents, None, script))}
+
+    async def edit(self, client: Client, recipe: bodies.Recipe) -> dict[str, Any]:
+        """Keeps the codes of a recipe as new latents."""
+        ready = await self._aside(self._recipes.ready, client, recipe)
+        script = scripts.edited(ready.script, ready.weighted)
+        latents = arrays(ready.latents)
+        codes = dataclasses.replace(ready.codes, latents=latents, script=script)
+        return {"latents": self._keep(client, codes)}
+
+    async def decode(self, client: Client, body: bodies.Rendering) -> bytes:
+        """Decodes a recipe; returns the content of a file."""
+        pixels = await self._render(client, body.recipe)
+        return await self._aside(as_file, pixels, body.format)
+
+    async def unalign(self, client: Client, body: bodies.Unalign) -> bytes:
+        """Decodes a recipe and pastes the result into its photograph."""
+        crop = client.find(body.recipe.latents, Codes).crop
+        if crop is None:
+            raise Refused(400, "These latents are not of a photograph.")
+        edited = await self._render(client, body.recipe)
+
+        def paste() -> bytes:
+            photo = io.BytesIO(crop.photo.data)
+            with decode.decoded(photo, photographs.PHOTO) as pixels:
+                done = align.unalign(pixels, edited, crop.quad, detail=body.detail)
+                return as_file(done, body.format)
+
+        return await self._aside(paste)
+
+    async def save(self, client: Client, name: str) -> bytes:
+        """Returns latents as the content of an .npz, for `Latents.load`."""
+        codes, file = client.find(name, Codes), io.BytesIO()
+        w_plus = np.asarray(codes.latents.w_plus)
+        np.savez(file, w_plus=w_plus, source=np.asarray(self.model.source))
+        return file.getvalue()
+
+    async def script(self, client: Client, recipe: bodies.Recipe) -> dict[str, str]:
+        """Returns code that makes the result of a recipe."""
+        ready = await self._aside(self._recipes.ready, client, recipe)
+        edited = scripts.edited(ready.script, ready.weighted)
+        name, refine = self.model.source or "MODEL", ready.refine
+        return {
+            "python": scripts.python(name, edited, refine, ready.options, "result.png"),
+            "command": scripts.command(
+                name, ready.script, ready.weighted, refine, ready.given
+            ),
+        }
+
+    async def fit(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
+        """Starts a job that fits codes to their picture."""
+        recipe = dataclasses.replace(body.recipe, mix=None, edits={})
+        ready = self._recipes.ready(client, recipe)
+        codes, crop, refine = ready.codes, ready.codes.crop, ready.refine
+        if crop is None:
+            raise Refused(
+                400, "These latents are not of a picture that they could fit."
+            )
+        options = ready.given if refine else {}
+
+        def work(job: Job) -> dict[str, Any]:
+            images = to_float(crop.seen[None])
+            fitted = self.model.optimize(
+                images, codes.latents, body.steps,
+                refine=refine, told=job.told, **options,
+            )  # fmt: skip
+            script = scripts.fitted(codes.script, body.steps, refine, options)
+            kept = self._keep(client, Codes(arrays(fitted), crop, script))
+            return {"latents": kept}
+
+        return self._start(client, body.steps, work)
+
+    async def sweep(self, client: Client, body: bodies.Sweep) -> dict[str, Any]:
+        """Starts a job that makes an animation."""
+        if body.format == "mp4":
+            check_mp4()
+        if body.direction not in self.model.directions:
+            raise Refused(400, f"The model has no direction {body.direction!r}.")
+        low, high = self.model.directions[body.direction].range
+        low = low if body.low is None else body.low
+        high = high if body.high is None else body.high
+        edits = body.recipe.edits
+        recipes = [
+            dataclasses.replace(
+                body.recipe, edits=edits | {body.direction: float(strength)}
+            )
+            for strength in np.linspace(low, high, body.frames)
+        ]
+        self._recipes.ready(client, recipes[0])  # refuses a wrong recipe at once
+
+        def work(job: Job) -> dict[str, Any]:
+            frames = []
+            for done, recipe in enumerate(recipes):
+                job.told(done)
+                ready = self._recipes.ready(client, recipe)
+                future = self.batcher.submit(
+                    *self._recipes.rendering(ready), patient=True
+                )
+                frames.append(future.result()[0])
+            # The writers of animations need a file; it is removed at once.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"sweep.{body.format}"
+                write_sweep(np.stack(frames), path)
+                job.file = path.read_bytes(), MEDIA[body.format]
+            job.done = job.total
+            return {}
+
+        return self._start(client, body.frames, work)
+
+    def _start(
+        self, client: Client, total: int, work: Callable[[Job], dict[str, Any]]
+    ) -> dict[str, Any]:
+        job = self.jobs.start(total, work, client.all_of(Job))
+        return {"job": self.clients.keep(client, job, 0)}
+
+    async def _render(self, client: Client, recipe: bodies.Recipe) -> np.ndarray:
+        """Decodes a recipe: uint8 (t, t, 3)."""
+        ready = await self._aside(self._recipes.ready, client, recipe)
+        return (await self._compute(*self._recipes.rendering(ready)))[0]
+
+    async def _compute(self, work: Work, rows: Any) -> Any:
+        return await asyncio.wrap_future(self.batcher.submit(work, rows))
+
+    async def _aside(self, work: Callable[..., T], *args: Any) -> T:
+        """Does work in a thread, so that it does not block other requests."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, work, *args)
+
+    def _keep(self, client: Client, thing: Picture | Codes) -> str:
+        return self.clients.keep(client, thing, size_of(thing))
+
+
+def _animations() -> list[str]:
+    """The formats of animations that this installation can write."""
+    try:
+        check_mp4()
+    except StylePrompterError:
+        return ["gif"]
+    return ["gif", "mp4"]
+
+
+def _cancel_jobs(client: Client) -> None:
+    for job in client.all_of(Job):
+        job.cancel()
+
+
+def _lists(options: Any) -> dict[str, list[float]]:
+    """Options of a refiner as lists of numbers."""
+    return {name: np.atleast_1d(value).tolist() for name, value in options.items()}

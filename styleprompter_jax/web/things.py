@@ -1,0 +1,92 @@
+"""The things that the server keeps for clients: photographs, crops and latents."""
+
+import dataclasses
+import io
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.images.files import WRITTEN
+from styleprompter_jax.web.scripts import Script
+
+MEDIA = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "mp4": "video/mp4",
+}
+
+
+class Picture:
+    """A photograph or a crop."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo(Picture):
+    """An uploaded file, not decoded.
+
+    Attributes:
+        data: the bytes of the file.
+        name: a name for scripts.
+        width, height: pixels of the upright picture.
+    """
+
+    data: bytes
+    name: str
+    width: int
+    height: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Crop(Picture):
+    """A square of a photograph.
+
+    Attributes:
+        photo: the photograph.
+        quad: the corners of the square in the photograph; see `images/align.py`.
+        pixels: uint8 (t, t, 3), of the size of results.
+        seen: uint8 (s, s, 3), the input of the encoder.
+        points: (5, 2), the points of an aligned face; None for the central square.
+    """
+
+    photo: Photo
+    quad: np.ndarray
+    pixels: np.ndarray
+    seen: np.ndarray
+    points: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Codes:
+    """Latents of one image.
+
+    Attributes:
+        latents: NumPy arrays (1, ...).
+        crop: the encoded picture; None for sampled latents.
+        script: code that makes the same latents.
+    """
+
+    latents: Latents
+    crop: Crop | None
+    script: Script
+
+
+def as_file(pixels: np.ndarray, format: str) -> bytes:
+    """Pixels as the content of a file, without metadata."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **WRITTEN[f".{format}"])
+    return file.getvalue()
+
+
+def size_of(thing: Any) -> int:
+    """Bytes of memory that a thing keeps, including the things that it refers to."""
+    if isinstance(thing, Photo):
+        return len(thing.data)
+    if isinstance(thing, Crop):
+        return thing.pixels.nbytes + thing.seen.nbytes + size_of(thing.photo)
+    arrays = sum(np.asarray(a).nbytes for a in jax.tree.leaves(thing.latents))
+    return arrays + (0 if thing.crop is None else size_of(thing.crop))

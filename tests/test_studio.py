@@ -1,0 +1,216 @@
+"""The studio's HTTP interface, in process, with the tiny model."""
+
+import base64
+import io
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from studio_user import HERE, LIMITS, POINTS, User, png
+
+import styleprompter_jax as sp
+from styleprompter_jax.app.joined import joined
+from styleprompter_jax.cli import main
+from styleprompter_jax.editing.mixing import mix
+from styleprompter_jax.images import align as crops
+from styleprompter_jax.images.files import read_image, to_uint8
+from styleprompter_jax.web.api import ENDPOINTS
+from styleprompter_jax.web.server import make_app
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return sp.load(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with TestClient(make_app(model, limits=LIMITS), base_url=HERE) as client:
+        yield client
+
+
+@pytest.fixture
+def user(server):
+    return User(server)
+
+
+def test_pictures_are_those_of_the_model(user, model, tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    images = sp.read_images([tmp_path / "a.png"], model.image_size)
+    own = model.encode(images)
+    made = user.latents(png())
+
+    def same(recipe, latents, **options):
+        found = user.pixels("/api/decode", {"recipe": {"latents": made} | recipe})
+        expected = to_uint8(model.decode(latents, **options))[0]
+        np.testing.assert_array_equal(found, expected)
+
+    same({}, own)
+    same({"refine": False}, own, refine=False)
+    same({"options": {"beta": [0.5, 0.0]}}, own, beta=(0.5, 0.0))
+    both = [(model.directions["smile"], 0.5), (model.directions["hat"], -1.0)]
+    moved = own.edit(joined(model, both), 1.0)
+    # The directions ask for beta (1, 1) and (0.5, 2): the least of each counts.
+    same({"edits": {"hat": -1, "smile": 0.5}}, moved, beta=(0.5, 1.0))
+    # Latents of a recipe, mixed with latents of nobody.
+    nobody = user.post("/api/sample", {"seed": 7, "truncation": 0.5})["latents"]
+    z = np.random.default_rng(7).standard_normal((1, 16), np.float32)
+    codes = np.asarray(model.mapping(z, truncation_psi=0.5))[:, None].repeat(8, 1)
+    drawn = sp.Latents(codes)
+    made, before = nobody, made
+    same({}, drawn, refine=False)
+    other = {"latents": before, "layers": [0, 3], "share": 0.25}
+    made = user.post("/api/mix", {"latents": nobody, "mix": other})["latents"]
+    share = np.isin(range(8), [0, 3]) * np.float32(0.25)
+    mixed = sp.Latents(mix(codes, np.asarray(own.w_plus), share))
+    same({}, mixed, refine=False)
+    (tmp_path / "made.npz").write_bytes(user.ask("GET", f"/api/latents/{made}"))
+    np.testing.assert_array_equal(
+        sp.Latents.load(tmp_path / "made.npz").w_plus, mixed.w_plus
+    )
+
+
+@pytest.mark.parametrize("points", [None, POINTS])
+def test_scripts_make_the_same(user, points, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo_1.png").write_bytes(png())
+    picture = user.post("/api/pictures", png())["picture"]
+    if points:
+        body = {"picture": picture, "points": points}
+        picture = user.post("/api/align", body)["picture"]
+    latents = user.post("/api/encode", {"picture": picture})["latents"]
+    job = user.post("/api/jobs/fit", {"recipe": {"latents": latents}, "steps": 2})
+    recipe = {
+        "latents": user.wait(job["job"])[-1]["latents"],
+        "edits": {"smile": 0.5, "hat": 0.25},
+        "options": {"beta": [0.75, 0.5]},
+    }
+    shown = user.pixels("/api/decode", {"recipe": recipe})
+    script = user.post("/api/script", recipe)
+    exec(compile(script["python"], "script", "exec"), {})
+    np.testing.assert_array_equal(read_image("result.png"), shown)
+    # The command fits with the options that it edits with, so here without them.
+    del recipe["options"]
+    recipe["latents"] = latents
+    shown = user.pixels("/api/decode", {"recipe": recipe})
+    lines = user.post("/api/script", recipe)["command"].replace("\\\n", "")
+    for line in lines.splitlines():
+        words = shlex.split(line)
+        if words[0] == "echo":
+            (tmp_path / words[-1]).write_text(words[1])
+        else:
+            assert main(words[1:]) == 0
+    (made,) = (tmp_path / "results").glob("photo*+1.png")
+    np.testing.assert_array_equal(read_image(made), shown)
+
+
+def test_a_crop_comes_back_into_its_photograph(user):
+    photo = np.asarray(Image.open(io.BytesIO(png())))
+    picture = user.post("/api/pictures", png())["picture"]
+    crop = user.post("/api/align", {"picture": picture, "points": POINTS})["picture"]
+    quad = crops.crop_quad(np.array(POINTS, float))
+    shown = Image.open(io.BytesIO(user.ask("GET", f"/api/pictures/{crop}")))
+    np.testing.assert_array_equal(np.asarray(shown), crops.align(photo, quad, 32))
+    latents = user.post("/api/encode", {"picture": crop})["latents"]
+    for detail in (True, False):
+        recipe = {"latents": latents, "edits": {"smile": 2}}
+        edited = user.pixels("/api/decode", {"recipe": recipe})
+        found = user.pixels("/api/unalign", {"recipe": recipe, "detail": detail})
+        pasted = crops.unalign(photo, edited, quad, detail=detail)
+        np.testing.assert_array_equal(found, pasted)
+    # What was not aligned comes back into the middle.
+    latents = user.post("/api/encode", {"picture": picture})["latents"]
+    found = user.pixels("/api/unalign", {"recipe": {"latents": latents}})
+    changed = np.flatnonzero((found != photo).any((1, 2)))
+    assert changed.min() >= 5 and changed.max() < 85
+    nobody = user.post("/api/sample", {})["latents"]
+    answer = user.post("/api/unalign", {"recipe": {"latents": nobody}}, 400)
+    assert "not of a photograph" in answer["error"]
+
+
+def test_jobs_tell_of_themselves_and_end(user):
+    latents = user.latents(png())
+    recipe = {"latents": latents, "edits": {"hat": 0.5}}
+    sweep = {"recipe": recipe, "direction": "smile", "frames": 3}
+    job = user.post("/api/jobs/sweep", sweep)["job"]
+    reports = user.wait(job)
+    assert reports[-1] == {"state": "done", "done": 3, "total": 3}
+    film = Image.open(io.BytesIO(user.ask("GET", f"/api/jobs/{job}/file")))
+    assert film.n_frames == 4 and film.size == (32, 32)
+    # Of two long ones, one waits for the other; a third is refused.
+    long = {"recipe": {"latents": latents}, "steps": 1000}
+    jobs = [user.post("/api/jobs/fit", long)["job"] for _ in range(2)]
+    assert "cancel one" in user.post("/api/jobs/fit", long, 429)["error"]
+    for job in reversed(jobs):
+        user.ask("DELETE", f"/api/jobs/{job}")
+    assert [user.wait(job)[-1]["state"] for job in jobs] == ["cancelled"] * 2
+    assert (
+        "no file" in user.ask("GET", f"/api/jobs/{jobs[0]}/file", status=404)["error"]
+    )
+
+
+def test_a_client_that_leaves_ends_its_jobs(server, user):
+    latents = user.latents(png())
+    long = {"recipe": {"latents": latents}, "steps": 1000}
+    user.post("/api/jobs/fit", long)
+    user.ask("DELETE", "/api/clients")
+    assert user.post("/api/sample", {}, 401)["error"]
+    studio = server.app.app.state.studio
+    other = User(server)
+    job = other.post(
+        "/api/jobs/fit", {"recipe": {"latents": other.latents(png())}, "steps": 1}
+    )
+    assert other.wait(job["job"])[-1]["state"] == "done"
+    assert len(studio.jobs) == 0
+
+
+def test_facts_of_the_model(user, model):
+    facts = user.ask("GET", "/api/model")
+    assert facts["size"] == 32 and facts["codes"] == 8 and facts["encodes"]
+    assert facts["refiner"] == {"title": "SMART", "options": {"beta": [1.0, 1.0]}}
+    smile, hat = facts["directions"]
+    assert smile["range"] == [-4, 2] and smile["origin"] == "a test"
+    assert hat["options"] == {"beta": [0.5, 2.0]}
+
+
+def test_the_description_is_of_all_that_there_is(server):
+    described = server.get("/api/openapi.json").json()
+    there = {
+        (method.upper(), path)
+        for path, methods in described["paths"].items()
+        for method in methods
+    }
+    assert there == {(one.method, one.path) for one in ENDPOINTS}
+    recipe = described["components"]["schemas"]["Recipe"]
+    assert recipe["required"] == ["latents"]
+    assert recipe["properties"]["mix"]["anyOf"][0]["$ref"].endswith("/Mix")
+    for schema in described["components"]["schemas"].values():
+        assert all(field["description"] for field in schema["properties"].values())
+
+
+def test_metrics_and_logs_tell_nothing_of_anybody(user, caplog):
+    latents = user.latents(png())
+    user.post("/api/decode", {"recipe": {"latents": latents}})
+    text = user.server.get("/api/metrics").text
+    assert 'request="POST /api/decode",status="200"' in text
+    assert "styleprompter_kept_bytes" in text and latents not in text
+    assert latents not in caplog.text
+
+
+def test_a_picture_that_the_page_pastes_is_read_as_a_file_is(user, tmp_path):
+    """Rotated, with alpha, of 16 bits: the one reader has them all."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = 6
+    wide = Image.fromarray(np.random.default_rng(1).integers(0, 255, (40, 60, 3), "u1"))
+    wide.save(file, "PNG", exif=exif)
+    made = user.post("/api/pictures", file.getvalue())
+    assert (made["width"], made["height"]) == (40, 60)
+    (tmp_path / "a.png").write_bytes(file.getvalue())
+    crop = user.post("/api/encode", {"picture": made["picture"]})["picture"]
+    shown = np.asarray(Image.open(io.BytesIO(user.ask("GET", f"/api/pictures/{crop}"))))
+    np.testing.assert_array_equal(shown, read_image(tmp_path / "a.png", 32))
+    pixel = base64.b64decode("R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs=")
+    assert user.post("/api/pictures", pixel)["width"] == 1

@@ -1,0 +1,287 @@
+"""The studio attacked as a stranger would; docs/reliability.md has the table."""
+
+import io
+import json
+
+import httpx
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from studio_user import HERE, LIMITS, POINTS, User, bearer, png
+
+import styleprompter_jax as sp
+from styleprompter_jax.web.security import Names
+from styleprompter_jax.web.server import make_app
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    return sp.load(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with TestClient(make_app(model, limits=LIMITS), base_url=HERE) as client:
+        yield client
+
+
+@pytest.fixture
+def user(server):
+    return User(server)
+
+
+# Requests that a page of another site, or a stranger, may make.
+FOREIGN = {
+    "another name": {"Host": "evil.example"},
+    "a name that begins alike": {"Host": "127.0.0.1.evil.example"},
+    "a name before the address": {"Host": "user@127.0.0.1"},
+    "a path in the name": {"Host": "127.0.0.1/evil"},
+    "no name": {"Host": ""},
+    "another origin": {"Origin": "https://evil.example"},
+    "no origin": {"Origin": "null"},
+    "another port's origin": {"Origin": "http://127.0.0.1:8000"},
+    "a file": {"Origin": "file://127.0.0.1:7860"},
+    "a picture in another page": {"Sec-Fetch-Site": "cross-site"},
+    "a page of another port": {"Sec-Fetch-Site": "same-site"},
+}
+
+
+@pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
+def test_other_sites_are_refused(server, headers):
+    for method, path in (("GET", "/api/health"), ("POST", "/api/clients")):
+        answer = server.request(method, path, headers=headers)
+        assert answer.status_code == 403 and "error" in answer.json()
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_own_pages_and_tunnels_are_let_in(server):
+    for headers in (
+        {"Host": "localhost:9999", "Origin": "http://localhost:9999"},
+        {"Host": "[::1]:7860", "Sec-Fetch-Site": "same-origin"},
+        {"Host": "127.0.0.1", "Origin": "https://127.0.0.1"},
+    ):
+        assert server.post("/api/clients", headers=headers).status_code == 200
+    # A link leads to the page from anywhere.
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert server.get("/", headers=link).status_code == 200
+
+
+def test_names_of_a_server_for_others():
+    names = Names("0.0.0.0", ["faces.example"])
+    assert "192.168.7.7:7860" in names and "faces.example" in names
+    assert "other.example" not in names and "192.168.7.7.example" not in names
+    assert "192.168.7.7" not in Names("192.168.7.8")
+
+
+def test_strangers_need_the_token(model):
+    app = make_app(model, token="secret", names=Names("0.0.0.0"), limits=LIMITS)
+    with TestClient(app, base_url="http://192.168.0.9:7860") as server:
+        for path, method in (("/api/clients", "POST"), ("/api/metrics", "GET")):
+            for key in ("", "wrong", "secre", "secret2", "sécret"):
+                given = {"Authorization": f"Bearer {key}".encode()}
+                answer = server.request(method, path, headers=given)
+                assert answer.status_code == 401 and "token" in answer.json()["error"]
+            answer = server.request(method, path, headers=bearer("secret"))
+            assert answer.status_code == 200
+        # It opens a client, and is no client's key.
+        answer = server.get("/api/model", headers=bearer("secret"))
+        assert answer.status_code == 401
+        assert User(server, "secret").ask("GET", "/api/model")["size"] == 32
+
+
+def test_the_page_has_no_script_or_style_within(server):
+    answer = server.get("/")
+    page = answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "<style" not in page and " style=" not in page and " on" not in {
+        word[:3] for word in page.split("<button")
+    }  # fmt: skip
+    assert page.count("<script") == 1 and 'src="main.js"' in page
+    for name, kind in (("main.js", "text/javascript"), ("style.css", "text/css")):
+        answer = server.get(f"/{name}")
+        assert answer.headers["content-type"].startswith(kind)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "http" not in answer.text.replace("http://www.w3.org", "")
+
+
+PATHS = [
+    "/../setup.cfg",
+    "/%2e%2e/%2e%2e/etc/passwd",
+    "/..%2fserver.py",
+    "//etc/passwd",
+    "/main.js/../../server.py",
+    "/page/main.js",
+    "/index.html",
+    "/api/pictures/..%2f..%2fetc%2fpasswd",
+    "/api/pictures/%2fetc%2fpasswd",
+    "/api/examples/../../x",
+    "/api/examples/-1",
+    "/api/examples/%00",
+    "/api/jobs/x/file",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_to_a_file(user, path):
+    answer = user.server.get(path, headers=user.headers)
+    assert answer.status_code == 404 and set(answer.json()) == {"error"}
+
+
+def test_ids_are_of_one_client(user, server):
+    latents = user.latents(png())
+    other = User(server)
+    texts = set()
+    for name in (latents, "guessed", latents[:-1], "../" + latents, "é" * 60):
+        answer = other.post("/api/decode", {"recipe": {"latents": name}}, 404)
+        texts.add(answer["error"])
+        other.post("/api/unalign", {"recipe": {"latents": name}}, 404)
+    assert len(texts) == 1  # nobody learns which of them there are
+    mixed = {"latents": other.latents(png()), "mix": {"latents": latents}}
+    other.post("/api/decode", {"recipe": mixed}, 404)
+    # An id of another kind of thing is none, either.
+    user.post("/api/encode", {"picture": latents}, 404)
+
+
+def bomb(width=30_000, height=30_000):
+    """A small file of a large picture."""
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def lying():
+    """A PNG whose header says that it is small, and whose data are those of more."""
+    data = bytearray(png(100, 100))
+    data[16:24] = (3).to_bytes(4, "big") * 2
+    return bytes(data)
+
+
+UPLOADS = {
+    "nothing": (b"", 400),
+    "a script": (b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", 400),
+    "a page": (b"<html><script>alert(1)</script></html>", 400),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 400),
+    "half a picture": (png()[:300], 400),
+    "a lie about its size": (lying(), 400),
+    "too many pixels": (bomb(600, 600), 413),
+    "a bomb": (bomb(), 400),
+    "too many bytes": (png(260, 260), 413),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), UPLOADS.values(), ids=UPLOADS)
+def test_bad_pictures_are_refused_in_words(user, data, status):
+    answer = user.post("/api/pictures", data, status)
+    assert set(answer) == {"error"} and answer["error"].endswith(".")
+    assert "script" not in answer["error"] and "alert" not in answer["error"]
+
+
+def test_notes_of_a_picture_go_nowhere(user):
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[270] = "<script>alert(1)</script>"
+    Image.new("RGB", (50, 50), "red").save(file, "JPEG", exif=exif, comment=b"<script>")
+    made = user.post("/api/pictures", file.getvalue())
+    assert "script" not in json.dumps(made)
+    latents = user.post("/api/encode", {"picture": made["picture"]})["latents"]
+    for answer in (
+        user.ask("GET", f"/api/pictures/{made['picture']}"),
+        user.post("/api/decode", {"recipe": {"latents": latents}}),
+        user.post("/api/unalign", {"recipe": {"latents": latents}, "format": "jpg"}),
+    ):
+        assert b"script" not in answer
+
+
+BODIES = {
+    "no JSON": b"{",
+    "a list": b"[]",
+    "deep": b'{"recipe":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "NaN": b'{"recipe": {"latents": "x", "edits": {"smile": NaN}}}',
+    "1e999": b'{"recipe": {"latents": "x", "edits": {"smile": 1e999}}}',
+    "too far": b'{"recipe": {"latents": "x", "edits": {"smile": 1e30}}}',
+    "text": b'{"recipe": {"latents": "x", "edits": {"smile": "1"}}}',
+    "no edits": b'{"recipe": {"latents": "x", "edits": [1]}}',
+    "another key": b'{"recipe": {"latents": "x"}, "path": "/etc/passwd"}',
+    "another inside": b'{"recipe": {"latents": "x", "model": "/etc"}}',
+    "nothing": b"",
+    "no latents": b'{"recipe": {}}',
+    "a list of names": b'{"recipe": {"latents": ["x"]}}',
+    "another format": b'{"recipe": {"latents": "x"}, "format": "../x.png"}',
+    "a long name": b'{"recipe": {"latents": "' + b"x" * 5000 + b'"}}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_wrong_requests_are_refused_in_words(user, body):
+    answer = user.server.post("/api/decode", content=body, headers=user.headers)
+    assert answer.status_code == 400, answer.text
+    assert len(answer.json()["error"]) < 400
+
+
+def test_wrong_recipes_are_refused_in_words(user):
+    latents = user.latents(png())
+    for recipe, why in (
+        ({"edits": {"__class__": 1}}, "no direction"),
+        ({"options": {"gamma": [1]}}, "no option"),
+        ({"options": {"beta": [1]}}, "list of 2"),
+        ({"mix": {"latents": latents, "layers": [8]}}, "layer"),
+        ({"mix": {"latents": latents, "layers": [-1]}}, "layer"),
+        ({"mix": {"latents": latents, "share": 2}}, "from 0 to 1"),
+    ):
+        body = {"recipe": {"latents": latents} | recipe}
+        assert why in user.post("/api/decode", body, 400)["error"]
+    nobody = user.post("/api/sample", {})["latents"]
+    body = {"recipe": {"latents": nobody, "refine": True}}
+    assert "refined" in user.post("/api/decode", body, 400)["error"]
+    body = {"recipe": {"latents": nobody}, "direction": "none"}
+    assert "no direction" in user.post("/api/jobs/sweep", body, 400)["error"]
+    body = {"picture": user.post("/api/pictures", png())["picture"]}
+    far = body | {"points": [[x + 900, y] for x, y in POINTS]}
+    assert user.post("/api/align", far, 400)["error"]
+    mirrored = body | {"points": [POINTS[1], POINTS[0], *POINTS[2:]]}
+    assert user.post("/api/align", mirrored, 400)["error"]
+
+
+def test_too_much_is_refused_while_it_comes(user):
+    def chunks(size):
+        yield from (b"x" * 50_000 for _ in range(size))
+
+    for path, size in (("/api/pictures", 10), ("/api/decode", 1)):
+        answer = user.server.post(path, content=chunks(size), headers=user.headers)
+        assert answer.status_code == 413 and "at most" in answer.json()["error"]
+    told = user.headers | {"Content-Length": "9" * 30}
+    answer = user.server.post("/api/pictures", content=b"", headers=told)
+    assert answer.status_code == 413
+
+
+def test_a_slow_body_and_many_requests(server, model):
+    """Asynchronously, as a server has them."""
+    import anyio
+
+    app = server.app
+    key = User(server).headers
+
+    async def run():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
+
+            async def slowly():
+                yield b"{"
+                await anyio.sleep(1)
+                yield b"}"
+
+            slow = await client.post("/api/sample", content=slowly(), headers=key)
+            assert slow.status_code == 408
+            statuses = []
+
+            async def one():
+                answer = await client.post("/api/sample", json={}, headers=key)
+                statuses.append(answer.status_code)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(40):
+                    group.start_soon(one)
+            # A client has 8 at a time; the others are told to try again.
+            assert set(statuses) == {200, 429} and statuses.count(200) >= 8
+
+    anyio.run(run)

@@ -1,0 +1,147 @@
+"""Parts of the studio alone: who waits, who is known, how the command begins."""
+
+import itertools
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+from styleprompter_jax.cli import main
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.web.batcher import Batcher, Work
+from styleprompter_jax.web.limits import Limits, Refused
+from styleprompter_jax.web.server import _listening, serve
+from styleprompter_jax.web.sessions import Clients
+
+
+class Gate:
+    """Work that waits until it is let go, and counts its batches."""
+
+    def __init__(self):
+        self.sizes, self.open = [], threading.Event()
+
+    def __call__(self, rows):
+        self.open.wait(10)
+        self.sizes.append(len(rows))
+        if (rows < 0).any():
+            raise StylePrompterError("Below zero.")
+        return rows * 2
+
+
+@pytest.fixture
+def batcher():
+    made = Batcher(waiting=16, largest=4)
+    yield made
+    made.stop()
+
+
+def row(number):
+    return np.full((1, 2), number, np.float32)
+
+
+def test_rows_of_many_share_batches(batcher):
+    gate = Gate()
+    work, other = Work("a", None, gate), Work("a", "tuned", gate)
+    gate.open.set()
+    for _ in range(50):  # until larger batches are ready, which others do not wait for
+        jobs = [batcher.submit(other if k == 3 else work, row(k)) for k in range(9)]
+        for k, job in enumerate(jobs):
+            np.testing.assert_array_equal(job.result(10), row(2 * k))
+        if max(batcher.batches) == 4:
+            break
+    assert max(batcher.batches) == 4 and set(gate.sizes) <= {1, 2, 4}
+
+
+def test_a_bad_row_does_not_end_the_work(batcher):
+    gate = Gate()
+    gate.open.set()
+    bad = batcher.submit(Work("a", None, gate), row(-1))
+    with pytest.raises(StylePrompterError, match="Below zero"):
+        bad.result(10)
+    assert batcher.submit(Work("a", None, gate), row(1)).result(10)[0, 0] == 2
+
+
+def test_a_full_queue_says_so_and_nobody_who_left_is_computed(batcher):
+    gate = Gate()
+    work = Work("a", None, gate)
+    first = batcher.submit(work, row(0))
+    while len(batcher):  # until the thread has it
+        pass
+    waiting = [batcher.submit(work, row(k)) for k in range(16)]
+    with pytest.raises(Refused, match="16 requests wait") as refused:
+        batcher.submit(work, row(9))
+    assert refused.value.status == 503
+    for job in waiting[1:]:
+        assert job.cancel()
+    gate.open.set()
+    assert first.result(10) is not None and waiting[0].result(10) is not None
+    batcher.submit(work, row(5)).result(10)
+    assert sum(gate.sizes) <= 6  # and what was compiled beside
+
+
+def test_what_waits_is_told_when_the_server_stops():
+    batcher, gate = Batcher(waiting=4, largest=4), Gate()
+    running = batcher.submit(Work("a", None, gate), row(0))
+    while len(batcher):
+        pass
+    waiting = batcher.submit(Work("a", None, gate), row(1))
+    threading.Timer(0.05, gate.open.set).start()
+    batcher.stop()
+    assert running.result(10)[0, 0] == 0
+    for refused in (waiting.result, lambda n: batcher.submit(None, row(1))):
+        with pytest.raises(Refused, match="stopping"):
+            refused(10)
+
+
+def test_clients_and_their_things_expire():
+    now = itertools.count()
+    gone = []
+    clients = Clients(Limits(idle_seconds=5), gone.append, clock=lambda: next(now))
+    first = clients.open()
+    name = clients.keep(first, "a thing", 10)
+    assert clients.find(first.key).find(name, str) == "a thing"
+    for _ in range(5):  # who asks stays
+        assert clients.find(first.key) is first
+    for _ in range(6):
+        next(now)
+    with pytest.raises(Refused, match="expired") as refused:
+        clients.find(first.key)
+    assert refused.value.status == 401 and gone == [first] and clients.used == 0
+
+
+def test_what_is_kept_is_bounded():
+    limits = Limits(clients=3, client_bytes=100, kept_bytes=150)
+    clients = Clients(limits)
+    first, second = clients.open(), clients.open()
+    old = clients.keep(first, "old", 60)
+    used = clients.keep(first, "used", 30)
+    first.find(old, str)
+    clients.keep(first, "new", 40)  # the one that was not used makes room
+    assert first.find(old, str) == "old" and first.used == 100
+    with pytest.raises(Refused):
+        first.find(used, str)
+    with pytest.raises(Refused, match="more than 100") as refused:
+        clients.keep(first, "huge", 101)
+    assert refused.value.status == 413
+    with pytest.raises(Refused, match="is full") as refused:
+        clients.keep(second, "more", 60)
+    assert refused.value.status == 503
+    # Nobody who keeps something is driven out by newcomers.
+    third = clients.open()
+    clients.keep(third, "a", 1)
+    newcomers = [clients.open() for _ in range(10)]
+    assert len(clients) == 3 and len({one.key for one in newcomers}) == 10
+    assert clients.find(first.key) is first and clients.find(third.key) is third
+
+
+def test_a_port_that_is_taken_is_a_sentence(tiny_folder, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["studio", "--model", str(tiny_folder), "--port", str(port)]
+        assert main(words) == 1
+    assert "choose another --port" in capsys.readouterr().err
+    with pytest.raises(StylePrompterError, match="cannot listen"):
+        serve(None, host="no.such.host.invalid")
+    with _listening("127.0.0.1", 0) as listener:
+        assert listener.getsockname()[1]
