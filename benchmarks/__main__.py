@@ -1,9 +1,9 @@
-"""Measures everything, or what is named, and compares with the last commit's results.
+"""Measures all cases, or the named ones, and compares with the last commit's results.
 
     make bench
     python -m benchmarks [NAME...]       names, or their beginnings
 
-Results go to benchmarks/results.json; what was not measured keeps its old row.
+Results go to benchmarks/results.json; the other cases keep their old rows.
 """
 
 import json
@@ -18,7 +18,7 @@ from benchmarks.cases import CASES
 from benchmarks.startup import startup
 
 RESULTS = Path(__file__).parent / "results.json"
-COLUMNS = {  # of a row: its title and format
+COLUMNS = {  # the title and format of each value in a row
     "seconds": ("time", "{:.3f} s"),
     "times_roofline": ("roofline", "{:.2f} x"),
     "processor_times_roofline": ("processor", "{:.2f} x"),
@@ -32,7 +32,7 @@ COLUMNS = {  # of a row: its title and format
 def main(names: list[str]) -> None:
     wanted = [n for n in (*CASES, "start") if _chosen(n, names)]
     if not wanted:
-        sys.exit(f"There is no such case; the cases are {', '.join(CASES)} and start.")
+        sys.exit(f"Unknown case: choose from {', '.join(CASES)} and start.")
     before = _committed()
     stamp = {"date": time.strftime("%Y-%m-%d"), "cores": len(os.sched_getaffinity(0))}
     print(f"{platform.processor() or platform.machine()}, {stamp['cores']} cores")
@@ -58,7 +58,7 @@ def _measure(name: str) -> dict:
 
 
 def _committed() -> dict:
-    """The rows of the last commit; none outside of a repository."""
+    """Returns the rows of the last commit; {} outside a repository."""
     command = ["git", "show", f"HEAD:./{RESULTS.name}"]
     done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True)
     return json.loads(done.stdout)["cases"] if done.returncode == 0 else {}
@@ -68,7 +68,7 @@ def _cells(name, row, before):
     cells = [f.format(row[k]) if k in row else "" for k, (_, f) in COLUMNS.items()]
     if before is None or before["cores"] != row["cores"]:
         return [name, *cells, "new"]
-    # Times of another hour are of another machine: the roofline moves with it.
+    # The speed of the machine changes with time, and the roofline changes with it.
     key = "times_roofline" if "times_roofline" in row else "seconds"
     return [name, *cells, f"{100 * (row[key] / before[key] - 1):+.0f} %"]
 

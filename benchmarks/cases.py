@@ -1,7 +1,7 @@
-"""What is measured: each case builds one call, and says what work it needs.
+"""The cases: each builds one call, and states its useful work.
 
-Weights are random and of the full, published sizes; only the 64 px cases are the
-bundled domain's.
+Weights are random, with the full, published sizes. Only the 64 px cases are those of
+the bundled domain.
 """
 
 import dataclasses
@@ -35,9 +35,9 @@ class Case:
     """One call to time.
 
     Attributes:
-        run: does it once; returns arrays to wait for.
+        run: makes the call once; returns arrays to wait for.
         flop: useful work of one call.
-        images: images that one call serves.
+        images: number of images in one call.
     """
 
     run: Callable[[], object]
@@ -46,7 +46,7 @@ class Case:
 
 
 def inversion(size: int, batch: int, dtype: str = "float32") -> Case:
-    """`StylePrompter.invert`: encode, and decode refined by SMART."""
+    """Makes `StylePrompter.invert`: encodes, and decodes with SMART."""
     generator = GeneratorConfig(size)
     config = StylePrompterConfig(
         SwinConfig(num_tokens=generator.num_codes), SmartConfig(), generator
@@ -62,7 +62,7 @@ def inversion(size: int, batch: int, dtype: str = "float32") -> Case:
 
 
 def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
-    """A step of stage "encoder" or "smart" with the published losses."""
+    """Makes a step of stage "encoder" or "smart" with the published losses."""
     config = _config(f"ffhq_{stage}")
     config.update(batch_size=batch, dtype=dtype)
     config.model.generator = dict(image_size=size)
@@ -70,7 +70,7 @@ def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
 
 
 def generator(size: int, batch: int, dtype: str) -> Case:
-    """Sixteen steps of stage "generator", config F, R1 in one of them."""
+    """Makes sixteen steps of stage "generator", config F, with R1 in one of them."""
     config = _config("avatars_generator")
     channels = default_channels(size)
     config.update(batch_size=batch, dtype=dtype)
@@ -82,7 +82,7 @@ def generator(size: int, batch: int, dtype: str) -> Case:
 
 
 def avatars(stage: str) -> Case:
-    """A step of a stage of the bundled domain, 64 px."""
+    """Makes a step of a stage of the bundled domain, 64 px."""
     config = _config(f"avatars_{stage}")
     if stage == "generator":
         return _generator_step(config)
@@ -118,7 +118,7 @@ def _inversion_step(config) -> Case:
 
 
 def _generator_step(config) -> Case:
-    """R1 comes every so many steps: one call is that many steps."""
+    """Makes a call of all steps from one R1 regularisation to the next."""
     objective, size = Adversarial(config), config.data.image_size
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     shapes = jax.eval_shape(
@@ -136,7 +136,7 @@ def _generator_step(config) -> Case:
 
 
 def _step(objective, config, steps, flop) -> Case:
-    """The training loop's own compiled step."""
+    """Makes the compiled step of the training loop."""
     mesh = parallel.make_mesh(jax.devices()[:1])
     compiled = {
         variant: parallel.map_step(
@@ -166,7 +166,7 @@ def _config(name: str):
 
 
 def draw(shapes):
-    """Random variables of these shapes, of a size that keeps activations ordinary."""
+    """Draws random variables of these shapes, with a scale for ordinary activations."""
     rng = np.random.default_rng(0)
 
     def leaf(path, shape):

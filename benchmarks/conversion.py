@@ -2,8 +2,8 @@
 
 python benchmarks/conversion.py
 
-The checkpoint has the published sizes and random weights; each step runs in a process
-of its own, on one core where the system lets it choose.
+The checkpoint has the published sizes and random weights. Each step runs in its own
+process, on one core if the system allows it.
 """
 
 import os
@@ -25,7 +25,7 @@ from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.store import model_folder
 
-# The peak as the kernel keeps it (Linux): a child's ru_maxrss may be its parent's.
+# The kernel's peak (Linux), because a child's ru_maxrss may be that of its parent.
 CONVERT = """
 import sys
 from styleprompter_jax.cli import main

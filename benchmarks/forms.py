@@ -1,4 +1,4 @@
-"""The upsampling convolution in its forms, layer by layer, forward and data gradient.
+"""Times the forms of the upsampling convolution, by layer: forward and data gradient.
 
 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 taskset -c 0 python -m benchmarks.forms
 """

@@ -1,13 +1,13 @@
-"""One case on a GPU, in a process of its own.
+"""Measures one case on a GPU, in its own process.
 
-    python -m benchmarks.gpu CASE                   ours
-    python -m benchmarks.gpu CASE --torch eager     PyTorch's, or --torch compile
-    python -m benchmarks.gpu limits                 what the device gives at most
+    python -m benchmarks.gpu CASE                   our models
+    python -m benchmarks.gpu CASE --torch eager     PyTorch's models, or --torch compile
+    python -m benchmarks.gpu limits                 the limits of the device
 
-Weights are random and of the published sizes; both sides have the same.  Calls are
-queued ten at a time and then waited for.  Memory is the most that was held on the
-device: much more in a first run of ours, which compiles and tries kernels out, than in
-one that finds them in JAX_COMPILATION_CACHE_DIR.
+Weights are random, with the published sizes, and both sides have the same weights. The
+program queues ten calls, and then waits for them. Memory is the peak on the device. Our
+first run needs much more memory than later runs, because it compiles and tries kernels.
+Later runs find them in JAX_COMPILATION_CACHE_DIR.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from benchmarks import cases
 
 QUEUED, REPEATS = 10, 5
-# By name: what runs, the generator's size, the batch, what is computed in.
+# By name: the case, the generator's size, the batch size, the number format.
 CASES = {
     **{
         f"invert_1024_{dtype}_batch{batch}": ("invert", 1024, batch, dtype)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def ours(kind: str, size: int, batch: int, dtype: str) -> cases.Case:
-    """The case with our models."""
+    """Makes the case with our models."""
     if kind == "invert":
         return cases.inversion(size, batch, dtype)
     if kind == "generator":
@@ -89,7 +89,7 @@ def ours(kind: str, size: int, batch: int, dtype: str) -> cases.Case:
 
 
 def limits():
-    """Rates of matrix products (8192 x 8192) and of a pass over memory."""
+    """Measures the rates of matrix products (8192 x 8192) and of a pass over memory."""
     matmul = jax.jit(jnp.dot)
     for dtype in (jnp.bfloat16, jnp.float32):
         a = jax.random.normal(jax.random.key(0), (8192, 8192), dtype)
@@ -106,7 +106,7 @@ def _limit(run):
 
 
 def _seconds(run, wait, count: int) -> float:
-    """Of one call, ``count`` of them queued."""
+    """Returns the seconds of one call, with ``count`` calls in the queue."""
     start = time.perf_counter()
     for _ in range(count):
         result = run()

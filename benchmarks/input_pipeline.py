@@ -1,8 +1,8 @@
-"""Images a second of the input pipeline alone, and of the training step it feeds.
+"""Measures images per second of the input pipeline alone, and of the training step.
 
 python benchmarks/input_pipeline.py
 
-The stages "encoder" and "smart" of the avatars, 64 px, as their configs have them.
+It measures the stages "encoder" and "smart" of the avatars, 64 px, with their configs.
 """
 
 import time
@@ -20,7 +20,7 @@ SECONDS = 10
 
 
 def rate(turn, images: int) -> float:
-    """Images a second of repeated calls of ``turn``, after two to warm up."""
+    """Returns images per second of repeated calls of ``turn``, after warm-up."""
     turn(), turn()
     start, turns = time.perf_counter(), 0
     while time.perf_counter() - start < SECONDS:

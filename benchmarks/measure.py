@@ -1,8 +1,8 @@
-"""One case in a process of its own: python -m benchmarks.measure CASE.
+"""Measures one case in its own process: python -m benchmarks.measure CASE.
 
-Prints one line of JSON.  The float32 matmul rate is measured in turn with the case, so
-that what slows the machine down slows both; on a machine that others share, the ratio
-of the processor's times is the steadier one.
+It prints one line of JSON. It measures the float32 matmul rate and the case in turn, so
+that a slower machine slows both. On a shared machine, the ratio of processor times is
+more stable.
 """
 
 import json
@@ -22,7 +22,7 @@ SIDE, REPEATS, SECONDS = 2048, 5, 10.0
 
 
 def measure(build: Callable[[], Case], side: int = SIDE, dtype=jnp.float32) -> dict:
-    """Times what `build` makes, in turn with a matmul of `side` and `dtype`."""
+    """Times the case of `build`, in turn with a matmul of `side` and `dtype`."""
     start = time.perf_counter()
     case = build()
     built = time.perf_counter()
@@ -57,14 +57,14 @@ def measure(build: Callable[[], Case], side: int = SIDE, dtype=jnp.float32) -> d
 
 
 def _times(call) -> tuple[float, float]:
-    """Seconds of the clock, and of the processor, on all cores."""
+    """Returns the wall time and the processor time on all cores, in seconds."""
     start, cpu = time.perf_counter(), time.process_time()
     jax.block_until_ready(call())
     return time.perf_counter() - start, time.process_time() - cpu
 
 
 def _peak() -> float:
-    """Bytes of memory that this process held at most."""
+    """Returns the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss of a child may be its parent's
         (line,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""What fresh pages of memory cost one pass over 134 MB, with and without large ones.
+"""Measures the cost of fresh memory pages, small and large, in a pass over 134 MB.
 
 taskset -c 0 python benchmarks/pages.py
 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 taskset -c 0 python benchmarks/pages.py

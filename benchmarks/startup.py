@@ -1,7 +1,7 @@
-"""How long the command line takes from its call to its end.
+"""Measures the time of the command line from its call to its end.
 
-`invert` of one picture at 64 px with the bundled model, with an empty compilation
-cache and with a full one; and `--help`.
+It measures `invert` of one image at 64 px with the bundled model, with an empty and a
+full compilation cache, and `--help`.
 """
 
 import os
@@ -26,7 +26,7 @@ print(time.perf_counter() - start)
 
 
 def startup() -> dict[str, dict]:
-    """Results by name: {"seconds": median}."""
+    """Returns results by name: {"seconds": median}."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder, "picture.png")
         pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

@@ -1,6 +1,6 @@
-"""Cases of `benchmarks.gpu` on PyTorch's side: the same weights, inputs and work.
+"""Cases of `benchmarks.gpu` in PyTorch, with the same weights, inputs and work.
 
-Steps take PyTorch's fused Adam, which is faster than Ranger written in Python.
+Steps use PyTorch's fused Adam, which is faster than Ranger in Python.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make(kind: str, size: int, batch: int, dtype: str, compiled: bool) -> Case:
-    """`kind` is "invert", or the stage of a step: "encoder" or "smart"."""
-    torch.set_float32_matmul_precision("high")  # TF32, as JAX has it
+    """Makes a case; `kind` is "invert", or the stage "encoder" or "smart" of a step."""
+    torch.set_float32_matmul_precision("high")  # TF32, as in JAX
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     wrap = torch.compile if compiled else lambda function: function
     weights = _weights(size)
@@ -32,13 +32,13 @@ def make(kind: str, size: int, batch: int, dtype: str, compiled: bool) -> Case:
 
 
 def wait(_result=None) -> None:
-    """Until the device has done all that it was given."""
+    """Waits until the device has finished all its work."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 
 
 def peak_bytes() -> int:
-    """The most memory that PyTorch held on the device."""
+    """Returns the peak memory of PyTorch on the device."""
     return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else 0
 
 

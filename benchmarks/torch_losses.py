@@ -1,4 +1,4 @@
-"""Losses of each stage, and Ranger, in PyTorch, for the models of `torch_side`.
+"""The losses of each stage, and Ranger, in PyTorch, for the models of `torch_side`.
 
 Axes: b batch, h w space, c channels.  Images and maps are (b, c, h, w).
 """
@@ -19,7 +19,7 @@ def batch_norm(weights, name, x):
 
 
 def unit(x):
-    """Along the channels; the epsilon stands where ours has it, inside the root."""
+    """Normalises along the channels, with the epsilon inside the root, like ours."""
     return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-10)
 
 
@@ -38,7 +38,7 @@ def bottleneck(weights, x, stride):
 
 
 def face(weights, images, levels):
-    """Unit vectors of the embedding, or of five levels, each (b, c)."""
+    """Returns unit vectors of the embedding, or of five levels, each (b, c)."""
     x = images if levels else images[:, :, 35:223, 32:220]
     x = F.adaptive_avg_pool2d(x, 112)
     x = F.conv2d(x, weights["input_layer.0.weight"], padding=1)

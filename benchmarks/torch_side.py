@@ -1,9 +1,10 @@
-"""The models in PyTorch: what ours is timed beside on a GPU; see `torch_losses` too.
+"""The models in PyTorch, for comparison with ours on a GPU; see also `torch_losses`.
 
-Written from the method, for whole batches and for speed: one dense convolution for the
-batch (activations scaled, not weights), channels last, blurs as sums of slices, which
-`torch.compile` fuses.  Weights are dictionaries in the published layout, such as
-`styleprompter convert --export` writes.  Needs torch and nothing of ours.
+We wrote them from the method, for whole batches and for speed. They use one dense
+convolution for the batch (they scale activations, not weights), channels last, and
+blurs as sums of slices, which `torch.compile` fuses. Weights are dictionaries in the
+published layout, as `styleprompter convert --export` writes them. The module needs
+torch, and nothing of this package.
 
 Axes: b batch, h w space, c channels, k windows, p cells of a window, n latent tokens,
 e heads.  The generator takes (b, c, h, w) in channels_last.
@@ -16,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Weights = dict[str, Tensor]
-# Constants of the encoder, by device and dtype: no copies from the host in a step.
+# Constants of the encoder, by device and dtype, so that steps copy nothing to the
+# device.
 _TABLES: dict = {}
 
 
 def under(weights: Weights, prefix: str) -> Weights:
-    """The weights below a prefix, which their keys lose."""
+    """Returns the weights below a prefix, and removes it from their keys."""
     return {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
 
 
@@ -50,7 +52,7 @@ def whole(x, side, size):
 
 
 def tables(side, size, shift, like):
-    """Log-spaced offsets, which one each pair has, and the mask of shifted windows."""
+    """Returns log-spaced offsets, the index for each pair, and the window mask."""
     key = side, size, shift, like.device, like.dtype
     if key not in _TABLES:
         kind = dict(device=like.device, dtype=like.dtype)
@@ -102,7 +104,7 @@ def block(weights, x, tokens, heads, side, shift, constants):
 
 
 def encoder(weights, images):
-    """Codes (b, n, 512) and maps, coarse to fine, of images (b, 3, 256, 256)."""
+    """Encodes images (b, 3, 256, 256) to codes (b, n, 512) and maps, coarse to fine."""
     patch = "patch_embed.proj"
     x = F.conv2d(images, weights[f"{patch}.weight"], weights[f"{patch}.bias"], stride=4)
     x = layer_norm(weights, "patch_embed.norm", x.permute(0, 2, 3, 1))
@@ -133,7 +135,7 @@ def encoder(weights, images):
 
 
 def blur(x, before, after, gain=1.0):
-    """Padding and the filter [1, 3, 3, 1], along each axis a sum of slices."""
+    """Pads, and applies the filter [1, 3, 3, 1] as a sum of slices along each axis."""
     x = F.pad(x, (before, after, before, after))
     for axis in (2, 3):
         length = x.shape[axis] - 3
@@ -145,7 +147,7 @@ def blur(x, before, after, gain=1.0):
 
 
 def upsample(image):
-    """Twice the size by [1, 3, 3, 1] with gain 4; beyond the edge lies zero."""
+    """Doubles the size with [1, 3, 3, 1] and gain 4; values outside are zero."""
     for axis in (2, 3):
         pad = (1, 1, 0, 0) if axis == 3 else (0, 0, 1, 1)
         wide, size = F.pad(image, pad), image.shape[axis]
@@ -179,7 +181,7 @@ def styled(weights, x, w, noise, up=False):
 
 
 def generator(weights, w_plus, refine=lambda x: x):
-    """Codes (b, n, 512) to images; ``refine`` is applied to the map at 16x16."""
+    """Renders codes (b, n, 512) to images; applies ``refine`` to the map at 16x16."""
     noise, w = under(weights, "noises.noise_"), w_plus.unbind(1)
     x = weights["input.input"].expand(len(w_plus), -1, -1, -1)
     x = styled(under(weights, "conv1."), x, w[0], noise["0"])
@@ -197,7 +199,7 @@ def generator(weights, w_plus, refine=lambda x: x):
 
 
 def smart(weights, x, maps, heads=4):
-    """SMART at one layer: the map x (b, c, h, h), the encoder's maps (b, s, s, c)."""
+    """Applies SMART at one layer: map x (b, c, h, h), encoder's maps (b, s, s, c)."""
     b, c, size, _ = x.shape
     x = x.permute(0, 2, 3, 1)
     query = linear(weights, "query_proj", x).view(b, size, size, 1, heads, -1)
@@ -217,7 +219,7 @@ def smart(weights, x, maps, heads=4):
 
 
 def invert(weights, images):
-    """Images (b, 3, 256, 256) to refined inversions, by a published checkpoint."""
+    """Inverts images (b, 3, 256, 256) with a published checkpoint."""
     codes, maps = encoder(under(weights, "encoder.module."), images)
     refiner = under(weights, "decoder.module.smart_block.")
     synthesis = under(weights, "decoder.module.generator.")
@@ -246,7 +248,7 @@ def activate(weights, name, x):
 
 
 def discriminator(weights, images, group=4):
-    """Images (b, 3, s, s) to logits (b,)."""
+    """Maps images (b, 3, s, s) to logits (b,)."""
     x = activate(weights, "convs.0.1", equalized(weights, "convs.0.0", images))
     k = 1
     while f"convs.{k}.conv1.0.weight" in weights:

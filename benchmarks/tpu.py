@@ -1,4 +1,4 @@
-"""What decoding takes of one TPU chip, from its compiler; no TPU is needed.
+"""Prints the cost of decoding on one TPU chip, from its compiler; it needs no TPU.
 
 python -m benchmarks.tpu [SIZE [BATCH]]       1024 px, batch 8 of v5e; extra "tpu"
 """

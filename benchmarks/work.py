@@ -1,8 +1,8 @@
-"""Useful work, in FLOP: what each network has to multiply and add, and no more.
+"""Counts useful work in FLOP: the multiplications and additions that a network needs.
 
-Only products of matrices and convolutions count.  A transposed convolution counts its
-inputs, not the zeros between them; frozen weights have no gradient; what does not
-change from step to step is not computed in one.  Each count is for one image.
+Only products of matrices and convolutions count. A transposed convolution counts its
+inputs, not the zeros between them. Frozen weights have no gradient. A value that is the
+same in all steps does not count. Each count is for one image.
 """
 
 import jax
@@ -14,7 +14,7 @@ from styleprompter_jax.models.refiners.smart import SmartConfig
 
 
 def encoder(config: SwinConfig) -> float:
-    """The SwinV2 encoder with its latent tokens, forward."""
+    """Counts the SwinV2 encoder with its latent tokens, forward."""
     c, n = config.embed_dim, config.num_tokens
     total = config.map_sizes[0] ** 2 * 3 * config.patch_size**2 * c
     for stage, (depth, size) in enumerate(
@@ -32,7 +32,7 @@ def encoder(config: SwinConfig) -> float:
 
 
 def generator(config: GeneratorConfig, above: int = -1) -> float:
-    """Synthesis, forward; the layers after layer ``above`` only."""
+    """Counts the synthesis, forward, of the layers after layer ``above``."""
     total = layer = 0
     below = config.channels[0]
     for size, c in zip(config.resolutions, config.channels, strict=True):
@@ -46,9 +46,9 @@ def generator(config: GeneratorConfig, above: int = -1) -> float:
 
 
 def smart(config: SmartConfig, given: GeneratorConfig, reads: SwinConfig) -> float:
-    """SMART, forward."""
+    """Counts SMART, forward."""
     total = 0
-    # The maps that are handed on: after merging, but for the last stage's.
+    # The encoder's maps: each is after merging, except the last.
     sizes = [*reads.map_sizes[1:], reads.map_sizes[-1]]
     widths = [reads.embed_dim << k for k in range(1, len(reads.depths))]
     widths.append(widths[-1])
@@ -63,7 +63,7 @@ def smart(config: SmartConfig, given: GeneratorConfig, reads: SwinConfig) -> flo
 
 
 def counted(function, *shapes) -> float:
-    """What the jaxpr of a function multiplies: for networks of plain convolutions."""
+    """Counts the products in the jaxpr of a function, for plain convolutions."""
     return _count(jax.make_jaxpr(function)(*shapes).jaxpr)
 
 

@@ -120,7 +120,7 @@ def invert(
 def _steps(
     model: StylePrompter, passes: list[Latents], latents: Latents
 ) -> dict[str, Latents]:
-    """What the sheet shows of the way to codes, the codes last, by title."""
+    """Returns the latents that the sheet shows, by title, with the final ones last."""
     if model.config.encoder is None or not model.config.encoder.passes:
         return {"W+": latents}
     steps = {f"pass {k + 1}": one for k, one in enumerate(passes)}

@@ -182,7 +182,7 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
 
 
 def comparison_shape(model: StylePrompter, size: int) -> tuple[int, int]:
-    """(h, w) of what is compared: oblong where the model reads oblong pictures."""
+    """Returns (h, w) of the compared images; oblong if the model reads oblong ones."""
     height, width, _ = model.config.input_shape
     return size * height // width, size
 

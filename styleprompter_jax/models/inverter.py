@@ -158,9 +158,9 @@ class StylePrompter(nn.Module):
         return codes if before is None else codes + before.astype(kind), features
 
     def show(self, w_plus: jax.Array) -> jax.Array:
-        """Codes (b, n, w_dim) as an encoder in passes sees them: images (b, h, w, 3).
+        """Renders codes (b, n, w_dim) to the images (b, h, w, 3) for the next pass.
 
-        They are the generator's, with its stored noise, of the input's size.
+        The generator renders them with its stored noise, at the size of the input.
         """
         height, width, _ = self.config.input_shape
         images = framed(self.synthesize(w_plus), height, width)

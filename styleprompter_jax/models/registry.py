@@ -136,14 +136,14 @@ class EncoderBase(PartConfig):
 
     @property
     def module_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of what the module is called with."""
+        """(h, w, c) of the input of the module."""
         height, width, channels = self.input_shape
         return (height, width, channels + (SHOWN if self.passes else 0))
 
     def with_codes(self, num_codes: int, w_dim: int) -> Self:
-        """The same encoder of so many codes of that width.
+        """Returns the same encoder for another number and width of codes.
 
-        Who starts a training from a classifier's file needs it.
+        A training that starts from a classifier's file needs it.
         """
         raise NotImplementedError
 

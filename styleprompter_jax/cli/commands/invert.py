@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-kind",
         choices=["picture", "grey", "sketch", "labels"],
-        help="what the files are: pictures, which may be read as grey; sketches, "
-        "drawings in grey; or labels, maps of classes (default: what the model reads)",
+        help="kind of the files: colour images (picture), images to read in grey, "
+        "sketches in grey, or label maps of classes (default: the model's own kind)",
     )
     add_optimize(parser)
     add_decoding(parser)
