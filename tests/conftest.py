@@ -45,8 +45,8 @@ def pytest_terminal_summary(terminalreporter, config):
             terminalreporter.write_line(f"| {case} | {', '.join(found)} |")
 
 
-# What takes longest comes first, so that no worker ends alone; then the files with most
-# that is slow.
+# The longest tests come first, so that no worker ends alone. Then come the files with
+# the most slow tests.
 FIRST = ("test_training.py", "test_published_training.py")
 
 
@@ -195,7 +195,7 @@ def compilation_cache(tmp_path_factory):
         for name, value in {
             "jax_compilation_cache_dir": str(root / "xla"),
             "jax_persistent_cache_min_compile_time_secs": 0.1,
-            # With a bound, JAX locks the folder: nobody reads what is half written.
+            # With a limit, JAX locks the folder, and nobody reads a half-written file.
             "jax_compilation_cache_max_size": 2**34,
             "jax_disable_most_optimizations": True,
         }.items():

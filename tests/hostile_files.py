@@ -1,7 +1,7 @@
-"""Files that must be refused: attacks, lies, bombs, damage, and what is no weight file.
+"""Files that the reader must refuse: attacks, lies, bombs, damage, and other formats.
 
-`hostile_files` gives for each its name, its bytes, and words that the message about it
-must hold.  An attack that runs leaves a file named CANARY in the working folder.
+`hostile_files` gives for each file its name, its bytes, and words that the error
+message must have. An attack that runs writes a file CANARY in the working folder.
 """
 
 import io
@@ -272,7 +272,7 @@ def _storages():
 
 
 def _others():
-    """What is saved under the name of a weight file and is none."""
+    """Returns other files that have the name of a weight file."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("storages"))

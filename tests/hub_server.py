@@ -1,4 +1,4 @@
-"""A server on the loopback that speaks what huggingface_hub asks the Hub for."""
+"""A server on the loopback that answers huggingface_hub as the Hub does."""
 
 import base64
 import contextlib
@@ -13,7 +13,7 @@ TOKEN = "hf_of_a_test"  # what the server takes for its user's
 
 
 class Repo:
-    """Commits of a repository, oldest first, and what may go wrong with it."""
+    """The commits of a repository, oldest first, and its possible faults."""
 
     def __init__(self, files=None, *, private=False, gated=False):
         self.private, self.gated = private, gated
@@ -41,8 +41,8 @@ class Hub(Loopback):
         url: its address.
         repos: by "USER/NAME".
         calls: (method, path) of each request.
-        faults: what to do in place of an answer, for paths that hold a text: a status,
-            or "cut", which sends half of the body.
+        faults: faults instead of an answer, for paths that contain a text: a status, or
+            "cut" to send half of the body.
     """
 
     def __init__(self):

@@ -48,7 +48,7 @@ SRGB_CURVE = parametric(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
 def profile(curve, matrix=None, name="sRGB", pcs=b"XYZ "):
-    """One for grey, or with a matrix for RGB; its name need not say what it does."""
+    """Makes a grey profile, or an RGB profile with a matrix; the name may be wrong."""
     text = name.encode() + b"\0"
     tags = {
         b"desc": struct.pack(">4sII", b"desc", 0, len(text)) + text + bytes(78),

@@ -1,4 +1,4 @@
-"""A server on the loopback that gives files, and does what servers do to downloads."""
+"""A server on the loopback that gives files, and imitates faults of real servers."""
 
 import contextlib
 import dataclasses

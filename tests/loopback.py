@@ -1,4 +1,4 @@
-"""What the tests' servers on the loopback share."""
+"""The base of the tests' servers on the loopback."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

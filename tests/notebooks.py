@@ -1,8 +1,8 @@
 """Runs the code of a notebook in this process, as IPython would in its own.
 
-Of IPython's own language only what colabs/ use: calls of `%styleprompter` with
-{expressions} in them, over several lines where these end in a backslash. Their first
-cell, which installs on Colab, is left out; `on_colab.py` runs it.
+It supports only the part of IPython's language that colabs/ use: calls of
+`%styleprompter` with {expressions}, on several lines that end in a backslash. It skips
+the first cell, which installs the package on Colab; `on_colab.py` runs this cell.
 """
 
 import ast
@@ -28,7 +28,7 @@ def cells(path: Path, kind: str = "code") -> list[str]:
 
 
 def parameters(path: Path) -> dict[str, tuple[str, str]]:
-    """The form fields of a notebook: {name: (default, what Colab is told)}."""
+    """Returns the form fields of a notebook: {name: (default, comment for Colab)}."""
     found = (_PARAMETER.findall(source) for source in cells(path))
     return {name: (value, form) for cell in found for name, value, form in cell}
 
@@ -72,7 +72,7 @@ def run(path: Path, values: dict) -> dict:
 
 
 def execute(source: str, name: str, namespace: dict) -> None:
-    """Runs a cell, and makes the picture that it would show."""
+    """Runs a cell, and makes the image that it would show."""
     tree, last = ast.parse(source), None
     if isinstance(tree.body[-1], ast.Expr):
         last = ast.Expression(tree.body.pop().value)

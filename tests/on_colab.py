@@ -2,10 +2,11 @@
 
     make test-colab
 
-Each runs in IPython, in a process and an empty folder of its own, in an environment of
-what colab.txt lists and nothing else. Its first cell installs this checkout, of which a
-repository is made. No cell may fail, the first may take a minute, no package of the
-runtime may change, and `pip check` must say afterwards what it said before.
+Each notebook runs in IPython, in its own process and its own empty folder. The
+environment has only the packages in colab.txt. The first cell installs this checkout
+from a repository that the script makes. No cell may fail, the first cell may take a
+minute, no package of the runtime may change, and `pip check` must print the same before
+and after.
 """
 
 import ast
@@ -25,7 +26,7 @@ RUNS = {
     "train_your_own": {},
     "convert_weights": {},
 }
-# What makes the first cell fail: values of fields, variables of the environment.
+# Values of fields and environment variables that make the first cell fail.
 FAILURES = [({"version": "no_such_version"}, {}), ({}, {"PIP_NO_INDEX": "1"})]
 FIRST = 60  # seconds that the first cell may take
 
@@ -76,7 +77,7 @@ def check(folder, name, values):
 def start(folder, name, values, variables, **options):
     """Calls `run` in a process and a folder of its own."""
     own = tempfile.mkdtemp(dir=folder)
-    # What XLA compiled for others, and what pip fetched, is not there on Colab.
+    # A new Colab runtime has no caches of XLA and pip.
     variables = os.environ | {"XDG_CACHE_HOME": own, "IPYTHONDIR": own} | variables
     variables.pop("GLIBC_TUNABLES", None)  # make's
     command = [sys.executable, __file__, folder / "repository", name, repr(values)]
@@ -100,7 +101,7 @@ def run(repository: str, name: str, values: dict):
             sys.exit(1)
         if number == 0:
             first = time.perf_counter() - begin
-            # Of the processor, so that what else runs here does not count.
+            # Processor time, so that other processes on the machine do not count.
             busy = sum(os.times()[2:4])
             assert busy <= FIRST, f"the first cell took {busy:.0f} s of a processor"
             _record_exits(codes)
@@ -112,7 +113,7 @@ def run(repository: str, name: str, values: dict):
 
 
 def _record_exits(codes: list):
-    """Keeps what commands end with, which a notebook does not look at."""
+    """Keeps the exit codes of commands, which a notebook ignores."""
     from styleprompter_jax import cli
 
     command = cli.main
@@ -125,7 +126,7 @@ def _record_exits(codes: list):
 
 
 def restore():
-    """Makes the environment what colab.txt lists."""
+    """Restores the environment to the packages in colab.txt."""
     listed = (Path(__file__).with_name("colab.txt")).read_text().lower()
     listed = {line.partition("==")[0].replace("_", "-") for line in listed.splitlines()}
     if foreign := installed().keys() - listed - {"pip"}:

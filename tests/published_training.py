@@ -1,11 +1,12 @@
-"""The two stages of the published training, as ours makes them.
+"""Runs the two stages of the published training with our code.
 
     PYTHONPATH=. python tests/published_training.py train_full
     PYTHONPATH=. python tests/published_training.py train_full --damped
     PYTHONPATH=. python tests/published_training.py train_full --damped --dtype=float64
 
-print ten steps, and how far each number is from the record, or with ``--damped`` from
-what `torch_training` makes of the same weights.
+The program prints ten steps, and the distance of each number from the record. With
+``--damped``, it prints the distance from the results of `torch_training` with the same
+weights.
 """
 
 import argparse

@@ -26,7 +26,7 @@ def part(config):
 
 
 def checkpoint(config, module="module."):
-    """What torch.save would hold of a model in the published layout."""
+    """Returns the tree that torch.save would write for a model, as published."""
     table = checkpoint_table(config, f"encoder.{module}", f"decoder.{module}")
     tree = merge_collections(part(config))
     latent_avg = tree.pop("latent_avg")

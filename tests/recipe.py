@@ -1,4 +1,4 @@
-"""Reads the fixtures in tests/data: what the published PyTorch code answered.
+"""Reads the fixtures in tests/data: the results of the published PyTorch code.
 
 ``<case>.npz`` holds inputs and outputs.  ``<case>.json`` holds, in place of the
 weights, how to draw them: for each key of the state dict its shape, a mean, a
@@ -50,11 +50,11 @@ def state_dict(case, prefix=""):
 
 
 def damped(state):
-    """IR-SE50 whose blocks add a tenth of what they would, in place.
+    """Scales the weights of IR-SE50 in place, so that its blocks add a tenth.
 
-    With the recipe's weights the gates of the last blocks see thousands where the
-    generator's image goes in, and switch like steps; so they see less than 2, and the
-    gradients are such as training can follow.
+    With the recipe's weights and the generator's image, the inputs of the last gates
+    are in the thousands, and the gates switch like steps. Scaled, the inputs are below
+    2, and training can follow the gradients.
     """
     for key in state:
         if key.endswith("res_layer.4.weight"):

@@ -1,7 +1,7 @@
 """The encoder and SMART in float64 NumPy, as the published code goes about them.
 
-Written for one image, without batches, from plain sums and loops: what the modules are
-held to where the fixtures, which are float32, end.
+The functions work on one image without batches, with plain sums and loops. The modules
+must agree with them where the precision of the float32 fixtures ends.
 """
 
 import numpy as np

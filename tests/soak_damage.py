@@ -1,10 +1,11 @@
-"""Reads what users keep, damaged: `python tests/soak_damage.py [COUNT] [SEED]`.
+"""Reads damaged files of users: `python tests/soak_damage.py [COUNT] [SEED]`.
 
-A model folder, a classifier, latents, directions, a table of labels, landmarks, the
-record of a crop, and the config and metrics of a run, each with flipped bits, cut off,
-with bytes moved, or with lies in its JSON.  What is sealed by a SHA-256 must be refused
-or come out as it was; all else must be read or refused with one sentence that names the
-file, within 5 seconds and a gigabyte.  `make soak` runs 3,000; the tests run a sample.
+The files are a model folder, a classifier, latents, directions, a table of labels,
+landmarks, the record of a crop, and the config and metrics of a run. Each has flipped
+bits, a cut end, moved bytes, or lies in its JSON. A file with a SHA-256 must be
+refused, or give its original content. Every other file must be read, or be refused with
+one sentence that names it, within 5 seconds and a gigabyte. `make soak` runs 3,000
+cases, and the tests run a sample.
 """
 
 import collections
@@ -40,7 +41,7 @@ LIES = (
 
 
 def make(folder):
-    """Writes the files: what reads each, by name."""
+    """Writes the files; returns the function that reads each, by name."""
     model = model_folder.save_model(
         folder / "model", TINY, random_variables(TINY), directions=random_directions()
     )

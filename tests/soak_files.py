@@ -82,7 +82,7 @@ def _change_instructions(content, rng):
 
 
 def _instructions(content):
-    """The instructions of the pickles that a file begins with, and what follows."""
+    """Returns the instructions of the pickles at the start of a file, and the rest."""
     steps, end = [], 0
     while content[end : end + 1] == b"\x80":
         try:

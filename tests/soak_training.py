@@ -1,14 +1,14 @@
-"""Kills, signals and flipped bits, by the hundred: part of `make soak`.
+"""Disturbs a tiny run with kills, signals and flipped bits: part of `make soak`.
 
     python tests/soak_training.py --kills 100 --terms 40 --flips 500
 
-A tiny run is killed, or sent SIGTERM, at random moments, started again each time, and
-at its end compared bit for bit with a run that nothing disturbed. Then single bits of
-its newest step are flipped, and what is restored is compared with what was saved.
-tests/ holds a sample of this; docs/reliability.md says what was found.
+It kills the run, or sends SIGTERM, at random moments, and starts it again each time. At
+the end, it compares the run bit for bit with an undisturbed run. Then it flips single
+bits of the newest step, and compares the restored state with the saved one. The tests
+run a sample of this; docs/reliability.md has the results.
 
-Each call is a process of its own, forked from one that has imported everything and
-started nothing, so that signals fall on what a training does and not on imports.
+Each call is its own process. The processes fork from a process that has imported
+everything and started nothing, so that signals reach the training and not the imports.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 class Soak:
-    """The run that all others are compared with, and what is done to them."""
+    """The undisturbed run, and the disturbances of the other runs."""
 
     def __init__(self, folder: Path, rng: random.Random):
         self._folder, self._rng = folder, rng
@@ -86,7 +86,7 @@ class Soak:
         return process
 
     def signals(self, number: signal.Signals, count: int) -> dict:
-        """Signals at random moments of as many calls; the counts of what happened."""
+        """Sends signals at random moments of `count` calls; counts the outcomes."""
         found, sent, run = Counter(), 0, 0
         while sent < count:
             workdir, run = self._folder / f"{number.name}_{run}", run + 1
@@ -132,7 +132,7 @@ class Soak:
             model_folder.load_model(workdir / name)
 
     def flips(self, count: int) -> dict:
-        """Single flipped bits in the newest step: what a restore made of them."""
+        """Flips single bits in the newest step; counts the outcomes of a restore."""
         state = loop.make_objective(smallest(self._model)).init(jax.random.key(0))
         state = jax.tree.map(jax.numpy.asarray, state)
         source = self.undisturbed / "checkpoints"
@@ -178,7 +178,7 @@ def smallest(model: Path):
 
 
 def run(model: Path, workdir: Path, folder: Path) -> None:
-    """What a process of its own does: the tiny run, on one device."""
+    """Runs the tiny training on one device, in its own process."""
     with (folder / "log").open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

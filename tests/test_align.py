@@ -133,7 +133,7 @@ def test_an_unchanged_crop_gives_the_photograph(photo, size):
     quad = crop_quad(FACE)
     crop = align(photo, quad, size)
     np.testing.assert_array_equal(unalign(photo, crop, quad), photo)
-    # Without the photograph's detail: what the crop held, inside of the quad only.
+    # Without the photograph's detail: the crop's own pixels, only inside the quad.
     pasted = unalign(photo, crop, quad, detail=False)
     outside = ~_inside(quad, photo.shape[:2])
     np.testing.assert_array_equal(pasted[outside], photo[outside])

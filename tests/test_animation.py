@@ -1,4 +1,4 @@
-"""Animations: what is written plays as given."""
+"""Animations play as the given frames."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the commands do, called from Python; the command line calls just that."""
+"""The functions of the commands, called from Python as the command line calls them."""
 
 import dataclasses
 import inspect

@@ -17,7 +17,7 @@ from styleprompter_jax.search.pairs import fit_direction
 
 NAN = float("nan")
 RAGGED = [[1.0, 2.0], [3.0]]
-# What is no array of numbers, of whichever shape it should be.
+# Values that are not an array of numbers, whatever the expected shape.
 NO_NUMBERS = [None, "smile", b"x", RAGGED, [None], {"a": 1}, [1j], object(), [True],
               jax.random.key(0)]  # fmt: skip
 NO_PATH = [None, 3, b"x.png", "a\0b.png", "\ud800.png", ["a.png"]]
@@ -240,7 +240,7 @@ def test_directions():
     refused(Direction, *NO_NUMBERS, codes(1, 8, 16), codes(16, value=NAN))
     one = codes(16)
     refused(lambda k: Direction(one, k), "12", 3, [-1], [1.5], ["1"], [2**40])
-    wrong = [v for v in NO_NUMBERS if v is not None]  # None is no beta of its own
+    wrong = [v for v in NO_NUMBERS if v is not None]  # None means the default beta
     refused(lambda v: Direction(one, range=v), *NO_NUMBERS, "12", [1, NAN])
     refused(lambda v: Direction(one, beta=v), *wrong, "12", [1, NAN])
     options = None, [1], {"gain": "1"}, {"gain": [NAN]}

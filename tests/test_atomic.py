@@ -75,7 +75,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path):
     mine = [".notes.partial", ".a.png.12345678-1-0.partial.png"]  # of another machine
     for name in mine:
         (tmp_path / name).write_text("mine")
-    assert len(names(tmp_path)) == 3  # the second one has removed the first one's
+    assert len(names(tmp_path)) == 3  # the second run removed the file of the first
     with atomic_path(tmp_path / "b.png") as partial:
         partial.write_text("whole")
         atomic._swept.clear()

@@ -111,7 +111,7 @@ def test_programs_of_their_own_draw_the_same_bytes_in_order(monkeypatch):
     monkeypatch.setattr(drawing, "FACES_A_PROGRAM", 3)
     monkeypatch.setattr(drawing, "_cores", lambda: 2)
     assert _digest(drawing.draw(faces, 32)) == alone
-    # One that is killed costs time and no face; nor does what cannot start.
+    # A killed process, or one that cannot start, costs time but no face.
     pngs = drawing.draw(faces, 32)
     first, started = [next(pngs)], pngs.gi_frame.f_locals["programs"]
     started[1].kill()

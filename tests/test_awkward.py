@@ -1,4 +1,4 @@
-"""Awkward pictures: each comes out right, or is refused in one sentence."""
+"""Awkward images: each is read correctly, or refused in one sentence."""
 
 import os
 import struct
@@ -59,7 +59,7 @@ def png(width, height, depth, colour, rows=b""):
 
 
 def turned(orientation):
-    """A picture that is upright after its rotation tag is obeyed, as PNG."""
+    """A PNG image with a rotation tag; rotated by the tag, it is upright."""
     undo = {
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],
@@ -108,7 +108,7 @@ def with_place(path):
 
 LINE = np.resize(RGB, (5000, 1, 3))
 RGBA, GREY_ALPHA = np.dstack([RGB, HALF]), np.dstack([GREY, HALF])
-RIGHT = [  # (name, how it is made), what it shows, and how closely
+RIGHT = [  # (name and how to make it), the expected pixels, and the tolerance
     (saved(GREY, "grey.png"), GREY_RGB, 0),
     (saved(GREY_ALPHA, "grey_alpha.png"), over_white(GREY_RGB), 0),
     (saved(RGBA, "rgba.png"), over_white(RGB), 0),

@@ -1,4 +1,4 @@
-"""What the benchmarks count, and large pages of memory."""
+"""The counts of the benchmarks, and large pages of memory."""
 
 import os
 import subprocess

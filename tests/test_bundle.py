@@ -1,4 +1,4 @@
-"""Model folders: what is written comes back, and what is damaged is refused."""
+"""Model folders: written models load again, and damaged folders are refused."""
 
 import dataclasses
 import json

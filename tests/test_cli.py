@@ -1,4 +1,4 @@
-"""The command line from end to end, on five pictures and a tiny model."""
+"""The command line from end to end, on five images and a tiny model."""
 
 import importlib.util
 import subprocess
@@ -23,7 +23,7 @@ RESULTS = ["b.png", "x/a.png", "x/z/c.png", "y/a.jpg.png", "y/a.png.png"]
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    """Five pictures of several sizes in nested folders, some with one name."""
+    """Five images of several sizes in nested folders; some have the same name."""
     folder = tmp_path_factory.mktemp("faces")
     rng = np.random.default_rng(0)
     for k, name in enumerate(NAMES):
@@ -53,7 +53,7 @@ def test_invert(tmp_path, capsys, tiny_folder, faces, monkeypatch):
 
     monkeypatch.setattr(pictures_in_files, "decoded", counted)
     call = ("invert", "--model", tiny_folder, "--input", faces, "--output")
-    # The second batch of four holds one picture.
+    # The second batch of four holds one image.
     code, out, err = run(capsys, *call, tmp_path / "4", "--batch-size", 4)
     assert sorted(decoded) == [str(faces / name) for name in NAMES]  # each once
     assert code == 0 and "5 images" in out
@@ -79,7 +79,7 @@ def test_invert(tmp_path, capsys, tiny_folder, faces, monkeypatch):
 def test_results_among_the_pictures(tmp_path, capsys, tiny_folder):
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     call = ("invert", "--model", tiny_folder, "--input", tmp_path, "--output")
-    for _ in range(2):  # the first call's results are no pictures for the second
+    for _ in range(2):  # the results of the first call are not inputs of the second
         code, out, _ = run(capsys, *call, tmp_path / "out")
         assert code == 0 and "1 image " in out
     before = files(tmp_path)
@@ -154,7 +154,7 @@ def test_edit(tmp_path, capsys, tiny_folder, faces):
         difference = result - read_image(tmp_path / "expected.png").astype(int)
         assert np.abs(difference).max() <= 1
 
-    # From latents, the direction's own strength by default: the same pictures.
+    # From latents, with the default strength of the direction: the same images.
     run(capsys, "invert", "--model", tiny_folder, "--input", faces, "--features",
         "--batch-size", 4, "--output", tmp_path / "inverted")  # fmt: skip
     stored = tmp_path / "inverted" / "latents.npz"

@@ -20,7 +20,7 @@ def test_directions_without_labels(tmp_path, capsys, tiny_folder):
     code, out, _ = run(capsys, *call, *options)
     assert code == 0 and "2 directions" in out and "sefa_2-4_0, sefa_2-4_1" in out
     assert (tmp_path / "copy" / "directions.png").exists()
-    # Into that copy, away from what it has.
+    # Into that copy, orthogonal to its directions.
     call = (*call[:2], tmp_path / "copy", *call[3:], "--method", "pca")
     options = ("--orthogonal-to", "smile", "sefa_2-4_0", "--seed", 1)
     assert run(capsys, *call, *options)[0] == 0

@@ -22,7 +22,7 @@ BADGE = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/colabs
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
-# What a run is made of; the upload is one that brings nothing.
+# The runs of the notebooks; the upload brings no file.
 RUNS = [
     ("quickstart", dict(frames=4)),
     ("invert_and_edit", dict(source="upload")),
@@ -34,7 +34,7 @@ RUNS = [
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A folder in which a notebook finds what a clone has."""
+    """A folder in which a notebook finds the files of a clone."""
     for name in ("README.md", "train.py", "configs", "colabs", "tests"):
         (tmp_path / name).symlink_to(notebooks.COLABS.parent / name)
     monkeypatch.chdir(tmp_path)
@@ -44,7 +44,7 @@ def clone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def colab(monkeypatch):
-    """What Colab has: a place to show, one to upload from, and a single device."""
+    """Imitates Colab: a display, an upload, and a single device."""
     display = types.SimpleNamespace(Image=lambda path, **_: Path(path).read_bytes())
     files = types.SimpleNamespace(upload=dict)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
@@ -135,7 +135,7 @@ def test_keeps_to_the_public_interface(path):
 
 @each
 def test_form_fields_hold_their_defaults(path):
-    """Colab shows what is written, and changes what does not fit."""
+    """Colab shows the written default, and changes a default that does not fit."""
     for name, (value, form) in notebooks.parameters(path).items():
         value = ast.literal_eval(value)
         if choices := re.match(r"\[.*?\]", form):

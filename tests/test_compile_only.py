@@ -1,4 +1,4 @@
-"""Whether a run fits a TPU slice: what needs no TPU compiler, and what does."""
+"""Checks of whether a run fits a TPU slice, with and without the TPU compiler."""
 
 import jax
 import pytest

@@ -42,7 +42,7 @@ def assert_equal(a, b):
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    """Writes trees to files, converts them, and gives what was said and the model."""
+    """Writes trees to files, converts them, and returns the output and the model."""
 
     def convert_trees(*trees):
         files = [tmp_path / f"{k}.pt" for k in range(len(trees))]
@@ -57,7 +57,7 @@ def run(tmp_path, capsys):
 
 @pytest.fixture
 def refuse(tmp_path, capsys):
-    """Like `run`, for what is refused: gives the message; nothing may be left."""
+    """Like `run`, for refused files: returns the message; no file may remain."""
 
     def convert_trees(*trees):
         files = [tmp_path / f"{k}.pt" for k in range(len(trees))]
@@ -102,7 +102,7 @@ def test_a_mean_code_for_each_layer(run, tmp_path):
     _, (config, variables, _) = run(tree)
     np.testing.assert_array_equal(variables["const"]["latent_avg"], mean)
     model = sp.StylePrompter(config, variables)
-    # What a loaded model adds, draws codes towards, saves, and exports.
+    # A loaded model adds this mean, truncates towards it, saves it, and exports it.
     images = np.zeros((1, 32, 32, 3), np.float32)
     plain = sp.StylePrompter(config, part(BASELINE))
     added = np.asarray(model.encode(images).w_plus - plain.encode(images).w_plus)
@@ -187,7 +187,7 @@ def test_other_transformers(refuse):
     # Fine-tuned from another window: its positions are scaled in another way.
     other = {k: v * 2 if "coords_table" in k else v for k, v in state.items()}
     message = refuse({"model": other}, {"g_ema": generator_state()})
-    assert "not what the architecture computes (3)" in message
+    assert "wrong value (3)" in message
     assert "no generator" in refuse({"model": state})
 
 
@@ -225,7 +225,7 @@ def test_all_problems_of_a_file_in_one_message(refuse):
         "wrong shape (1):\n    decoder.module.smart_block.proj.weight is float32[8, 3]",
         "not finite (1):\n    decoder.module.generator.convs.2.conv.weight",
         "unexpected (1):\n    encoder.module.latent_token float32[8, 8]",
-        "not what the architecture computes (1):\n    decoder.module.generator.convs.0",
+        "wrong value (1):\n    decoder.module.generator.convs.0",
     ):
         assert text in message
 

@@ -191,7 +191,7 @@ def test_published_checkpoint_there_and_back():
 
 
 def test_imagenet_start():
-    """The classifier's file fills the backbone; what is new keeps its values."""
+    """The classifier's file fills the backbone; new parameters keep their values."""
     config = SwinConfig()
     encoder = SwinEncoder(config)
     like = jax.eval_shape(encoder.init, jax.random.key(0), shape(1, 256, 256, 3))

@@ -98,7 +98,7 @@ def test_half_of_the_images_are_flipped_anew_in_each_epoch():
 
 
 def test_workers_change_nothing():
-    """Neither the batches nor what a position means."""
+    """Neither the batches nor the meaning of a position."""
 
     def start(workers):
         return train_iterator(
@@ -144,7 +144,7 @@ def test_a_larger_picture_covers_the_crop():
 
 @pytest.fixture
 def half_bad(tmp_path):
-    """Six pictures, of which every second one cannot be read."""
+    """Six images; every second one cannot be read."""
     for i in range(6):
         file = tmp_path / f"{i}.png"
         write_image(np.full((8, 8, 3), 2 * i, np.uint8), file)
@@ -167,7 +167,7 @@ def six_of(config, workers=0):
 def test_bad_pictures_are_passed_over_and_counted(half_bad, caplog):
     half_bad.on_bad = "skip"
     batches = six_of(half_bad)
-    # The next picture is in the place of each: 0, 2, 4 twice.
+    # The next image replaces each bad one: 0, 2, 4 come twice.
     assert sorted(numbers(next(batches))) == [0, 0, 2, 2, 4, 4]
     assert batches.bad_images() == {"bad_images": 3}
     assert batches.bad_images() == {}

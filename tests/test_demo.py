@@ -15,7 +15,7 @@ from styleprompter_jax.inversion.pipeline import load
 
 
 def tiny_config(stage, data_dir):
-    """Trains the architecture of TINY, so that both models share what is compiled."""
+    """Trains the architecture of TINY, so that both models share compiled programs."""
     config = tiny.get_config(stage)
     config.total_steps = config.eval_every = config.checkpoint_every = 2
     config.data.path = str(data_dir)
@@ -32,7 +32,7 @@ def test_trains_inverts_edits_and_shows(tiny_folder, tmp_path, capsys, monkeypat
     monkeypatch.setattr(demo, "SECONDS", dict.fromkeys(demo.SECONDS, 1e9))
     stages = ("encoder", "smart")
     configs = {stage: tiny_config(stage, tmp_path / "data") for stage in stages}
-    # A run before this one does not matter, whatever its config.
+    # An earlier run does not matter, whatever its config.
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder" / "config.json").write_text('{"stage": "generator"}')
 
@@ -79,11 +79,11 @@ def test_table():
 
 def test_an_error_is_one_sentence(monkeypatch, capsys):
     def fail(*_):
-        raise StylePrompterError("There is no data set.")
+        raise StylePrompterError("The dataset is missing.")
 
     monkeypatch.setattr(demo, "run", fail)
     assert demo.main() == 1
-    assert capsys.readouterr().err == "Error: There is no data set.\n"
+    assert capsys.readouterr().err == "Error: The dataset is missing.\n"
 
 
 @pytest.mark.parametrize("stage", demo.STEPS)

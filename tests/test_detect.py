@@ -1,4 +1,4 @@
-"""Faces that the optional detector finds, and what follows from where they are."""
+"""Faces that the optional detector finds, and the effects of their positions."""
 
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def photo():
 def test_landmarks(photo):
     (found,) = find_faces(photo)
     assert np.abs(found - FACE).max() < 2
-    # In another place and size; the left of the picture comes first.
+    # At another place and size; the left side of the image comes first.
     beside = np.pad(photo[::2, ::2], ((0, 99), (0, 44), (0, 0)))
     (found,) = find_faces(beside[:, ::-1])
     mirrored = (FACE / 2 * [-1, 1] + [299, 0])[[1, 0, 2, 4, 3]]

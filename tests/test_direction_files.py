@@ -1,4 +1,4 @@
-"""What others wrote about directions in a model folder."""
+"""Files of other programs about directions in a model folder."""
 
 import dataclasses
 import json

@@ -58,7 +58,7 @@ def test_bad_files_are_named(tmp_path):
 
 
 def convert(folder, *files, capsys):
-    """What `convert` says of these files, and the directions of the model then."""
+    """Converts files; returns exit code, output, and the directions of the model."""
     code = main(["convert", *map(str, files), str(folder)])
     out, err = capsys.readouterr()
     return code, out + err, model_folder.load_directions(folder)
@@ -111,7 +111,7 @@ def test_several_directions_of_a_file(tmp_path, tiny_folder, capsys):
         np.testing.assert_array_equal(found[name].vector, codes[k])
         np.testing.assert_array_equal(found[f"batched_{k}"].vector, codes[k])
     np.testing.assert_array_equal(found["smile2"].vector, vectors[0])
-    # What is none, or of another model, is named, and the model stays.
+    # The message names files of other kinds or models, and the model stays the same.
     before = model_folder.load_directions(model).keys()
     write_torch(tmp_path / "other.pt", {"ckpt": "x.pt", "eigvec": np.eye(5)})
     write_torch(tmp_path / "unknown.pt", {"ckpt": "x.pt", "loss": [1.0]})
@@ -183,7 +183,7 @@ def test_edits_that_depend_on_the_codes():
     expected = FLAT[:W_DIM] + (read @ writes.reshape(r, -1)).reshape(codes.shape)
     np.testing.assert_allclose(step[:, :2], expected[:, :2], rtol=1e-4, atol=1e-4)
     assert not step[:, 2:].any()
-    # Together they do what each does alone.
+    # Together they have the sum of their effects.
     other = Response(writes, response.offsets + 1, reads)
     twice = dataclasses.replace(low, layers=None, response=other)
     plain = Direction(FLAT.reshape(N, W_DIM))

@@ -1,4 +1,4 @@
-"""What the documents say can be typed, is what the programs take."""
+"""The programs accept the commands in the documentation."""
 
 import ast
 import configparser
@@ -134,7 +134,7 @@ def check(command: str) -> None:
 
 
 def check_python(source: str, modules: bool = True) -> None:
-    """Fails for code that does not parse, or names what there is not.
+    """Fails for code that does not parse, or uses missing names.
 
     Args:
         source: the code.

@@ -1,4 +1,4 @@
-"""Links in place of files, against a server that does what servers do to downloads."""
+"""Links instead of files, with a server that imitates faults of real servers."""
 
 import collections
 import hashlib
@@ -33,7 +33,7 @@ def links(monkeypatch, tmp_path):
 
 
 def left() -> list[str]:
-    """What is in the cache."""
+    """Returns the names of the files in the cache."""
     root = cache_folder("downloads")
     assert all(any(place.iterdir()) for place in root.glob("*/"))
     return sorted(path.name for path in root.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""The classifier of attributes, and what edits change by its verdicts."""
+"""The classifier of attributes, and its verdicts on edits."""
 
 import dataclasses
 import runpy
@@ -43,7 +43,7 @@ def faces():
 @pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("refine", [False, True])
 def test_edits_of_the_bundled_model(faces, refine):
-    """They flip what they are to, in 80 %, and leave each other attribute, in 85 %."""
+    """They flip their attribute in 80 %, and keep each other attribute in 85 %."""
     model, classifier = load("avatars64"), load_classifier()
     names = [f"hair_color_{value}" for value in avatars.HAIR_COLOR]
     names += ["smile", "glasses", "beard"]

@@ -77,7 +77,7 @@ def test_numbers_are_those_of_the_written_pictures(evaluated, tiny_folder):
         np.testing.assert_allclose(found["ssim"], np.mean(ssim), atol=1e-4)
         mse = [np.mean(np.square(np.subtract(*map(to_float, p)))) for p in pairs]
         np.testing.assert_allclose(found["mse"], np.mean(mse), atol=1e-4)
-        # What lies beyond white and black is cut off.
+        # Values beyond white and black are clipped.
         assert found["mse"] < result["unquantised"][part]["mse"]
 
 

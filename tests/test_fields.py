@@ -1,4 +1,4 @@
-"""Every field of every config: what is no use is refused before anything is traced."""
+"""Every field of every config: bad values are refused before JAX traces anything."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ LIES = {
     "billions": [10**9],
     "long list": [1] * 1000,
 }
-# What is no lie.
+# Valid values among the lies.
 TRUE = {
     "drop_path": ["zero"],
     "dropout": ["zero"],

@@ -1,4 +1,4 @@
-"""Weight files are read as data, without PyTorch, and PyTorch's are written."""
+"""Weight files: read as data without PyTorch, and written in PyTorch's format."""
 
 import ast
 import pathlib
@@ -58,7 +58,7 @@ def assert_same(got, expected):
 
 @pytest.mark.parametrize("name", ["torch_zip.pt", "torch_legacy.pt"])
 def test_files_that_pytorch_wrote(name):
-    """Both were written by PyTorch 2.13; what was saved, line by line."""
+    """PyTorch 2.13 wrote both; the expected values list the saved tree."""
     expected = {
         "state_dict": {
             "fc.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 4,
@@ -168,7 +168,7 @@ def test_shared_content_is_shared(read):
 
 
 def test_arrays_are_views_of_the_file(tmp_path):
-    """Where they are aligned in it, as PyTorch aligns them: no copy, no memory."""
+    """Aligned arrays, as in PyTorch's files, need no copy and no memory."""
     write_torch(tmp_path / "weights.pt", {"w": np.zeros(2**20, np.float32)})
     tracemalloc.start()
     array = read_file(tmp_path / "weights.pt")["w"]

@@ -22,7 +22,7 @@ WAY_OUT = r"download|save|unpack|do not use|name the|fetch|use the PyTorch versi
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """What became of each file, read one after the other in one watched process."""
+    """Reports of each file, read one after the other in one watched process."""
     folder = tmp_path_factory.mktemp("hostile")
     good = good_files()
     for name, content in good.items():

@@ -1,4 +1,4 @@
-"""Which files are pictures: by name and content, in folders of all kinds."""
+"""Recognition of image files by name and content, in folders of all kinds."""
 
 import io
 import os
@@ -89,7 +89,7 @@ def test_pictures_are_known_by_content_and_the_others_named(tmp_path, caplog):
 
 
 def test_the_order_of_what_was_found_before(tmp_path):
-    """Runs that are resumed see the pictures in the order of their paths."""
+    """Resumed runs see the images in the order of their paths."""
     old = ["b.JPG", "a/z.png", "a.png", "a-b/c.tif", "a/b/c.gif", "Z.bmp", "a b/y.webp"]
     folder = made(tmp_path, dict.fromkeys(old, b""))
     expected = sorted(folder / name for name in old)

@@ -15,7 +15,7 @@ from styleprompter_jax.store.model_folder import load_directions
 
 
 def test_leads_from_before_to_after(tiny_folder):
-    """Images of the model itself: what the edit did is found again, where it was."""
+    """With images of the model itself, the fit finds the edit again, in its layers."""
     model = load(tiny_folder)
     rng = np.random.default_rng(0)
     before = rng.uniform(-1, 1, (6, 32, 32, 3)).astype(np.float32)

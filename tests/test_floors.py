@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "styleprompter_jax"
 CODE = ("styleprompter_jax", "tests", "benchmarks", "docs")
-# From the ground up; what is on one floor does not know of each other.
+# From the ground up; modules on the same floor do not import each other.
 FLOORS = (
     {"version", "large_pages"},
     {"core"},
@@ -27,7 +27,7 @@ ROOM = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 
 def imported(source: str):
-    """What code imports of the package, by the name of the file or folder in it."""
+    """Yields the package's files and folders that code imports, by name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -76,9 +76,9 @@ FRONT_ENDS = {"cli", "demo", "__main__"}
 
 
 def spoken(source: str):
-    """What code has of a front end: where it prints, reads a call, or exits."""
+    """Yields the parts of code that belong to a front end: print, argparse, exit."""
     tree = ast.parse(source)
-    # What another program of ours reads on the other end of a pipe is not text.
+    # Bytes for another program of ours, through a pipe, are not text for a user.
     piped = {node.value for node in ast.walk(tree)
              if isinstance(node, ast.Attribute) and node.attr == "buffer"}  # fmt: skip
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""A generator of 64 px that goes on from the tiny one of 32 px."""
+"""A generator of 64 px that continues the training of the tiny one of 32 px."""
 
 import jax
 import jax.numpy as jnp

@@ -38,7 +38,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        # Xet is a protocol of its own, with servers of its own: LFS is what is spoken.
+        # Xet is another protocol with other servers: the tests use LFS.
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         # The client tries again for half a minute.
         monkeypatch.setattr("time.sleep", lambda seconds: None)

@@ -1,7 +1,7 @@
-"""Pictures of all kinds, read within one level of 255 of what they say.
+"""Images of all kinds, read within one level of 255 of their expected values.
 
-What they say is worked out here from their values in float64: the curve of a profile or
-chunk, its matrix, sRGB's own curve, and white behind.
+This module computes the expected values in float64: with the curve of a profile or
+chunk, its matrix, sRGB's own curve, and a white background.
 """
 
 import io
@@ -35,13 +35,13 @@ PLACES = np.stack([X**2, (1 - X) * Y, 0.2 + 0.3 * Y, np.where(X < 0.6, 1, Y)], -
 
 
 def stored(channels, depth):
-    """Values (h, w, k) of so many bits; 2 channels are grey and alpha."""
+    """Returns values (h, w, k) with `depth` bits; 2 channels are grey and alpha."""
     places = PLACES[..., [0, 3]] if channels == 2 else PLACES[..., :channels]
     return np.rint(places * (2**depth - 1)).astype(int)
 
 
 def shown(values, depth, light=None, matrix=SRGB, seen=None):
-    """float64 (h, w, 3), 0 to 255: what a picture says.
+    """Returns the expected values of an image, float64 (h, w, 3), 0 to 255.
 
     Args:
         values: (h, w, k), k as in `stored`.
@@ -94,7 +94,7 @@ def srgb_light(values):
 
 
 def colour_cases(is_grey):
-    """Chunks of a PNG, and what they mean to `shown`."""
+    """Returns chunks of a PNG, and their arguments for `shown`."""
     matrix, adobe = (None, None) if is_grey else (SRGB, ADOBE)
     quick = np.linspace(0, 1, 1024) ** 1.8
     p3 = dict(light=srgb_light, matrix=P3_XYZ)
@@ -140,7 +140,7 @@ def colour_cases(is_grey):
             p3,
         ),
         "cICP linear": ([chunk(b"cICP", bytes([1, 8, 0, 1]))], dict(light=linear)),
-        # Not known: what else there is counts.
+        # An unknown value: the other chunks count.
         "cICP PQ": (
             [
                 chunk(b"cICP", bytes([9, 16, 0, 1])),
@@ -250,7 +250,7 @@ def grey_and_alpha(title, values, depth, how, means):
         whites = np.stack([whole - grey, alpha], -1)
         cases["white is 0"] = whites, cases["unassalpha"][1]
         times = np.rint(grey * (alpha / whole)).astype(grey.dtype)
-        # Where little can be seen, little is known of the grey, which is no harm.
+        # Nearly transparent pixels have an imprecise grey, which does not matter.
         cases["assocalpha"] = np.stack([times, alpha], -1), cases["unassalpha"][1]
         cases["unspecified"] = values, shown(values[..., :1].astype(int), 16, **means)
     for name, (pixels, expected) in cases.items():

@@ -1,4 +1,4 @@
-"""Codes of strangers' files: what holds some is read, the rest is refused in time."""
+"""Codes in files of other programs: valid files are read, others refused in time."""
 
 import io
 import os

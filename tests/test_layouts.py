@@ -28,7 +28,7 @@ MEAN = VARIABLES["const"]["latent_avg"]
 
 
 def build(*trees):
-    """What is recognised in trees, and the model of them: as one tree."""
+    """Recognises trees, and builds their model; returns it as one tree."""
     found = {f"{k}.pt": recognise(tree, f"{k}.pt") for k, tree in enumerate(trees)}
     config, variables, *_ = build_model(found)
     return [*found.values()], config, merge_collections(variables)

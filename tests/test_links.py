@@ -1,4 +1,4 @@
-"""What links and answers tell: names of files, and addresses of Google Drive."""
+"""File names in links and answers, and addresses of Google Drive."""
 
 import pytest
 

@@ -48,7 +48,7 @@ def test_one_scale_of_ms_ssim_is_ssim_of_each_channel():
     np.testing.assert_allclose(difference, 0, atol=1e-6)
 
 
-# What pytorch-msssim 1.0.0 gives in float64 for pair(192, 208), channels first, with
+# Results of pytorch-msssim 1.0.0 in float64 for pair(192, 208), channels first, with
 # ms_ssim(x, y, data_range=2, size_average=False) and these weights (None: its own).
 MS_SSIM = {
     None: [0.9466031389, 0.9568290675],
@@ -62,8 +62,8 @@ def test_ms_ssim_is_that_of_pytorch_msssim(weights):
     options = {} if weights is None else {"weights": weights}
     found = jax.jit(lambda: metrics.ms_ssim(x, y, **options))()
     np.testing.assert_allclose(found, MS_SSIM[weights], atol=2e-6)
-    # What it is by Wang et al.: the luminance counts at the last scale alone. A K1 that
-    # is huge leaves it out of scikit-image's.
+    # By Wang et al., the luminance counts only at the last scale. A huge K1 removes it
+    # from scikit-image's result.
     own = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333) if weights is None else weights
     expected = np.ones((2, 3))
     for scale, weight in enumerate(own):

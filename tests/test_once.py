@@ -1,4 +1,4 @@
-"""What is written once and used by all: no second spelling of it."""
+"""Code that all share, and that nobody may write a second time."""
 
 import ast
 import hashlib
@@ -12,7 +12,7 @@ from styleprompter_jax.core.problems import Problems, refuse
 from styleprompter_jax.core.sums import json_sha256, sha256
 
 PACKAGE = Path(__file__).parents[1] / "styleprompter_jax"
-# By what is called: the files that may.
+# By the name of a function: the only files that may call it.
 ONCE = {
     "file_digest": {"core/sums.py"},
     # Within a folder that is written whole.

@@ -19,7 +19,7 @@ from styleprompter_jax.convert.reading.torch_file import write_torch
 
 ROOT = Path(__file__).parents[1]
 BUILD = "from setuptools import build_meta; build_meta.build_{}({!r})"
-# What a checkout has beside its files.
+# Other entries of a checkout, beside its files.
 LEFT_OUT = shutil.ignore_patterns(
     ".*", "__pycache__", "*.egg-info", "build", "dist", "runs"
 )
@@ -46,7 +46,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(sdist, wheel), the wheel made from what is in the sdist."""
+    """(sdist, wheel); the wheel is built from the sdist."""
     root = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT, root / "checkout", symlinks=True, ignore=LEFT_OUT)
     run(sys.executable, "-c", BUILD.format("sdist", ".."), cwd=root / "checkout")
@@ -61,13 +61,13 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scripts(built, tmp_path_factory):
-    """The programs of an environment that has the wheel, and this one's packages."""
+    """The programs of an environment with the wheel and this environment's packages."""
     root = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", root)
     folder = root / ("Scripts" if os.name == "nt" else "bin")
     pip = (sys.executable, "-m", "pip", "--python", folder / "python")
     run(*pip, "install", "--quiet", "--no-index", "--no-deps", built[1])
-    # Only a line in its path: what is installed there as a link to a checkout is not.
+    # Only a line in its path, so that links to a checkout are not installed.
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     place = Path(run(folder / "python", "-c", code).strip())
     there = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
@@ -116,7 +116,7 @@ def test_installed_it_does_all_of_it(scripts, tmp_path):
 
     assert call(program, "--version").strip() == sp.__version__
     assert "avatars_generator" in call(program, "train", "--help")
-    # The three stages, by both doors; a file of one's own, as in a checkout.
+    # The three stages in both ways, and a user's own config, as in a checkout.
     (tmp_path / "mine.py").write_text(
         "from configs import tiny\n\n\n"
         "def get_config():\n"
@@ -142,7 +142,7 @@ def test_installed_it_does_all_of_it(scripts, tmp_path):
     assert str(scripts.parent) in call(scripts / "python", "stages.py")
     assert not (tmp_path / "~").exists()
     model = home / "smart" / "model"
-    # A direction from a file of PyTorch, and pictures along it.
+    # A direction from a file of PyTorch, and images along it.
     write_torch(tmp_path / "wide.pt", {"wide": np.ones(16, np.float32)})
     assert "knows wide" in call(program, "convert", "wide.pt", model)
     Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")

@@ -187,7 +187,7 @@ def test_published_files_hold_more(name, others):
 
 
 def test_lpips_without_its_heads():
-    """torchvision's file alone is recognised, and the message names what it lacks."""
+    """torchvision's file alone is recognised; the message names the missing part."""
     state = published_state("lpips_alex")
     trunk = {key: a for key, a in state.items() if key.startswith("features.")}
     assert recognise(trunk) == "lpips_alex"

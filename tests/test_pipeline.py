@@ -1,4 +1,4 @@
-"""A loaded model: encode, decode, edit, and what it says when it cannot."""
+"""A loaded model: encode, decode, edit, and their error messages."""
 
 import dataclasses
 
@@ -197,7 +197,7 @@ def test_what_is_missing_is_named(model, images, latents):
             ask()
     plain = generator.decode(latents, refine=False)
     assert plain.shape == (4, 32, 32, 3)
-    # Who asks for no refiner gets what there is.
+    # Without a request for the refiner, any model can decode.
     np.testing.assert_array_equal(generator.decode(latents), plain)
     with pytest.raises(sp.StylePrompterError, match="no feature maps"):
         model.decode(sp.Latents(latents.w_plus))
@@ -242,7 +242,7 @@ def test_evaluation_averages_over_images(model, images):
 
 
 def test_bfloat16(model, images, latents, tiny_folder):
-    """Maps in bfloat16 give nearly the same; what comes out is float32."""
+    """Maps in bfloat16 give nearly the same results, in float32."""
     half = sp.load(tiny_folder, dtype="bfloat16")
     y, found = half.invert(images)
     kinds = {x.dtype for x in (y, found.w_plus, *found.features)}

@@ -1,4 +1,4 @@
-"""What is compiled for batches of many sizes is forgotten again."""
+"""Compiled programs for batches of many sizes are released again."""
 
 import numpy as np
 

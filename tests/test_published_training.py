@@ -36,7 +36,7 @@ def test_first_recorded_step(training):
 def test_ten_steps(training):
     """Five of RAdam's steps without the second moment, Lookahead's, and four more.
 
-    The bounds are what float32 needs; in float64 all numbers agree within 1e-12.
+    The bounds are those of float32; in float64, all numbers agree within 1e-12.
     """
     calculated = expected(training.case, damped=True)
     rows = list(training.run(damped=True))

@@ -1,4 +1,4 @@
-"""Ranger against the published code, and what it centres."""
+"""Ranger against the published code, and the gradients that it centres."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Every picture of a command is read once: to check it, and to use it."""
+"""A command reads every image only once, to check it and to use it."""
 
 import collections
 
@@ -16,7 +16,7 @@ FACE = [[10, 12], [22, 12], [16, 17], [12, 23], [20, 23]]
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """How often each picture was decoded."""
+    """Counts how often each image was decoded."""
     count, decode = collections.Counter(), files.decoded
 
     def counted(file, name, *rest):

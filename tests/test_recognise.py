@@ -1,4 +1,4 @@
-"""What a file of published weights is, told by its keys and shapes."""
+"""Recognition of published weight files by their keys and shapes."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ def test_generators_of_nvidia_that_are_refused():
 
 
 def hostile_trees():
-    """What no network writes, and a file may hold all the same."""
+    """Yields trees that no network writes, but that a file may hold."""
     zero = np.zeros(1, np.float32)
     state = generator_state()
     layers = "encoder.module.layers.0.blocks"

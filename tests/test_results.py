@@ -1,4 +1,4 @@
-"""What a command writes: never over inputs, and over nothing of others unless told."""
+"""Commands never overwrite inputs, and overwrite others' files only on request."""
 
 import json
 import os
@@ -106,7 +106,7 @@ for name in "abc":
 
 
 def test_a_beginning_owns_nothing(tmp_path):
-    """Version 0.1 wrote lines of what it began, which a kill left without an end."""
+    """Version 0.1 recorded the start of a file; a kill left no end in the record."""
     (tmp_path / ACCOUNT).write_text('\n{"begin": "a"}')
     (tmp_path / "a").write_text("mine")
     with pytest.raises(StylePrompterError, match="/a exists"):
@@ -289,7 +289,7 @@ def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):
         "config.json", "model.safetensors", "directions.safetensors", "directions.png",
         "notes", "notes/a.txt", ACCOUNT,
     }  # fmt: skip
-    # The copy again, in place; and once more where somebody's picture is in the way.
+    # Changes the copy again, in place; then once more with another image in the way.
     code, out, _ = run("--model", tmp_path / "copy")
     assert code == 0 and out.endswith(": sefa_0. Replaced: sefa_0.\n")
     (tmp_path / "copy" / "directions.png").write_text("mine")

@@ -1,4 +1,4 @@
-"""Room for pictures: threads wait for each other, and none for itself."""
+"""Memory for images: threads wait for each other, and no thread waits for itself."""
 
 import itertools
 import threading

@@ -1,4 +1,4 @@
-"""What a workdir holds, damaged or of strangers, when a run goes on."""
+"""A workdir with damaged or foreign files, when a run resumes."""
 
 import json
 import os

@@ -26,10 +26,10 @@ ALL_OFF = ("loss.l2", "loss.hardest", "loss.structure", "loss.align")
 
 
 def config_of(name):
-    """A config of configs/, with what the model that it starts from would bring."""
+    """A config of configs/, with the parts that its starting model would bring."""
     config = get_config(name)
     kind = name.removesuffix(f"_{config.stage}")
-    # What a stage before it, of the same name, makes.
+    # The parts that an earlier stage of the same name makes.
     for part in {"encoder": ["generator"], "smart": ["generator", "encoder"]}.get(
         config.stage, ()
     ):

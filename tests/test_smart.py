@@ -1,4 +1,4 @@
-"""SMART: parity with the published code, what a query sees, and the options."""
+"""SMART: parity with the published code, the keys of a query, and the options."""
 
 import dataclasses
 

@@ -52,7 +52,7 @@ def test_only_regular_files_within_a_size_are_opened(tmp_path):
             read_bytes(tmp_path / name, 10)
     for name in ("file", "link"):
         assert read_bytes(tmp_path / name, 10) == b"0123456789"
-    # It tells no size, and gives what it has.
+    # The file has no size, but has content.
     with pytest.raises(StylePrompterError, match="more than 10 bytes"):
         read_bytes("/proc/cpuinfo", 10)
     for error in (OSError("no luck"), Refusal("no luck.")):
@@ -201,7 +201,7 @@ DTYPES = (
 
 
 def test_ten_thousand_good_headers():
-    """Whatever mark of another kind the length of a header begins with."""
+    """Lengths of headers that look like the signature of another kind of file."""
     rng = random.Random(0)
     lengths = set()
     for _ in range(10_000):

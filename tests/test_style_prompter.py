@@ -25,7 +25,7 @@ from styleprompter_jax.store import model_folder
 
 
 def half(images):
-    """What the fixture holds of an image: means of 2x2 pixels, NCHW."""
+    """Returns the fixture's form of an image: means of 2x2 pixels, NCHW."""
     return reduce(np.asarray(images), "b (h y) (w x) c -> b c h w", "mean", y=2, x=2)
 
 
@@ -65,7 +65,7 @@ def test_published_checkpoint(published):
 
 @pytest.mark.slow
 def test_export_is_exact(tmp_path, published_folder):
-    """Every tensor comes back to the bit, beside what a strict load asks for."""
+    """Every tensor comes back exactly, with the other keys of a strict load."""
     file, again = tmp_path / "official.pt", tmp_path / "again"
     assert main(["convert", str(published_folder), "--export", str(file)]) == 0
     tree = read_file(file)

@@ -67,7 +67,7 @@ def test_streams_that_cannot_be_written(redirect, code, said):
 def test_an_output_that_fails_ends_no_work(photos, tmp_path):
     call = ("align", "--input", photos, "--landmarks", photos / "points.json",
             "--size", 16, "--output", tmp_path / "out")  # fmt: skip
-    # What libraries say on standard error ends in no file.
+    # The output of libraries on standard error does not reach any file.
     assert program(*call, redirect=">&- 2>&- <&-") == (0, "", "")
     assert {"a.png", "a.json", "b.png"} < set(os.listdir(tmp_path / "out"))
 
@@ -140,7 +140,7 @@ def work():
         a.write_text("half")
         with atomic_folder({str(tmp_path / "model")!r}, []) as b:
             (b / "config.json").write_text("half")
-            # As JAX has one; what is raised in it is dropped.
+            # JAX has such a callback; Python drops exceptions in it.
             gc.callbacks.append(lambda *_: os.kill(os.getpid(), {number}))
             gc.collect()
 orderly(work)
@@ -247,7 +247,8 @@ def test_home_at_the_door(photos, tmp_path, monkeypatch, capsys):
     assert os.listdir(tmp_path) == [] and (photos / "out" / "a.png").exists()
     (tmp_path / "~b.png").write_bytes((photos / "b.png").read_bytes())
     assert local_path("~b.png") == Path("~b.png")  # a file that is called so
-    # A folder that is called "~": only what begins so itself is the home folder.
+    # A folder with the name "~": only a path that begins with "~" means the home
+    # folder.
     os.rename(photos / "out", tmp_path / "~")
     for _ in range(2):
         assert main(["align", "--input", "./~/a.png", "--landmarks",

@@ -1,4 +1,4 @@
-"""The encoder: parity with the published code, and what we do on purpose."""
+"""The encoder: parity with the published code, and our deliberate differences."""
 
 import dataclasses
 import functools

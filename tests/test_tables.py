@@ -138,7 +138,7 @@ def test_what_is_not_clear():
 
 
 def test_a_direction_of_what_is_known_for_some():
-    """Where it is not known, codes lie anywhere and do not count."""
+    """Images without a known value have arbitrary codes, which do not count."""
     rng = np.random.default_rng(0)
     smile, step = rng.integers(0, 2, 40).astype(float), rng.standard_normal((8, 16))
     codes = smile[:, None, None] * step

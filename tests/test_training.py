@@ -78,7 +78,7 @@ def test_resumed_equals_uninterrupted(stage, finished, tmp_path):
     start = start_of(stage, finished)
     for step in (1, 4, 6):
         stop_at(step, stage, tmp_path, start)
-        # What a run writes after its last checkpoint is written again by the next.
+        # The next run writes the lines after the last checkpoint again.
         with (tmp_path / "metrics.jsonl").open("a") as f:
             f.write('{"step": 7, "split": "train", "loss": 1.0}\n{"st')
     train(stage, tmp_path, start)
@@ -248,7 +248,7 @@ def test_losses_that_are_not_finite(finished, tmp_path):
     with pytest.raises(StylePrompterError, match=r"by step 2: .*Step 1 is saved"):
         train("encoder", tmp_path / "stop", start, **changes)
     assert newest_step(tmp_path / "stop") == 1
-    # The same run may go on in the other way, until somebody looks at the pictures.
+    # The same run may resume with the other setting.
     changes |= dict(on_nan="skip", total_steps=4)
     with pytest.raises(StylePrompterError, match="has diverged"):
         train("encoder", tmp_path / "stop", start, **changes)

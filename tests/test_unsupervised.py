@@ -78,7 +78,7 @@ def test_orthogonal_code_by_code():
     assert found.vector.shape == (w_dim,) and found.range == (-2, 2)
     assert found.origin == "x, orthogonal to a"
     assert abs(found.vector @ plain.vector) < 1e-5
-    # It only loses: what is left points the same way.
+    # It only loses a part: the rest points the same way.
     assert found.vector @ direction.vector == pytest.approx(
         np.sum(found.vector**2), rel=1e-4
     )
@@ -143,7 +143,7 @@ def test_labels_from_a_csv(tmp_path):
 
 
 class Mini(tfds.core.GeneratorBasedBuilder):
-    """As CelebA has them: booleans inside, and what is no attribute."""
+    """Features as in CelebA: nested booleans, and features that are not attributes."""
 
     VERSION = tfds.core.Version("1.0.0")
     url_infos = {}  # noqa: RUF012

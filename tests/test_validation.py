@@ -1,4 +1,4 @@
-"""Training's validation says of a model what `evaluate` does, at every size."""
+"""Validation in training gives the metrics of `evaluate`, at every size."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from styleprompter_jax.training.start import Start
 
 
 def test_metrics_are_those_of_evaluate():
-    # The generator's images are twice as large as what the encoder reads.
+    # The generator's images are twice as large as the encoder's.
     config = dataclasses.replace(
         TINY,
         encoder=dataclasses.replace(TINY.encoder, num_tokens=10),

@@ -1,4 +1,4 @@
-"""Whose a workdir is: checked before anything is written, and the pictures too."""
+"""A run checks the owner of its workdir, and the images, before it writes anything."""
 
 import json
 import logging

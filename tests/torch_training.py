@@ -1,4 +1,4 @@
-"""The published training in PyTorch, which is what ours is held to step by step.
+"""The published training in PyTorch; our training must match it step by step.
 
 Both stages for one image at a time, on the weights that `recipe` draws, written from
 the method alone: windows that each hold a copy of the tokens, modulated weights, keys
@@ -9,10 +9,10 @@ package.  Optimiser and losses are those of benchmarks/torch_losses.py.
     PYTHONPATH=. python tests/torch_training.py train_full --threads=1
     PYTHONPATH=. python tests/torch_training.py --write  # tests/data/torch_training.npz
 
-As published, IR-SE50's random weights make training a matter of rounding: the number of
-threads alone decides what comes after the first step.  Hence ``--damped``, which
-``--write`` implies: blocks of IR-SE50 that add a tenth, as `recipe.damped` has it, and
-the published learning rate.
+With random weights of IR-SE50, rounding errors dominate the published training: the
+number of threads alone decides the results after the first step. For this reason, there
+is ``--damped``, which ``--write`` implies. It scales the blocks of IR-SE50 to a tenth
+(`recipe.damped`), and keeps the published learning rate.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def offsets(side, dtype):
 
 
 def shift_mask(size, side, shift, dtype):
-    """-100 between cells that were no neighbours before the shift, (k, 1, p, p)."""
+    """Returns (k, 1, p, p): -100 between cells that the shift made neighbours."""
     line = torch.zeros(size)
     line[size - side : size - shift], line[size - shift :] = 1, 2
     region = windows((3 * line[:, None] + line)[..., None], side)

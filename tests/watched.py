@@ -1,4 +1,4 @@
-"""Reads files and reports what that did: `python watched.py FILE...` prints JSON.
+"""Reads files and reports the effects: `python watched.py FILE...` prints JSON.
 
 In a process of its own, because an audit hook cannot be removed, and so that memory
 can be limited for it.
@@ -17,7 +17,7 @@ from styleprompter_jax.convert.reading.files import Object, read_file
 from styleprompter_jax.convert.recognise import recognise
 from styleprompter_jax.core.errors import StylePrompterError
 
-# What running something from a file would raise, and reading one does not.
+# Audit events of code that runs from a file; reading a file does not cause them.
 SUSPECT = (
     "exec",
     "import",
@@ -47,8 +47,8 @@ def _hook(event, arguments):
 def watch(path):
     """Reads a file: {"outcome": "read", "refused" or an error's name, ...}.
 
-    What is read is looked at too: "what" it is, if that is known.  The seconds are
-    those of the processor, which others do not lengthen.
+    The report also has the kind of the file, if it is known, as "what". The seconds are
+    processor time, which other processes do not lengthen.
     """
     global _events
     _events = events = []
@@ -102,7 +102,7 @@ def limit_memory(more=GIGABYTE):
 
 
 def warm_up(paths):
-    """Imports what reading good files imports."""
+    """Reads good files, to make their imports first."""
     for path in paths:
         read_file(path)
     sys.addaudithook(_hook)

@@ -24,7 +24,7 @@ class Name:
 
 @dataclasses.dataclass
 class Call:
-    """A call of what has this name; ``state`` is then given to the result."""
+    """A call of the function with this name; the result then gets ``state``."""
 
     name: str
     arguments: tuple = ()
@@ -33,7 +33,7 @@ class Call:
 
 @dataclasses.dataclass
 class Persistent:
-    """What a persistent id stands for."""
+    """A value that a persistent id stands for."""
 
     pid: tuple
 

@@ -217,7 +217,7 @@ def read_table(
                 f"{_describe(buffers[key])}",
             )
         elif not np.allclose(array, buffers[key], rtol=1e-3, atol=1e-3):
-            problem("not what the architecture computes", key)
+            problem("wrong value", f"{key} differs from the architecture's own value")
     refuse(f"{name} does not fit the model; nothing was loaded.", problems)
     return unflatten_dict(filled, sep="/")
 
