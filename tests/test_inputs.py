@@ -82,11 +82,11 @@ def test_what_is_not_of_the_kind(tmp_path):
     labels = save(tmp_path, Image.fromarray(LABELS), "labels.png")
     deep = save(tmp_path, Image.fromarray(LABELS.astype(np.uint16) + 250), "deep.png")
     for channels, path, match in (
-        (1, picture, r"colours\.png is a picture in colours.*drawings in grey"),
-        (19, picture, r"colours\.png .*a picture in colours, and no map of labels"),
+        (1, picture, r"colours\.png is an image in colours.*grey drawings"),
+        (19, picture, r"colours\.png .*an image in colours, not a label map"),
         (18, labels, r"labels\.png has the label 18.* 18 classes, 0 to 17"),
         (19, lossy, r"lossy\.jpg .*JPEG"),
-        (19, deep, r"deep\.png .*beyond 0 to 255"),
+        (19, deep, r"deep\.png .*outside 0 to 255"),
     ):
         with pytest.raises(sp.StylePrompterError, match=match):
             InputReader((*SIZE, channels))(path)
@@ -105,7 +105,7 @@ def test_oblong_pictures(tmp_path):
     assert images.shape == (1, 12, 16, 3) and (images == 1).all()
     for height, width in ((40, 40), (40, 44), (80, 30)):
         write_image(np.zeros((height, width, 3), np.uint8), tmp_path / "x.png")
-        with pytest.raises(sp.StylePrompterError, match=r"reads pictures of 16 x 12"):
+        with pytest.raises(sp.StylePrompterError, match=r"reads images of 16 x 12"):
             read(tmp_path / "x.png")
     table = sp.sheet([[np.zeros((12, 16, 3), np.float32)]], ["x"])
     assert table.shape[1] == 6 + 176 + 6  # of a cell of 132 x 176

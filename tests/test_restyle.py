@@ -126,7 +126,7 @@ def test_a_square_for_cars(cars, tmp_path, capsys):
     cars.save(tmp_path / "model")
     pictures(tmp_path / "in", 40, 40)
     assert call("invert", tmp_path) == 1
-    assert "40 x 40 pixels, and this model reads pictures of 32 x 24" in (
+    assert "40 x 40 pixels, but this model reads images of 32 x 24" in (
         capsys.readouterr().err
     )
     assert not (tmp_path / "invert").exists()
@@ -139,7 +139,7 @@ def test_inputs_of_other_kinds(tmp_path, capsys):
     sketches.save(tmp_path / "model")
     pictures(tmp_path / "in", 32, 32)
     assert call("invert", tmp_path) == 1
-    assert "0.png is a picture in colours" in capsys.readouterr().err
+    assert "0.png is an image in colours" in capsys.readouterr().err
     assert call("invert", tmp_path, "--input-kind", "picture") == 1
     assert "input_kind is 'picture', but this model reads 1" in capsys.readouterr().err
     assert call("evaluate", tmp_path) == 1

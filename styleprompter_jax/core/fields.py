@@ -42,7 +42,7 @@ class Fields:
     """Base class of dataclasses whose fields are checked.
 
     The type of a field is int, float, bool, str, Literal, a tuple of one of these, a
-    dict from text to one of these, or another such dataclass. Each of them may be
+    dict from strings to one of these, or another such dataclass. Each of them may be
     combined with None. Lists become tuples. NumPy numbers become Python numbers. A
     float field accepts whole numbers.
 
@@ -103,7 +103,9 @@ def _from_dict(kind: Any, values: Any, part: str) -> Any:
     needed = [field.name for field in dataclasses.fields(kind) if _is_needed(field)]
     needed = [name for name in needed if not _part(hints[name])]
     if missing := [name for name in needed if name not in values]:
-        raise StylePrompterError(f"{place} lacks {', '.join(missing)}.")
+        raise StylePrompterError(
+            f"{place} lacks {', '.join(missing)}: add each missing key."
+        )
     fields = {
         name: _from_dict(inner, values.get(name), name)
         if (inner := _part(hint)) and values.get(name) is not None

@@ -155,7 +155,7 @@ def attempt(read: Callable[[BinaryIO], T], file: BinaryIO) -> T:
 
 
 def open_picture(file: BinaryIO) -> ImageFile.ImageFile:
-    """A picture of a format that is read, whose pixels are not loaded yet."""
+    """Opens an image of a supported format; its pixels are not loaded yet."""
     file.seek(0)
     if kind_by_content(file.read(32)) is False:
         raise UnidentifiedImageError
@@ -240,7 +240,7 @@ def _change_rawmode(image: ImageFile.ImageFile, change: Callable[[str], str]) ->
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The tag of its rotation, a key of `STORED`; 1 where it has none."""
+    """Returns the rotation tag of an image, a key of `STORED`; 1 if it has no tag."""
     try:
         orientation = image.getexif().get(ORIENTATION)
     except Exception:  # damaged EXIF does not affect the pixels

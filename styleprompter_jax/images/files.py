@@ -106,10 +106,10 @@ def resize(
     Args:
         image: uint8 (h, w, 3) or (h, w).
         size: side of the square, or (height, width).
-        filter: by default one that does not alias.
+        filter: the resampling filter; the default filter has no aliasing.
 
     Returns:
-        uint8 of that size; `image` itself if it has it.
+        uint8 of this size; `image` itself if it has this size.
 
     Raises:
         StylePrompterError: if the result is larger than PIL's limit for an image.
@@ -362,7 +362,7 @@ def sheet(
             at = (left - gap, top + cell / 2)
             draw.text(at, row_titles[row], fill="#222222", font=font, anchor="rm")
         for column, image in enumerate(images):
-            # Pixels of a small picture stay visible when a whole number of them fits.
+            # The pixels of a small image stay visible if the factor is a whole number.
             fits = cell % len(image) == 0
             filter = Image.Resampling.NEAREST if fits else FILTER
             picture = Image.fromarray(image).resize((across, cell), filter)

@@ -1,4 +1,4 @@
-"""Maps of labels: pictures whose pixels are numbers of classes, not colours."""
+"""Reads label maps: images whose pixels are numbers of classes, not colours."""
 
 import os
 from typing import BinaryIO
@@ -20,14 +20,14 @@ _LOSSY = ("JPEG", "MPO")
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
-    """The labels of a map, upright: uint8 (h, w).
+    """Reads the labels of a map, upright: uint8 (h, w).
 
-    They are the indices of a palette, or values of grey as they are in the file: no
-    colour is converted. Grey may be stored as red, green and blue.
+    Labels are the indices of a palette, or the grey values in the file, without any
+    conversion of colours. Grey may be stored as red, green and blue.
 
     Raises:
-        StylePrompterError: if the file is missing, damaged, too large, a picture in
-            colours, or of a kind that changes pixels (JPEG).
+        StylePrompterError: if the file is missing, damaged, too large, an image in
+            colours, or in a lossy format (JPEG).
     """
     with picture_file(path) as (file, name), refusing(name):
         return attempt(_read, file)
@@ -36,7 +36,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
 def _read(file: BinaryIO) -> np.ndarray:
     with open_picture(file) as image, ROOM.take(image.width * image.height):
         if image.format in _LOSSY:
-            raise ValueError("a map of labels in JPEG, which changes them: make a PNG")
+            raise ValueError("JPEG changes the labels of a map: save it as PNG")
         values = _values(image)
         orientation = orientation_of(image)
         height, width = values.shape
@@ -48,15 +48,15 @@ def _read(file: BinaryIO) -> np.ndarray:
 
 
 def _values(image: Image.Image) -> np.ndarray:
-    """Whole numbers (h, w) of an open picture, as they are stored."""
+    """Returns the integers (h, w) of an open image, as they are stored."""
     if image.mode in ("LA", "PA"):
         image = image.getchannel(0)
     values = np.asarray(image)
     if values.ndim == 3:
         values = values[..., :3]
         if (values != values[..., :1]).any():
-            raise ValueError("a picture in colours, and no map of labels")
+            raise ValueError("it is an image in colours, not a label map")
         values = values[..., 0]
     if values.dtype.kind not in "bui" or values.min() < 0 or values.max() > 255:
-        raise ValueError("labels beyond 0 to 255")
+        raise ValueError("it has labels outside 0 to 255")
     return values

@@ -1,17 +1,18 @@
-"""Augmentations of the images that a discriminator sees, against overfitting.
+"""Augments the images that a discriminator sees, against overfitting.
 
-The pipeline "bgc" of StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676): pixel blits,
-general geometric transformations, colour.  Each takes place with probability p, drawn
-for each image by itself.  Where p is below 1 the undisturbed images are the most likely
-ones, and a generator that is judged through augmentations learns undisturbed ones.
+This is the pipeline "bgc" of StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676):
+pixel blits, general geometric transformations, colour. Each change happens with
+probability p, drawn separately for each image. If p is below 1, unchanged images are
+the most likely ones. So the generator learns unchanged images, although the
+discriminator sees augmented ones.
 
     pixel blits   mirror; quarter turns; moves of up to an eighth of the side
-    geometric     zoom, 2 to the power of N(0, 0.2); turn; stretch, zooms of s and 1/s
-                  with s as before; another turn; moves of N(0, 1/8) of the side
+    geometric     zoom, 2 to the power of N(0, 0.2); rotation; stretch, zooms of s and
+                  1/s with s as before; another rotation; moves of N(0, 1/8) of the side
     colour        brightness, N(0, 0.2) added; contrast, 2 to the power of N(0, 0.5);
-                  luma negated; hue turned; saturation, 2 to the power of N(0, 1)
+                  luma negated; hue rotated; saturation, 2 to the power of N(0, 1)
 
-The two turns take place with a probability such that one of them does with p.
+The probability of each rotation is such that at least one of them happens with p.
 
 Axes: ``b`` batch, ``h w`` space, ``c`` the colours red, green, blue.
 """
@@ -27,17 +28,17 @@ from styleprompter_jax.ops.warp import affine_warp
 
 ZOOM, MOVE, SHIFT = 0.2, 0.125, 0.125
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
-# (cos, sin) of quarter turns, exactly: blits keep every pixel as it is.
+# Exact (cos, sin) of quarter turns, so that blits keep the value of every pixel.
 _QUARTERS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.float32)
-# The cross product of a colour with the axis of greys, for turns about this axis.
+# The cross product of a colour with the grey axis, for rotations about this axis.
 _ACROSS = np.array([(0, -1, 1), (1, 0, -1), (-1, 1, 0)], np.float32) / np.sqrt(3.0)
 
 
 class Augmentation(NamedTuple):
-    """The drawn changes of each image.
+    """The random changes of each image.
 
     Attributes:
-        geometry: (b, 2, 3), as `ops.warp.affine_warp` takes it.
+        geometry: (b, 2, 3), the matrix for `ops.warp.affine_warp`.
         colour: (b, 3, 4), from (red, green, blue, 1) to (red, green, blue).
     """
 
@@ -46,13 +47,13 @@ class Augmentation(NamedTuple):
 
 
 def draw(rng: jax.Array, count: int, size: int, p: jax.Array | float) -> Augmentation:
-    """Augmentations for ``count`` images of ``size`` pixels a side.
+    """Draws random augmentations for a batch of square images.
 
     Args:
-        rng: of all of them.
-        count: b.
-        size: moves are shares of it.
-        p: the probability of each, 0 to 1.
+        rng: the random key.
+        count: the number of images, b.
+        size: the side of the images in pixels; moves are proportional to it.
+        p: the probability of each change, 0 to 1.
     """
     geometry_rng, colour_rng = jax.random.split(rng)
     return Augmentation(
@@ -62,9 +63,9 @@ def draw(rng: jax.Array, count: int, size: int, p: jax.Array | float) -> Augment
 
 
 def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
-    """The images (b, h, w, 3) in [-1, 1] with their drawn changes; differentiable.
+    """Applies augmentations to images (b, h, w, 3) in [-1, 1]; differentiable.
 
-    With p = 0 they come back as they are.
+    With p = 0, the images do not change.
     """
     x = affine_warp(images, drawn.geometry)
     colour = drawn.colour[:, None, None]
@@ -75,7 +76,7 @@ def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
 def _gate(
     rng: jax.Array, p: jax.Array | float, value: jax.Array, neutral: float
 ) -> Any:
-    """Each value (b, ...) with probability p, else the neutral one."""
+    """Returns each value (b, ...) with probability p, and otherwise the neutral one."""
     shape = (value.shape[0], *(1,) * (value.ndim - 1))
     return jnp.where(jax.random.bernoulli(rng, p, shape), value, neutral)
 
@@ -106,7 +107,7 @@ def _draw_geometry(
     blit = jnp.round(gated(blit) * size)
     even, first, stretch, second = zoom(), turn(), zoom(), turn()
     move = gated(MOVE * jax.random.normal(next(keys), (b, 2))) * size
-    # From places in the result back to places in the image: the last one first.
+    # The matrices map places in the result back to the image: the last change is first.
     steps = (
         _scaling(1 - 2 * mirror, jnp.ones(b)),
         _turning(quarter[:, 0], quarter[:, 1]),
@@ -125,7 +126,10 @@ def _draw_geometry(
 
 
 def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
-    """All five keep the axis of greys: the parts along and across it change apart."""
+    """Draws colour matrices; all five changes keep the grey axis.
+
+    So the components along this axis and across it change separately.
+    """
     keys = iter(jax.random.split(rng, 10))
 
     def gated(value: jax.Array, neutral: float) -> jax.Array:
@@ -152,7 +156,7 @@ def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
 
 
 def _matrix(rows: Any) -> jax.Array:
-    """(b, 3, 3) of two rows of three entries, (b,) or numbers."""
+    """Builds (b, 3, 3) from two rows of three entries, which are (b,) or numbers."""
     b = max(jnp.shape(entry) for row in rows for entry in row)[0]
     rows = (*rows, (0.0, 0.0, 1.0))
     return jnp.stack(
@@ -169,5 +173,5 @@ def _turning(cos: jax.Array, sin: jax.Array) -> jax.Array:
 
 
 def _moving(by: jax.Array) -> jax.Array:
-    """Back by so much, (b, 2)."""
+    """Returns the matrices (b, 3, 3) that move back by (b, 2)."""
     return _matrix(((1.0, 0.0, -by[:, 0]), (0.0, 1.0, -by[:, 1])))

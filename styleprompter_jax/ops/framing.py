@@ -1,4 +1,4 @@
-"""The part of a square image that an oblong one shows."""
+"""Crops square images to the proportions of an oblong image."""
 
 from typing import Any
 

@@ -1,29 +1,29 @@
-"""Affine transformations of images, each image by its own.
+"""Affine transformations of images, with a separate matrix for each image.
 
-Axes: ``b`` batch, ``h w`` space, ``c`` channels, NHWC.  An image is read between its
-pixels in two steps: midpoints by a half-band filter of six taps, which keeps details,
-and between pixels and midpoints linearly.  At the pixels it is read as it is, so
-moves by whole pixels and quarter turns keep every value, and the identity changes
-nothing.  Beyond its edges lies its mirror image.
+Axes: ``b`` batch, ``h w`` space, ``c`` channels, NHWC. Interpolation has two steps. A
+half-band filter of six taps, which keeps details, gives the midpoints between pixels.
+Linear interpolation gives values between pixels and midpoints. Values at pixels do not
+change, so moves by whole pixels and quarter turns keep every value, and the identity
+changes nothing. Beyond the edges, the image is mirrored.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-_TAPS = (3 / 256, -25 / 256, 150 / 256)  # of the half-band filter, and back again
+_TAPS = (3 / 256, -25 / 256, 150 / 256)  # half of the symmetric half-band filter
 
 
 def affine_warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
     """Moves the pixels of each image by an affine transformation.
 
     Args:
-        images: (b, h, w, c), at least 4 pixels a side.
+        images: (b, h, w, c), with at least 4 pixels for each side.
         matrix: (b, 2, 3), from (x, y, 1) of a pixel of the result to (x, y) in the
             image, in pixels from its centre.
 
     Returns:
-        (b, h, w, c).  Linear in the images.
+        (b, h, w, c). It is linear in the images.
     """
     _, h, w, _ = images.shape
     rows, columns = jnp.arange(h) - (h - 1) / 2, jnp.arange(w) - (w - 1) / 2
@@ -39,13 +39,13 @@ def affine_warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 def mirrored(place: jax.Array, size: int) -> jax.Array:
-    """Places within 0 to size - 1 for any, with a mirror at either end."""
+    """Maps any place to a place from 0 to size - 1, with a mirror at either end."""
     there = jnp.mod(place, 2.0 * (size - 1))
     return jnp.minimum(there, 2 * (size - 1) - there)
 
 
 def with_midpoints(x: jax.Array, axis: int) -> jax.Array:
-    """Twice as long along an axis: each sample, and the midpoint to the next one.
+    """Doubles an axis: inserts after each sample the midpoint to the next sample.
 
     The value after the last sample has no meaning.
     """
@@ -60,7 +60,7 @@ def with_midpoints(x: jax.Array, axis: int) -> jax.Array:
 
 
 def read_linearly(images: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Bilinear interpolation at places within the images.
+    """Interpolates linearly at places inside the images.
 
     Args:
         images: (b, h, w, c).
