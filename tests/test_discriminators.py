@@ -250,5 +250,5 @@ def test_files_of_before_tell_their_architecture(tmp_path):
     config, _ = discriminator_files.load_discriminator(bundled)
     assert config == DiscriminatorConfig(64, (128, 128, 128, 64, 16))
     model_folder.save_arrays(folder / model_folder.DISCRIMINATOR, {"a": PARAMS})
-    with pytest.raises(StylePrompterError, match="no layer has the name of one"):
+    with pytest.raises(StylePrompterError, match="no array has the name of a"):
         discriminator_files.load_discriminator(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-KEPT = 8  # batch sizes of one function; each holds some 20 MB
+KEPT = 8  # batch sizes of one function; each needs about 20 MB
 
 
 class BySize:

@@ -1,8 +1,8 @@
 """The discriminator in a model folder, for further training of its generator.
 
-    discriminator.safetensors  its parameters, and in the header its architecture
+    discriminator.safetensors  the parameters, and the architecture in the header
 
-The header of older files has no architecture: widths and size follow from the arrays.
+The header of older files has no architecture: the arrays determine widths and size.
 """
 
 import json
@@ -29,7 +29,7 @@ _CONFIG = "config"  # a key of the file's metadata
 
 
 class KeptDiscriminator(NamedTuple):
-    """A discriminator, as files hold it.
+    """The content of a discriminator file.
 
     Attributes:
         config: the architecture.
@@ -41,7 +41,7 @@ class KeptDiscriminator(NamedTuple):
 
 
 def discriminator_shapes(config: DiscriminatorConfig) -> dict:
-    """{"params": ...} with the shapes of a discriminator's parameters."""
+    """Returns {"params": ...} with the shapes of a discriminator's parameters."""
     size = config.image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     return jax.eval_shape(Discriminator(config).init, jax.random.key(0), images)
@@ -66,39 +66,39 @@ def load_discriminator(folder: Path) -> KeptDiscriminator:
     """Reads a folder's discriminator, float32.
 
     Raises:
-        StylePrompterError: if it has none, or the file is damaged.
+        StylePrompterError: if the folder has no discriminator, or the file is damaged.
     """
     file = folder / DISCRIMINATOR
     if not file.exists():
         raise StylePrompterError(
-            f"{folder} has no discriminator ({DISCRIMINATOR}), with which a training "
-            "of its generator goes on: name a model that such a training wrote, or "
-            "convert a file that holds both (a snapshot of NVIDIA's code with D, a "
-            "checkpoint of rosinality's with d)."
+            f"{folder} has no discriminator ({DISCRIMINATOR}), which further training "
+            "of its generator needs: name a model that such a training wrote, or "
+            "convert a file that contains both (a snapshot of NVIDIA's code with D, or "
+            "a checkpoint of rosinality's code with d)."
         )
     arrays, metadata = read_safetensors(file)
     try:
         if _CONFIG in metadata:
             config = DiscriminatorConfig.from_dict(parse_json(metadata[_CONFIG]))
         else:
-            config = _told_by(arrays)
+            config = _inferred_config(arrays)
     except (StylePrompterError, ValueError) as error:
         raise StylePrompterError(
-            f"{file} holds no discriminator that is known here ({error}): copy or "
+            f"{file} does not contain a supported discriminator ({error}): copy or "
             "convert the model again."
         ) from error
     shapes = discriminator_shapes(config)
-    headline = f"{file} is not the discriminator that it says to be"
+    headline = f"{file} does not fit the architecture in its header"
     return KeptDiscriminator(config, fit_variables(arrays, shapes, headline)["params"])
 
 
-def _told_by(arrays: Mapping[str, np.ndarray]) -> DiscriminatorConfig:
-    """The architecture of an older file."""
+def _inferred_config(arrays: Mapping[str, np.ndarray]) -> DiscriminatorConfig:
+    """Returns the architecture of an older file."""
     widths = {
         int(found[1]): array.shape[-1]
         for key, array in arrays.items()
         if (found := re.fullmatch(r"b(\d{1,4})_conv0?/kernel", key)) and array.ndim == 4
     }
     if not widths:
-        raise StylePrompterError("no layer has the name of one")
+        raise StylePrompterError("no array has the name of a discriminator's layer")
     return DiscriminatorConfig(max(widths), tuple(widths[s] for s in sorted(widths)))
