@@ -103,8 +103,8 @@ class Latents:
             response is not None and response.reads.shape[1:] != (n, w_dim)
         ):
             raise StylePrompterError(
-                f"The direction has the shape {list(shape)} of another model, but the "
-                f"codes have [{n}, {w_dim}]: use a direction of the same model."
+                f"The direction has the shape {list(shape)}, but the codes have "
+                f"[{n}, {w_dim}]: use a direction of the same model."
             )
         strength = direction.strength if strength is None else strength
         strengths = jnp.asarray(as_numbers(strength, "The strengths"))
