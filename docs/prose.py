@@ -49,7 +49,8 @@ HABITS = {
         r"\b(?:so|nor) (?:does|do|is|are|has|have|was|were|can) (?:the|a|an|it)",
     ],
     "say `is not`, `has no` or `does not`": [
-        r"\b(?:is|are|was|were) no (?!longer\b|more than\b|less than\b|\w+er\b)\w",
+        r"(?<![Tt]here )\b(?:is|are|was|were) no "
+        r"(?!longer\b|more than\b|less than\b|\w+er\b)\w",
         r"\bthere is none\b",
     ],
     "`your own` for the reader's": [r"\bone's\b", r"\bone(?:self| does| has| wants)\b"],
