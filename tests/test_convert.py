@@ -232,7 +232,7 @@ def test_all_problems_of_a_file_in_one_message(refuse):
 
 def test_wrong_files(refuse):
     tree = checkpoint(FULL)
-    assert "holds no weights that are known" in refuse({"weights": [1, 2]})
+    assert "no weights that this program knows" in refuse({"weights": [1, 2]})
     assert "a dict of epoch" in refuse({"epoch": 3})
     assert "both hold the encoder" in refuse(tree, tree)
     # A generator of another size than the encoder's tokens.

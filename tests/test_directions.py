@@ -91,7 +91,7 @@ def test_several_directions_of_a_file(tmp_path, tiny_folder, capsys):
         ("space.npz", scaled),
     ):
         code, said, found = convert(model, tmp_path / file, capsys=capsys)
-        assert code == 0 and "The first 10 of its 16 components are taken." in said
+        assert code == 0 and "Only the first 10 of its 16 components are taken." in said
         stem = file.partition(".")[0]
         assert [k for k in found if k.startswith(stem)] == [
             f"{stem}_{k}" for k in range(10)
@@ -120,7 +120,7 @@ def test_several_directions_of_a_file(tmp_path, tiny_folder, capsys):
     np.savez(tmp_path / "slash.npz", **{"x/age": vectors[0], "x/pose": vectors[1]})
     for name, words in (
         ("other.pt", "other.pt holds [5, 1, 5]"),
-        ("unknown.pt", "unknown.pt holds no weights that are known"),
+        ("unknown.pt", "no weights that this program knows"),
         ("codes.npy", "codes.npy holds [14, 16]"),
         ("many.npy", "many.npy holds 101 directions"),
         ("slash.npz", "slash.npz: 'x/age' cannot be the name"),
@@ -152,7 +152,7 @@ def test_arrays_as_others_save_them(array, tmp_path):
 def test_names_of_the_model():
     smile = Direction(FLAT[:W_DIM])
     assert find_direction("smile", {"smile": smile}, N, W_DIM) == ("smile", smile)
-    with pytest.raises(StylePrompterError, match=r"no direction 'smil'.*knows smile"):
+    with pytest.raises(StylePrompterError, match=r"no direction 'smil'.*are: smile"):
         find_direction("smil", {"smile": smile}, N, W_DIM)
 
 

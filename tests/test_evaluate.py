@@ -130,7 +130,7 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
         ("--networks {model}", "is not the folder of a perceptual network"),
         ("--networks {lpips} {lpips}", "names two networks of the kind lpips"),
         ("--classifier {lpips}/model.safetensors", "is not a classifier"),
-        ("--direction frown", "knows no direction 'frown'"),
+        ("--direction frown", "has no direction 'frown'"),
     ],
 )
 def test_what_does_not_fit_is_said_at_once(

@@ -1,8 +1,9 @@
-"""Directions from files, as others publish them.
+"""Reads published directions from files.
 
-One array is a direction, or several behind each other. SeFa's factors (rosinality) and
-the components of GANSpace (its own, and as e4e keeps them) come by order of their
-weight: the first of them are taken.
+One array is a direction, or several directions one after the other. SeFa's factors
+(rosinality) and the components of GANSpace (its own files and those of e4e) are sorted
+by
+weight: the reader takes the first ones.
 """
 
 import os
@@ -20,7 +21,7 @@ from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.spelling import another_path, another_spelling
 from styleprompter_jax.editing.directions import Direction
 
-FIRST = 10  # of components
+FIRST = 10  # number of components that the reader takes
 _MANY = 100
 _SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 
@@ -31,16 +32,17 @@ def find_direction(
     num_codes: int,
     w_dim: int,
 ) -> tuple[str, Direction]:
-    """The direction that a command's argument stands for, and what to call it.
+    """Finds the direction for a command's argument; returns its name and the direction.
 
     Args:
         name_or_path: a key of `known`, or a file (see `read_direction`).
         known: the model's own directions.
-        num_codes: how many codes the model has.
+        num_codes: number of codes of the model.
         w_dim: channels of a code.
 
     Raises:
-        StylePrompterError: if it is neither, or results cannot be called so.
+        StylePrompterError: if the argument is neither a name nor a file, or if results
+            cannot have its name.
     """
     name = os.fspath(name_or_path)
     if name in known:
@@ -50,23 +52,23 @@ def find_direction(
         name = check_name(path.stem, os.fspath(path))
         return name, read_direction(path, num_codes, w_dim)
     raise StylePrompterError(
-        f"The model knows no direction {name!r}, and there is no such file; it knows "
-        f"{', '.join(sorted(known)) or 'none'}."
+        f"The model has no direction {name!r}, and no such file exists; its directions "
+        f"are: {', '.join(sorted(known)) or 'none'}."
         + (another_spelling(name, known) or another_path(path))
     )
 
 
 def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direction:
-    """Reads the one direction of a file.
+    """Reads the only direction of a file.
 
     Args:
         path: the file, with [w_dim], [1, w_dim], [n, w_dim] or [1, n * w_dim].
-        num_codes: how many codes the model has.
+        num_codes: number of codes of the model.
         w_dim: channels of a code.
 
     Raises:
-        StylePrompterError: if it cannot be read, does not fit the model, or holds
-            several.
+        StylePrompterError: if the file cannot be read, does not fit the model, or holds
+            several directions.
     """
     path = Path(path)
     found = direction_arrays(read_file(path), path.stem)
@@ -78,19 +80,20 @@ def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direc
     if len(made) > 1:
         names = ", ".join(list(made)[:3]) + ", ..." * (len(made) > 3)
         raise StylePrompterError(
-            f"{path} holds {len(made)} directions, {names}: keep them with a model "
-            f"(styleprompter convert {path} MODEL), and name one."
+            f"{path} holds {len(made)} directions, {names}: add them to a model "
+            f"(styleprompter convert {path} MODEL), and name one of them."
         )
     (direction,) = made.values()
     return direction
 
 
 class Arrays(NamedTuple):
-    """What a file may hold of directions.
+    """The arrays of directions in a file.
 
     Attributes:
-        arrays: names, and of each a direction or several; a name may come twice.
-        notes: what else people should know, a sentence each.
+        arrays: names, each with an array of one or several directions; a name may come
+            twice.
+        notes: further sentences for users.
     """
 
     arrays: tuple[tuple[str, np.ndarray], ...] = ()
@@ -98,11 +101,11 @@ class Arrays(NamedTuple):
 
 
 def direction_arrays(tree: Any, stem: str) -> Arrays:
-    """The arrays of a file that may hold directions; none if it is another file.
+    """Returns the arrays of a file that may hold directions; no arrays for other files.
 
     Args:
         tree: see `read_file`.
-        stem: the name of the file, which is that of the only array of one.
+        stem: name of the file; the only array of a file gets this name.
     """
     if isinstance(tree, list | tuple) and len(tree) == 1:
         (tree,) = tree
@@ -114,7 +117,7 @@ def direction_arrays(tree: Any, stem: str) -> Arrays:
     others = [v for v in tree.values() if not isinstance(v, np.ndarray)]
     if (components := _components(arrays)) is not None:
         count = len(components)
-        note = f"The first {FIRST} of its {count} components are taken."
+        note = f"Only the first {FIRST} of its {count} components are taken."
         return Arrays(((stem, components[:FIRST]),), (note,) * (count > FIRST))
     if not arrays or any(array.ndim > 3 for array in arrays.values()):
         return Arrays()
@@ -131,7 +134,7 @@ def direction_arrays(tree: Any, stem: str) -> Arrays:
 
 
 def _components(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """The components (k, 1, w_dim) that a method found, scaled as it scales them."""
+    """Returns the components (k, 1, w_dim) of a method, with the method's own scale."""
     eigenvectors = arrays.get("eigvec")
     if eigenvectors is not None and eigenvectors.ndim == 2:
         return eigenvectors.T[:, None]
@@ -152,16 +155,17 @@ def _are_texts(value: Any) -> bool:
 def make_directions(
     found: Arrays, num_codes: int, w_dim: int, file: str
 ) -> dict[str, Direction]:
-    """Directions of a model by name; several of one array are numbered.
+    """Makes directions of a model by name; numbers several directions of one array.
 
     Args:
         found: see `direction_arrays`.
-        num_codes: how many codes the model has.
+        num_codes: number of codes of the model.
         w_dim: channels of a code.
-        file: what to call it in a message.
+        file: name of the file in messages.
 
     Raises:
-        StylePrompterError: if one does not fit the model, or two have one name.
+        StylePrompterError: if a direction does not fit the model, or two directions
+            have the same name.
     """
     made = {}
     for name, array in found.arrays:
@@ -180,32 +184,37 @@ def make_directions(
 def _split(
     array: np.ndarray, num_codes: int, w_dim: int, label: str
 ) -> list[np.ndarray]:
-    """The directions in an array: each (w_dim,) or (n, w_dim)."""
+    """Splits an array into directions, each (w_dim,) or (n, w_dim)."""
     shape, both = array.shape, num_codes * w_dim
     if shape in ((w_dim,), (1, w_dim), (w_dim, 1)):
         return [array.reshape(w_dim)]
     if shape in ((num_codes, w_dim), (both,), (1, both)):
         return [array.reshape(num_codes, w_dim)]
-    # [k, w_dim] is no list of directions: it may be one of a model with k codes.
+    # [k, w_dim] may be one direction of a model with k codes: it is not split.
     if len(shape) != 3 or shape[1:] not in ((1, w_dim), (num_codes, w_dim)):
         raise StylePrompterError(
             f"{label} holds {list(shape)}, but a direction of this model is [{w_dim}], "
-            f"[{num_codes}, {w_dim}] or [1, {both}]."
+            f"[{num_codes}, {w_dim}] or [1, {both}]: use directions of this model."
         )
     if not 1 <= len(array) <= _MANY:
         raise StylePrompterError(
-            f"{label} holds {len(array)} directions: save those that are meant, "
-            f"{_MANY} at most."
+            f"{label} holds {len(array)} directions: save only those that you need, at "
+            f"most {_MANY}."
         )
     return [row[0] if len(row) == 1 else row for row in array]
 
 
 def _direction(array: np.ndarray, label: str) -> Direction:
     if array.dtype.kind not in "fiu":
-        raise StylePrompterError(f"{label} holds {array.dtype}, which is no direction.")
-    with np.errstate(over="ignore"):  # of float64
+        raise StylePrompterError(
+            f"{label} holds {array.dtype}, but a direction has numbers: save it as "
+            "float32."
+        )
+    with np.errstate(over="ignore"):  # float64 values may overflow
         vector = array.astype(np.float32)
     if not np.isfinite(vector).all():
-        raise StylePrompterError(f"{label} holds NaN or infinity.")
-    # Published directions have length 1, or nearly so: one step would hardly show.
+        raise StylePrompterError(
+            f"{label} holds NaN or infinity: download or make the file again."
+        )
+    # Published directions have a length of about 1, and strength 1 would hardly show.
     return Direction(vector, strength=3.0, origin=label)

@@ -1,8 +1,8 @@
-"""What a file of published weights is, told by its keys and shapes.
+"""Recognises published weight files by their keys and shapes.
 
-`recognise` turns the tree of a file (dicts, lists and arrays, as `files.read_file`
-gives it) into a `Found`: a sentence, the architecture, the arrays, and the table that
-brings them in.  Nothing is guessed from a file's name.
+`recognise` converts the tree of a file (dicts, lists and arrays, from
+`files.read_file`) to a `Found`: a description, the architecture, the arrays, and the
+table that reads them. It never uses the name of a file.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from styleprompter_jax.convert.tables import (
 )
 from styleprompter_jax.core.errors import StylePrompterError
 
-# The most specific first: a checkpoint holds a generator, too.
+# The most specific ones come first, because a checkpoint also holds a generator.
 RECOGNISERS = (
     nvidia.recognise,
     nvidia.recognise_state,
@@ -36,20 +36,19 @@ RECOGNISERS = (
 
 
 def recognise(tree: Any, name: str) -> Found:
-    """What the tree of a file holds of a model.
+    """Recognises the parts of a model in the tree of a file.
 
     Args:
         tree: see `files.read_file`.
-        name: what to call the file in a message.
+        name: name of the file in messages.
 
     Raises:
-        StylePrompterError: if it is of no kind that this program knows, or of one that
-            it knows to have no use for.
+        StylePrompterError: if the kind of the file is unknown or unsupported.
     """
     reader, rest, notes = None, tree, []
     try:
         reader, rest = discriminators.take(tree)
-    except StylePrompterError as error:  # the generator beside it may be of use
+    except StylePrompterError as error:  # the file's generator may still be usable
         notes.append(f"The discriminator is left out: {error}")
     for known in RECOGNISERS:
         try:
@@ -62,22 +61,22 @@ def recognise(tree: Any, name: str) -> Found:
     if notes:
         raise StylePrompterError(f"{name}: {notes[0]}")
     raise StylePrompterError(
-        f"{name} holds no weights that are known here, but {_summary(tree)}; "
-        "docs/weights.md lists what can be converted."
+        f"{name} holds {_summary(tree)}, but no weights that this program knows: "
+        "docs/weights.md lists the supported files."
     )
 
 
 def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
-    """The perceptual network that files hold together: its name and state dict.
+    """Recognises the perceptual network in several files together.
 
     Args:
-        trees: by file name; LPIPS for one takes two files, its trunk and its heads.
+        trees: trees by file name; LPIPS, for example, has two files: trunk and heads.
 
     Returns:
-        A key of `NETWORKS` and arrays by key; None if it is no such network.
+        A key of `NETWORKS` and arrays by key; None if the files hold no such network.
 
     Raises:
-        StylePrompterError: if the other one of two files is missing.
+        StylePrompterError: if the other of two files is missing.
     """
     state: dict[str, Any] = {}
     for tree in trees.values():
@@ -87,7 +86,7 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
 
 
 def _network_state(tree: Any) -> Mapping:
-    """The state dict of a file of a perceptual network."""
+    """Returns the state dict in a file of a perceptual network."""
     if not isinstance(tree, Mapping):
         return {}
     inner = tree.get("state_dict")
@@ -96,7 +95,7 @@ def _network_state(tree: Any) -> Mapping:
 
 
 def _summary(tree: Any) -> str:
-    """A few words about a tree that is not known."""
+    """Describes an unknown tree in a few words."""
     if isinstance(tree, Mapping):
         keys = [str(key) for key in tree]
         more = ", ..." if len(keys) > 5 else ""

@@ -37,7 +37,7 @@ class State(NamedTuple):
         return prefix(self.arrays, anchor) or ""
 
     def own(self, start: str) -> dict[str, Any]:
-        """The arrays whose keys begin so, by the rest of their keys."""
+        """Returns the arrays with this key prefix, by the rest of their keys."""
         return {
             key.removeprefix(start): value
             for key, value in self.arrays.items()
@@ -45,7 +45,7 @@ class State(NamedTuple):
         }
 
     def rest(self, start: str) -> Mapping:
-        """The tree of the file without the arrays whose keys begin so."""
+        """Returns the tree of the file without the arrays with this key prefix."""
         kept = {k: v for k, v in self.arrays.items() if not k.startswith(start)}
         for name, tree in zip(reversed(self.path), reversed(self.around), strict=True):
             outer = {k: kept if str(k) == name else v for k, v in tree.items()}

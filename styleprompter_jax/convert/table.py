@@ -74,17 +74,17 @@ class Stacked(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Flat(Rule):
-    """Of a linear layer that reads a flattened map, h and w cells, ``side`` of each."""
+    """A linear layer that reads a flattened map with ``side`` by ``side`` cells."""
 
     side: int = 1
 
     def read(self, *arrays: np.ndarray) -> np.ndarray:
-        """From the file's layout, an array a key, to the model's."""
+        """Converts arrays, one for each key, from the file's layout to the model's."""
         (array,) = arrays
         return einops.rearrange(array, self.layout, h=self.side, w=self.side)
 
     def write(self, array: np.ndarray) -> Sequence[np.ndarray]:
-        """From the model's layout to the file's, an array a key."""
+        """Converts an array to the file's layout; returns an array for each key."""
         there, _, here = self.layout.partition("->")
         layout = f"{here}->{there}"
         return (einops.rearrange(array, layout, h=self.side, w=self.side),)

@@ -167,7 +167,7 @@ def comparison_size(model: StylePrompter, size: int | None = None) -> int:
     """Returns the width t of compared images; see `measure`.
 
     Raises:
-        StylePrompterError: if the size is out of range, or the model reads no pictures,
+        StylePrompterError: if the size is out of range, or the model reads no images,
             only sketches or label maps.
     """
     calls.check_reads_pictures(model.config)

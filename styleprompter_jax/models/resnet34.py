@@ -1,6 +1,6 @@
-"""ResNet-34 (He et al., CVPR 2016), as the encoders of ReStyle have it.
+"""ResNet-34 (He et al., CVPR 2016), in the form of ReStyle's encoders.
 
-No pooling follows the first convolution, so that maps are as large as IR-SE50's.
+No pooling follows the first convolution, so that the maps are as large as IR-SE50's.
 Axes: ``b h w c``, NHWC.
 """
 
@@ -22,7 +22,7 @@ def resnet34(
     blocks: Sequence[int] = BLOCKS,
     dtype: Any = None,
 ) -> list[jax.Array]:
-    """The map after each block.
+    """Computes the map after each block.
 
     It makes its parameters, "conv1", "bn1", "relu" and "body_*", in the module whose
     compact method calls it.
@@ -30,11 +30,11 @@ def resnet34(
     Args:
         images: (b, h, w, c).
         widths: channels of each stage.
-        blocks: how many each stage has.
-        dtype: of the maps; None for that of the images.
+        blocks: number of blocks in each stage.
+        dtype: dtype of the maps; None for the dtype of the images.
 
     Returns:
-        16 maps: 3 of 1/2 the images' side, 4 of 1/4, 6 of 1/8 and 3 of 1/16.
+        16 maps: 3 with 1/2 of the images' side, 4 with 1/4, 6 with 1/8, 3 with 1/16.
     """
     x = conv(widths[0], 7, 2, 3, dtype=dtype, name="conv1")(images)
     x = FrozenBatchNorm(dtype=dtype, name="bn1")(x)

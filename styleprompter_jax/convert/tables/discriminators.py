@@ -1,8 +1,8 @@
-"""Tables for the discriminators that published files hold beside their generators.
+"""Tables for the discriminators in published files, beside their generators.
 
-rosinality's lies in a training's checkpoint as ``d``, NVIDIA's in a snapshot as ``D``.
-Both are the residual network of ``models.discriminators.stylegan2``.  Stage "generator"
-starts from it; commands that make images do not read it.
+A training checkpoint of rosinality has it as ``d``, and a snapshot of NVIDIA as ``D``.
+Both are the residual network of ``models.discriminators.stylegan2``. Stage "generator"
+starts from it. Commands that render images do not read it.
 """
 
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfi
 
 _ROSINALITY = "convs.0.0.weight", "final_linear.1.weight"
 _NVIDIA = "b4.fc.weight", "b4.out.weight", "b4.conv.weight"
-_WHOLE = 2**16  # images of a group, where a file says that the whole batch is one
-_CONDITIONAL = "it is conditional, and training here knows no classes."
+_WHOLE = 2**16  # images in a group, if a file uses the whole batch as one group
+_CONDITIONAL = "it is conditional, but training in this package has no classes."
 
 
 def rosinality_config(arrays: Mapping[str, np.ndarray]) -> DiscriminatorConfig:
-    """The architecture, from the sizes of the arrays."""
+    """Returns the architecture, from the sizes of the arrays."""
     blocks = count(r"convs\.(\d+)\.", arrays, first=1)
     channels = [size(arrays, ("final_conv.0.weight", 0))]
     for k in range(blocks, 0, -1):
@@ -45,7 +45,7 @@ def rosinality_config(arrays: Mapping[str, np.ndarray]) -> DiscriminatorConfig:
 
 
 def rosinality_table(config: DiscriminatorConfig) -> tuple[Row, ...]:
-    """The rows for a discriminator of that size."""
+    """Returns the rows for a discriminator of that size."""
     rows: list[Row] = [
         *_conv("from_rgb", "convs.0.0", "convs.0.1"),
         *_conv("b4_conv", "final_conv.0", "final_conv.1"),
@@ -65,7 +65,7 @@ def nvidia_config(
     mbstd_group: int = 4,
     conv_clamp: float | None = None,
 ) -> DiscriminatorConfig:
-    """The architecture, from the sizes of the arrays and facts that no array tells."""
+    """Returns the architecture, from the sizes of the arrays and two given fields."""
     channels = [size(arrays, ("b4.conv.weight", 0))]
     while f"b{4 << len(channels)}.conv0.weight" in arrays:
         key = f"b{4 << len(channels)}.conv0.weight"
@@ -76,7 +76,7 @@ def nvidia_config(
 
 
 def nvidia_table(config: DiscriminatorConfig) -> tuple[Row, ...]:
-    """The rows for a discriminator of that size."""
+    """Returns the rows for a discriminator of that size."""
     largest = f"b{config.image_size}"
     rows: list[Row] = [
         *conv("from_rgb", f"{largest}.fromrgb", bias=True),
@@ -95,12 +95,12 @@ def nvidia_table(config: DiscriminatorConfig) -> tuple[Row, ...]:
 
 
 def _conv(target: str, kernel: str, activation: str) -> tuple[Row, ...]:
-    """A convolution whose bias is kept with its activation."""
+    """Returns the rows of a convolution with its bias in its activation."""
     return (*conv(target, kernel), Rule(f"{target}/bias", f"{activation}.bias"))
 
 
 def _ends(fc: str, out: str) -> tuple[Row, ...]:
-    """The linear layers, the first of which reads the 4x4 map, channels first."""
+    """Returns the rows of the linear layers; the first reads the 4x4 map, c h w."""
     flat = "o (c h w) -> (h w c) o"
     return (
         Flat("b4_fc/kernel", f"{fc}.weight", flat, side=4),
@@ -111,10 +111,10 @@ def _ends(fc: str, out: str) -> tuple[Row, ...]:
 
 
 def take(tree: Any) -> tuple[Found | None, Any]:
-    """The discriminator in the tree of a file, and the tree without it.
+    """Returns the discriminator in the tree of a file, and the tree without it.
 
     Raises:
-        StylePrompterError: if it is one that training here does not know.
+        StylePrompterError: if training does not support this discriminator.
     """
     module = tree.get("D") if isinstance(tree, Mapping) else tree
     if isinstance(module, Object):
@@ -160,7 +160,8 @@ def _of_module(module: Object) -> tuple[DiscriminatorConfig, dict[str, np.ndarra
         }.get(attribute, value)
         if value != expected:
             raise StylePrompterError(
-                f"its {key} is {quoted(str(value))}, and only {expected!r} is known."
+                f"its {key} is {quoted(str(value))}, but only {expected!r} is "
+                "supported."
             )
     group = number(attributes, "b4.mbstd.group_size", _WHOLE)
     return nvidia_config(arrays, int(group or _WHOLE), clamp), arrays

@@ -205,10 +205,10 @@ def _check_layers(attributes: Mapping[str, Any], clamp: float | None) -> None:
 def number(
     attributes: Mapping[str, Any], key: str, default: float | None
 ) -> float | None:
-    """An attribute that should be a number, or None; the default where it is none.
+    """Returns an attribute that is a number or None; the default if it is missing.
 
     Raises:
-        StylePrompterError: if it is something else.
+        StylePrompterError: if the attribute is something else.
     """
     value = attributes.get(key, default)
     if isinstance(value, str) or not np.isfinite(0 if value is None else value):

@@ -1,4 +1,4 @@
-"""Tables for the encoders of pSp, e4e and ReStyle, and what arrays tell of them."""
+"""Tables for the encoders of pSp, e4e and ReStyle, and their configs from arrays."""
 
 import itertools
 import re
@@ -18,8 +18,8 @@ _TRUNKS: dict[str, tuple[Row, ...]] = {
     "resnet34": resnet34.TRUNK,
 }
 TITLES = {"ir_se50": "IR-SE50", "resnet34": "ResNet-34"}
-# By trunk: a key that tells it from others, its first layer, and a layer as wide as a
-# block, in each block.
+# By trunk: a key that only this trunk has, the first layer, and in each block a layer
+# with the width of the block.
 ANCHORS = {"ir_se50": "body.0.res_layer.3.weight", "resnet34": "body.0.conv2.weight"}
 _FIRST = {"ir_se50": "input_layer.0.weight", "resnet34": "conv1.weight"}
 _WIDTH = {"ir_se50": "res_layer.3.weight", "resnet34": "conv2.weight"}
@@ -28,7 +28,7 @@ _MAPS = ("pyramid", "coarse")  # heads of map2style blocks
 
 
 def encoder_table(config: PspConfig) -> tuple[Row, ...]:
-    """The rows for an encoder of that architecture."""
+    """Returns the rows for an encoder of that architecture."""
     return (*_TRUNKS[config.form.trunk], *_head(config))
 
 
@@ -57,7 +57,7 @@ def _head(config: PspConfig) -> tuple[Row, ...]:
 
 
 def _map_to_styles(name: str, steps: int, numbers: range) -> list[Row]:
-    """The rows of the codes, by number, that are made of one map."""
+    """Returns the rows of the codes, by number, that read the same map."""
 
     def stacked(target: str, source: str, layout: str) -> Stacked:
         source = f"styles.{{k}}.{source}"
@@ -65,7 +65,7 @@ def _map_to_styles(name: str, steps: int, numbers: range) -> list[Row]:
 
     rows: list[Row] = []
     for step in range(steps):
-        key = f"convs.{2 * step}"  # an activation stands between two
+        key = f"convs.{2 * step}"  # an activation is between two convolutions
         layout = "k o i h w -> k h w i o"
         rows.append(stacked(f"conv_{step}/kernel", f"{key}.weight", layout))
         rows.append(stacked(f"conv_{step}/bias", f"{key}.bias", "k o -> k o"))
@@ -75,7 +75,7 @@ def _map_to_styles(name: str, steps: int, numbers: range) -> list[Row]:
 
 
 def form_of(keys: Collection[str]) -> tuple[str, str] | None:
-    """Trunk and head of an encoder, by its keys; None for what is no such encoder."""
+    """Returns trunk and head of an encoder, by its keys; None for other networks."""
     trunks = [
         trunk
         for trunk, anchor in ANCHORS.items()
@@ -93,30 +93,30 @@ def form_of(keys: Collection[str]) -> tuple[str, str] | None:
 
 
 def channels(arrays: Mapping[str, np.ndarray], prefix: str, trunk: str) -> int:
-    """How many the first layer of a trunk reads."""
+    """Returns the number of channels that the first layer of a trunk reads."""
     return size(arrays, (f"{prefix}{_FIRST[trunk]}", 1))
 
 
 def encoder_config(
     arrays: Mapping[str, np.ndarray], prefix: str, encoder_type: str, codes: int
 ) -> PspConfig:
-    """The architecture, from the sizes of the arrays whose keys start with prefix.
+    """Returns the architecture, from the arrays whose keys start with the prefix.
 
     Args:
-        arrays: by key.
-        prefix: of the encoder's keys.
-        encoder_type: one of `FORMS`, which the keys must be of.
-        codes: how many the generator reads.
+        arrays: arrays by key.
+        prefix: prefix of the encoder's keys.
+        encoder_type: one of `FORMS`; the keys must have this form.
+        codes: number of codes that the generator reads.
 
     Raises:
-        StylePrompterError: if the arrays are not of an encoder of that type.
+        StylePrompterError: if the arrays do not belong to an encoder of that type.
     """
     keys = {key.removeprefix(prefix) for key in arrays if key.startswith(prefix)}
     form = FORMS[encoder_type]
     if form_of(keys) != (form.trunk, form.head):
         raise StylePrompterError(
-            f"its options say encoder_type = {encoder_type!r}, but its weights are "
-            "those of another encoder: the file is mixed up, take another."
+            f"its options say encoder_type = {encoder_type!r}, but its weights belong "
+            "to another encoder: the file is inconsistent, so use another file."
         )
     blocks = count(r"body\.(\d+)\.", keys)
     stages = [
@@ -128,14 +128,15 @@ def encoder_config(
     ]
     if len(stages) != 4:
         raise StylePrompterError(
-            f"its encoder has {len(stages)} stages, where {TITLES[form.trunk]} has 4."
+            f"its encoder has {len(stages)} stages, but {TITLES[form.trunk]} has 4: "
+            "use another file."
         )
     fields: dict[str, Any] = {}
     last = f"{prefix}linear.weight"
     if form.head in _MAPS:
         last = f"{prefix}styles.0.linear.weight"
         codes = count(r"styles\.(\d+)\.", keys)
-        # Each convolution halves the coarse map, of 1/16 of the image's side.
+        # Each convolution halves the coarse map, which has 1/16 of the image's side.
         matches = (re.match(r"styles\.0\.convs\.(\d{1,3})\.", key) for key in keys)
         halvings = 1 + max((int(m[1]) for m in matches if m), default=0) // 2
         fields["image_size"] = 16 << min(halvings, 10)

@@ -1,4 +1,4 @@
-"""ResNet-34: the trunk of ReStyle's encoders, and ImageNet's file to start one from."""
+"""Tables for ResNet-34: the trunk of ReStyle's encoders, and the file of ImageNet."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ TRUNK = (
 )
 
 _ANCHORS = "layer1.0.conv1.weight", "layer4.2.bn2.weight"
-_NEW = "no part of a classifier: it keeps its initial value"
+_NEW = "a classifier does not have it: it keeps its initial value"
 
 
 def _imagenet_table() -> tuple[Row, ...]:
-    """The rows for a classifier's file, with which an encoder starts."""
+    """Returns the rows for a classifier's file, to start an encoder from."""
     places = [(s + 1, k) for s, count in enumerate(BLOCKS) for k in range(count)]
     blocks = [
         row
@@ -37,7 +37,7 @@ def _imagenet_table() -> tuple[Row, ...]:
         for row in prefixed(_BLOCK, f"body_{i}/", f"layer{s}.{k}.")
     ]
     # NOTE(reference): an encoder in passes reads six channels, so its first layers are
-    # new, and so are they in the published code whatever the channels.
+    # new. The published code makes them new for any number of channels.
     new = ("conv1/{leaf}", "bn1/{leaf}", "relu/{leaf}", "coarse/{layer}/{leaf}")
     return (
         *blocks,
@@ -51,12 +51,12 @@ def _imagenet_table() -> tuple[Row, ...]:
 
 
 def recognise(tree: Any) -> Found | None:
-    """torchvision's ResNet-34 of ImageNet, with which an encoder of ReStyle starts."""
+    """Recognises torchvision's ResNet-34 of ImageNet, to start ReStyle from."""
     found = find_state(tree, *_ANCHORS)
     if found is None or found.start(_ANCHORS[0]) != found.start(_ANCHORS[1]):
         return None
     state, start = found.arrays, found.start(_ANCHORS[0])
-    if f"{start}layer1.0.conv3.weight" in state:  # of ResNet-50 and deeper ones
+    if f"{start}layer1.0.conv3.weight" in state:  # ResNet-50 and deeper networks
         return None
     config = PspConfig("ResNetBackboneEncoder", input_channels=6, passes=5)
     arrays = {key: value for key, value in state.items() if key.startswith(start)}
