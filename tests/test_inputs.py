@@ -1,4 +1,4 @@
-"""What an encoder reads of a file: pictures, grey, sketches, maps of labels; oblong."""
+"""Inputs of encoders from files: colour, grey, sketches, label maps, oblong images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The encoders of pSp, e4e and ReStyle: parity, conversion, what is refused."""
+"""The encoders of pSp, e4e and ReStyle: parity, conversion, refused files."""
 
 import functools
 import json
@@ -28,7 +28,7 @@ from styleprompter_jax.store.model_folder import model_shapes
 PSP, E4E = "GradualStyleEncoder", "Encoder4Editing"
 INTO_W = "BackboneEncoderUsingLastLayerIntoW"
 BACKBONE, PROGRESSIVE = "BackboneEncoder", "ProgressiveBackboneEncoder"
-# What is said of each, the size of its images, and its passes.
+# The description of each, the size of its images, and its passes.
 FACES = "faces, 32 px, 8 codes"
 KINDS = {
     PSP: (f"pSp, {FACES}", 32, 0),
@@ -55,7 +55,7 @@ def config_of(kind=E4E, channels=3, **fields):
 
 
 def checkpoint(config, variables, **opts):
-    """What torch.save would hold of a model in the published layout."""
+    """Returns the tree that torch.save would write for a model, as published."""
     table = (
         *prefixed(encoder_table(config.encoder), "encoder/", "encoder."),
         *prefixed(generator_table(config.generator), "generator/", "decoder."),
@@ -143,7 +143,7 @@ def test_corners_stay():
 
 
 def damage(state, opts):
-    """(what is changed, what the message says of it)."""
+    """Yields (a change of the file, the words of its error message)."""
     key = "encoder.styles.5.convs.2.weight"
     yield lambda: state.pop(key), rf"missing \(1\):\n +{key}"
     yield (
@@ -297,7 +297,7 @@ def test_parity_of_every_pass(case):
 
 
 def published(case):
-    """A fixture's model, its image as the encoder reads it, and what comes of it."""
+    """A fixture's model, its image as the encoder reads it, the expected results."""
     expected, recorded = recipe.arrays(case), recipe.manifest(case)
     state, (codes, _) = recipe.state_dict(case), recorded["latent_avg_in_file"]
     mean = np.tile(state.pop("latent_avg"), (codes, 1))

@@ -237,7 +237,7 @@ def test_parameter_counts():
 
 def test_wrong_configs():
     for change, message in (
-        (dict(image_size=250), "no multiple of 32"),
+        (dict(image_size=250), "a multiple of 32"),
         (dict(image_size=224), "windows of 16"),
         (dict(depths=(2, 2)), "num_heads"),
         (dict(num_heads=(5, 6, 12, 24)), "5 num_heads"),

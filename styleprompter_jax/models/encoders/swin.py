@@ -1,9 +1,9 @@
 """SwinV2 with latent tokens: the encoder of StylePrompter (arXiv 2307.16151).
 
-A SwinV2 transformer (arXiv 2111.09883) reads the image while n *latent tokens* of
-the same image go along: in each block they join the attention of every window, and
-what they gather is summed over the windows.  A small head turns each token into one
-code of W+; the maps of all stages are handed on to SMART.
+A SwinV2 transformer (arXiv 2111.09883) reads the image together with n *latent tokens*.
+In each block, the tokens join the attention of every window, and their results are
+summed over the windows. A small head converts each token to a code of W+. SMART gets
+the maps of all stages.
 
 Axes: b batch, h w space, c channels, k windows of one image, p (and q) cells of one
 window, n (and m) latent tokens, e heads, d channels of one head.
@@ -40,12 +40,12 @@ class SwinConfig(EncoderBase):
     """Architecture of an encoder; the defaults are SwinV2-T at 256 px.
 
     Attributes:
-        image_size: pixels a side.
-        patch_size: pixels a side of one cell of the first map.
+        image_size: side of the images in pixels.
+        patch_size: side of a cell of the first map in pixels.
         embed_dim: channels of the first stage; each later stage doubles them.
-        depths: blocks in each stage; the map's side halves after all but the last.
+        depths: blocks in each stage; the map's side halves after each but the last.
         num_heads: attention heads in each stage.
-        window_size: cells a side of a window; a map no larger than it is one window.
+        window_size: cells a side of a window; a map of at most this size is one window.
         num_tokens: latent tokens, one for each W+ code: 2 log2(output size) - 2.
         head_dim: width of the head's two hidden layers.
         w_dim: width of a code.
@@ -86,17 +86,17 @@ class SwinConfig(EncoderBase):
         if len(self.depths) != len(self.num_heads):
             raise StylePrompterError(
                 f"SwinConfig: {len(self.depths)} depths but {len(self.num_heads)} "
-                "num_heads; give one of each a stage."
+                "num_heads: give one of each for every stage."
             )
         if sum(self.depths) > _BLOCKS:
             raise StylePrompterError(
                 f"SwinConfig: depths {list(self.depths)} are {sum(self.depths)} "
-                f"blocks, more than {_BLOCKS}."
+                f"blocks, more than {_BLOCKS}: give fewer."
             )
         coarsest = self.patch_size * 2 ** (len(self.depths) - 1)
         if self.image_size % coarsest:
             raise StylePrompterError(
-                f"SwinConfig: image_size {self.image_size} is no multiple of "
+                f"SwinConfig: image_size {self.image_size} must be a multiple of "
                 f"{coarsest}, the patch_size doubled after each stage but the last."
             )
         for stage, (size, heads) in enumerate(
@@ -110,12 +110,12 @@ class SwinConfig(EncoderBase):
             if size > self.window_size and size % self.window_size:
                 raise StylePrompterError(
                     f"SwinConfig: the {size}x{size} map of stage {stage} does not "
-                    f"divide into windows of {self.window_size}; change window_size."
+                    f"divide into windows of {self.window_size}: change window_size."
                 )
             if (self.embed_dim << stage) % heads:
                 raise StylePrompterError(
                     f"SwinConfig: {self.embed_dim << stage} channels of stage {stage} "
-                    f"do not divide into {heads} num_heads."
+                    f"do not divide into {heads} num_heads: change num_heads."
                 )
 
     @property
@@ -126,27 +126,27 @@ class SwinConfig(EncoderBase):
 
     @property
     def feature_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(h, w, c) of the maps that the encoder hands on, coarse to fine."""
+        """(h, w, c) of the maps that the encoder returns, coarse to fine."""
         last = len(self.depths) - 1
-        # The map after a stage is the next one's.
+        # The map after a stage is the input of the next stage.
         stages = (min(stage + 1, last) for stage in reversed(range(len(self.depths))))
         sizes = self.map_sizes
         return tuple((sizes[k], sizes[k], self.embed_dim << k) for k in stages)
 
     @property
     def num_codes(self) -> int:
-        """n, one for each latent token."""
+        """n, one code for each latent token."""
         return self.num_tokens
 
     def with_codes(self, num_codes: int, w_dim: int) -> Self:
-        """The same encoder of so many codes of that width."""
+        """Returns the same encoder for another number and width of codes."""
         return dataclasses.replace(self, num_tokens=num_codes, w_dim=w_dim)
 
     @classmethod
     def for_generator(
         cls, generator: GeneratorBase, image_size: int, **fields: Any
     ) -> Self:
-        """The encoder of a generator; SwinV2-T unless a variant is named."""
+        """Makes the encoder of a generator; SwinV2-T without a named variant."""
         return cls.variant(
             fields.pop("variant", "tiny"),
             image_size=image_size,
@@ -157,10 +157,11 @@ class SwinConfig(EncoderBase):
 
 
 class SwinEncoder(nn.Module):
-    """Images to W+ codes and feature maps.
+    """Network from images to W+ codes and feature maps.
 
-    Each image has its own latent tokens, so its code depends on nothing else in the
-    batch (the published code mixes the tokens of a batch; for one image both agree).
+    Each image has its own latent tokens, so its code does not depend on the other
+    images in the batch. The published code mixes the tokens of a batch; for one image,
+    both agree.
     """
 
     config: SwinConfig
@@ -174,12 +175,13 @@ class SwinEncoder(nn.Module):
 
         Args:
             images: (b, s, s, 3) in [-1, 1], s = config.image_size.
-            deterministic: no stochastic depth; else it needs the RNG "drop_path".
+            deterministic: True uses no stochastic depth; False needs the RNG stream
+                "drop_path".
 
         Returns:
-            codes (b, num_tokens, w_dim), to be added to the generator's mean code; and
-            the feature maps (b, h, w, c), coarse to fine: the last stage's output,
-            then the merged output of the stages before it.
+            codes (b, num_tokens, w_dim), as offsets from the generator's mean code, and
+            the feature maps (b, h, w, c), coarse to fine: the output of the last stage,
+            and then the merged output of the stages before it.
         """
         cfg = self.config
         batch = images.shape[0]

@@ -19,25 +19,25 @@ from styleprompter_jax.ops.attention import attend, logits, normalize
 
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02))
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5)
-_SHIFT_MASK = -100.0  # added between cells that were no neighbours before the shift
+_SHIFT_MASK = -100.0  # added between cells that only the shift made neighbours
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """The exact GELU, in float32 at least.
+    """Applies the exact GELU, in at least float32.
 
-    Through erf: JAX's own goes through erfc, whose many branches cost XLA:CPU as much
-    as the product of matrices after it.
+    It uses erf. JAX's own GELU uses erfc, and the many branches of erfc cost XLA:CPU as
+    much time as the next matrix product.
     """
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return (0.5 * x32 * (1 + jax.lax.erf(x32 * math.sqrt(0.5)))).astype(x.dtype)
 
 
 class WindowAttention(nn.Module):
-    """Cosine attention inside windows, which the image's latent tokens join.
+    """Cosine attention inside windows, together with the image's latent tokens.
 
-    In a window, cells and tokens attend to cells and tokens; position bias and shift
-    mask exist between cells only.  The tokens that enter the windows of one image
-    are the same, so their queries, keys and values are computed once.
+    In a window, cells and tokens attend to cells and tokens. Only pairs of cells have a
+    position bias and a shift mask. All windows of an image get the same tokens, so
+    their queries, keys and values are computed once.
     """
 
     num_heads: int
@@ -56,7 +56,7 @@ class WindowAttention(nn.Module):
             regions: (k, p) of shifted windows, or None.
 
         Returns:
-            (b, s, c); what the tokens gathered is summed over the windows.
+            (b, s, c); the results of the tokens are summed over the windows.
         """
         channels, cells, n = x.shape[-1], self.window**2, num_tokens
         num_windows = (x.shape[1] - n) // cells
@@ -93,7 +93,7 @@ class WindowAttention(nn.Module):
         return y * times[:, None].astype(y.dtype)
 
     def position_bias(self, regions: np.ndarray | None) -> jax.Array:
-        """Bias between cells (1, e, p, p), with the shift's mask (k, e, p, p)."""
+        """Returns the bias between cells (1, e, p, p); with a shift (k, e, p, p)."""
         table = jnp.asarray(windows.log_offsets(self.window), jnp.result_type(float))
         table = nn.relu(Dense(512, name="cpb_mlp_0")(table))
         table = Dense(self.num_heads, use_bias=False, name="cpb_mlp_2")(table)
@@ -106,14 +106,14 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with the exact GELU between them.  (..., c) -> (..., c)."""
+    """Two layers with the exact GELU between them, from (..., c) to (..., c)."""
 
     hidden: int
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., c) -> (..., c)."""
+        """Maps (..., c) to (..., c)."""
         y = Dense(self.hidden, dtype=self.dtype, name="fc1")(x)
         y = gelu(y)
         return Dense(x.shape[-1], dtype=self.dtype, name="fc2")(y)
@@ -122,7 +122,7 @@ class Mlp(nn.Module):
 class SwinBlock(nn.Module):
     """Window attention and MLP, each normalised *after* it ran (SwinV2, section 3.2).
 
-    The norms start at zero, as SwinV2's do, so that every block starts as nothing.
+    The norms start at zero, as in SwinV2, so that every block starts as the identity.
     """
 
     num_heads: int
@@ -136,7 +136,7 @@ class SwinBlock(nn.Module):
     def __call__(
         self, x: jax.Array, tokens: jax.Array, deterministic: bool = True
     ) -> tuple[jax.Array, jax.Array]:
-        """x (b, h, w, c), tokens (b, n, c) -> the same.
+        """Maps x (b, h, w, c) and tokens (b, n, c) to the same shapes.
 
         The tokens share the attention's norm with the cells and skip the MLP.
         """
@@ -171,13 +171,13 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves a map and doubles its channels: (b, h, w, c) -> (b, h/2, w/2, 2c)."""
+    """Halves a map and doubles its channels, (b, h, w, c) to (b, h/2, w/2, 2c)."""
 
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(b, h, w, c) -> (b, h/2, w/2, 2c)."""
+        """Maps (b, h, w, c) to (b, h/2, w/2, 2c)."""
         channels = x.shape[-1]
         # Rows change fastest: (even, even), (odd row, even column), (even, odd), ...
         x = rearrange(x, "b (h y) (w x) c -> b h w (x y c)", y=2, x=2)
@@ -186,7 +186,7 @@ class PatchMerging(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """One vector a patch: (b, s, s, 3) -> (b, s/patch, s/patch, channels)."""
+    """Makes a vector of each patch, (b, s, s, 3) to (b, s/patch, s/patch, channels)."""
 
     channels: int
     patch: int
@@ -194,7 +194,7 @@ class PatchEmbed(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """(b, s, s, 3) -> (b, s/patch, s/patch, channels)."""
+        """Maps (b, s, s, 3) to (b, s/patch, s/patch, channels)."""
         x = nn.Conv(
             self.channels,
             (self.patch, self.patch),
@@ -207,7 +207,7 @@ class PatchEmbed(nn.Module):
 
 
 class PredictionHead(nn.Module):
-    """Three layers with tanh between them: (b, n, c) -> (b, n, w_dim)."""
+    """Three layers with tanh between them, from (b, n, c) to (b, n, w_dim)."""
 
     hidden: int
     w_dim: int
@@ -215,7 +215,7 @@ class PredictionHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(b, n, c) -> (b, n, w_dim)."""
+        """Maps (b, n, c) to (b, n, w_dim)."""
         x = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="layers_0")(x))
         x = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="layers_1")(x))
         return Dense(self.w_dim, dtype=self.dtype, name="layers_2")(x)
