@@ -11,10 +11,12 @@ Parameters and constants ("params" and "const" of the module) share one namespac
 disk. A folder gets its name only when it is complete.
 """
 
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,17 +162,23 @@ def load_model(
     """
     folder = find_model(folder_or_name)
     with reading(folder_or_name, folder):
-        config, shapes, sums = _read_architecture(folder)
+        fields, sums = read_config(folder)
+        with _describing(folder):
+            config = StylePrompterConfig.from_dict(fields)
+
+        def shapes() -> dict:
+            with _describing(folder):
+                return model_shapes(config)
+
         variables = read_variables(folder, shapes, sums, mean_shapes(config))
         return config, variables, load_directions(folder)
 
 
-def _read_architecture(folder: Path) -> tuple[StylePrompterConfig, dict, Sums]:
-    """Reads the config of a folder, its shapes, and the hashes to check the folder."""
-    fields, sums = read_config(folder)
+@contextlib.contextmanager
+def _describing(folder: Path) -> Iterator[None]:
+    """Names the config of a folder in the errors of the block."""
     try:
-        config = StylePrompterConfig.from_dict(fields)
-        return config, model_shapes(config), sums
+        yield
     except StylePrompterError as error:
         raise StylePrompterError(
             f"{folder / CONFIG} does not describe a model: {error}"
@@ -299,18 +307,35 @@ def read_config(folder: Path) -> tuple[dict, Sums]:
 
 
 def read_variables(
-    folder: Path, shapes: Mapping, sums: Sums, others: Mapping | None = None
+    folder: Path,
+    shapes: Callable[[], Mapping],
+    sums: Sums,
+    others: Mapping | None = None,
 ) -> dict:
-    """Reads the variables in a folder's model.safetensors; see `fit_variables`."""
+    """Reads the variables in a folder's model.safetensors.
+
+    Args:
+        folder: the folder.
+        shapes: returns the shapes for `fit_variables`. It traces a model, which takes
+            seconds; meanwhile another thread reads the file and checks its SHA-256.
+        sums: the hashes to check the folder.
+        others: alternative shapes; see `fit_variables`.
+
+    Raises:
+        StylePrompterError: if the file is damaged or does not fit.
+    """
     path = folder / MODEL
-    arrays, metadata = read_safetensors(path, digest=sums.model)
+    with ThreadPoolExecutor(1) as pool:
+        content = pool.submit(read_safetensors, path, digest=sums.model)
+        expected = shapes()
+    arrays, metadata = content.result()
     if sums.model and metadata.get(_CONFIG_SUM, sums.config) != sums.config:
         raise StylePrompterError(
             f"{folder / CONFIG} has changed since it was written: copy the model again "
             "if the file is damaged, or remove its key sha256 if you changed the file."
         )
     headline = f"{path} does not fit {CONFIG} beside it"
-    return fit_variables(arrays, shapes, headline, others)
+    return fit_variables(arrays, expected, headline, others)
 
 
 def _config_sum(fields: Mapping) -> str:

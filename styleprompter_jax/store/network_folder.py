@@ -87,9 +87,7 @@ def load_network(folder: str | os.PathLike, kind: str) -> tuple[nn.Module, dict]
                 "folder."
             )
         network = NETWORKS[name]
-        return network.module, model_folder.read_variables(
-            folder, network.shapes(), sums
-        )
+        return network.module, model_folder.read_variables(folder, network.shapes, sums)
 
 
 def network_name(folder: str | os.PathLike) -> str:
