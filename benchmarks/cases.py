@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks import work
 from styleprompter_jax.inversion.pipeline import StylePrompter as Pipeline
 from styleprompter_jax.losses import PERCEPTUAL
+from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import (
     GeneratorConfig,
@@ -59,6 +60,34 @@ def inversion(size: int, batch: int, dtype: str = "float32") -> Case:
         + work.smart(config.smart, generator, config.encoder)
     )
     return Case(lambda: model.invert(images), batch * flop, batch)
+
+
+# By name: the encoder's type, its channels, and its passes.
+ENCODERS = {
+    "psp": ("GradualStyleEncoder", 3, 0),
+    "e4e": ("Encoder4Editing", 3, 0),
+    "restyle": ("BackboneEncoder", 6, 5),
+    "restyle34": ("ResNetBackboneEncoder", 6, 5),
+}
+
+
+def encoding(name: str, size: int, batch: int, dtype: str = "float32") -> Case:
+    """Makes `StylePrompter.encode` with an encoder of pSp, e4e or ReStyle."""
+    generator = GeneratorConfig(size)
+    kind, channels, passes = ENCODERS[name]
+    encoder = PspConfig(
+        kind,
+        input_channels=channels,
+        num_styles=generator.num_codes,
+        passes=passes,
+    )
+    config = StylePrompterConfig(encoder, None, generator)
+    model = Pipeline(config, draw(model_shapes(config)), dtype=dtype)
+    images = random_images(batch, encoder.image_size)
+    # Between two passes, the generator renders the codes.
+    flop = max(1, passes) * work.convolutional_encoder(encoder)
+    flop += max(0, passes - 1) * work.generator(generator)
+    return Case(lambda: model.encode(images).w_plus, batch * flop, batch)
 
 
 def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
@@ -190,6 +219,11 @@ CASES: dict[str, Callable[[], Case]] = {
         f"invert_{size}_batch{batch}": partial(inversion, size, batch)
         for size in (256, 1024)
         for batch in (1, 4)
+    },
+    **{
+        f"{name}_encode_{size}": partial(encoding, name, size, 1)
+        for size, names in {1024: ("psp", "e4e"), 256: ("restyle", "restyle34")}.items()
+        for name in names
     },
     **{
         f"{stage}_step_{size}_batch{batch}": partial(training, stage, size, batch)

@@ -8,9 +8,11 @@ same in all steps does not count. Each count is for one image.
 import jax
 import numpy as np
 
+from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.models.registry import make
 
 
 def encoder(config: SwinConfig) -> float:
@@ -29,6 +31,13 @@ def encoder(config: SwinConfig) -> float:
             c *= 2
     head = c * config.head_dim + config.head_dim**2 + config.head_dim * config.w_dim
     return 2.0 * (total + n * head)
+
+
+def convolutional_encoder(config: PspConfig) -> float:
+    """Counts one pass of an encoder of pSp, e4e or ReStyle, forward."""
+    module, image = make(config), jax.ShapeDtypeStruct((1, *config.module_shape), "f4")
+    shapes = jax.eval_shape(module.init, jax.random.key(0), image)
+    return counted(module.apply, shapes, image)
 
 
 def generator(config: GeneratorConfig, above: int = -1) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import cases, work
 from styleprompter_jax import large_pages
+from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
@@ -36,6 +37,17 @@ def test_useful_work_in_gflop():
     low = 18 * 512**2 * (16 + 16 + 64 + 64 + 256) + 6 * 512 * (16 + 64)
     expected = [13.9e9, 90e9, 149e9, low, 1.6e9]
     assert found == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "gflop"), [("e4e", 145), ("restyle", 73), ("restyle34", 45)]
+)
+def test_useful_work_of_convolutional_encoders(name, gflop):
+    """As PyTorch's own counter finds it for the published code."""
+    kind, channels, passes = cases.ENCODERS[name]
+    encoder = PspConfig(kind, input_channels=channels, passes=passes)
+    found = work.convolutional_encoder(encoder)
+    assert found == pytest.approx(gflop * 1e9, rel=0.02)
 
 
 @pytest.mark.parametrize(
