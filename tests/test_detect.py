@@ -60,7 +60,9 @@ def test_align_and_the_warning(tmp_path, capsys, caplog, photo):
     assert np.abs(crop - expected.astype(int)).mean() < 4
 
     model = SimpleNamespace(
-        const={"latent_avg": np.zeros(4)}, synthesize=lambda w: to_float(crop[None])
+        config=SimpleNamespace(input_shape=(256, 256, 3)),
+        const={"latent_avg": np.zeros(4)},
+        synthesize=lambda w: to_float(crop[None]),
     )
     images = to_float(np.stack([np.asarray(crop)] * 2))
     paths = [tmp_path / "crops" / "a.png"] * 2
