@@ -1,0 +1,132 @@
+"""The studio under load: `python -m benchmarks.studio [--seconds N] [--model M]`.
+
+Starts the server in this process and asks it over a socket, as the page does. It prints
+the time from a slider to the bytes of the picture, the results per second of eight
+clients beside the model's own batches of 8, and the memory before and after.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import io
+import resource
+import socket
+import statistics
+import threading
+import time
+
+import httpx
+import numpy as np
+import uvicorn
+from PIL import Image
+
+import styleprompter_jax as sp
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.large_pages import use_large_pages
+from styleprompter_jax.web.server import make_app
+
+CLIENTS = 8
+
+
+@contextlib.contextmanager
+def running(model):
+    """The address of a server in a thread, and its sizes of batches."""
+    app = make_app(model)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_config=None, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield address, app.app.state.studio.batcher.batches
+        server.should_exit = True
+        thread.join()
+
+
+class User:
+    """A client with a picture and a slider."""
+
+    def __init__(self, address, seed):
+        self.http = httpx.Client(base_url=address, timeout=120)
+        key = self.http.post("/api/clients").json()["client"]
+        self.http.headers["Authorization"] = f"Bearer {key}"
+        rng = np.random.default_rng(seed)
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(file, "PNG")
+        upload = self.http.post("/api/pictures", content=file.getvalue())
+        body = {"picture": upload.json()["picture"]}
+        self.latents = self.http.post("/api/encode", json=body).json()["latents"]
+        (self.name, *_) = [
+            one["name"] for one in self.http.get("/api/model").json()["directions"]
+        ]
+        self.rng = rng
+
+    def move(self):
+        """Seconds from a slider's move to the picture, and the picture."""
+        strength = float(self.rng.uniform(-1, 1))
+        recipe = {"latents": self.latents, "edits": {self.name: strength}}
+        begin = time.perf_counter()
+        answer = self.http.post("/api/decode", json={"recipe": recipe})
+        answer.raise_for_status()
+        return time.perf_counter() - begin, answer.content
+
+
+def work(user, end):
+    times = []
+    while time.perf_counter() < end:
+        times.append(user.move()[0])
+    return times
+
+
+def spread(times):
+    cuts = statistics.quantiles(times, n=20)
+    return f"median {1e3 * statistics.median(times):.0f} ms, p95 {1e3 * cuts[-1]:.0f} ms"
+
+
+def plain(model, seconds):
+    """Results a second of the model's own batches."""
+    size = model.config.image_size
+    latents = model.encode(np.zeros((CLIENTS, size, size, 3), np.float32))
+    np.asarray(model.decode(latents))
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        np.asarray(model.decode(latents))
+        count += CLIENTS
+    return count / (time.perf_counter() - begin)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="avatars64")
+    parser.add_argument("--seconds", type=float, default=20)
+    args = parser.parse_args()
+    use_large_pages()
+    use_compilation_cache()
+    model = sp.load(args.model)
+    with running(model) as (address, batches):
+        users = [User(address, seed) for seed in range(CLIENTS)]
+        users[0].move()
+        alone = [users[0].move()[0] for _ in range(200)]
+        print(f"one client: {spread(alone)}")
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+
+            def together(seconds):
+                end = time.perf_counter() + seconds
+                return [t for ts in pool.map(work, users, [end] * CLIENTS) for t in ts]
+
+            while CLIENTS // 2 not in batches:  # larger ones are compiled meanwhile
+                together(1)
+            sizes = batches.copy()
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            times = together(args.seconds)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        rate = len(times) / args.seconds
+        print(f"{CLIENTS} clients: {rate:.1f} results a second, {spread(times)}")
+        print(f"batches by size: {dict(sorted((batches - sizes).items()))}")
+        print(f"memory: {(after - before) / 1024:.0f} MiB more in {args.seconds:g} s")
+    own = plain(model, args.seconds / 2)
+    print(f"batches of {CLIENTS}: {own:.1f} results a second; share {rate / own:.2f}")
+
+
+if __name__ == "__main__":
+    main()
