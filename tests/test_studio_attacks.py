@@ -86,7 +86,7 @@ def test_strangers_need_the_token(model):
         # It opens a client, and is no client's key.
         answer = server.get("/api/model", headers=bearer("secret"))
         assert answer.status_code == 401
-        assert User(server, "secret").ask("GET", "/api/model")["size"] == 32
+        assert User(server, "secret").ask("GET", "/api/model")["width"] == 32
 
 
 def test_the_page_has_no_script_or_style_within(server):

@@ -111,7 +111,7 @@ async def align(call: Call) -> Any:
 
 
 async def encode(call: Call) -> Any:
-    """Encodes a picture; the answer names the encoded square, too."""
+    """Encodes a picture; the answer names the encoded part, too."""
     return await call.studio.encode(call.client, call.body)
 
 

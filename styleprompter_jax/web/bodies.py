@@ -42,10 +42,12 @@ class Encode(Body):
     """Encodes a picture.
 
     Attributes:
-        picture: the id of the picture, of which the central square is encoded.
+        picture: the id of the picture, of which the middle is encoded.
+        iterations: passes of a ReStyle encoder; by default the model's own number.
     """
 
     picture: Id
+    iterations: Annotated[int, Between(1, 100)] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +130,10 @@ class Unalign(Body):
 
 @dataclasses.dataclass(frozen=True)
 class Fit(Body):
-    """Fits codes to their picture.
+    """Fits codes, or the generator, to their picture.
 
     Attributes:
-        recipe: the latents to begin with, and options of the refiner; the fit ignores
+        recipe: the latents to begin with, and options of the refiner; a fit ignores
             edits and mix.
         steps: steps of gradient descent.
     """

@@ -1,7 +1,7 @@
 """Photographs: reading, finding faces, cropping, previews.
 
 The reader of files (`images/decode.py`) reads uploads, after a check of their size.
-Axes: s side of the encoder's input, t side of results.
+A model of cars reads and shows oblong pictures; only square ones have faces to align.
 """
 
 import functools
@@ -36,18 +36,24 @@ class Photographs:
 
     def __init__(self, model: StylePrompter, limits: Limits):
         self._model, self._limits = model, limits
-        self._sides = model.config.generator.image_size, model.config.image_size
+        height, width, channels = model.config.input_shape
+        self._reads = model.config.encoder is not None and channels == 3
+        self.shown, self._seen = model.config.shown_shape, (height, width)
 
-    @functools.cached_property
+    @property
     def encodes(self) -> bool:
-        """Whether the model encodes square RGB pictures."""
-        config, side = self._model.config, self._model.config.image_size
-        return config.encoder is not None and config.input_shape == (side, side, 3)
+        """Whether the model encodes pictures, and no sketches or label maps."""
+        return self._reads
+
+    @property
+    def square(self) -> bool:
+        """Whether pictures are square, so that they can be cut out and pasted back."""
+        return self.shown[0] == self.shown[1]
 
     @functools.cached_property
     def face(self) -> np.ndarray | None:
         """The crop of the model's mean face; None for a model of other things."""
-        return expected_quad(self._model) if self.encodes else None
+        return expected_quad(self._model) if self.encodes and self.square else None
 
     @functools.cached_property
     def examples(self) -> int:
@@ -64,7 +70,7 @@ class Photographs:
         """Draws an example face; returns a PNG."""
         if not 0 <= number < self.examples:
             raise Refused(404, "This example does not exist.")
-        return _draw(number, max(256, self._sides[0]))
+        return _draw(number, max(256, *self.shown))
 
     def read(self, data: bytes, name: str) -> tuple[Photo, dict[str, Any]]:
         """Reads an upload; returns the photograph and the facts for its client.
@@ -124,6 +130,8 @@ class Photographs:
         Raises:
             StylePrompterError: if the points are wrong, or no face is found.
         """
+        if not self.square:
+            raise Refused(400, "This model has no square pictures: nothing to align.")
         with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
             if given is None:
                 found = detect.find_faces(pixels)[:1]
@@ -132,22 +140,24 @@ class Photographs:
                 given = found[0]
             points = np.asarray(given, np.float64)
             quad = Landmarks(points, "pixels").quad(photo.width, photo.height)
-            cut = align.align(pixels, quad, max(self._sides))
+            cut = align.align(pixels, quad, max(*self.shown, *self._seen))
         return self._crop(photo, quad, cut, points)
 
     def middle(self, photo: Photo) -> Crop:
-        """Returns the central square of a photograph."""
-        side = min(photo.width, photo.height)
-        left, top = (photo.width - side) / 2, (photo.height - side) / 2
-        corners = np.array([[0, 0], [0, side], [side, side], [side, 0]], np.float64)
-        corners += np.array([left, top]) - 0.5
+        """Returns the middle of a photograph, in the proportions of the model."""
+        height, width = self._seen
+        scale = min(photo.height / height, photo.width / width)
+        sides = np.array([width, height]) * scale
+        middle = np.array([photo.width, photo.height]) / 2 - 0.5
+        ways = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) / 2
+        corners = middle + ways * sides
         with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
             return self._crop(photo, corners, pixels, None)
 
     def _crop(
         self, photo: Photo, quad: np.ndarray, pixels: np.ndarray, points: Any
     ) -> Crop:
-        shown, seen = (resize(pixels, side) for side in self._sides)
+        shown, seen = resize(pixels, self.shown), resize(pixels, self._seen)
         return Crop(photo, quad, shown, seen, points)
 
 

@@ -16,6 +16,7 @@ from styleprompter_jax.editing.directions import check_layers
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import to_uint8
 from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.web import bodies, scripts
 from styleprompter_jax.web.batcher import Work
 from styleprompter_jax.web.limits import Refused
@@ -88,7 +89,7 @@ class Recipes:
         return Ready(codes, latents, refine, options, given, weighted, script)
 
     def rendering(self, ready: Ready) -> tuple[Work, Any]:
-        """The decoding of a recipe, for the batcher: gives uint8 (1, t, t, 3)."""
+        """The decoding of a recipe, for the batcher: gives uint8 (1, h, w, 3)."""
         refine, model = ready.refine, self._model
         rows: dict[str, Any] = {"w_plus": np.asarray(ready.latents.w_plus)}
         if refine:
@@ -104,7 +105,8 @@ class Recipes:
         def run(rows: Any) -> np.ndarray:
             latents = Latents(rows["w_plus"], rows.get("features", ()))
             options = rows.get("options", {})
-            return to_uint8(model.decode(latents, refine=refine, **options))
+            images = model.decode(latents, refine=refine, **options)
+            return to_uint8(framed(images, *model.config.shown_shape))
 
         return Work(("decode", refine), None, run), rows
 

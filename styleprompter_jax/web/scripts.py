@@ -18,29 +18,34 @@ class Script:
 
     Attributes:
         python: lines that assign ``latents``, given ``model``.
+        photo: the name of the encoded file; "" without one.
         before: commands that come before the last one.
         given: the input of the last command; "" if no command makes such latents.
     """
 
     python: tuple[str, ...]
+    photo: str = ""
     before: tuple[str, ...] = ()
     given: str = ""
 
 
-def encoded(photo: str, size: int, points: Any) -> Script:
+def encoded(photo: str, size: int, points: Any, passes: int | None = None) -> Script:
     """The code that encodes a photograph.
 
     Args:
         photo: the name of the photograph.
         size: side of the crop.
         points: (5, 2), the points of an aligned face; else None.
+        passes: passes of the encoder; None for the model's own number.
     """
+    more = f" --iterations {passes}" if passes else ""
     reading = (
         "images = sp.read_images([{!r}], model.image_size)",
-        "latents = model.encode(images)",
+        f"latents = model.encode(images{f', iterations={passes}' if passes else ''})",
     )
     if points is None:
-        return Script((reading[0].format(photo), reading[1]), (), f"--input {photo}")
+        lines = reading[0].format(photo), reading[1]
+        return Script(lines, photo, (), f"--input {photo}{more}")
     name = photo.partition(".")[0]
     marks = json.dumps({"pixels": [[round(float(v), 2) for v in p] for p in points]})
     file, folder = f"{name}.json", f"{name}_crop"
@@ -54,12 +59,13 @@ def encoded(photo: str, size: int, points: Any) -> Script:
             reading[0].format(crop),
             reading[1],
         ),
+        crop,
         (
             f"echo {shlex.quote(marks)} > {file}",
             f"styleprompter align --input {photo} --landmarks {file} --size {size} "
             f"--output {folder}",
         ),
-        f"--input {crop}",
+        f"--input {crop}{more}",
     )
 
 
@@ -82,7 +88,7 @@ def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script
     arguments = ", ".join([f"images, latents, {steps}", *_arguments(refine, options)])
     line = f"latents = model.optimize({arguments})"
     given = f"{script.given} --optimize {steps}" if script.given else ""
-    return Script((*script.python, line), script.before, given)
+    return dataclasses.replace(script, python=(*script.python, line), given=given)
 
 
 def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
@@ -176,20 +182,27 @@ def command(
     """
     if not script.given:
         return ""
-    words = ["styleprompter", "edit" if weighted else "invert"]
-    words += [f"--model {shlex.quote(model)}", script.given]
+    named = f"--model {shlex.quote(model)}"
+    words = ["styleprompter", "edit" if weighted else "invert", named, script.given]
     if len(weighted) == 1:
         ((name, weight),) = weighted
         words += [f"--direction {shlex.quote(name)}", f"--strength {weight!r}"]
     elif weighted:
         parts = " ".join(shlex.quote(f"{name}:{w!r}") for name, w in weighted)
         words += [f"--direction {parts}", "--together --strength 1"]
+    words += [*_refining(refine, options), "--output results"]
+    return "\n".join([*script.before, _joined_lines(words)]) + "\n"
+
+
+def _refining(refine: bool, options: Mapping[str, Any]) -> list[str]:
     if not refine:
-        words.append("--no-refine")
-    elif options:
-        words.append("--refiner " + " ".join(map(_option, options.items())))
-    call = " \\\n    ".join([" ".join(words[:2]), *words[2:], "--output results"])
-    return "\n".join([*script.before, call]) + "\n"
+        return ["--no-refine"]
+    return ["--refiner " + " ".join(map(_option, options.items()))] if options else []
+
+
+def _joined_lines(words: Sequence[str]) -> str:
+    """A call of several lines."""
+    return " \\\n    ".join([" ".join(words[:2]), *words[2:]])
 
 
 def _option(named: tuple[str, Any]) -> str:

@@ -5,6 +5,7 @@ This module does not know HTTP; see `api.py`.
 
 import asyncio
 import dataclasses
+import functools
 import io
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import align, decode
 from styleprompter_jax.images.animation import check_mp4
 from styleprompter_jax.images.files import to_float
+from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.web import bodies, photographs, scripts
 from styleprompter_jax.web.batcher import Batcher, Work
@@ -63,9 +65,9 @@ class Studio:
         return self._pool.submit(self._warm)
 
     def _warm(self) -> None:
-        side, cfg = self.model.config.image_size, self.model.config
+        cfg = self.model.config
         if self.photographs.encodes:
-            images = np.zeros((1, side, side, 3), np.float32)
+            images = np.zeros((1, *cfg.input_shape), np.float32)
             latents = arrays(self.model.encode(images))
         else:
             shape = 1, cfg.generator.num_codes, cfg.generator.w_dim
@@ -96,9 +98,12 @@ class Studio:
         ]
         return {
             "model": model.source,
-            "size": config.generator.image_size,
+            "height": photos.shown[0],
+            "width": photos.shown[1],
             "codes": config.generator.num_codes,
             "encodes": photos.encodes,
+            "aligns": photos.encodes and photos.square,
+            "passes": config.encoder.passes if config.encoder else 0,
             "examples": photos.examples,
             "animations": _animations(),
             "refiner": refiner
@@ -145,10 +150,13 @@ class Studio:
             picture = await self._aside(self.photographs.middle, picture)
             name = self._keep(client, picture)
         assert isinstance(picture, Crop)
-        work = Work("encode", None, self.model.encode)
+        passes = check_iterations(self.model.config, body.iterations)
+        encode = functools.partial(self.model.encode, iterations=body.iterations)
+        work = Work(("encode", passes), None, encode)
         latents = await self._compute(work, to_float(picture.seen[None]))
-        side = len(picture.pixels)
-        script = scripts.encoded(picture.photo.name, side, picture.points)
+        script = scripts.encoded(
+            picture.photo.name, len(picture.pixels), picture.points, body.iterations
+        )
         kept = self._keep(client, Codes(latents, picture, script))
         return {"latents": kept, "picture": name}
 
@@ -184,6 +192,8 @@ class Studio:
         crop = client.find(body.recipe.latents, Codes).crop
         if crop is None:
             raise Refused(400, "These latents are not of a photograph.")
+        if not self.photographs.square:
+            raise Refused(400, "Only square pictures are pasted back into photographs.")
         edited = await self._render(client, body.recipe)
 
         def paste() -> bytes:
@@ -280,7 +290,7 @@ class Studio:
         return {"job": self.clients.keep(client, job, 0)}
 
     async def _render(self, client: Client, recipe: bodies.Recipe) -> np.ndarray:
-        """Decodes a recipe: uint8 (t, t, 3)."""
+        """Decodes a recipe: uint8 (h, w, 3)."""
         ready = await self._aside(self._recipes.ready, client, recipe)
         return (await self._compute(*self._recipes.rendering(ready)))[0]
 

@@ -43,14 +43,14 @@ class Photo(Picture):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Crop(Picture):
-    """A square of a photograph.
+    """A part of a photograph.
 
     Attributes:
         photo: the photograph.
-        quad: the corners of the square in the photograph; see `images/align.py`.
-        pixels: uint8 (t, t, 3), of the size of results.
-        seen: uint8 (s, s, 3), the input of the encoder.
-        points: (5, 2), the points of an aligned face; None for the central square.
+        quad: the corners of the part in the photograph; see `images/align.py`.
+        pixels: uint8 (h, w, 3), of the size of results.
+        seen: uint8 (h', w', 3), the input of the encoder.
+        points: (5, 2), the points of an aligned face; None for the middle.
     """
 
     photo: Photo

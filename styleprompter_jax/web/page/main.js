@@ -135,7 +135,8 @@ async function start() {
     $("#welcome h2").textContent = "Draw a picture";
     $("#invite").textContent = "This model reads no photographs, but it can draw.";
   }
-  render.setUp(facts.size);
+  render.setUp(facts);
+  stage.setUp(facts);
   sliders.build(facts);
   panels.build(facts);
   align.build();

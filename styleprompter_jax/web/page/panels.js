@@ -181,6 +181,17 @@ function buildMore() {
         h("div", { id: "fit-progress" })),
     );
   }
+  if (facts.encodes && facts.passes) {
+    nodes.push(
+      h("div", { id: "passing" },
+        h("h3", {}, "Passes of the encoder"),
+        h("p", { className: "small" }, "Each pass corrects the codes of the pass before."),
+        h("div", { className: "row" },
+          h("label", { className: "field" }, "Passes ",
+            h("input", { id: "passes", type: "number", min: 1, max: 100, value: facts.passes })),
+          h("button", { id: "encode", onclick: encode }, "Encode again"))),
+    );
+  }
   $("#more").replaceChildren(...nodes);
   if (!nodes.length) $("#tab-more").hidden = true;
 }
@@ -196,8 +207,10 @@ function wanted(name) {
 }
 
 function showMore(item) {
-  if (!item || !facts.refiner) return;
+  if (!item) return;
   const isNobody = item.source.kind === "sample";
+  for (const one of document.querySelectorAll("#fitting, #passing")) one.hidden = isNobody;
+  if (!facts.refiner) return;
   const on = item.look.refine !== false && !isNobody;
   $("#refine").checked = on;
   $("#refine").disabled = isNobody;
@@ -206,7 +219,19 @@ function showMore(item) {
     made.input.disabled = !on;
   }
   $("#own-options").disabled = !on || !Object.keys(item.look.options).length;
-  if ($("#fitting")) $("#fitting").hidden = isNobody;
+}
+
+async function encode() {
+  const item = store.current;
+  item.source = { ...item.source, passes: Number($("#passes").value) };
+  try {
+    if (!item.photo) await store.bring(item);
+    else await store.encode(item);
+    store.change(item, { latents: null });
+    store.settle(item);
+  } catch (error) {
+    complain(error);
+  }
 }
 
 async function fit() {

@@ -8,9 +8,10 @@ let next = null;
 let busy = false;
 let format = "png";
 
-export function setUp(size) {
+export function setUp({ width, height }) {
   // Packing a large PNG takes longer than drawing it. What is downloaded is a PNG.
-  format = size > 256 ? "jpg" : "png";
+  $("#viewer").style.setProperty("--ratio", width / height);
+  format = Math.max(width, height) > 256 ? "jpg" : "png";
 }
 
 // Draws an item as it looks now. What it looked like before is not drawn any more.

@@ -5,7 +5,10 @@ import * as store from "./store.js";
 import { $, $$, complain, download, h, say, words } from "./dom.js";
 import { follow } from "./panels.js";
 
+let pastes = true;
+
 export function build(facts) {
+  pastes = facts.aligns;
   $("#along").replaceChildren(...facts.directions.map(({ name }) => (
     h("option", { value: name }, words(name))
   )));
@@ -38,7 +41,7 @@ const named = (item) => item.title.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "
 
 function open() {
   const item = store.current;
-  $("#save-photo").hidden = item.source.kind !== "photo";
+  $("#save-photo").hidden = item.source.kind !== "photo" || !pastes;
   const moved = Object.keys(item.look.edits);
   if (moved.length) $("#along").value = moved[moved.length - 1];
   $("#saving").showModal();

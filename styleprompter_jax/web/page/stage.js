@@ -2,6 +2,10 @@
 
 import { $, $$, h } from "./dom.js";
 
+let aligns = true;
+
+export const setUp = (facts) => { aligns = facts.aligns; };
+
 export function build(opened) {
   for (const radio of $$("[name=view]")) {
     radio.onchange = () => view(radio.value);
@@ -77,7 +81,7 @@ export function show(item) {
   if (!item) return;
   const { before, after } = item;
   const isPhoto = item.source.kind === "photo";
-  $("#align").hidden = !isPhoto;
+  $("#align").hidden = !isPhoto || !aligns;
   $(".segments").disabled = !isPhoto;
   if (!isPhoto) view("result");
   if (before) $("#before").src = before;

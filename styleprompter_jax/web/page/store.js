@@ -123,10 +123,10 @@ async function make(item) {
 
 // Makes latents of an uploaded photograph, aligned by its points or of its middle.
 export async function encode(item) {
-  const { points } = item.source;
+  const { points, passes: iterations } = item.source;
   let { picture } = item.photo;
   if (points) picture = (await api.align({ picture, points })).picture;
-  const made = await api.encode({ picture });
+  const made = await api.encode({ picture, ...(iterations && { iterations }) });
   const url = URL.createObjectURL(await api.picture(made.picture));
   Object.assign(item, { base: made.latents, picture: made.picture, before: url });
   tell("before");
