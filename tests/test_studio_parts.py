@@ -1,8 +1,14 @@
 """Parts of the studio alone: who waits, who is known, how the command begins."""
 
 import itertools
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -145,3 +151,43 @@ def test_a_port_that_is_taken_is_a_sentence(tiny_folder, capsys):
         serve(None, host="no.such.host.invalid")
     with _listening("127.0.0.1", 0) as listener:
         assert listener.getsockname()[1]
+
+
+SERVER = """
+import sys
+import styleprompter_jax as sp
+from styleprompter_jax.cli.surroundings import orderly
+from styleprompter_jax.web.limits import Limits
+from styleprompter_jax.web.server import serve
+
+limits = Limits(body_seconds=0.5)
+sys.exit(orderly(lambda: serve(sp.load(sys.argv[1]), port=0, limits=limits)))
+"""
+
+
+@pytest.mark.slow
+def test_a_server_of_its_own_ends_in_the_middle(tiny_folder, tmp_path):
+    command = [sys.executable, "-c", SERVER, str(tiny_folder)]
+    scratch = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=scratch
+    ) as run:
+        address = run.stdout.readline().removeprefix("Studio: ").strip()
+        with urllib.request.urlopen(f"{address}api/health", timeout=60) as answer:
+            assert answer.read().startswith(b'{"status":"ok"')
+        host, port = address.removeprefix("http://").strip("/").split(":")
+        place = host, int(port)
+        # Who never sends all headers is not waited for, also after a good request.
+        good = f"GET /api/health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        for begin in (b"", good):
+            with socket.create_connection(place, timeout=30) as slow:
+                slow.sendall(begin + b"GET / HTTP/1.1\r\n")
+                start = time.monotonic()
+                while slow.recv(4096):
+                    pass
+                assert 0.2 < time.monotonic() - start < 20
+        with socket.create_connection(place, timeout=30) as busy:
+            busy.sendall(good[:-4])  # amid a request
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(30) == -signal.SIGTERM
+    assert not list(tmp_path.iterdir())

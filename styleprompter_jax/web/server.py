@@ -1,5 +1,6 @@
 """The server of `styleprompter studio`."""
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -8,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from importlib import resources
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -116,8 +119,6 @@ def serve(
     Raises:
         StylePrompterError: if it cannot listen there.
     """
-    import uvicorn
-
     token = "" if is_loopback(host) else secrets.token_urlsafe(24)
     with _listening(host, port) as listener:
         app = make_app(model, token=token, names=Names(host, names), limits=limits)
@@ -125,7 +126,7 @@ def serve(
         log.info("Studio: %s", f"{place}#token={token}" if token else place)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_protocol(limits.body_seconds),
             ws="none",
             loop="asyncio",
             lifespan="on",
@@ -139,6 +140,42 @@ def serve(
             h11_max_incomplete_event_size=16_384,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _protocol(seconds: float) -> type[H11Protocol]:
+    """A protocol that closes connections whose headers do not arrive in time.
+
+    uvicorn itself waits for headers without an end.
+    """
+
+    class Hurried(H11Protocol):
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is None or self.cycle.response_complete:
+                self._wait()
+            else:
+                self._arrived()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._arrived()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            if self.late is None:
+                self.late = self.loop.call_later(seconds, self.transport.close)
+
+        def _arrived(self) -> None:
+            if self.late is not None:
+                self.late.cancel()
+                self.late = None
+
+    return Hurried
 
 
 @contextlib.contextmanager

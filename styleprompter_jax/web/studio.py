@@ -80,7 +80,7 @@ class Studio:
         """Ends all work; refuses the waiting requests."""
         self.jobs.stop()
         self.batcher.stop()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def facts(self) -> dict[str, Any]:
         """Facts about the model, for clients."""
