@@ -193,7 +193,7 @@ def test_fits_have_progress_and_an_end(page):
     page.wait_for_selector("#fit-progress progress", state="detached")
     page.fill("#steps", "2")
     page.click("#fit")
-    page.wait_for_selector("#fit-progress progress", state="detached")
+    page.wait_for_selector("#undo:enabled")
     assert settled(page) != first
     page.click("#undo")
     page.wait_for_selector("#redo:enabled")
