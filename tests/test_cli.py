@@ -222,7 +222,7 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
     for call, match in (
         (("invert", "--model", tmp_path / "gone", *given), "folder"),
         (("invert", *model, "--input", tmp_path / "gone"), "gone"),
-        (("edit", *model, *given, "--direction", "hut"), "knows hat, smile"),
+        (("edit", *model, *given, "--direction", "hut"), "are: hat, smile"),
         (("edit", *model, *given, "--direction", tmp_path / "bad.npy"), "bad.npy"),
         (("edit", *model, *given, "--direction", "hat", "--layers", 8), "at most 7"),
         (
