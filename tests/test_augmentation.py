@@ -86,7 +86,7 @@ def picture():
 
 
 @pytest.mark.slow
-def test_samples_of_a_trained_generator_are_not_augmented(optimized):
+def test_samples_of_a_trained_generator_are_not_augmented():
     """Though all that the discriminator saw was turned, zoomed, in other colours."""
     config = smallest(augment="fixed", augment_p=0.5, r1_gamma=0.1)
     config.learning_rate = 5e-3

@@ -14,6 +14,7 @@ from styleprompter_jax.convert.directions import (
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.convert.found import Found
 from styleprompter_jax.convert.model import build_model
+from styleprompter_jax.convert.origin import read_origin
 from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.convert.recognise import recognise, recognise_network
@@ -24,6 +25,7 @@ from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import AnyPath, is_link, local_path
 from styleprompter_jax.core.results import check_files
 from styleprompter_jax.store import model_folder, network_folder
+from styleprompter_jax.store.discriminator_files import load_discriminator
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +114,16 @@ def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exporte
             the file cannot be written.
     """
     path = local_path(file)
-    parts = [model_folder.find_model(model) / name for name in model_folder.PARTS]
+    folder = model_folder.find_model(model)
+    parts = [folder / name for name in model_folder.PARTS]
     check_files([path], parts, overwrite=overwrite)
     config, variables, directions = model_folder.load_model(model)
+    text = model_folder.read_origin(folder)
+    origin = read_origin(text, str(folder)) if text else None
+    has_reader = (folder / model_folder.DISCRIMINATOR).exists()
+    discriminator = load_discriminator(folder) if has_reader else None
     try:
-        what, tree = export_model(config, variables)
+        what, tree = export_model(config, variables, discriminator, origin)
     except StylePrompterError as error:
         raise StylePrompterError(f"{model}: {error}") from error
     write_torch(path, tree)
@@ -165,6 +172,7 @@ def _convert_model(trees: dict[str, Any], folder: Path, overwrite: bool) -> Conv
         built.config,
         built.variables,
         discriminator=built.discriminator,
+        origin=built.origin.text() if built.origin else "",
         replace=overwrite,
     )
     return Converted(written, "model")

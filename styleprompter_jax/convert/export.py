@@ -1,18 +1,24 @@
 """From a model back to the files of the published PyTorch code.
 
-A model with an encoder becomes a checkpoint of StylePrompter's code, one without a
-generator of rosinality's.  Both are written by the tables that read them, with every
-array that a strict ``load_state_dict`` asks for.
+A model with an encoder becomes a checkpoint of the code that builds the encoder:
+StylePrompter's, pSp's, e4e's or ReStyle's.  A model without one becomes a checkpoint of
+rosinality's, with its discriminator.  The tables that read these layouts write them,
+with every array that a strict ``load_state_dict`` asks for.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from styleprompter_jax.convert.origin import NOTHING, Origin
 from styleprompter_jax.convert.table import merge_collections, write_table
+from styleprompter_jax.convert.tables.discriminators import rosinality_table
+from styleprompter_jax.convert.tables.psp_files import checkpoint
 from styleprompter_jax.convert.tables.style_prompter import checkpoint_table
 from styleprompter_jax.convert.tables.stylegan2 import generator_table
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
+from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import (
     GeneratorConfig,
@@ -21,18 +27,24 @@ from styleprompter_jax.models.generators.stylegan2 import (
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.models.registry import GeneratorBase
+from styleprompter_jax.store.discriminator_files import KeptDiscriminator
 
 _FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint tells
 
 
 def export_model(
-    config: StylePrompterConfig, variables: Mapping[str, Any]
+    config: StylePrompterConfig,
+    variables: Mapping[str, Any],
+    discriminator: KeptDiscriminator | None = None,
+    origin: Origin | None = None,
 ) -> tuple[str, dict]:
     """What to write with ``torch_file.write_torch``.
 
     Args:
         config: the model's architecture.
         variables: {"params": ..., "const": ...}.
+        discriminator: that of the generator, if there is one.
+        origin: facts of the checkpoint that the model comes from, if it does.
 
     Returns:
         What the file is, in a few words; and its content.
@@ -48,10 +60,25 @@ def export_model(
                 "The published code has no model with SMART and without an encoder."
             )
         generator = _rosinality(config.generator)
-        return "generator in rosinality's layout", {
+        content = {
             "g_ema": write_table(generator_table(generator), tree["generator"]),
             "latent_avg": latent_avg,
         }
+        if discriminator is None or not _is_published(discriminator.config):
+            return "generator in rosinality's layout", content
+        table = rosinality_table(discriminator.config)
+        content["d"] = write_table(table, discriminator.params)
+        return "generator and discriminator in rosinality's layout", content
+    if isinstance(config.encoder, PspConfig):
+        if config.refiner is not None:
+            raise StylePrompterError(
+                f"This model has {config.refiner.title}, and the published code of its "
+                "encoder knows none: it cannot be exported."
+            )
+        generator = _rosinality(config.generator)
+        tree["latent_avg"] = latent_avg
+        content = checkpoint(config.encoder, generator, tree, origin or NOTHING)
+        return f"published checkpoint, {config.encoder.encoder_type}", content
     options = _options(config)
     return f"official StylePrompter checkpoint, {options['type']}", {
         "state_dict": write_table(checkpoint_table(config), tree),
@@ -96,6 +123,13 @@ def _options(config: StylePrompterConfig) -> dict:
         dataset_type="ffhq_encode",
         device="cuda",
     )
+
+
+def _is_published(config: DiscriminatorConfig) -> bool:
+    """Whether rosinality's ``Discriminator(size)`` is such."""
+    widths = [default_channels(config.image_size, m) for m in (1, 2)]
+    plain = config.mbstd_group == 4 and config.conv_clamp is None
+    return plain and config.channels in widths
 
 
 def _rosinality(config: GeneratorBase) -> GeneratorConfig:

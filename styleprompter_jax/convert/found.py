@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from styleprompter_jax.convert.origin import Origin
 from styleprompter_jax.convert.states import State
 from styleprompter_jax.convert.table import Kept, Row, Rule
 from styleprompter_jax.core.errors import StylePrompterError
@@ -33,6 +34,7 @@ class Found:
         encoder, refiner, generator: architectures of the parts in the file.
         discriminator: architecture of the generator's discriminator, if the file has
             one; its rows fill discriminator/...
+        origin: facts of a checkpoint that an export writes again.
         is_start: True for a classifier: it has no latent tokens and no head, and the
             encoder takes the number and width of its codes from the generator.
         notes: further sentences for users.
@@ -45,6 +47,7 @@ class Found:
     refiner: RefinerBase | None = None
     generator: GeneratorBase | None = None
     discriminator: DiscriminatorConfig | None = None
+    origin: Origin | None = None
     is_start: bool = False
     notes: tuple[str, ...] = ()
 

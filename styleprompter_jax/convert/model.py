@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from styleprompter_jax.convert.origin import Origin
 from styleprompter_jax.convert.recognise import Found
 from styleprompter_jax.convert.table import (
     Row,
@@ -42,12 +43,14 @@ class Built(NamedTuple):
         variables: {"params": ..., "const": ...}.
         notes: what was done beside reading, a sentence each.
         discriminator: that of the generator, if the files hold it.
+        origin: facts of the one checkpoint that holds the whole model, if it is one.
     """
 
     config: StylePrompterConfig
     variables: dict
     notes: list[str]
     discriminator: KeptDiscriminator | None = None
+    origin: Origin | None = None
 
 
 def build_model(found: Mapping[str, Found]) -> Built:
@@ -88,7 +91,8 @@ def build_model(found: Mapping[str, Found]) -> Built:
     if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
         tree["latent_avg"] = mean_code(config.generator, tree["generator"])
         notes.append(f"The file lacks latent_avg: it is the mean of {SAMPLES:,} codes.")
-    return Built(config, split_collections(tree, shapes), notes, kept)
+    origin = next(iter(found.values())).origin if len(found) == 1 else None
+    return Built(config, split_collections(tree, shapes), notes, kept, origin)
 
 
 def _draw_noise(generator: dict) -> None:

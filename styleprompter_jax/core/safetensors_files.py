@@ -15,6 +15,7 @@ Files without a SHA-256 can be read too.
 import hashlib
 import json
 import math
+import mmap
 import os
 import re
 from collections.abc import Mapping
@@ -96,6 +97,19 @@ def read_safetensors(path: str | os.PathLike, digest: str | None = None) -> Cont
                 "match: copy it or make it again."
             )
     return content
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Reads the metadata in the header of a safetensors file, and no array.
+
+    Raises:
+        StylePrompterError: if the file is missing, damaged or of another kind.
+    """
+    with open_file(path) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise Refusal(f"it is empty; {DAMAGED}")
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return parse_safetensors(data).metadata
 
 
 def parse_safetensors(data: memoryview) -> Content:

@@ -17,6 +17,7 @@ The probability of each rotation is such that at least one of them happens with 
 Axes: ``b`` batch, ``h w`` space, ``c`` the colours red, green, blue.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from styleprompter_jax.ops.warp import affine_warp
 
 ZOOM, MOVE, SHIFT = 0.2, 0.125, 0.125
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
+_UNIFORMS, _NORMALS = 21, 7  # numbers for each image
 # Exact (cos, sin) of quarter turns, so that blits keep the value of every pixel.
 _QUARTERS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.float32)
 # The cross product of a colour with the grey axis, for rotations about this axis.
@@ -55,11 +57,8 @@ def draw(rng: jax.Array, count: int, size: int, p: jax.Array | float) -> Augment
         size: the side of the images in pixels; moves are proportional to it.
         p: the probability of each change, 0 to 1.
     """
-    geometry_rng, colour_rng = jax.random.split(rng)
-    return Augmentation(
-        _draw_geometry(geometry_rng, count, size, p),
-        _draw_colour(colour_rng, count, p),
-    )
+    chance = _Chance(rng, count, p)
+    return Augmentation(_draw_geometry(chance, size), _draw_colour(chance))
 
 
 def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
@@ -73,43 +72,57 @@ def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
     return parts[0] + parts[1] + parts[2] + colour[..., 3]
 
 
-def _gate(
-    rng: jax.Array, p: jax.Array | float, value: jax.Array, neutral: float
-) -> Any:
-    """Returns each value (b, ...) with probability p, and otherwise the neutral one."""
-    shape = (value.shape[0], *(1,) * (value.ndim - 1))
-    return jnp.where(jax.random.bernoulli(rng, p, shape), value, neutral)
+class _Chance:
+    """Random numbers of all kinds from two draws, since each draw compiles for long."""
+
+    def __init__(self, rng: jax.Array, count: int, p: jax.Array | float):
+        uniform_rng, normal_rng = jax.random.split(rng)
+        self._uniform = iter(jax.random.uniform(uniform_rng, (_UNIFORMS, count)))
+        self._normal = iter(jax.random.normal(normal_rng, (_NORMALS, count)))
+        self.p = jnp.asarray(p, jnp.float32)
+
+    def gated(self, value: jax.Array, neutral: float, p: Any = None) -> jax.Array:
+        """Each value (b,) or (b, k) with probability p, else the neutral one."""
+        chosen = next(self._uniform) < (self.p if p is None else p)
+        chosen = chosen.reshape(chosen.shape + (1,) * (value.ndim - 1))
+        return jnp.where(chosen, value, neutral)
+
+    def whole(self, below: int) -> jax.Array:
+        """Whole numbers (b,) from 0, as floats."""
+        return jnp.floor(below * next(self._uniform))
+
+    def between(self, bound: float) -> jax.Array:
+        """(b,) from -bound to bound."""
+        return bound * (2 * next(self._uniform) - 1)
+
+    def normal(self, deviation: float) -> jax.Array:
+        """(b,) around 0."""
+        return deviation * next(self._normal)
 
 
-def _draw_geometry(
-    rng: jax.Array, b: int, size: int, p: jax.Array | float
-) -> jax.Array:
-    keys = iter(jax.random.split(rng, 16))
-
-    def gated(value: jax.Array, neutral: float = 0.0, p: Any = p) -> Any:
-        return _gate(next(keys), p, value, neutral)
-
-    def whole(below: int) -> jax.Array:
-        return jax.random.randint(next(keys), (b,), 0, below)
+def _draw_geometry(chance: _Chance, size: int) -> jax.Array:
+    """(b, 2, 3) of pixel blits and general transformations."""
+    once = 1 - jnp.sqrt(1 - chance.p)
 
     def zoom() -> jax.Array:
-        return gated(jnp.exp2(ZOOM * jax.random.normal(next(keys), (b,))), 1.0)
+        return chance.gated(jnp.exp2(chance.normal(ZOOM)), 1.0)
 
     def turn() -> jax.Array:
-        once = 1 - jnp.sqrt(1 - jnp.asarray(p, jnp.float32))
-        angle = jax.random.uniform(next(keys), (b,), minval=-jnp.pi, maxval=jnp.pi)
-        angle = gated(angle, p=once)
+        angle = chance.gated(chance.between(np.pi), 0.0, once)
         return _turning(jnp.cos(angle), jnp.sin(angle))
 
-    mirror = gated(whole(2)).astype(jnp.float32)
-    quarter = jnp.asarray(_QUARTERS)[gated(whole(4)).astype(jnp.int32)]
-    blit = jax.random.uniform(next(keys), (b, 2), minval=-SHIFT, maxval=SHIFT)
-    blit = jnp.round(gated(blit) * size)
+    def pair(number: Callable, bound: float) -> jax.Array:
+        return chance.gated(jnp.stack([number(bound), number(bound)], 1), 0.0) * size
+
+    mirror = chance.gated(chance.whole(2), 0.0)
+    quarter = chance.gated(chance.whole(4), 0.0).astype(jnp.int32)
+    quarter = jnp.asarray(_QUARTERS)[quarter]
+    blit = jnp.round(pair(chance.between, SHIFT))
     even, first, stretch, second = zoom(), turn(), zoom(), turn()
-    move = gated(MOVE * jax.random.normal(next(keys), (b, 2))) * size
+    move = pair(chance.normal, MOVE)
     # The matrices map places in the result back to the image: the last change is first.
     steps = (
-        _scaling(1 - 2 * mirror, jnp.ones(b)),
+        _scaling(1 - 2 * mirror, jnp.ones_like(mirror)),
         _turning(quarter[:, 0], quarter[:, 1]),
         _moving(blit),
         _scaling(1 / even, 1 / even),
@@ -125,25 +138,16 @@ def _draw_geometry(
     return matrix[:, :2]
 
 
-def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
+def _draw_colour(chance: _Chance) -> jax.Array:
     """Draws colour matrices; all five changes keep the grey axis.
 
     So the components along this axis and across it change separately.
     """
-    keys = iter(jax.random.split(rng, 10))
-
-    def gated(value: jax.Array, neutral: float) -> jax.Array:
-        return _gate(next(keys), p, value, neutral)
-
-    def normal() -> jax.Array:
-        return jax.random.normal(next(keys), (b,))
-
-    brightness = gated(BRIGHTNESS * normal(), 0.0)
-    contrast = gated(jnp.exp2(CONTRAST * normal()), 1.0)
-    sign = gated(jax.random.rademacher(next(keys), (b,), jnp.float32), 1.0)
-    angle = jax.random.uniform(next(keys), (b,), minval=-jnp.pi, maxval=jnp.pi)
-    angle = gated(angle, 0.0)
-    saturation = gated(jnp.exp2(SATURATION * normal()), 1.0)
+    brightness = chance.gated(chance.normal(BRIGHTNESS), 0.0)
+    contrast = chance.gated(jnp.exp2(chance.normal(CONTRAST)), 1.0)
+    sign = chance.gated(1 - 2 * chance.whole(2), 1.0)
+    angle = chance.gated(chance.between(np.pi), 0.0)
+    saturation = chance.gated(jnp.exp2(chance.normal(SATURATION)), 1.0)
     grey, across = contrast * sign, contrast * saturation
     turned = across * jnp.cos(angle)
     matrix = (
@@ -151,7 +155,7 @@ def _draw_colour(rng: jax.Array, b: int, p: jax.Array | float) -> jax.Array:
         + ((grey - turned) / 3)[:, None, None]
         + (across * jnp.sin(angle))[:, None, None] * _ACROSS
     )
-    offset = jnp.broadcast_to((grey * brightness)[:, None, None], (b, 3, 1))
+    offset = jnp.broadcast_to((grey * brightness)[:, None, None], (len(grey), 3, 1))
     return jnp.concatenate([matrix, offset], 2)
 
 

@@ -31,7 +31,7 @@ from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.core.safetensors_files import read_metadata, read_safetensors
 from styleprompter_jax.core.sums import json_sha256, sha256
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
@@ -58,7 +58,7 @@ from styleprompter_jax.store.places import (
 
 VERSION = 2  # version 1 has no types of parts, and calls the refiner "smart"
 BUNDLED = Path(__file__).parents[1] / "bundled"
-_CONFIG_SUM = "config"  # a key of model.safetensors' metadata
+_CONFIG_SUM, _ORIGIN = "config", "origin"  # keys of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
 
 
@@ -83,6 +83,7 @@ def save_model(
     dtype: str | None = None,
     directions: Mapping[str, Direction] | None = None,
     discriminator: KeptDiscriminator | None = None,
+    origin: str = "",
     keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
@@ -99,6 +100,7 @@ def save_model(
         dtype: "float16" halves the file; None keeps float32.
         directions: named directions to store with the model.
         discriminator: the discriminator for further training of the generator.
+        origin: a text to store with the weights; see `read_origin`.
         keep_directions: if ``directions`` is empty, keep the directions of the replaced
             model.
         replace: if false, refuse a folder that is not empty.
@@ -136,6 +138,7 @@ def save_model(
         directions,
         dtype,
         discriminator=discriminator,
+        origin=origin,
         keep_directions=keep_directions,
         replace=replace,
     )
@@ -241,6 +244,7 @@ def write_folder(
     dtype: str | None = None,
     *,
     discriminator: KeptDiscriminator | None = None,
+    origin: str = "",
     keep_directions: bool = False,
     replace: bool = True,
 ) -> Path:
@@ -253,7 +257,9 @@ def write_folder(
         kept = {DIRECTIONS} if keep_directions else ()
         with atomic_folder(folder, [p for p in PARTS if p not in kept]) as partial:
             tree = unflatten_dict(arrays, sep="/")
-            save_arrays(partial / MODEL, tree, {_CONFIG_SUM: _config_sum(fields)})
+            metadata = {_CONFIG_SUM: _config_sum(fields)}
+            metadata |= {_ORIGIN: origin} if origin else {}
+            save_arrays(partial / MODEL, tree, metadata)
             if directions:
                 save_directions(partial, directions, dtype)
             if discriminator:
@@ -261,6 +267,11 @@ def write_folder(
             text = {"version": VERSION, **fields, "sha256": sha256(partial / MODEL)}
             (partial / CONFIG).write_text(json.dumps(text, indent=2) + "\n")
     return folder
+
+
+def read_origin(folder: Path) -> str:
+    """The text that `save_model` kept with the weights; "" for none."""
+    return read_metadata(folder / MODEL).get(_ORIGIN, "")
 
 
 def check_place(folder: Path, replace: bool) -> None:

@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from styleprompter_jax.convert.found import Found, unused, with_mean
+from styleprompter_jax.convert.origin import COUNT, Origin, origin_of
 from styleprompter_jax.convert.states import State, agree, find_state, options
-from styleprompter_jax.convert.table import prefixed
+from styleprompter_jax.convert.table import prefixed, write_table
 from styleprompter_jax.convert.tables import psp
 from styleprompter_jax.convert.tables.stylegan2 import (
     described,
@@ -17,6 +20,7 @@ from styleprompter_jax.convert.tables.stylegan2 import (
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.models.encoders.psp import FORMS, PspConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.registry import SHOWN
 
 # By what options call the data; the first that the name starts with.
@@ -38,6 +42,8 @@ _SUBJECTS = {
 _HEADS = {"w": " into W", "w_plus": " into W+ by one layer", "coarse": " of one map"}
 _ALIASES = {"SingleStyleCodeEncoder": "BackboneEncoderUsingLastLayerIntoW"}
 _GENERATOR = "input.input"
+_ENCODER, _DECODER = "encoder.", "decoder."  # starts of the published keys
+_MEAN = ".running_mean"  # of a BatchNorm layer, which counts its steps too
 _COLOURS = 3  # channels of a picture
 _PASSES = 5  # as published
 _MOST_PASSES = 1000
@@ -132,8 +138,78 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
         table,
         encoder=reader,
         generator=images,
+        origin=origin_of(
+            opts,
+            found.beside("latent_avg"),
+            found.arrays,
+            {start: _ENCODER, decoder: _DECODER},
+        ),
         notes=(*notes, *unused(found.left_out())),
     )
+
+
+def checkpoint(
+    reader: PspConfig, images: GeneratorConfig, tree: Mapping[str, Any], origin: Origin
+) -> dict:
+    """The inverse of `recognise`: what a published checkpoint holds.
+
+    Args:
+        reader: the encoder's architecture.
+        images: the generator's.
+        tree: arrays of both, and latent_avg.
+        origin: facts of the checkpoint that they come from; empty for a model that was
+            trained here.
+
+    Raises:
+        StylePrompterError: if the published code cannot build such an encoder.
+    """
+    published = PspConfig(
+        encoder_type=reader.encoder_type,
+        input_channels=reader.input_channels,
+        num_styles=images.num_codes,
+    )
+    for field in ("image_size", "num_styles", "w_dim", "widths", "blocks"):
+        own, known = getattr(reader, field), getattr(published, field)
+        if own != known:
+            raise StylePrompterError(
+                f"This model's encoder has {field} = {own}, and the published code "
+                f"builds {known} only: it cannot be exported."
+            )
+    mean = np.asarray(tree["latent_avg"])
+    rows = (
+        *prefixed(psp.encoder_table(reader), "encoder/", _ENCODER),
+        *prefixed(generator_table(images), "generator/", _DECODER),
+    )
+    parts = {kind: tree[kind] for kind in ("encoder", "generator")}
+    state = write_table(rows, parts)
+    for key in [key for key in state if key.endswith(_MEAN)]:
+        key = key.removesuffix(_MEAN) + f".{COUNT}"
+        state[key] = np.array(origin.counts.get(key, 0), np.int64)
+    shape = origin.latent_avg or (images.num_codes, images.w_dim)
+    return {
+        "state_dict": state,
+        "opts": origin.options or _options(reader, images),
+        "latent_avg": np.broadcast_to(mean, shape).copy(),
+    }
+
+
+def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
+    """What the published scripts read, of a model that was trained here."""
+    is_e4e = reader.encoder_type == "Encoder4Editing"
+    channels = reader.input_channels
+    options: dict[str, Any] = {
+        "encoder_type": reader.encoder_type,
+        "dataset_type": "ffhq_encode" if reader.image_height is None else "cars_encode",
+        "start_from_latent_avg": reader.start_from_latent_avg or reader.passes > 0,
+        "learn_in_w": reader.form.head == "w",
+        "input_nc": channels,
+        "label_nc": 0 if channels in (_COLOURS, _COLOURS + SHOWN) else channels,
+        "stylegan_size" if is_e4e else "output_size": images.image_size,
+        "device": "cuda",
+    }
+    if reader.passes:
+        options["n_iters_per_batch"] = reader.passes
+    return options
 
 
 def _passes(reader: PspConfig, opts: Mapping) -> int:

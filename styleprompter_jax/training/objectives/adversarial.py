@@ -245,13 +245,18 @@ class Adversarial:
         blur = self._blur(size, seen)
         if not self._augments:
             return Views(blur, blur, blur)
-        p = state["augment"]["p"]
+        views = len(Views._fields)
 
-        def view(rng: jax.Array) -> Callable:
-            drawn = local_slice(lambda r, b: augment.draw(r, b, size, p), rng, count)
-            return lambda x: augment.apply(blur(x), drawn)
+        def draw(rng: jax.Array, b: int) -> Any:
+            drawn = augment.draw(rng, b * views, size, state["augment"]["p"])
+            return jax.tree.map(lambda x: x.reshape(b, views, *x.shape[1:]), drawn)
 
-        return Views(*map(view, jax.random.split(jax.random.fold_in(rng, 3), 3)))
+        def view(k: int) -> Callable:
+            own = jax.tree.map(lambda x: x[:, k], drawn)
+            return lambda x: augment.apply(blur(x), own)
+
+        drawn = local_slice(draw, jax.random.fold_in(rng, 3), count)
+        return Views(*map(view, range(views)))
 
     def _blur(self, size: int, seen: Any) -> Any:
         """The Gaussian blur of (b, size, size, c) after ``seen`` images."""

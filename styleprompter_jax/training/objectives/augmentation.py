@@ -24,8 +24,9 @@ State = dict[str, jax.Array]
 
 def beginning(loss: Any) -> State:
     """p, r_t as it was last, and the mean signs of the batches since, summed."""
-    zero = jnp.zeros((), jnp.float32)
-    return {"p": zero + loss.augment_p, "r_t": zero, "signs": zero}
+    first = {"p": loss.augment_p, "r_t": 0.0, "signs": 0.0}
+    # Each a buffer of its own: the step takes them all over.
+    return {name: jnp.array(value, jnp.float32) for name, value in first.items()}
 
 
 def followed(
