@@ -249,3 +249,71 @@ def test_confounded_attributes_are_told_apart():
 def test_labels_that_say_nothing(labels, match):
     with pytest.raises(StylePrompterError, match=match):
         directions_from_labels(np.zeros((8, N, W_DIM)), labels)
+
+
+def ganspace_edit(**changes):
+    """A pickle of one edit, as GANSpace's program saves it."""
+    rng = np.random.default_rng(5)
+    vector = rng.standard_normal((1, 16), np.float32)
+    return {
+        "name": "Light direction",
+        "sigma_range": -2.5,
+        "component_index": 15,
+        "act_comp": vector,
+        "lat_comp": vector,
+        "latent_space": "W",
+        "act_stdev": 1.0,
+        "lat_stdev": 0.5,
+        "model_name": "StyleGAN2",
+        "output_class": "ffhq",
+        "decomposition": {"name": "ipca", "layer": "style", "class_name": "ffhq"},
+        "edit_type": "latent",
+        "edit_start": 2,
+        "edit_end": 5,
+    } | changes
+
+
+def test_an_edit_of_ganspace(tmp_path, tiny_folder, capsys):
+    """It changes the codes that it says, in the sense of its name."""
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    write_torch(tmp_path / "light.pkl", ganspace_edit())
+    code, said, found = convert(model, tmp_path / "light.pkl", capsys=capsys)
+    assert code == 0, said
+    for text in ("'Light direction'", "layer 'style'", "codes 2 to 4", "-2.5 standard"):
+        assert text in said
+    light = found["Light_direction"]
+    np.testing.assert_allclose(light.vector, -0.5 * ganspace_edit()["lat_comp"][0])
+    assert light.layers == (2, 3, 4) and light.strength == 2.5
+    # Up to the last code of the model; and what is none of W, or of a larger model.
+    write_torch(tmp_path / "long.pkl", ganspace_edit(name="long", edit_end=18))
+    assert convert(model, tmp_path / "long.pkl", capsys=capsys)[0] == 0
+    assert model_folder.load_directions(model)["long"].layers == (2, 3, 4, 5, 6, 7)
+    space = {
+        f"{part}_{kind}": np.ones((3, 1, 16) if kind == "comp" else 3, np.float32)
+        for part in ("act", "lat")
+        for kind in ("comp", "stdev")
+    }
+    for name, tree, words in (
+        ("z", ganspace_edit(latent_space="Z"), "components of Z"),
+        ("maps", ganspace_edit(edit_type="activation"), "changes 'activation'"),
+        ("large", ganspace_edit(edit_start=12, edit_end=18), "codes 12 to 17"),
+        ("wide", ganspace_edit(lat_comp=np.ones((1, 5))), "holds [1, 5]"),
+        ("gaussian", space, "components of Z"),
+        ("wrong", ganspace_edit(edit_end="5"), "no weights that are known"),
+    ):
+        before = model_folder.load_directions(model).keys()
+        write_torch(tmp_path / f"{name}.pkl", tree)
+        code, said, found = convert(model, tmp_path / f"{name}.pkl", capsys=capsys)
+        assert code == 1 and words in said, said
+        assert found.keys() == before
+
+
+def test_boundaries_are_told_as_such(tmp_path, tiny_folder, capsys):
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    vector = np.random.default_rng(6).standard_normal((1, 16))
+    np.save(tmp_path / "smile_w_boundary.npy", vector / np.linalg.norm(vector))
+    np.save(tmp_path / "other.npy", vector)
+    for name, told in (("smile_w_boundary", True), ("other", False)):
+        code, said, found = convert(model, tmp_path / f"{name}.npy", capsys=capsys)
+        assert code == 0 and name in found
+        assert ("InterFaceGAN" in said) == told

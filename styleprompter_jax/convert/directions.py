@@ -2,10 +2,11 @@
 
 One array is a direction, or several directions one after the other. SeFa's factors
 (rosinality) and the components of GANSpace (its own files and those of e4e) are sorted
-by
-weight: the reader takes the first ones.
+by weight: the reader takes the first ones. A pickle that GANSpace saved for one edit
+gives its codes and its strength. Boundaries of InterFaceGAN are unit vectors.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,16 @@ from styleprompter_jax.editing.directions import Direction
 
 FIRST = 10  # number of components that the reader takes
 _MANY = 100
+# Keys of a pickle that GANSpace saved of one edit.
+_EDIT = {"lat_comp", "edit_start", "edit_end"}
+_OF_Z = (
+    "holds GANSpace's components of Z, which mean nothing to codes: compute those of W "
+    "there (--use_w)."
+)
+_BOUNDARY = (
+    "It is a unit vector, like InterFaceGAN's boundaries, and taken for one of W: "
+    "boundaries of Z, without _w_ in their names there, mean nothing to codes."
+)
 _SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 
 
@@ -87,6 +98,18 @@ def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direc
     return direction
 
 
+class Edit(NamedTuple):
+    """How a direction is meant.
+
+    Attributes:
+        codes: the first code that it changes, and the one after the last.
+        strength: how far it goes.
+    """
+
+    codes: tuple[int, int]
+    strength: float
+
+
 class Arrays(NamedTuple):
     """The arrays of directions in a file.
 
@@ -94,10 +117,14 @@ class Arrays(NamedTuple):
         arrays: names, each with an array of one or several directions; a name may come
             twice.
         notes: further sentences for users.
+        edit: codes and strength of the file's one direction, if the file gives them.
+        refused: the end of a sentence about a file whose directions are not of W.
     """
 
     arrays: tuple[tuple[str, np.ndarray], ...] = ()
     notes: tuple[str, ...] = ()
+    edit: Edit | None = None
+    refused: str = ""
 
 
 def direction_arrays(tree: Any, stem: str) -> Arrays:
@@ -110,15 +137,22 @@ def direction_arrays(tree: Any, stem: str) -> Arrays:
     if isinstance(tree, list | tuple) and len(tree) == 1:
         (tree,) = tree
     if isinstance(tree, np.ndarray):
-        return Arrays(((stem, tree),))
+        return Arrays(((stem, tree),), (_BOUNDARY,) if _is_boundary(tree) else ())
     if not isinstance(tree, Mapping):
         return Arrays()
+    if tree.keys() >= _EDIT:
+        return _ganspace_edit(tree)
     arrays = {k: v for k, v in tree.items() if isinstance(v, np.ndarray)}
     others = [v for v in tree.values() if not isinstance(v, np.ndarray)]
     if (components := _components(arrays)) is not None:
-        count = len(components)
-        note = f"Only the first {FIRST} of its {count} components are taken."
-        return Arrays(((stem, components[:FIRST]),), (note,) * (count > FIRST))
+        count, is_sefa = len(components), "eigvec" in arrays
+        notes = ["SeFa's factors." if is_sefa else "Components of GANSpace."]
+        if count > FIRST:
+            notes.append(f"Only the first {FIRST} of its {count} components are taken.")
+        deviations = arrays.get("lat_stdev")
+        in_z = not is_sefa and deviations is not None and (deviations == 1).all()
+        found = Arrays(((stem, components[:FIRST]),), tuple(notes))
+        return found._replace(refused=_OF_Z) if in_z else found
     if not arrays or any(array.ndim > 3 for array in arrays.values()):
         return Arrays()
     names: Any = tree.get("names")
@@ -148,6 +182,50 @@ def _components(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return None
 
 
+def _is_boundary(array: np.ndarray) -> bool:
+    """Whether an array has the form of InterFaceGAN's boundaries."""
+    flat = array.dtype.kind == "f" and array.ndim == 2 and len(array) == 1
+    return flat and bool(abs(np.linalg.norm(array) - 1) < 1e-3)
+
+
+def _ganspace_edit(tree: Mapping) -> Arrays:
+    """The direction of a pickle that GANSpace's interactive program saved."""
+    vector, name = tree["lat_comp"], tree.get("name")
+    deviation, sigma = tree.get("lat_stdev", 1.0), tree.get("sigma_range", 1.0)
+    codes = tree["edit_start"], tree["edit_end"]
+    numbers = (deviation, sigma)
+    if not (
+        isinstance(vector, np.ndarray)
+        and isinstance(name, str)
+        and all(isinstance(x, float | int) and np.isfinite(x) for x in numbers)
+        and all(type(code) is int and 0 <= code < 2**15 for code in codes)
+        and codes[0] < codes[1]
+    ):
+        return Arrays()
+    key = "_".join(name.split()) or "edit"
+    where = tree.get("decomposition")
+    layer = where.get("layer") if isinstance(where, Mapping) else None
+    space, kind = tree.get("latent_space", "W"), tree.get("edit_type", "latent")
+    note = (
+        f"GANSpace's edit {quoted(name)}: component {tree.get('component_index')} of "
+        f"layer {quoted(str(layer))}, in {quoted(str(space))}, codes {codes[0]} to "
+        f"{codes[1] - 1}, {sigma:.3g} standard deviations of {deviation:.3g}."
+    )
+    refused = ""
+    if space != "W":
+        refused = _OF_Z
+    elif kind != "latent":
+        refused = (
+            f"holds an edit of GANSpace that changes {quoted(str(kind))} and no codes: "
+            "save it there with the mode latent."
+        )
+    # The author's sign: a positive strength does what the edit is called.
+    scale = float(deviation) * (-1.0 if sigma < 0 else 1.0)
+    array = vector.reshape(1, -1).astype(np.float64) * scale
+    edit = Edit(codes, float(abs(sigma)) or 1.0)
+    return Arrays(((key, array),), (note,), edit, refused)
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -167,6 +245,8 @@ def make_directions(
         StylePrompterError: if a direction does not fit the model, or two directions
             have the same name.
     """
+    if found.refused:
+        raise StylePrompterError(f"{file} {found.refused}")
     made = {}
     for name, array in found.arrays:
         label = file if len(found.arrays) == 1 else f"{file}, {name},"
@@ -178,7 +258,28 @@ def make_directions(
                     f"{file} holds two directions {quoted(key)}: rename one of them."
                 )
             made[key] = _direction(row, label)
+            if found.edit is not None:
+                made[key] = _as_meant(made[key], found.edit, num_codes, file)
     return made
+
+
+def _as_meant(
+    direction: Direction, edit: Edit, num_codes: int, file: str
+) -> Direction:
+    """The direction for the codes that its file names, among those of the model."""
+    first, end = edit.codes
+    if first >= num_codes:
+        raise StylePrompterError(
+            f"{file} changes the codes {first} to {end - 1}, and this model has "
+            f"{num_codes}: it is for a larger generator."
+        )
+    most = max(3.0, edit.strength)
+    return dataclasses.replace(
+        direction,
+        layers=tuple(range(first, min(end, num_codes))),
+        strength=edit.strength,
+        range=(-most, most),
+    )
 
 
 def _split(

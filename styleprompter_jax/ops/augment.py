@@ -17,8 +17,8 @@ The probability of each rotation is such that at least one of them happens with 
 Axes: ``b`` batch, ``h w`` space, ``c`` the colours red, green, blue.
 """
 
+import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +73,7 @@ def apply(images: jax.Array, drawn: Augmentation) -> jax.Array:
 
 
 class _Chance:
-    """Random numbers of all kinds from two draws, since each draw compiles for long."""
+    """Random numbers of all kinds, from two draws: each draw takes time to compile."""
 
     def __init__(self, rng: jax.Array, count: int, p: jax.Array | float):
         uniform_rng, normal_rng = jax.random.split(rng)
@@ -107,7 +107,7 @@ def _draw_geometry(chance: _Chance, size: int) -> jax.Array:
     def zoom() -> jax.Array:
         return chance.gated(jnp.exp2(chance.normal(ZOOM)), 1.0)
 
-    def turn() -> jax.Array:
+    def turn() -> _Affine:
         angle = chance.gated(chance.between(np.pi), 0.0, once)
         return _turning(jnp.cos(angle), jnp.sin(angle))
 
@@ -122,7 +122,7 @@ def _draw_geometry(chance: _Chance, size: int) -> jax.Array:
     move = pair(chance.normal, MOVE)
     # The matrices map places in the result back to the image: the last change is first.
     steps = (
-        _scaling(1 - 2 * mirror, jnp.ones_like(mirror)),
+        _scaling(1 - 2 * mirror, 1.0),
         _turning(quarter[:, 0], quarter[:, 1]),
         _moving(blit),
         _scaling(1 / even, 1 / even),
@@ -131,11 +131,8 @@ def _draw_geometry(chance: _Chance, size: int) -> jax.Array:
         second,
         _moving(move),
     )
-    product = partial(jnp.matmul, precision="highest")
-    matrix = steps[0]
-    for step in steps[1:]:
-        matrix = product(matrix, step)
-    return matrix[:, :2]
+    rows = functools.reduce(_product, steps)
+    return jnp.stack([jnp.stack(row, -1) for row in rows], 1)
 
 
 def _draw_colour(chance: _Chance) -> jax.Array:
@@ -159,23 +156,27 @@ def _draw_colour(chance: _Chance) -> jax.Array:
     return jnp.concatenate([matrix, offset], 2)
 
 
-def _matrix(rows: Any) -> jax.Array:
-    """Builds (b, 3, 3) from two rows of three entries, which are (b,) or numbers."""
-    b = max(jnp.shape(entry) for row in rows for entry in row)[0]
-    rows = (*rows, (0.0, 0.0, 1.0))
-    return jnp.stack(
-        [jnp.stack([jnp.broadcast_to(e, (b,)) for e in row], -1) for row in rows], 1
-    )
+# The two rows of an affine matrix, of numbers or (b,) each.  XLA makes one loop of these
+# products; a chain of small matrix products takes much longer to compile.
+_Affine = tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]
 
 
-def _scaling(x: jax.Array, y: jax.Array) -> jax.Array:
-    return _matrix(((x, 0.0, 0.0), (0.0, y, 0.0)))
+def _product(outer: _Affine, inner: _Affine) -> _Affine:
+    """First the inner transformation, then the outer one."""
+    (a, b, c), (d, e, f) = inner
+    first, second = ((x * a + y * d, x * b + y * e, x * c + y * f + z)
+                     for x, y, z in outer)  # fmt: skip
+    return first, second
 
 
-def _turning(cos: jax.Array, sin: jax.Array) -> jax.Array:
-    return _matrix(((cos, -sin, 0.0), (sin, cos, 0.0)))
+def _scaling(x: Any, y: Any) -> _Affine:
+    return (x, 0.0, 0.0), (0.0, y, 0.0)
 
 
-def _moving(by: jax.Array) -> jax.Array:
-    """Returns the matrices (b, 3, 3) that move back by (b, 2)."""
-    return _matrix(((1.0, 0.0, -by[:, 0]), (0.0, 1.0, -by[:, 1])))
+def _turning(cos: jax.Array, sin: jax.Array) -> _Affine:
+    return (cos, -sin, 0.0), (sin, cos, 0.0)
+
+
+def _moving(by: jax.Array) -> _Affine:
+    """Back by so much, (b, 2)."""
+    return (1.0, 0.0, -by[:, 0]), (0.0, 1.0, -by[:, 1])
