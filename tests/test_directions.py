@@ -299,7 +299,7 @@ def test_an_edit_of_ganspace(tmp_path, tiny_folder, capsys):
         ("large", ganspace_edit(edit_start=12, edit_end=18), "codes 12 to 17"),
         ("wide", ganspace_edit(lat_comp=np.ones((1, 5))), "holds [1, 5]"),
         ("gaussian", space, "components of Z"),
-        ("wrong", ganspace_edit(edit_end="5"), "no weights that are known"),
+        ("wrong", ganspace_edit(edit_end="5"), "no weights that this program knows"),
     ):
         before = model_folder.load_directions(model).keys()
         write_torch(tmp_path / f"{name}.pkl", tree)

@@ -263,9 +263,7 @@ def make_directions(
     return made
 
 
-def _as_meant(
-    direction: Direction, edit: Edit, num_codes: int, file: str
-) -> Direction:
+def _as_meant(direction: Direction, edit: Edit, num_codes: int, file: str) -> Direction:
     """The direction for the codes that its file names, among those of the model."""
     first, end = edit.codes
     if first >= num_codes:

@@ -156,8 +156,8 @@ def _draw_colour(chance: _Chance) -> jax.Array:
     return jnp.concatenate([matrix, offset], 2)
 
 
-# The two rows of an affine matrix, of numbers or (b,) each.  XLA makes one loop of these
-# products; a chain of small matrix products takes much longer to compile.
+# The two rows of an affine matrix, of numbers or (b,) each.  XLA makes one loop of the
+# products below; a chain of small matrix products takes much longer to compile.
 _Affine = tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]
 
 
