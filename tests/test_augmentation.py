@@ -99,9 +99,12 @@ def test_samples_of_a_trained_generator_are_not_augmented():
     assert metrics["augment_p"] == 0.5
     z = jax.random.normal(jax.random.key(1), (64, 16))
     samples = np.asarray(jax.jit(objective._render)(state, z, 1.0))
-    error = np.abs(samples - picture()).mean((1, 2, 3))
-    print(error.mean(), error.max())
-    assert np.quantile(error, 0.9) < 0.15
+    # The picture is nearer than itself turned, upside down, negated or in other colours.
+    real = picture()
+    others = [real[::-1], np.rot90(real), np.rot90(real, 3), -real, real[..., ::-1]]
+    errors = [np.abs(samples - x).mean((1, 2, 3)) for x in (real, *others)]
+    assert (np.argmin(errors, 0) == 0).all()
+    assert np.mean(errors[0]) < 0.3
 
 
 @pytest.mark.slow

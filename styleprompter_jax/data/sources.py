@@ -93,6 +93,9 @@ def _make_source(data_config: Any, split: str) -> "Kept | Part":
     if name == "avatars":
         size = next((s for s in (64, 128) if data_config.image_size <= s), 256)
         name = f"avatars/{size}"
+    if name == "cells":
+        size = 64 if data_config.image_size <= 64 else 128
+        return TfdsSource(f"cells/{size}", split, path)
     return TfdsSource(name, split, path and str(local_path(path)))
 
 
@@ -268,11 +271,13 @@ class TfdsSource:
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
         # Slow to import, and not needed for training on a folder.
-        from styleprompter_jax.data import avatars
+        from styleprompter_jax.data import avatars, cells
         from styleprompter_jax.data.tfds import tfds
 
         if name.startswith("avatars/"):
-            builder = avatars.prepare(name.removeprefix("avatars/"), data_dir)
+            builder: Any = avatars.prepare(name.removeprefix("avatars/"), data_dir)
+        elif name.startswith("cells/"):  # data_dir is where the download lies
+            builder = cells.prepare(name.removeprefix("cells/"), data_dir)
         else:
             builder = _prepare(tfds, name, data_dir)
         self.features = builder.info.features
