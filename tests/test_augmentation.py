@@ -99,7 +99,7 @@ def test_samples_of_a_trained_generator_are_not_augmented():
     assert metrics["augment_p"] == 0.5
     z = jax.random.normal(jax.random.key(1), (64, 16))
     samples = np.asarray(jax.jit(objective._render)(state, z, 1.0))
-    # The picture is nearer than itself turned, upside down, negated or in other colours.
+    # The picture is nearer than itself turned, negated or in other colours.
     real = picture()
     others = [real[::-1], np.rot90(real), np.rot90(real, 3), -real, real[..., ::-1]]
     errors = [np.abs(samples - x).mean((1, 2, 3)) for x in (real, *others)]
