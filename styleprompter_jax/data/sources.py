@@ -54,10 +54,12 @@ def make_source(
         data_config: `config.data`, with the keys
             name: "avatars" (drawn on first use, at 64, 128 or 256 px: the first of
                 these that is at least `image_size`), "folder",
-                "array_record" (files of `styleprompter pack`), or any TFDS name with
-                images in a feature "image" ("avatars/128", "oxford_flowers102").
-            path: the folder for "folder" and "array_record"; otherwise the folder in
-                which TFDS keeps its datasets, or None for TFDS's own folder.
+                "array_record" (files of `styleprompter pack`), "cells" (at 64 or 128
+                px), or any TFDS name with images in a feature "image" ("avatars/128",
+                "oxford_flowers102").
+            path: the folder for "folder" and "array_record"; for "cells", the download;
+                otherwise the folder in which TFDS keeps its datasets, or None for
+                TFDS's own folder.
             image_size: side of the images that the loader will make.
             on_bad: optional; "skip" replaces an unreadable image by the next image,
                 "error" stops there.
