@@ -5,15 +5,27 @@
         --config.init_from=runs/tiny/generator/model
     python train.py --config=configs/tiny.py:smart --workdir=runs/tiny/smart \
         --config.init_from=runs/tiny/encoder/model
+
+Other encoders, as "encoder": tiny.py:psp and tiny.py:e4e.
 """
 
-from styleprompter_jax.configs import avatars_encoder, avatars_generator, avatars_smart
+from styleprompter_jax.configs import (
+    avatars_e4e,
+    avatars_encoder,
+    avatars_generator,
+    avatars_psp,
+    avatars_smart,
+)
 from styleprompter_jax.core.errors import StylePrompterError
 
 
 def get_config(stage: str = "generator"):
     stages = dict(
-        generator=avatars_generator, encoder=avatars_encoder, smart=avatars_smart
+        generator=avatars_generator,
+        encoder=avatars_encoder,
+        smart=avatars_smart,
+        psp=avatars_psp,
+        e4e=avatars_e4e,
     )
     if stage not in stages:
         raise StylePrompterError(f"tiny.py:{stage}: choose one of {', '.join(stages)}.")
@@ -39,8 +51,12 @@ def get_config(stage: str = "generator"):
             window_size=4,
             head_dim=16,
         )
-    else:
+    elif stage == "smart":
         config.model.smart.update(refined_layers=(4,), num_heads=2, ffn_dim=16)
+    else:
+        config.model.encoder.update(widths=(4, 8, 12, 16), blocks=(1, 1, 1, 1))
+    if stage == "e4e":
+        config.loss.update(delta_start=3, delta_every=1, pool_size=12, r1_every=4)
     if stage != "generator":
         config.init_from = ""
         config.optimizer.schedule = "constant"

@@ -56,12 +56,12 @@ def test_each_pass_adds_to_the_one_before(restyle):
     passes = restyle.passes(images)
     assert len(passes) == 3
     codes = np.tile(restyle.const["latent_avg"], (2, 8, 1))
-    params = {"params": restyle.params["encoder"]}
+    variables = {"params": restyle.params["encoder"], "const": restyle.const["encoder"]}
     for k, latents in enumerate(passes):
         shown = np.asarray(restyle.synthesize(codes))
         if k == 0:
             np.testing.assert_allclose(restyle.average_image, shown[0], atol=1e-5)
-        added, _ = restyle.encoder.apply(params, np.concatenate([images, shown], -1))
+        added, _ = restyle.encoder.apply(variables, np.concatenate([images, shown], -1))
         codes = codes + np.asarray(added)
         np.testing.assert_allclose(latents.w_plus, codes, atol=1e-4)
     np.testing.assert_array_equal(restyle.encode(images).w_plus, passes[2].w_plus)

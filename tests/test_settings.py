@@ -56,7 +56,8 @@ def test_configs_fit_their_models():
         # SMART goes with the encoder of the stage before.
         kind = name.removesuffix(f"_{config.stage}")
         assert encoders.setdefault(kind, model.encoder) == model.encoder, name
-    assert len(encoders) * 2 == sum(not name.endswith("_generator") for name in names)
+    ends = [name.rpartition("_")[2] for name in names]
+    assert len(encoders) == len(names) - ends.count("generator") - ends.count("smart")
     assert model_folder.load_model("avatars64")[0].encoder == encoders["avatars"]
 
 
@@ -126,6 +127,28 @@ def test_variants_of_configs():
         ("encoder", {"optimizer.ema_images": -1.0}, "ema_images is -1.0"),
         ("encoder", {"model.encoder.num_heads": (3, 2)}, "num_heads"),
         ("encoder", {"model.encoder.drop_path": 1.5}, "drop_path"),
+        ("encoder", {"loss.delta": 1e-4}, "each code by itself"),
+        ("encoder", {"loss.delta_start": 0}, "each code by itself"),
+        ("psp", {"loss.delta_start": 0}, "Encoder4Editing"),
+        ("e4e", {"loss.delta_every": 0}, "delta_every is 0"),
+        ("e4e", {"loss.pool_size": -1}, "pool_size is -1"),
+        ("e4e", {"loss.discriminator": "yes"}, "loss.discriminator is 'yes'"),
+        ("e4e", {"optimizer.discriminator_rate": -1.0}, "0 or more"),
+        ("e4e", {"model.encoder.widths": (4, 8)}, "widths"),
+        ("e4e", {"model.encoder.encoder_type": "e4e"}, "encoder_type"),
+        ("e4e", {"init_trunk": "no/such/folder"}, "no model folder no/such/folder"),
+        ("e4e", {"init_trunk": "x", "init_encoder": True}, "new encoder of stage"),
+        ("encoder", {"init_trunk": "x"}, "no trunk that is known"),
+        ("smart", {"loss.discriminator": 0.1}, "loss.discriminator is 0.1"),
+        ("smart", {"init_trunk": "x"}, "new encoder of stage"),
+        ("psp", {"data.input": "dream"}, '"downsample", "grey"'),
+        ("psp", {"data.input": "sketch"}, "1 channel, and the encoder reads 3"),
+        ("psp", {"data.input": "labels"}, "input_path is empty"),
+        ("psp", {"model.encoder.input_channels": 1}, "data.input is empty"),
+        ("psp", {"model.encoder.passes": 2}, "more than 3 channels"),
+        ("psp", {"data.factors": (0,)}, r"as in \(4, 8\)"),
+        ("psp", {"data.image_height": 16}, "reads pictures of 32 x 32"),
+        ("generator", {"data.input": "grey"}, "for encoders"),
         ("smart", {"model.smart.refined_layers": (9,)}, "layers 1 to 7"),
         ("smart", {"model.smart.num_heads": 3}, "3 heads"),
     ],

@@ -171,8 +171,8 @@ def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -
 
     @jax.jit  # which drops the forward pass, and all other values
     def draw(key: jax.Array) -> dict[str, jax.Array]:
-        params = make(config).init(key, images)["params"]
-        values = flatten_dict({"encoder": params}, sep="/")
+        made = merge_collections(make(config).init(key, images))
+        values = flatten_dict({"encoder": made}, sep="/")
         return {path: values[path] for path in kept}
 
     leaves |= {path: np.asarray(x) for path, x in draw(jax.random.key(0)).items()}

@@ -11,6 +11,7 @@ import numpy as np
 from absl import flags
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.quiet_grain import grain
 from styleprompter_jax.data.sources import Source
 from styleprompter_jax.images.files import Size, resize, resize_to_cover, to_float
@@ -19,18 +20,20 @@ from styleprompter_jax.images.files import Size, resize, resize_to_cover, to_flo
 # advance are enough, and limit the memory at 1024 px.
 READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 CROPS = ("center", "random")
+PICTURES = ("image", "input")  # the images of an element
 
 
 def train_iterator(
     source: Source,
     *,
     batch_size: int,
-    image_size: int,
+    image_size: Size,
     flip: bool,
     seed: int,
     crop: str = "center",
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
+    inputs: Inputs | None = None,
 ) -> "TrainIterator":
     """Returns an endless iterator of shuffled batches, which depend only on the seed.
 
@@ -41,7 +44,8 @@ def train_iterator(
     Args:
         source: a sequence of {"image": uint8 (h, w, 3), ...}.
         batch_size: images in a batch of this host.
-        image_size: side of the square images.
+        image_size: side of the square images, or (height, width) for oblong ones. A
+            random crop is square.
         flip: mirror each image with probability 1/2, chosen again in every epoch.
         seed: the seed of order, crops and flips; the same on all hosts.
         crop: the square of a resized image to use: "center", see
@@ -49,6 +53,7 @@ def train_iterator(
         workers: number of processes that read; with 0, threads of this process read.
             It affects only the speed.
         shard: (index of this host, number of hosts).
+        inputs: makes the encoder's input, if it is not the image.
 
     Raises:
         StylePrompterError: if the batches of all hosts need more images than the
@@ -62,20 +67,24 @@ def train_iterator(
         )
 
     def load(element: dict) -> dict:
-        change = resize_to_cover if crop == "random" else resize
+        change: Any = resize_to_cover if crop == "random" else resize
         return element | {"image": change(element["image"], image_size)}
 
     def cut(element: dict, rng: np.random.Generator) -> dict:
         image = element["image"]
-        y, x = (rng.integers(n - image_size + 1) for n in image.shape[:2])
-        return element | {"image": image[y : y + image_size, x : x + image_size]}
+        side: Any = image_size
+        y, x = (rng.integers(n - side + 1) for n in image.shape[:2])
+        return element | {"image": image[y : y + side, x : x + side]}
 
     def mirror(element: dict, rng: np.random.Generator) -> dict:
-        image = element["image"]
-        return element | {"image": image[:, ::-1] if rng.random() < 0.5 else image}
+        if rng.random() >= 0.5:
+            return element
+        seen = {k: element[k][:, ::-1] for k in PICTURES if k in element}
+        return element | seen
 
     def keep(element: dict) -> dict:
-        return {"image": element["image"], "bad": element.get("bad", 0)}
+        pictures = {k: element[k] for k in PICTURES if k in element}
+        return pictures | {"bad": element.get("bad", 0)}
 
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     # This end is never reached. It keeps the length within the limit of len().
@@ -84,18 +93,24 @@ def train_iterator(
         dataset = dataset.random_map(cut)
     if flip:
         dataset = dataset.random_map(mirror)
-    return TrainIterator(dataset.map(keep).batch(batch_size), workers)
+    if inputs:
+        dataset = dataset.random_map(inputs.draw)
+    return TrainIterator(dataset.map(keep).batch(batch_size), workers, inputs)
 
 
 class TrainIterator:
-    """Yields {"image": float32 (b, size, size, 3) in [-1, 1]}; a context manager.
+    """Yields {"image": float32 (b, h, w, 3) in [-1, 1]}; a context manager.
+
+    With `Inputs`, it also yields "input", float32 (b, h, w, c).
 
     `get_state()` returns the position as a JSON-serialisable dict, independent of the
     number of workers. After `set_state(...)`, the iterator continues exactly there.
     """
 
-    def __init__(self, batches: grain.MapDataset, workers: int):
-        self._dataset, self._workers = batches, workers
+    def __init__(
+        self, batches: grain.MapDataset, workers: int, inputs: Inputs | None = None
+    ):
+        self._dataset, self._workers, self._inputs = batches, workers, inputs
         self._next_index = 0
         self._reading: Any = None  # Grain's iterator
         self._bad = 0
@@ -121,7 +136,7 @@ class TrainIterator:
             ) from error
         self._next_index += 1
         self._bad += int(batch["bad"].sum())
-        return {"image": to_float(batch["image"])}
+        return _to_arrays(batch, self._inputs)
 
     def get_state(self) -> dict:
         """Returns the position as a JSON-serialisable dict."""
@@ -169,7 +184,11 @@ def _start_worker(index: int, count: int) -> None:
 
 
 def eval_batches(
-    source: Source, *, batch_size: int, image_size: Size
+    source: Source,
+    *,
+    batch_size: int,
+    image_size: Size,
+    inputs: Inputs | None = None,
 ) -> Iterator[dict]:
     """Yields every image once, in the order of the source, in batches.
 
@@ -177,14 +196,31 @@ def eval_batches(
 
     Yields:
         {"image": float32 (b, h, w, 3), ...}, where image_size is a side or (h, w), with
-        the other entries of the source stacked along the first axis.
+        the other entries of the source stacked along the first axis. With ``inputs``
+        also "input", float32 (b, h, w, c), the same in every call.
     """
 
     def load(element: dict) -> dict:
         return element | {"image": resize(element["image"], image_size)}
 
     def convert(batch: dict) -> dict:
-        return batch | {"image": to_float(batch["image"])}
+        return batch | _to_arrays(batch, inputs)
 
-    dataset = grain.MapDataset.source(source).map(load).batch(batch_size).map(convert)
-    yield from dataset.to_iter_dataset(READING)
+    dataset = grain.MapDataset.source(source).map(load)
+    if inputs:
+        dataset = dataset.seed(0).random_map(inputs.draw)
+    yield from dataset.batch(batch_size).map(convert).to_iter_dataset(READING)
+
+
+def picture_size(data_config: Any) -> Size:
+    """Returns the image size of `config.data`: a side, or (height, width)."""
+    height, size = data_config.get("image_height"), data_config.image_size
+    return (height, size) if height else size
+
+
+def _to_arrays(batch: dict, inputs: Inputs | None) -> dict:
+    """Converts the images of a batch, and the encoder's inputs, to floats."""
+    arrays = {"image": to_float(batch["image"])}
+    if inputs:
+        arrays["input"] = inputs.to_array(batch["input"])
+    return arrays

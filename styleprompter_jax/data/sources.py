@@ -24,6 +24,7 @@ from absl import logging
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.data.inputs import Inputs, beside
 from styleprompter_jax.data.quiet_grain import grain
 from styleprompter_jax.images.decode import decode_image
 from styleprompter_jax.images.files import read_image
@@ -46,7 +47,7 @@ class Source(Protocol):
 
 
 def make_source(
-    data_config: Any, split: str, least: int = 1
+    data_config: Any, split: str, least: int = 1, inputs: Inputs | None = None
 ) -> "Kept | Part | LargeEnough | Skipping":
     """Makes the source that a config describes.
 
@@ -68,18 +69,25 @@ def make_source(
             the dataset. A part has TFDS's notation: "train[:90%]", "[256:]".
         least: for the user's own images ("folder" and "array_record"), the smallest
             allowed side in pixels; smaller images count as unreadable.
+        inputs: makes the encoder's inputs. If they are files in another folder, the
+            elements have an "input", uint8 (h, w, c).
 
     Raises:
         StylePrompterError: if the data do not exist.
     """
-    source: Any = _make_source(data_config, split)
+    source: Any = _make_source(data_config, split, inputs)
     if data_config.name in OWN and least > 1:
         source = LargeEnough(source, least)
     return Skipping(source) if data_config.get("on_bad") == "skip" else source
 
 
-def _make_source(data_config: Any, split: str) -> "Kept | Part":
+def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> "Kept | Part":
     path, name = data_config.get("path") or None, data_config.name
+    if inputs and inputs.folder and name != "folder":
+        raise StylePrompterError(
+            f"config.data.input is {data_config.input!r}, files beside the pictures of "
+            f'a folder, and config.data.name is {name!r}: set it to "folder".'
+        )
     if name in OWN:
         if path is None:
             raise StylePrompterError(
@@ -88,7 +96,9 @@ def _make_source(data_config: Any, split: str) -> "Kept | Part":
         split, _, part = split.partition("[")
         place = local_path(path) / split
         if name == "folder":
-            source: FolderSource | ArrayRecordSource = FolderSource(place)
+            source: FolderSource | ArrayRecordSource = FolderSource(
+                place, inputs, split
+            )
         else:
             source = ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
         return Part(source, part) if part else source
@@ -204,19 +214,25 @@ class Skipping:
 
 
 class FolderSource:
-    """The images below a folder, sorted by path."""
+    """The images below a folder, sorted by path, with inputs of another folder."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, inputs: Inputs | None = None, split: str = ""):
         self._folder, found = folder, find_images(folder)
         if found.warning:
             logging.warning("%s: %s", shown(folder), found.warning)
-        self.paths = found.images
+        self.paths, self._inputs = found.images, inputs
+        self._others: list[Path] = []
+        if inputs and inputs.folder:
+            self._others = beside(self.paths, folder, inputs.folder / split)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict:
-        return {"image": read_image(self.paths[index])}
+        element = {"image": read_image(self.paths[index])}
+        if self._inputs and self._others:
+            element["input"] = self._inputs.read(self._others[index])
+        return element
 
     def place(self, index: int) -> str:
         """Returns the name of an image for messages."""
@@ -224,10 +240,11 @@ class FolderSource:
 
     def fingerprint(self, part: range | None = None) -> dict:
         """Returns the fingerprint of a part, by default of all images."""
-        paths = self.paths[part.start : part.stop] if part else self.paths
+        whole = slice(part.start, part.stop) if part else slice(None)
+        paths, others = self.paths[whole], self._others[whole]
         root = self._folder.as_posix()
         names = [path.as_posix().removeprefix(root) for path in paths]
-        return _fingerprint(len(paths), names, paths)
+        return _fingerprint(len(paths), names, [*paths, *others])
 
 
 class ArrayRecordSource:

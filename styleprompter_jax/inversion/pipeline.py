@@ -110,7 +110,10 @@ class StylePrompter:
 
     @property
     def encoder(self) -> nn.Module:
-        """The Flax module; its parameters are `params["encoder"]`."""
+        """The Flax module; its parameters are `params["encoder"]`.
+
+        The running means of a BatchNorm are `const["encoder"]`.
+        """
         return make(calls.require(self.config, "encoder"))
 
     @property

@@ -67,6 +67,41 @@ def align(offsets: jax.Array) -> jax.Array:
     return jnp.mean(offsets**2)
 
 
+def w_norm(offsets: jax.Array) -> jax.Array:
+    """Length of the offset of all codes from latent_avg, (b, n, w_dim) -> ()."""
+    return jnp.mean(_length(offsets, (1, 2)))
+
+
+def delta(codes: jax.Array, deltas: jax.typing.ArrayLike) -> jax.Array:
+    """Sum of the lengths of the deltas that train.
+
+    A delta is the difference of a code from the first code.
+
+    Args:
+        codes: (b, n, w_dim).
+        deltas: number of deltas that train.
+    """
+    lengths = jnp.mean(_length(codes[:, 1:] - codes[:, :1], 2), 0)
+    return jnp.sum(lengths * (jnp.arange(len(lengths)) < deltas))
+
+
+def _length(x: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
+    """L2 norm over axes; its gradient at zero is zero."""
+    squares = jnp.sum(x**2, axes)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+
+
+def inner_crop(images: jax.Array) -> jax.Array:
+    """Crops the inner part of faces that are aligned as in FFHQ, (b, s, s, c).
+
+    At 256 px, these are rows 35:223 and columns 32:220.
+    """
+    top, bottom, left, right = (
+        round(images.shape[1] * edge / 256) for edge in (35, 223, 32, 220)
+    )
+    return images[:, top:bottom, left:right]
+
+
 # The losses that compare an output with its target, by the name of the weight in a
 # config.
 RECONSTRUCTION: dict[str, Callable] = {
@@ -74,3 +109,7 @@ RECONSTRUCTION: dict[str, Callable] = {
     "hardest": hardest,
     "structure": structure,
 }
+# Losses of the codes alone, for an encoder.
+CODES = ("align", "w_norm", "delta")
+# Losses that also exist for the `inner_crop`, as "l2_crop".
+CROPPED = ("l2", "lpips")

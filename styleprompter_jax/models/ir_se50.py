@@ -4,7 +4,7 @@ It is the trunk of ArcFace's ``model_ir_se50.pth`` and of the encoders of pSp an
 Axes: ``b h w c``, NHWC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +22,7 @@ def ir_se50(
     widths: Sequence[int] = WIDTHS,
     blocks: Sequence[int] = BLOCKS,
     dtype: Any = None,
+    norm: Callable[..., nn.Module] = FrozenBatchNorm,
 ) -> list[jax.Array]:
     """Computes the map after each block.
 
@@ -33,18 +34,19 @@ def ir_se50(
         widths: channels of each stage.
         blocks: number of blocks in each stage.
         dtype: dtype of the maps; None for the dtype of the images.
+        norm: makes each BatchNorm; called with ``dtype`` and ``name``.
 
     Returns:
         24 maps: 3 with 1/2 of the images' side, 4 with 1/4, 14 with 1/8, 3 with 1/16.
     """
     x = conv(widths[0], padding=1, dtype=dtype, name="input_layer_0")(images)
-    x = FrozenBatchNorm(dtype=dtype, name="input_layer_1")(x)
+    x = norm(dtype=dtype, name="input_layer_1")(x)
     x = PReLU(dtype=dtype, name="input_layer_2")(x)
     maps: list[jax.Array] = []
     for channels, count in zip(widths, blocks, strict=True):
         for k in range(count):
             name = f"body_{len(maps)}"
-            x = _Block(channels, 1 if k else 2, dtype, name=name)(x)
+            x = _Block(channels, 1 if k else 2, norm, dtype, name=name)(x)
             maps.append(x)
     return maps
 
@@ -52,21 +54,22 @@ def ir_se50(
 class _Block(nn.Module):
     channels: int
     stride: int
+    norm: Callable[..., nn.Module]
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        c, s, dtype = self.channels, self.stride, self.dtype
+        c, s, norm, dtype = self.channels, self.stride, self.norm, self.dtype
         if x.shape[-1] == c:
             shortcut = x[:, ::s, ::s]
         else:
             shortcut = conv(c, 1, s, dtype=dtype, name="shortcut_layer_0")(x)
-            shortcut = FrozenBatchNorm(dtype=dtype, name="shortcut_layer_1")(shortcut)
-        x = FrozenBatchNorm(dtype=dtype, name="res_layer_0")(x)
+            shortcut = norm(dtype=dtype, name="shortcut_layer_1")(shortcut)
+        x = norm(dtype=dtype, name="res_layer_0")(x)
         x = conv(c, padding=1, dtype=dtype, name="res_layer_1")(x)
         x = PReLU(dtype=dtype, name="res_layer_2")(x)
         x = conv(c, stride=s, padding=1, dtype=dtype, name="res_layer_3")(x)
-        x = FrozenBatchNorm(dtype=dtype, name="res_layer_4")(x)
+        x = norm(dtype=dtype, name="res_layer_4")(x)
         gate = jnp.mean(x, (1, 2), keepdims=True)
         gate = nn.relu(_dense(-(-c // 16), dtype, "res_layer_5_fc1")(gate))
         gate = _dense(c, dtype, "res_layer_5_fc2")(gate)

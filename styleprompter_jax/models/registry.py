@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
@@ -133,6 +134,34 @@ class EncoderBase(PartConfig):
     def input_shape(self) -> tuple[int, int, int]:
         """(h, w, c) of an image."""
         return (self.image_size, self.image_size, 3)
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        """How the names of the layers begin that another network may have, too."""
+        return ()
+
+    @property
+    def codes_of_layers(self) -> Mapping[str, np.ndarray]:
+        """By its outermost layers, which code each is the first to be needed for.
+
+        (k,) of a layer whose arrays are those of k codes, stacked; () of another.  What
+        is not named is needed for all.
+        """
+        return {}
+
+    @property
+    def has_deltas(self) -> bool:
+        """Whether code 0 is w, and each other one w and a delta."""
+        return False
+
+    def with_deltas(self, params: Mapping, deltas: Any) -> Mapping:
+        """The parameters, where all deltas but the first ones are zero.
+
+        Args:
+            params: of an encoder that has deltas.
+            deltas: how many there are to be.
+        """
+        raise NotImplementedError
 
     @property
     def module_shape(self) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ No pooling follows the first convolution, so that the maps are as large as IR-SE
 Axes: ``b h w c``, NHWC.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +21,7 @@ def resnet34(
     widths: Sequence[int] = WIDTHS,
     blocks: Sequence[int] = BLOCKS,
     dtype: Any = None,
+    norm: Callable[..., nn.Module] = FrozenBatchNorm,
 ) -> list[jax.Array]:
     """Computes the map after each block.
 
@@ -32,18 +33,19 @@ def resnet34(
         widths: channels of each stage.
         blocks: number of blocks in each stage.
         dtype: dtype of the maps; None for the dtype of the images.
+        norm: makes each BatchNorm; called with ``dtype`` and ``name``.
 
     Returns:
         16 maps: 3 with 1/2 of the images' side, 4 with 1/4, 6 with 1/8, 3 with 1/16.
     """
     x = conv(widths[0], 7, 2, 3, dtype=dtype, name="conv1")(images)
-    x = FrozenBatchNorm(dtype=dtype, name="bn1")(x)
+    x = norm(dtype=dtype, name="bn1")(x)
     x = PReLU(dtype=dtype, name="relu")(x)
     maps: list[jax.Array] = []
     for stage, (channels, count) in enumerate(zip(widths, blocks, strict=True)):
         for k in range(count):
             stride = 2 if stage and not k else 1
-            x = _Block(channels, stride, dtype, name=f"body_{len(maps)}")(x)
+            x = _Block(channels, stride, norm, dtype, name=f"body_{len(maps)}")(x)
             maps.append(x)
     return maps
 
@@ -51,17 +53,18 @@ def resnet34(
 class _Block(nn.Module):
     channels: int
     stride: int
+    norm: Callable[..., nn.Module]
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        c, s, dtype = self.channels, self.stride, self.dtype
+        c, s, norm, dtype = self.channels, self.stride, self.norm, self.dtype
         shortcut = x
         if s > 1 or x.shape[-1] != c:
             shortcut = conv(c, 1, s, dtype=dtype, name="downsample_0")(x)
-            shortcut = FrozenBatchNorm(dtype=dtype, name="downsample_1")(shortcut)
+            shortcut = norm(dtype=dtype, name="downsample_1")(shortcut)
         x = conv(c, 3, s, 1, dtype=dtype, name="conv1")(x)
-        x = nn.relu(FrozenBatchNorm(dtype=dtype, name="bn1")(x))
+        x = nn.relu(norm(dtype=dtype, name="bn1")(x))
         x = conv(c, 3, 1, 1, dtype=dtype, name="conv2")(x)
-        x = FrozenBatchNorm(dtype=dtype, name="bn2")(x)
+        x = norm(dtype=dtype, name="bn2")(x)
         return nn.relu(x + shortcut)

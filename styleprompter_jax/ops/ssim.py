@@ -97,7 +97,7 @@ def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _blur(x: jax.Array) -> jax.Array:
     """Applies the Gaussian to the axes h and w of (m, b, h, w, c), without padding."""
     high = jax.lax.Precision.HIGHEST  # variances are differences of similar numbers
-    rows, columns = _band(x.shape[2]), _band(x.shape[3])
+    rows, columns = (_band(size).astype(x.dtype) for size in x.shape[2:4])
     x = jnp.einsum("mbhwc,vw->mbchv", x, columns, precision=high)
     return jnp.einsum("mbchv,uh->mbuvc", x, rows, precision=high)
 
@@ -108,7 +108,7 @@ def _band(size: int) -> np.ndarray:
     shift = np.arange(size) - np.arange(size - TAPS + 1)[:, None]
     inside = (shift >= 0) & (shift < TAPS)
     band = np.where(inside, window[shift.clip(0, TAPS - 1)], 0) / window.sum()
-    return band.astype(np.float32)
+    return band
 
 
 def _halve(x: jax.Array) -> jax.Array:

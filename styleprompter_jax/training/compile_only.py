@@ -89,7 +89,7 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
     mesh = parallel.make_mesh(_devices(slice_name))
     parallel.check_batch_size(config.batch_size, mesh)
     if config.stage == "generator":
-        objective: Adversarial | Inversion = Adversarial(config)
+        objective: Any = Adversarial(config)
     else:
         objective = Inversion(config, describe_start(config))
     on_all, split = (NamedSharding(mesh, spec) for spec in (P(), P(parallel.AXIS)))
@@ -101,14 +101,21 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
 
     rng = jax.eval_shape(lambda: jax.random.key(0))
     size = config.data.image_size
-    images = jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.float32)
+    height = config.data.get("image_height") or size
+    shapes = {"image": (height, size, 3)}
+    if getattr(objective, "inputs", None):
+        shapes["input"] = objective.model_config.input_shape
+    batch = {
+        name: jax.ShapeDtypeStruct((config.batch_size, *shape), np.float32)
+        for name, shape in shapes.items()
+    }
     # Step 1: lazy regularisers, which run at step 0, are not the usual step's.
     step = parallel.map_step(
         partial(objective.step, variant=objective.variant(1)), mesh
     )
     compiled = step.lower(
         abstract(jax.eval_shape(objective.init, rng), on_all),
-        abstract({"image": images}, split),
+        abstract(batch, split),
         abstract(rng, on_all),
     ).compile()
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()

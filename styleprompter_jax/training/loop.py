@@ -29,7 +29,8 @@ from styleprompter_jax.core import xnnpack
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.problems import Problems
-from styleprompter_jax.data.loader import TrainIterator, train_iterator
+from styleprompter_jax.data.inputs import Inputs
+from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
 from styleprompter_jax.data.sources import LOOKED_INTO, make_source
 from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
@@ -41,6 +42,7 @@ from styleprompter_jax.training.run.pinning import SOURCES, known_sources, pin_m
 from styleprompter_jax.training.run.report import Report, Silence
 from styleprompter_jax.training.run.stopping import Stop
 from styleprompter_jax.training.settings import (
+    check_deltas,
     check_groups,
     check_settings,
     check_sizes,
@@ -67,6 +69,7 @@ def make_objective(config: Any) -> "Inversion | Adversarial":
     from styleprompter_jax.training.objectives.inversion import Inversion
 
     objective = Inversion(config)
+    check_deltas(config, objective.model_config)
     check_sizes(config, objective.model_config)
     return objective
 
@@ -136,23 +139,25 @@ def train(
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:
     """Objective, and data; what is missing for either comes in one message."""
-    made: list = []
+    objective: Any = None
+    data = None
     with Problems() as problems:
         with problems.gathered():
-            made.append(objective := make_objective(config))
+            objective = make_objective(config)
             if networks := getattr(objective, "networks", None):
                 check_groups(networks.discriminator, local_batch_size)
         with problems.gathered():
-            made.append(_make_data(config))
-    return tuple(made)
+            data = _make_data(config, getattr(objective, "inputs", None))
+    return objective, data
 
 
-def _make_data(config: Any) -> tuple:
+def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
     """The batches to train on, and the fingerprint of each split."""
     data = config.data
     draws = config.stage == "generator"
-    source = make_source(data, data.train_split, data.image_size if draws else 1)
-    held_out = make_source(data, data.eval_split)
+    least = data.image_size if draws else 1
+    source = make_source(data, data.train_split, least, inputs)
+    held_out = make_source(data, data.eval_split, inputs=inputs)
     if draws and len(held_out) < 2:
         raise StylePrompterError(
             f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} pictures: "
@@ -162,12 +167,13 @@ def _make_data(config: Any) -> tuple:
     iterator = train_iterator(
         source,
         batch_size=config.batch_size // jax.process_count(),
-        image_size=data.image_size,
+        image_size=picture_size(data),
         flip=data.flip,
         crop=data.get("crop", "center"),
         seed=config.seed,
         workers=data.get("workers", 0),
         shard=(jax.process_index(), jax.process_count()),
+        inputs=inputs,
     )
     if draws:  # pictures that are too small are refused before the first step
         for index in range(0, len(source), max(1, len(source) // LOOKED_INTO)):

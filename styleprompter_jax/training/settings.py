@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import LARGEST, shown
+from styleprompter_jax.data.inputs import NAMES as INPUTS
+from styleprompter_jax.data.inputs import PAIRED
 from styleprompter_jax.data.loader import CROPS
-from styleprompter_jax.losses import PERCEPTUAL, RECONSTRUCTION
+from styleprompter_jax.losses import CODES, CROPPED, PERCEPTUAL, RECONSTRUCTION
 from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import StylePrompterConfig
@@ -27,22 +29,33 @@ COUNTS = {
     "eval_every": 1,
     "checkpoint_every": 1,
     "data.image_size": 1,
+    "data.image_height": 1,
     "data.workers": 0,
     "optimizer.warmup_steps": 0,
     "optimizer.accumulate": 1,
     "loss.r1_every": 1,
+    "loss.delta_start": 0,
+    "loss.delta_every": 1,
+    "loss.pool_size": 0,
     "loss.path_length_every": 1,
     "loss.augment_images": 1,
     "optimizer.frozen_blocks": 0,
 }
 # What the stages "encoder" and "smart" may be trained on, and "generator".
-WEIGHTS = (*RECONSTRUCTION, "align", *PERCEPTUAL)
+OF_CODES = (*CODES, "discriminator")
+WEIGHTS = (
+    *RECONSTRUCTION,
+    *OF_CODES,
+    *PERCEPTUAL,
+    *(f"{name}_crop" for name in CROPPED),
+)
 ADVERSARIAL = ("r1_gamma", "path_length_weight", "blur_sigma", "blur_images")
 NOT_NEGATIVE = (
     "optimizer.eps",
     "optimizer.weight_decay",
     "optimizer.clip_norm",
     "optimizer.ema_images",
+    "optimizer.discriminator_rate",
     *(f"loss.{name}" for name in (*WEIGHTS, *ADVERSARIAL)),
 )
 SHARES = (
@@ -54,8 +67,10 @@ SHARES = (
 )
 TEXTS = (
     "init_from",
+    "init_trunk",
     "data.name",
     "data.path",
+    "data.input_path",
     "data.train_split",
     "data.eval_split",
     *(f"loss.{name}_weights" for name in PERCEPTUAL),
@@ -73,6 +88,7 @@ CHOICES = {
     "optimizer.schedule": ("constant", "cosine"),
     "data.crop": CROPS,
     "data.on_bad": ("error", "skip"),
+    "data.input": ("", *INPUTS),
     "loss.noise_mode": NOISE_MODES,
     "loss.augment": ("none", "fixed", "adaptive"),
 }
@@ -96,8 +112,9 @@ REQUIRED = (
     "loss",
     "optimizer",
 )
+NUMBERS = ("data.factors",)  # several, each a whole number of 1 or more
 # All that a config may hold beside config.model, which is a key of its own.
-KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *REQUIRED}
+KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *NUMBERS, *REQUIRED}
 KNOWN = {key for key in KNOWN if not key.startswith("model.")} | {"data"}
 
 
@@ -135,12 +152,24 @@ def check_settings(config: Any) -> None:
     for key in TEXTS:
         if not isinstance(_get(config, key, ""), str):
             raise _wrong(config, key, "text")
+    for key in NUMBERS:
+        values = _get(config, key, (1,))
+        several = isinstance(values, list | tuple) and len(values) > 0
+        if not several or not all(_is_count(value, 1) for value in values):
+            raise _wrong(config, key, "several whole numbers from 1 on, as in (4, 8)")
     for key in FLAGS:
         if _get(config, key, False) not in (False, True):
             raise _wrong(config, key, "True or False")
     if not _is_number(config.learning_rate, lambda value: value > 0):
         raise _wrong(config, "learning_rate", "a number above 0")
+    is_new = config.stage == "encoder" and not config.get("init_encoder")
+    if config.get("init_trunk") and not is_new:
+        raise StylePrompterError(
+            'config.init_trunk is set, which a new encoder of stage "encoder" starts '
+            "from: empty it, or set config.init_encoder to false."
+        )
     _check_weights(config)
+    _check_data(config)
     known = (*KINDS, "discriminator", *types("refiner"))
     for name, fields in config.model.items():
         if name not in known:
@@ -181,12 +210,35 @@ def _check_weights(config: Any) -> None:
     if config.stage == "generator":
         return
     # The codes are the encoder's, which stage "smart" does not train.
-    names = [n for n in WEIGHTS if n != "align" or config.stage == "encoder"]
+    names = [n for n in WEIGHTS if n not in OF_CODES or config.stage == "encoder"]
+    for name in ("delta", "discriminator", "w_norm"):
+        if config.loss.get(name) and name not in names:
+            raise StylePrompterError(
+                f"config.loss.{name} is {config.loss[name]}, and of codes, which stage "
+                f"{config.stage!r} does not train: set it to 0."
+            )
     if not any(config.loss.get(name) for name in names):
         raise StylePrompterError(
             f"config.loss gives every loss of stage {config.stage!r} the weight 0: set "
             f"one of {', '.join(names)}."
         )
+
+
+def _check_data(config: Any) -> None:
+    """Refuses pictures and inputs that do not go together."""
+    data, stage = config.data, config.stage
+    for key in ("input", "image_height"):
+        if data.get(key) and stage == "generator":
+            raise StylePrompterError(
+                f"config.data.{key} is {data[key]!r}, and is for encoders, which stage "
+                '"generator" does not train: remove it.'
+            )
+        fixed = data.get(key) in PAIRED if key == "input" else data.get(key)
+        if fixed and data.get("crop") == "random":
+            raise StylePrompterError(
+                f"config.data.{key} is {data[key]!r}, of which no random crops are "
+                'taken: set config.data.crop to "center".'
+            )
 
 
 def _check_part(config: Any, name: str, fields: Any) -> None:
@@ -252,9 +304,36 @@ def check_groups(config: DiscriminatorConfig, local_batch_size: int) -> None:
         )
 
 
+def check_deltas(config: Any, model: StylePrompterConfig) -> None:
+    """Refuses to train deltas that the encoder does not have."""
+    encoder = model.encoder
+    if config.stage != "encoder" or encoder is None or encoder.has_deltas:
+        return
+    for key, off in (("delta", 0), ("delta_start", None)):
+        if config.loss.get(key, off) != off:
+            raise StylePrompterError(
+                f"config.loss.{key} is {config.loss[key]}, and the encoder makes each "
+                "code by itself, not as w and a delta: set config.model.encoder "
+                "to type psp and encoder_type Encoder4Editing, or remove the key."
+            )
+
+
 def check_sizes(config: Any, model: StylePrompterConfig) -> None:
-    """Refuses pictures of a size that encoder and generator cannot be trained with."""
-    size = config.data.image_size
+    """Refuses pictures that encoder and generator cannot be trained with."""
+    size, height = config.data.image_size, config.data.get("image_height")
+    rows, columns, channels = model.input_shape
+    if model.encoder is not None and (height or size) * columns != rows * size:
+        raise StylePrompterError(
+            f"config.data.image_height is {height}, and the encoder reads pictures of "
+            f"{columns} x {rows}: set it to the encoder's, config.model.encoder."
+            "image_height, or remove both."
+        )
+    if channels != 3 and not config.data.get("input"):
+        raise StylePrompterError(
+            f"config.data.input is empty, and the encoder reads {channels} channels, "
+            "which no picture has: set it to what the encoder is to see, or "
+            "config.model.encoder.input_channels to 3 (6 for one in passes)."
+        )
     for part, at_fault in (
         ("encoder", model.encoder is not None and model.encoder.image_size != size),
         ("generator", model.generator.image_size % size != 0),

@@ -6,16 +6,25 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax import losses
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.models.registry import EncoderBase, GeneratorBase
-from styleprompter_jax.store.model_folder import load_model
-from styleprompter_jax.store.network_folder import NETWORKS, load_network
+from styleprompter_jax.store.model_folder import (
+    flat_arrays,
+    load_model,
+    model_shapes,
+)
+from styleprompter_jax.store.network_folder import NETWORKS, load_network, network_name
 from styleprompter_jax.training.parts import part_config, part_fields
+
+# The first convolution of a trunk.
+STEMS = ("input_layer_0/kernel", "conv1/kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +36,15 @@ class Start:
         variables: {"params": ..., "const": ...} of the given parts.
         networks: the modules of the perceptual losses that are on, by loss.
         network_variables: theirs, by loss.
+        trunk: what the trunk of a new encoder starts from, by path; {} for initial
+            values.
     """
 
     config: StylePrompterConfig
     variables: Mapping
     networks: Mapping[str, nn.Module]
     network_variables: Mapping
+    trunk: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def read_start(config: Any) -> Start:
@@ -49,7 +61,8 @@ def read_start(config: Any) -> Start:
         with problems.gathered():
             given, given_variables = _read_model(config)
             trained = _with_trained_part(given, config)
-    return Start(trained, given_variables, networks, variables)
+            trunk = _read_trunk(config, trained)
+    return Start(trained, given_variables, networks, variables, trunk)
 
 
 def describe_start(config: Any) -> Start:
@@ -84,7 +97,7 @@ def _perceptual(config: Any) -> Any:
     return [
         (name, loss.kind)
         for name, loss in losses.PERCEPTUAL.items()
-        if config.loss.get(name)
+        if config.loss.get(name) or config.loss.get(f"{name}_crop")
     ]
 
 
@@ -128,6 +141,73 @@ def _encoder(config: Any, generator: GeneratorBase) -> EncoderBase:
     kind, fields = part_fields(config, "encoder")
     size = config.data.image_size
     return kind.for_generator(generator, image_size=size, **fields)
+
+
+def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray]:
+    """The arrays of ``config.init_trunk``, by path in the encoder to train."""
+    folder, encoder = config.get("init_trunk"), model.encoder
+    if not folder or encoder is None:
+        return {}
+    if not encoder.trunk:
+        raise StylePrompterError(
+            f"config.init_trunk is set, and an encoder of the type {encoder.type} has "
+            "no trunk that is known by itself: empty it."
+        )
+    given = _arrays(folder)
+    trunk = {}
+    for tree in model_shapes(model).values():
+        for path, leaf in flatten_dict(tree.get("encoder", {}), sep="/").items():
+            if not path.startswith(encoder.trunk):
+                continue
+            shape = given[path].shape if path in given else None
+            if path in STEMS and shape is not None:
+                # Its RGB is the first that the encoder sees, or no RGB at all.
+                shape = (*shape[:2], leaf.shape[2], *shape[3:])
+            if shape != leaf.shape:
+                raise StylePrompterError(
+                    f"config.init_trunk is {folder}, which does not hold the trunk of "
+                    f"the encoder to train ({path} of {leaf.shape}): name another "
+                    "folder, set config.model.encoder as its network is, or empty "
+                    "config.init_trunk."
+                )
+            trunk[path] = given[path]
+    return trunk
+
+
+def _arrays(folder: str) -> dict[str, np.ndarray]:
+    """The arrays of a network in a folder, or of the encoder of a model there."""
+    try:
+        network = network_name(folder)
+    except StylePrompterError:  # none: then it is a model's, or `load_model` says so
+        _, variables, _ = load_model(folder)
+        return flat_arrays({k: v.get("encoder", {}) for k, v in variables.items()})
+    return flat_arrays(load_network(folder, NETWORKS[network].kind)[1])
+
+
+def with_trunk(fresh: Mapping, trunk: Mapping[str, np.ndarray]) -> dict:
+    """Initial values of an encoder, and of its trunk those that are given.
+
+    The first convolution is given for RGB.  Of an encoder that sees an image and its
+    inversion the image's channels take that over; one that sees no RGB begins anew.
+
+    Args:
+        fresh: by collection, {"params": {"encoder": ...}, ...}.
+        trunk: `Start.trunk`.
+    """
+
+    def of(tree: Mapping) -> dict:
+        flat = flatten_dict(tree, sep="/")
+        for path, value in flat.items():
+            given = trunk.get(path.removeprefix("encoder/"))
+            if given is None:
+                continue
+            if given.shape == value.shape:
+                flat[path] = jnp.asarray(given)
+            elif value.shape[2] == 2 * given.shape[2]:
+                flat[path] = value.at[:, :, : given.shape[2]].set(given)
+        return unflatten_dict(flat, sep="/")
+
+    return {collection: of(tree) for collection, tree in fresh.items()}
 
 
 def _check_start(given: EncoderBase | None, wanted: EncoderBase, folder: str) -> None:

@@ -14,6 +14,8 @@ Axes: b batch, h w space, c channels, n codes, k codes of one map.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import flax.linen as nn
@@ -25,9 +27,10 @@ from flax.linen.dtypes import promote_dtype
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Between, Length
+from styleprompter_jax.models.batch_norm import BatchNorm
 from styleprompter_jax.models.generators.stylegan2 import EqualizedDense
 from styleprompter_jax.models.ir_se50 import BLOCKS, WIDTHS, ir_se50
-from styleprompter_jax.models.perceptual.layers import FrozenBatchNorm, conv
+from styleprompter_jax.models.perceptual.layers import conv
 from styleprompter_jax.models.registry import SHOWN, EncoderBase, GeneratorBase
 from styleprompter_jax.models.resnet34 import BLOCKS as RESNET_BLOCKS
 from styleprompter_jax.models.resnet34 import resnet34
@@ -73,7 +76,26 @@ FORMS: dict[str, Form] = {
     "BackboneEncoderUsingLastLayerIntoW": Form("ir_se50", "w"),
     "BackboneEncoderUsingLastLayerIntoWPlus": Form("ir_se50", "w_plus"),
 }
-_TRUNKS = {"ir_se50": (ir_se50, BLOCKS), "resnet34": (resnet34, RESNET_BLOCKS)}
+
+
+class Trunk(NamedTuple):
+    """A network that reads the image.
+
+    Attributes:
+        maps: makes it, as `ir_se50` does.
+        blocks: how many each of its stages has, as published.
+        first: how the names of the layers before the blocks begin.
+    """
+
+    maps: Callable[..., list[jax.Array]]
+    blocks: tuple[int, ...]
+    first: tuple[str, ...]
+
+
+_TRUNKS = {
+    "ir_se50": Trunk(ir_se50, BLOCKS, ("input_layer_",)),
+    "resnet34": Trunk(resnet34, RESNET_BLOCKS, ("conv1", "bn1", "relu")),
+}
 _FIRST = (3, 4)  # codes of the coarse and of the middle map
 _POOLED = 7  # cells a side of what the linear head into W+ reads
 _STRIDE = 16  # pixels of a cell of the coarse map
@@ -132,7 +154,7 @@ class PspConfig(EncoderBase):
                 f"image and its inversion, and input_channels is {self.input_channels}."
             )
         if self.blocks is None:
-            object.__setattr__(self, "blocks", _TRUNKS[self.form.trunk][1])
+            object.__setattr__(self, "blocks", _TRUNKS[self.form.trunk].blocks)
 
     @property
     def form(self) -> Form:
@@ -169,6 +191,40 @@ class PspConfig(EncoderBase):
             )
         }
 
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        """The first layers, and the blocks."""
+        return (*_TRUNKS[self.form.trunk].first, "body_")
+
+    @property
+    def codes_of_layers(self) -> dict[str, np.ndarray]:
+        """The layers of each code, stacked by map, and those that make the maps."""
+        if self.form.head not in ("pyramid", "coarse"):
+            return {}
+        layers: dict[str, np.ndarray] = {}
+        first = 0
+        for k, (name, (count, _)) in enumerate(self.maps.items()):
+            layers[name] = first + np.arange(count)
+            if k:
+                layers[f"latlayer{k}"] = np.array(first)
+            first += count
+        return layers
+
+    @property
+    def has_deltas(self) -> bool:
+        """As of e4e."""
+        return self.form.adds
+
+    def with_deltas(self, params: Mapping, deltas: Any) -> dict:
+        """The parameters, where the last layers of all other deltas are zero."""
+        changed = {}
+        for name in self.maps:
+            kept = self.codes_of_layers[name] <= deltas
+            linear = params[name]["linear"]
+            linear = {k: (x.T * kept).T for k, x in linear.items()}
+            changed[name] = params[name] | {"linear": linear}
+        return {**params, **changed}
+
     def with_codes(self, num_codes: int, w_dim: int) -> Self:
         """The same encoder of so many codes of that width."""
         return dataclasses.replace(self, num_styles=num_codes, w_dim=w_dim)
@@ -177,10 +233,12 @@ class PspConfig(EncoderBase):
     def for_generator(
         cls, generator: GeneratorBase, image_size: int, **fields: Any
     ) -> Self:
-        """Refuses: such encoders are converted, and not trained here."""
-        raise StylePrompterError(
-            'An encoder of the type "psp" is not trained here: convert a published '
-            'one, or train the type "swin".'
+        """The encoder of a generator's codes."""
+        return cls(
+            image_size=image_size,
+            num_styles=generator.num_codes,
+            w_dim=generator.w_dim,
+            **fields,
         )
 
 
@@ -199,7 +257,8 @@ class PspEncoder(nn.Module):
         Args:
             images: (b, h, w, c), c = config.input_channels; in [-1, 1], or one-hot
                 labels. In passes the inversion's channels come last.
-            deterministic: of no matter: BatchNorm has its stored statistics always.
+            deterministic: False normalises by the statistics of the batch, as training
+                does (`models.batch_norm`).
 
         Returns:
             codes (b, n, w_dim), and no maps.
@@ -210,8 +269,9 @@ class PspEncoder(nn.Module):
                 f"The encoder reads images of shape (b, *{cfg.module_shape}), not "
                 f"{images.shape}; resize them first."
             )
-        trunk, _ = _TRUNKS[cfg.form.trunk]
-        outputs = trunk(images, cfg.widths, cfg.blocks or (), self.dtype)
+        norm = partial(BatchNorm, deterministic)
+        trunk = _TRUNKS[cfg.form.trunk].maps
+        outputs = trunk(images, cfg.widths, cfg.blocks or (), self.dtype, norm)
         match cfg.form.head:
             case "pyramid":
                 codes = self._of_maps(self._pyramid(outputs))
@@ -220,7 +280,7 @@ class PspEncoder(nn.Module):
             case "w":
                 codes = self._of_mean(outputs[-1])
             case _:
-                codes = self._of_all(outputs[-1])
+                codes = self._of_all(outputs[-1], norm)
         if cfg.form.adds:
             codes = codes.at[:, 1:].add(codes[:, :1])
         return codes, ()
@@ -231,7 +291,7 @@ class PspEncoder(nn.Module):
         _, fine, middle, coarse = (outputs[k - 1] for k in np.cumsum(cfg.blocks or ()))
         maps = [coarse]
         for name, lateral in (("latlayer1", middle), ("latlayer2", fine)):
-            x = conv(cfg.w_dim, 1, bias=True, dtype=dtype, name=name)(lateral)
+            x = conv(cfg.widths[-1], 1, bias=True, dtype=dtype, name=name)(lateral)
             maps.append(upsample_aligned(maps[-1], x.shape[1:3]) + x)
         return maps
 
@@ -251,10 +311,10 @@ class PspEncoder(nn.Module):
         code = EqualizedDense(cfg.w_dim, dtype=self.dtype, name="linear")(x)
         return jnp.repeat(code[:, None], cfg.num_styles, 1)
 
-    def _of_all(self, x: jax.Array) -> jax.Array:
+    def _of_all(self, x: jax.Array, norm: Callable) -> jax.Array:
         """Codes (b, n, w_dim) of all cells of a map by two linear layers."""
         cfg, dtype = self.config, self.dtype
-        x = FrozenBatchNorm(dtype=dtype, name="output_layer_2_0")(x)
+        x = norm(dtype=dtype, name="output_layer_2_0")(x)
         x = adaptive_average_pool(x, _POOLED)
         # In PyTorch's order, in which the weights that follow are stored.
         x = rearrange(x, "b h w c -> b (c h w)")
@@ -265,7 +325,10 @@ class PspEncoder(nn.Module):
 
 
 class _MapToStyles(nn.Module):
-    """A map (b, h, w, c) to k codes (b, k, features), by k "map2style" at once."""
+    """A map (b, h, w, c) to k codes (b, k, features), by k "map2style" at once.
+
+    Their convolutions keep the number of channels.
+    """
 
     count: int
     steps: int
@@ -274,10 +337,10 @@ class _MapToStyles(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x[None]
+        channels, x = x.shape[-1], x[None]
         for step in range(self.steps):
             conv_name = f"conv_{step}"
-            x = _Convs(self.count, self.features, self.dtype, name=conv_name)(x)
+            x = _Convs(self.count, channels, self.dtype, name=conv_name)(x)
             x = nn.leaky_relu(x, 0.01)
         linear = nn.vmap(
             EqualizedDense,

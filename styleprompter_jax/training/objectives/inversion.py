@@ -1,8 +1,8 @@
 """Stages "encoder" and "refiner": learning to invert a given generator.
 
-Stage "encoder" trains the SwinV2 encoder with the generator frozen; stage "smart"
-trains SMART with generator and encoder frozen and deterministic.  Gradients are taken
-with respect to the trained part only.
+Stage "encoder" trains an encoder with the generator frozen; stage "smart" trains SMART
+with generator and encoder frozen and deterministic.  Gradients are taken with respect
+to the trained part only.
 """
 
 from functools import partial
@@ -16,14 +16,19 @@ import optax
 from jax import lax
 
 from styleprompter_jax import losses
-from styleprompter_jax.data.loader import eval_batches
+from styleprompter_jax.data.inputs import Inputs
+from styleprompter_jax.data.loader import eval_batches, picture_size
 from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.images.inputs import as_pictures
 from styleprompter_jax.models.inverter import DTYPES, StylePrompter
 from styleprompter_jax.ops import metrics
+from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import save_model
+from styleprompter_jax.training.objectives import terms
+from styleprompter_jax.training.objectives.critic import Critic
 from styleprompter_jax.training.optim.optimizers import ema_decay, make_optimizer
 from styleprompter_jax.training.run.parallel import AXIS
-from styleprompter_jax.training.start import Start, read_start
+from styleprompter_jax.training.start import Start, read_start, with_trunk
 
 EVAL_BATCH, EVAL_IMAGES, SHOWN = 32, 256, 8
 
@@ -35,9 +40,13 @@ class Inversion:
     stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
     generator and encoder for a refiner.  ``config.model`` holds the fields of the
     trained part's config under its name.  ``config.loss`` holds the weights of
-    `losses.RECONSTRUCTION`, of "align" and of `losses.PERCEPTUAL` by their names; a
-    loss of weight 0, or none, is not computed.  A perceptual loss needs a fixed
-    network, whose folder is named beside it: lpips_weights for lpips.
+    `losses.RECONSTRUCTION`, of `losses.CODES`, of `losses.PERCEPTUAL`, and of
+    "discriminator" by their names; a loss of weight 0, or none, is not computed.  A
+    perceptual loss needs a fixed network, whose folder is named beside it:
+    lpips_weights for lpips.
+
+    An encoder with deltas may train them one after another: from step
+    ``loss.delta_start`` on one, and one more every ``loss.delta_every`` steps.
     """
 
     def __init__(self, config: Any, start: Start | None = None):
@@ -51,9 +60,20 @@ class Inversion:
         refiner = self.model_config.refiner
         self.part = refiner.key if refiner and self._refines else "encoder"
         self.model = StylePrompter(self.model_config, dtype=DTYPES[config.dtype])
-        self.optimizer = make_optimizer(config)
+        self.inputs: Inputs | None = None
+        if config.data.get("input"):
+            self.inputs = Inputs(config.data, self.model_config.input_shape)
+        encoder: Any = self.model_config.encoder
+        self._passes = encoder.passes if encoder else 0
+        layers: dict = {} if self._refines else encoder.codes_of_layers
+        self.optimizer = make_optimizer(config, layers)
+        # The step at which the first delta begins; None where all train from the start.
+        self._begins = None if self._refines else config.loss.get("delta_start")
+        self._critic: Critic | None = None
+        if config.loss.get("discriminator") and not self._refines:
+            self._critic = Critic(config, self.model_config.generator)
         self._half_life = config.optimizer.get("ema_images", 0)
-        self._held_out: list[np.ndarray] | None = None
+        self._held_out: list[dict] | None = None
         self._measure = jax.jit(self._outputs)
 
     def init(self, rng: jax.Array) -> Any:
@@ -63,12 +83,14 @@ class Inversion:
         """
         given, self._start = self._start, None
         assert given  # once only
-        images = jnp.zeros((1, *self.model_config.input_shape))
-        # The trained part alone, or all the others would be compiled and drawn too.
-        fresh = jax.jit(lambda rng: self.model.init(rng, images)["params"][self.part])
         start = given.variables
-        goes_on = self.part == "encoder" and self.config.get("init_encoder")
-        trained = jax.device_put(start["params"]["encoder"]) if goes_on else fresh(rng)
+        const = start["const"]
+        if self.part == "encoder" and self.config.get("init_encoder"):
+            trained = jax.device_put(start["params"]["encoder"])
+        else:
+            fresh = with_trunk(self._fresh(rng), given.trunk)
+            trained = fresh["params"][self.part]
+            const = {k: v for k, v in const.items() if k != self.part} | fresh["const"]
         state = {
             "trained": trained,
             "frozen": {
@@ -76,9 +98,13 @@ class Inversion:
                 for part in self.model_config.parts
                 if part != self.part
             },
-            "const": start["const"],
+            "const": const,
             "opt": self.optimizer.init(trained),
         }
+        if self._critic:
+            state["critic"] = self._critic.init(jax.random.fold_in(rng, 1))
+        if self._begins is not None:
+            state["steps"] = jnp.zeros((), jnp.int32)
         if self._half_life:
             state["ema"] = jax.tree.map(jnp.array, trained)
             state["seen"] = jnp.zeros((), jnp.float32)
@@ -86,28 +112,108 @@ class Inversion:
         networks = given.network_variables
         return state | {"networks": networks} if networks else state
 
-    def variant(self, step: int) -> None:
-        """One compiled form serves all steps."""
-        return None
+    def _fresh(self, rng: jax.Array) -> dict:
+        """Initial values of the trained part, by collection."""
+        images = jnp.zeros((1, *self.model_config.input_shape))
+
+        @jax.jit  # of that part alone: all the others would be compiled and drawn, too
+        def draw(rng: jax.Array) -> dict:
+            made = self.model.init(rng, images)
+            return {
+                collection: {k: v for k, v in tree.items() if k == self.part}
+                for collection, tree in made.items()
+            }
+
+        return draw(rng)
+
+    def variant(self, step: int) -> bool:
+        """Whether the discriminator of codes has its penalty at this step."""
+        return self._critic is not None and self._critic.has_r1(step)
 
     def step(
-        self, state: Any, batch: Any, rng: jax.Array, *, variant: Any = None
+        self, state: Any, batch: Any, rng: jax.Array, *, variant: bool = False
     ) -> tuple[Any, dict[str, jax.Array]]:
-        """One update of the trained part, on one device."""
-        images = batch["image"]
+        """One update of the discriminator, if any, then of the trained part.
+
+        On one device.
+        """
+        metrics: dict = {}
+        if self._critic:
+            rng, draw_rng = jax.random.split(rng)
+            draws = self._critic.draw(draw_rng, self.config.batch_size)
         rng = jax.random.fold_in(rng, lax.axis_index(AXIS))
+        if self._critic:
+            state, metrics = self._criticise(state, batch, rng, draws, variant)
 
-        def loss(trained: Any) -> Any:
-            networks = state.get("networks", {})
-            return self._loss(self._variables(state, trained), networks, images, rng)
-
-        (_, parts), grads = jax.value_and_grad(loss, has_aux=True)(state["trained"])
+        grads, parts, const = self._gradients(state, batch, rng)
         grads = lax.pmean(grads, AXIS)
-        updates, opt = self.optimizer.update(grads, state["opt"], state["trained"])
+        begun = {"deltas": self._deltas(state)} if self._begins is not None else {}
+        updates, opt = self.optimizer.update(
+            grads, state["opt"], state["trained"], **begun
+        )
         trained = optax.apply_updates(state["trained"], updates)
-        metrics = lax.pmean(parts, AXIS) | {"grad_norm": optax.tree.norm(grads)}
-        state = state | {"trained": trained, "opt": opt}
+        metrics |= lax.pmean(parts, AXIS) | {"grad_norm": optax.tree.norm(grads)}
+        state = state | {"trained": trained, "opt": opt, "const": const}
+        if "steps" in state:
+            metrics["deltas"] = self._deltas(state)
+            state["steps"] += 1
         return self._averaged(state) if self._half_life else state, metrics
+
+    def _gradients(self, state: Any, batch: Any, rng: jax.Array) -> tuple:
+        """Gradients, what the loss is made of, and the constants after the step.
+
+        Of an encoder in passes the gradients of all passes are added up, each with the
+        codes and the image of the pass before as constants; losses are their means.
+        """
+        trained = state["trained"]
+        gradients = jax.value_and_grad(self._loss, argnums=1, has_aux=True)
+        if not self._passes:
+            (_, (parts, const, _)), grads = gradients(state, trained, batch, rng)
+            return grads, parts, const
+
+        def one(carry: tuple, rng: jax.Array) -> tuple:
+            grads, const, before = carry
+            (_, (parts, const, before)), new = gradients(
+                state | {"const": const}, trained, batch, rng, before
+            )
+            return (jax.tree.map(jnp.add, grads, new), const, before), parts
+
+        start = self._first(self._variables(state, trained), len(batch["image"]))
+        carry = jax.tree.map(jnp.zeros_like, trained), state["const"], start
+        rngs = jax.random.split(rng, self._passes)
+        (grads, const, _), parts = lax.scan(one, carry, rngs)
+        return grads, jax.tree.map(jnp.mean, parts), const
+
+    def _first(self, variables: Any, count: int) -> tuple[jax.Array, jax.Array]:
+        """The mean code, and its image, so many times: what a first pass sees."""
+        generator = self.model_config.generator
+        codes = (1, generator.num_codes, generator.w_dim)
+        mean = jnp.broadcast_to(variables["const"]["latent_avg"], codes)
+        seen: Any = self.model.apply(variables, mean, method=StylePrompter.show)
+        return jnp.repeat(mean, count, 0), jnp.repeat(seen, count, 0)
+
+    def _criticise(
+        self, state: Any, batch: Any, rng: jax.Array, draws: dict, with_r1: bool
+    ) -> tuple[Any, dict[str, jax.Array]]:
+        """The discriminator's turn, with the codes that the encoder makes now."""
+        apply = partial(self.model.apply, self._variables(state, state["trained"]))
+        rngs = {"dropout": rng, "drop_path": rng}
+        encode, mapping = StylePrompter.encode, StylePrompter.mapping
+        fake: Any = apply(_seen(batch), method=encode, deterministic=False, rngs=rngs)
+        real: Any = apply(draws["z"], method=mapping)
+        assert self._critic
+        critic, metrics = self._critic.update(
+            state["critic"], real, fake[0], self._deltas(state), draws, with_r1
+        )
+        return state | {"critic": critic}, metrics
+
+    def _deltas(self, state: Any, after: int = 0) -> Any:
+        """How many codes after the first train, so many steps after this one."""
+        last = self.model_config.generator.num_codes - 1
+        if self._begins is None:
+            return last
+        since = state["steps"] + after - self._begins
+        return jnp.clip(since // self.config.loss.get("delta_every", 1) + 1, 0, last)
 
     def _averaged(self, state: Any) -> Any:
         """The state with the moving average of the trained part one step on."""
@@ -117,22 +223,49 @@ class Inversion:
         return state | {"seen": seen, "ema": ema}
 
     def _variables(self, state: Any, trained: Any = None) -> dict:
-        """Of the model: with ``trained``, else with what is to be used of the state."""
-        trained = state.get("ema", state["trained"]) if trained is None else trained
+        """Of the model: with ``trained``, else with what is to be used of the state.
+
+        Deltas that do not train, or that have not trained yet, are zero.
+        """
+        training = trained is not None
+        trained = trained if training else state.get("ema", state["trained"])
+        if "steps" in state:
+            encoder: Any = self.model_config.encoder
+            deltas = self._deltas(state, 0 if training else -1)
+            trained = encoder.with_deltas(trained, deltas)
         return {
             "params": state["frozen"] | {self.part: trained},
             "const": state["const"],
         }
 
     def _loss(
-        self, variables: Any, networks: Any, images: jax.Array, rng: jax.Array
+        self,
+        state: Any,
+        trained: Any,
+        batch: Any,
+        rng: jax.Array,
+        before: tuple[jax.Array, ...] = (),
     ) -> Any:
+        """The loss; what it is made of, the constants, and what a next pass sees.
+
+        Args:
+            state: of the training.
+            trained: the parameters to train.
+            batch: pictures.
+            rng: of this device.
+            before: codes of the pass before, and their image.
+
+        Returns:
+            The loss, and (losses by name, "const" with new running means, what
+            ``before`` is to the next pass).
+        """
+        images, variables = batch["image"], self._variables(state, trained)
         training_encoder = not self._refines
         frozen = self.config.get("frozen_deterministic", True)
 
-        def run(model: Any, images: jax.Array) -> Any:
+        def run(model: Any, seen: jax.Array) -> Any:
             w_plus, features = model.encode(
-                images, deterministic=frozen and not training_encoder
+                seen, *before, deterministic=frozen and not training_encoder
             )
             output = model.decode(
                 w_plus,
@@ -142,49 +275,59 @@ class Inversion:
             )
             return output, w_plus
 
-        output, w_plus = self.model.apply(
-            variables, images, method=run, rngs={"dropout": rng, "drop_path": rng}
+        (output, w_plus), moved = self.model.apply(
+            variables,
+            _seen(batch),
+            method=run,
+            rngs={"dropout": rng, "drop_path": rng},
+            mutable=["const"] if training_encoder else [],
         )
         # Losses are computed in float32 whatever the model computes in, float64 aside.
         kind = jnp.promote_types(output.dtype, jnp.float32)
-        output = losses.pool_to(output, images.shape[1]).astype(kind)
-        weights = self.config.loss
+        height, width = images.shape[1:3]
+        output = losses.pool_to(framed(output, height, width), height).astype(kind)
+        networks = self._networks, state.get("networks", {})
+        found = terms.of_images(*networks, self.part, output, images)
+        if training_encoder:
+            offsets = w_plus - variables["const"]["latent_avg"]
+            found |= terms.of_codes(offsets, self._deltas(state))
+        if self._critic:
+            params = state["critic"]["params"]
+            found["discriminator"] = partial(
+                self._critic.deceive, params, w_plus, self._deltas(state)
+            )
+        total, parts = terms.weighted(found, self.config.loss)
+        const = {k: v for k, v in moved.get("const", {}).items() if k == self.part}
+        return total, (parts, state["const"] | const, (w_plus, output))
 
-        def perceptual(name: str, module: Any) -> Any:
-            module = losses.PERCEPTUAL[name].trained_on(module, self.part)
-            features = partial(module.apply, networks[name])
-            return jnp.mean(losses.distances(name, features, output, images))
-
-        terms = {
-            name: partial(loss, output, images)
-            for name, loss in losses.RECONSTRUCTION.items()
-        }
-        offsets = w_plus - variables["const"]["latent_avg"]
-        terms["align"] = partial(losses.align, offsets)
-        for name, module in self._networks.items():
-            terms[name] = partial(perceptual, name, module)
-        parts = {
-            f"loss_{name}": term() for name, term in terms.items() if weights.get(name)
-        }
-        total = sum(weights[key.removeprefix("loss_")] * v for key, v in parts.items())
-        return total, {"loss": total, **parts}
-
-    def _outputs(self, state: Any, images: jax.Array) -> Any:
+    def _outputs(self, state: Any, batch: Any) -> Any:
         """Inversions by name, "w_plus" and of a refiner "refined", and metrics.
 
         A metric has one number per image; its name ends with that of its inversion.
         """
+        variables, images, seen = self._variables(state), batch["image"], _seen(batch)
+        before: tuple[jax.Array, ...] = ()
+        if self._passes:
+            # All but the last, which is run below.
+            before, _ = lax.scan(
+                lambda before, _: (self._next(variables, seen, before), None),
+                self._first(variables, len(images)),
+                length=self._passes - 1,
+            )
 
-        def run(model: Any, images: jax.Array) -> Any:
-            w_plus, features = model.encode(images)
+        def run(model: Any, seen: jax.Array) -> Any:
+            w_plus, features = model.encode(seen, *before)
             outputs = {"w_plus": model.decode(w_plus, features, refine=False)}
             if self._refines:
                 outputs["refined"] = model.decode(w_plus, features)
             return outputs
 
-        made: Any = self.model.apply(self._variables(state), images, method=run)
+        made: Any = self.model.apply(variables, seen, method=run)
+        height, width = images.shape[1:3]
         outputs = {
-            name: metrics.resized(y.astype(jnp.float32), images.shape[1])
+            name: metrics.resized(
+                framed(y, height, width).astype(jnp.float32), (height, width)
+            )
             for name, y in made.items()
         }
         scores: dict[str, jax.Array] = {}
@@ -197,15 +340,22 @@ class Inversion:
             scores |= {f"{name}_{inversion}": v for name, v in found.items()}
         return outputs, scores
 
+    def _next(self, variables: Any, seen: jax.Array, before: tuple) -> tuple:
+        """Codes after a pass, and their image."""
+        apply = partial(self.model.apply, variables)
+        w_plus, _ = apply(seen, *before, method=StylePrompter.encode)
+        return w_plus, apply(w_plus, method=StylePrompter.show)
+
     def evaluate(self, state: Any, report: Any, step: int) -> Any:
         """Metrics of fixed held-out images (`_outputs`), and a grid of the first."""
         if self._held_out is None:
             self._held_out = self._load_held_out()
         rows, grid = [], []
-        for images in self._held_out:
-            outputs, scores = self._measure(state, images)
+        for batch in self._held_out:
+            outputs, scores = self._measure(state, batch)
             rows.append(scores)
-            grid.append((images, *outputs.values()))
+            seen = [as_pictures(batch["input"])] if self.inputs else []
+            grid.append((*seen, batch["image"], *outputs.values()))
         shown = [np.concatenate(column)[:SHOWN] for column in zip(*grid, strict=True)]
         report.images(step, "inversions", np.concatenate(shown), columns=SHOWN)
         mean = {
@@ -215,14 +365,25 @@ class Inversion:
 
     def _load_held_out(self):
         data = self.config.data
-        source = make_source(data, data.eval_split)
+        source = make_source(data, data.eval_split, inputs=self.inputs)
         batches = eval_batches(
-            source, batch_size=EVAL_BATCH, image_size=data.image_size
+            source,
+            batch_size=EVAL_BATCH,
+            image_size=picture_size(data),
+            inputs=self.inputs,
         )
         count = -(-min(EVAL_IMAGES, len(source)) // EVAL_BATCH)
-        return [batch["image"] for batch, _ in zip(batches, range(count), strict=False)]
+        return [
+            {name: batch[name] for name in ("image", "input") if name in batch}
+            for batch, _ in zip(batches, range(count), strict=False)
+        ]
 
     def export(self, state: Any, folder: Path) -> None:
         """The finished model: what it started from, and the trained part."""
         variables = self._variables(state)
         save_model(folder, self.model_config, variables, keep_directions=True)
+
+
+def _seen(batch: Any) -> Any:
+    """What the encoder sees of the pictures of a batch."""
+    return batch.get("input", batch["image"])

@@ -1,12 +1,15 @@
 """From ``config.optimizer`` to an optax transformation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.training.optim.layers import by_layer
 from styleprompter_jax.training.optim.ranger import ranger
 
 
@@ -32,11 +35,15 @@ def make_schedule(config: Any) -> optax.Schedule:
     return optax.join_schedules([warmup, after], [opt.warmup_steps])
 
 
-def make_optimizer(config: Any) -> optax.GradientTransformation:
+def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -> Any:
     """An "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0.
 
     With optimizer.accumulate = k above 1, the mean gradient of k steps makes one
     update at the last of them; the schedule goes on by steps all the same.
+
+    Args:
+        config: of the run.
+        codes: of an encoder's layers, for `by_layer`; None or {} where it has none.
     """
     opt, by_step = config.optimizer, make_schedule(config)
     every = opt.get("accumulate", 1)
@@ -57,6 +64,8 @@ def make_optimizer(config: Any) -> optax.GradientTransformation:
             f'config.optimizer.name is {opt.name!r}: it must be "adam", "adamw" or '
             '"ranger".'
         )
+    if codes:
+        optimizer = by_layer(optimizer, codes)
     if opt.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(opt.clip_norm), optimizer)
     if every > 1:

@@ -25,7 +25,7 @@ def pin_models(config: Any, known: Mapping[str, str]) -> tuple[Any, dict[str, st
     """
     pinned, sources = config.copy_and_resolve_references(), {}
     loss = pinned.get("loss") or {}
-    keys = [(pinned, "init_from")]
+    keys = [(pinned, "init_from"), (pinned, "init_trunk")]
     keys += [(loss, f"{name}_weights") for name in losses.PERCEPTUAL]
     for part, key in keys:
         name = part.get(key)

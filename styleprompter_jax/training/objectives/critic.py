@@ -1,0 +1,181 @@
+"""e4e's adversary: it tells the encoder's codes from those that the generator knows.
+
+True codes are w of random z.  The encoder's are those that train, one of each image.
+Half of what the discriminator sees is old: each kind has a pool of earlier codes.
+
+Axes: b images of this device, B of all, n codes of an image, d their width, k codes of
+a pool.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from styleprompter_jax.models.discriminators.latent import LatentDiscriminator
+from styleprompter_jax.models.registry import GeneratorBase
+from styleprompter_jax.training.objectives.adversarial import r1_penalty
+from styleprompter_jax.training.run.parallel import AXIS
+
+KINDS = ("real", "fake")
+
+
+class Critic:
+    """The discriminator of codes, its optimiser and its pools.
+
+    ``config.loss`` holds pool_size, r1_gamma and r1_every, and ``config.optimizer``
+    discriminator_rate, the learning rate of its Adam.
+    """
+
+    def __init__(self, config: Any, generator: GeneratorBase):
+        loss = config.loss
+        self._generator = generator
+        self._module = LatentDiscriminator(generator.w_dim)
+        self._optimizer = optax.adam(config.optimizer.get("discriminator_rate", 2e-5))
+        self._pool_size = loss.get("pool_size", 50)
+        self._r1_every = loss.get("r1_every", 16)
+        self._r1_weight = loss.get("r1_gamma", 10.0) / 2 * self._r1_every
+
+    def init(self, rng: jax.Array) -> dict:
+        """The state at step 0."""
+        d = self._generator.w_dim
+        params = jax.jit(self._module.init)(rng, jnp.zeros((1, d)))["params"]
+        pools = {
+            kind: {
+                "codes": jnp.zeros((self._pool_size, d)),
+                "count": jnp.zeros((), jnp.int32),
+            }
+            for kind in KINDS
+        }
+        return {"params": params, "opt": self._optimizer.init(params), "pools": pools}
+
+    def has_r1(self, step: int) -> bool:
+        """Whether the penalty is part of this step."""
+        return step % self._r1_every == 0
+
+    def draw(self, rng: jax.Array, count: int) -> dict:
+        """What a step leaves to chance, for a batch of B images.
+
+        Returns:
+            "z" (B, z_dim) of true codes, "code" (B,) from 0 to 1, which of an image's
+            codes is seen; and of each kind of pool "swap" (B,), whether an old code is
+            seen in place of the new one, and "slot" (B,), which.
+        """
+        z_rng, code_rng, *rngs = jax.random.split(rng, 6)
+        pairs = zip(KINDS, (rngs[:2], rngs[2:]), strict=True)
+        return {
+            "z": jax.random.normal(z_rng, (count, self._generator.z_dim)),
+            "code": jax.random.uniform(code_rng, (count,)),
+            **{
+                kind: {
+                    "swap": jax.random.bernoulli(swap_rng, 0.5, (count,)),
+                    "slot": jax.random.randint(
+                        slot_rng, (count,), 0, max(1, self._pool_size)
+                    ),
+                }
+                for kind, (swap_rng, slot_rng) in pairs
+            },
+        }
+
+    def update(
+        self,
+        state: dict,
+        real: jax.Array,
+        w_plus: jax.Array,
+        deltas: jax.typing.ArrayLike,
+        draws: dict,
+        with_r1: bool,
+    ) -> tuple[dict, dict]:
+        """One step of the discriminator.
+
+        Args:
+            state: as `init` makes it.
+            real: true codes of the whole batch, (B, d).
+            w_plus: the encoder's codes on this device, (b, n, d).
+            deltas: how many codes after the first train.
+            draws: of `draw`.
+            with_r1: whether R1 is part of it.
+
+        Returns:
+            The new state, and metrics.
+        """
+        count = len(w_plus)
+        everyone = lax.all_gather(w_plus, AXIS, tiled=True)
+        index = jnp.floor(draws["code"] * (deltas + 1)).astype(jnp.int32)
+        fake = jnp.take_along_axis(everyone, index[:, None, None], 1)[:, 0]
+        pools, seen = {}, {}
+        for kind, codes in zip(KINDS, (real, fake), strict=True):
+            # All devices see the whole batch here, so that their pools stay equal.
+            pools[kind], codes = exchange(state["pools"][kind], codes, draws[kind])
+            start = lax.axis_index(AXIS) * count
+            seen[kind] = lax.dynamic_slice_in_dim(codes, start, count)
+        (loss, metrics), grads = jax.value_and_grad(self._loss, has_aux=True)(
+            state["params"], seen["real"], seen["fake"], with_r1
+        )
+        grads = lax.pmean(grads, AXIS)
+        updates, opt = self._optimizer.update(grads, state["opt"])
+        params = optax.apply_updates(state["params"], updates)
+        metrics = lax.pmean({"loss_d": loss, **metrics}, AXIS)
+        return {"params": params, "opt": opt, "pools": pools}, metrics
+
+    def _loss(
+        self, params: Any, real: jax.Array, fake: jax.Array, with_r1: bool
+    ) -> Any:
+        def logits(w: jax.Array) -> Any:
+            return self._module.apply({"params": params}, w)
+
+        of_real, of_fake = logits(real), logits(fake)
+        loss = jnp.mean(jax.nn.softplus(-of_real) + jax.nn.softplus(of_fake))
+        if with_r1:
+            loss = loss + self._r1_weight * r1_penalty(logits, real)
+        metrics = {"logits_real": jnp.mean(of_real), "logits_fake": jnp.mean(of_fake)}
+        return loss, metrics
+
+    def deceive(
+        self, params: Any, w_plus: jax.Array, deltas: jax.typing.ArrayLike
+    ) -> jax.Array:
+        """The encoder's loss: how true its codes look, a mean over those that train.
+
+        Args:
+            params: of the discriminator.
+            w_plus: (b, n, d).
+            deltas: how many codes after the first train.
+        """
+        logits: Any = self._module.apply({"params": params}, w_plus)
+        losses = jnp.mean(jax.nn.softplus(-logits), 0)
+        return jnp.sum(losses * (jnp.arange(len(losses)) <= deltas)) / (deltas + 1)
+
+
+def exchange(pool: dict, codes: jax.Array, draws: dict) -> tuple[dict, jax.Array]:
+    """New codes for new ones or old ones, of each in turn.
+
+    While the pool is not full, it keeps a code, which is seen, too.  Later a code that
+    is swapped takes the place of an old one, which is seen for it.
+
+    Args:
+        pool: "codes" (k, d), and "count" of them.
+        codes: (B, d).
+        draws: "swap" (B,) and "slot" (B,).
+
+    Returns:
+        The pool, and what is seen, (B, d).
+    """
+    size = len(pool["codes"])
+    if not size:
+        return pool, codes
+
+    def one(pool: dict, x: tuple) -> tuple[dict, jax.Array]:
+        code, swap, slot = x
+        filling = pool["count"] < size
+        slot = jnp.where(filling, pool["count"], slot)
+        old = pool["codes"][slot]
+        kept = jnp.where(filling | swap, code, old)
+        new = {
+            "codes": pool["codes"].at[slot].set(kept),
+            "count": pool["count"] + filling,
+        }
+        return new, jnp.where(filling | ~swap, code, old)
+
+    return lax.scan(one, pool, (codes, draws["swap"], draws["slot"]))

@@ -1,0 +1,82 @@
+"""An optimiser for the layers of each code by itself.
+
+An encoder may stack the arrays of the layers of several codes along a first axis, to
+compute them at once.  Here they are arrays of their own: gradients are centred, moments
+kept and steps counted for each.  And a layer whose code does not train yet stays as it
+is, with all that the optimiser knows of it; it begins as at step 0.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+_OTHERS = "others"  # the layers that every code needs
+
+
+def by_layer(
+    optimizer: optax.GradientTransformation, codes: Mapping[str, np.ndarray]
+) -> optax.GradientTransformationExtraArgs:
+    """``optimizer`` for each of the layers, and once for all others.
+
+    Args:
+        optimizer: with a state of arrays.
+        codes: of an encoder's layers, `EncoderBase.codes_of_layers`.
+
+    Returns:
+        A transformation of an encoder's parameters.  Its update takes ``deltas``: how
+        many codes after the first train; all where it is None.
+    """
+
+    def groups(tree: Any) -> dict[str, Any]:
+        named = {name: tree[name] for name in codes if name in tree}
+        return named | {_OTHERS: {k: v for k, v in tree.items() if k not in codes}}
+
+    def mapped(name: str, function: Any) -> Any:
+        return jax.vmap(function) if name != _OTHERS and codes[name].ndim else function
+
+    def init(params: Any) -> Any:
+        return {
+            name: mapped(name, optimizer.init)(group)
+            for name, group in groups(params).items()
+        }
+
+    def update(
+        gradients: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        deltas: jax.Array | None = None,
+        **_: Any,
+    ) -> tuple[Any, Any]:
+        updates, after = {}, {}
+        given = groups(params)
+        for name, group in groups(gradients).items():
+            step = mapped(name, optimizer.update)
+            moved, new = step(group, state[name], given[name])
+            if deltas is not None and name != _OTHERS:
+                trains = jnp.asarray(codes[name] <= deltas)
+                moved = _where(trains, moved, jax.tree.map(jnp.zeros_like, moved))
+                new = _where(trains, new, state[name])
+            updates[name], after[name] = moved, new
+        return updates.pop(_OTHERS) | updates, after
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _where(trains: jax.Array, new: Any, old: Any) -> Any:
+    """The new tree for those that train, and the old one for others."""
+
+    def choose(a: Any, b: Any) -> Any:
+        # The learning rate goes by the steps of the run.
+        if isinstance(a, optax.ScaleByScheduleState):
+            return a
+        axes = tuple(range(trains.ndim, a.ndim))
+        return jnp.where(jnp.expand_dims(trains, axes), a, b)
+
+    return jax.tree.map(
+        choose, new, old, is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState)
+    )
