@@ -1,6 +1,6 @@
 """Times the conversion of a complete 1024 px checkpoint, and the loading of the result.
 
-python benchmarks/conversion.py
+python benchmarks/conversion.py [e4e]
 
 The checkpoint has the published sizes and random weights. Each step runs in its own
 process, on one core if the system allows it.
@@ -19,6 +19,7 @@ import numpy as np
 
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.convert.reading.torch_file import write_torch
+from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig
@@ -43,8 +44,15 @@ print(f"sp.load, without imports: {wall:.1f} s, {cpu:.1f} s of the processor")
 """
 
 
-def write_checkpoint(path: Path) -> None:
-    config = StylePrompterConfig(SwinConfig(), SmartConfig(), GeneratorConfig())
+CONFIGS = {
+    "styleprompter": StylePrompterConfig(
+        SwinConfig(), SmartConfig(), GeneratorConfig()
+    ),
+    "e4e": StylePrompterConfig(PspConfig("Encoder4Editing"), None, GeneratorConfig()),
+}
+
+
+def write_checkpoint(path: Path, config: StylePrompterConfig) -> None:
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda leaf: rng.standard_normal(leaf.shape, np.float32),
@@ -53,12 +61,12 @@ def write_checkpoint(path: Path) -> None:
     write_torch(path, export_model(config, variables)[1])
 
 
-def main():
+def main(name: str = "styleprompter"):
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
         file, model = Path(folder, "official.pt"), Path(folder, "model")
-        write_checkpoint(file)
+        write_checkpoint(file, CONFIGS[name])
         command = [sys.executable, "-c", CONVERT, file, model]
         start = time.perf_counter()
         said = subprocess.run(command, check=True, capture_output=True).stdout
@@ -74,4 +82,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
