@@ -45,7 +45,7 @@ test-fast: $(READY)
 test-colab: .venv-colab/.ready
 	$(COLAB) tests/on_colab.py
 	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt \
-	  -e '.[avatars,detector,hub,download,studio]' pytest-xdist
+	  -e '.[avatars,detector,hub,download,studio]' pytest-xdist httpx2
 	$(COLAB) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Which Python test-colab would take; nothing where there is none.

@@ -268,6 +268,7 @@ export async function follow(job, place, title) {
   place.replaceChildren(h("div", { className: "row" }, bar, text,
     h("button", { className: "plain", type: "button", onclick: stop }, "Cancel")));
   place.hidden = false;
+  place.scrollIntoView({ block: "nearest" });
   let report = { state: "failed", error: "The server no longer answers." };
   try {
     for await (const told of api.events(job, leaving.signal)) {
