@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 from studio_user import HERE, LIMITS, POINTS, User, bearer, png
 
 import styleprompter_jax as sp
+from styleprompter_jax.web.limits import Limits
 from styleprompter_jax.web.security import Names
 from styleprompter_jax.web.server import make_app
 
@@ -222,6 +224,7 @@ def test_wrong_recipes_are_refused_in_words(user):
     latents = user.latents(png())
     for recipe, why in (
         ({"edits": {"__class__": 1}}, "no direction"),
+        ({"edits": {"x" * 5000: 1}}, "...."),
         ({"options": {"gamma": [1]}}, "no option"),
         ({"options": {"beta": [1]}}, "list of 2"),
         ({"mix": {"latents": latents, "layers": [8]}}, "layer"),
@@ -240,6 +243,19 @@ def test_wrong_recipes_are_refused_in_words(user):
     assert user.post("/api/align", far, 400)["error"]
     mirrored = body | {"points": [POINTS[1], POINTS[0], *POINTS[2:]]}
     assert user.post("/api/align", mirrored, 400)["error"]
+
+
+def test_an_idle_server_forgets_too(model):
+    app = make_app(model, limits=Limits(idle_seconds=0.3))
+    with TestClient(app, base_url=HERE) as server:
+        user = User(server)
+        user.post("/api/pictures", png())
+        clients = app.app.state.studio.clients
+        for _ in range(100):
+            if not len(clients):
+                break
+            time.sleep(0.05)
+        assert not len(clients) and not clients.used
 
 
 def test_too_much_is_refused_while_it_comes(user):

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.app.joined import joined
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.editing import mixing
 from styleprompter_jax.editing.directions import check_layers
 from styleprompter_jax.editing.latents import Latents
@@ -76,7 +77,7 @@ class Recipes:
             script = scripts.mixed(script, other.script, share.tolist())
         known, edits = model.directions, recipe.edits
         if unknown := sorted(edits.keys() - known.keys()):
-            raise Refused(400, f"The model has no direction {unknown[0]!r}.")
+            raise Refused(400, f"The model has no direction {quoted(unknown[0])}.")
         weighted = [(name, edits[name]) for name in known if edits.get(name)]
         asked: dict[str, Any] = {}
         if weighted:
@@ -131,7 +132,7 @@ class Recipes:
         """The refiner's options in a recipe, as `decode` takes them."""
         own, given = self._own, dict[str, Any]()
         if unknown := sorted(recipe.options.keys() - own.keys()):
-            raise Refused(400, f"The refiner has no option {unknown[0]!r}.")
+            raise Refused(400, f"The refiner has no option {quoted(unknown[0])}.")
         for name, value in recipe.options.items():
             count = np.size(own[name])
             if len(value) != count:

@@ -70,10 +70,19 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         studio.begin()
+        forgetting = asyncio.create_task(_forget(studio))
         yield
+        forgetting.cancel()
         studio.close()
 
     return lifespan
+
+
+async def _forget(studio: Studio) -> None:
+    """Forgets clients in time, also if nobody asks anything."""
+    while True:
+        await asyncio.sleep(studio.limits.idle_seconds / 60)
+        studio.clients.expire()
 
 
 def _files() -> Iterable[tuple[str, bytes, str]]:

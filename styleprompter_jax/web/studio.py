@@ -17,6 +17,7 @@ import numpy as np
 
 from styleprompter_jax.app.edit import write_sweep
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import align, decode
 from styleprompter_jax.images.animation import check_mp4
@@ -251,7 +252,7 @@ class Studio:
         if body.format == "mp4":
             check_mp4()
         if body.direction not in self.model.directions:
-            raise Refused(400, f"The model has no direction {body.direction!r}.")
+            raise Refused(400, f"The model has no direction {quoted(body.direction)}.")
         low, high = self.model.directions[body.direction].range
         low = low if body.low is None else body.low
         high = high if body.high is None else body.high
