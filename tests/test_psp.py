@@ -195,6 +195,7 @@ def test_of_other_encoders_the_generator_alone():
     found = recognised(config_of(), encoder_type="TransformerEncoder")
     assert found.encoder is None and found.generator == TINY.generator
     assert "The encoder is left out" in found.notes[0]
+    assert recognised(config_of(), encoder_type=["x"]).encoder is None
 
 
 def test_six_channels_without_passes_are_refused():
@@ -211,10 +212,13 @@ def test_known_by_keys(kind):
     config = config_of(kind)
     other = {"stylegan_size": 32} if config.encoder.form.adds else {"output_size": 32}
     told = recognised(config, ["encoder_type"], **other).encoder
-    untold = recognised(config, ["encoder_type"]).encoder
+    found = recognised(config, ["encoder_type"])
+    untold = found.encoder
     # Of one map pSp's have no option that e4e's have not.
     assert (told == config.encoder) == (kind not in (BACKBONE, f"ResNet{BACKBONE}"))
     assert (untold is not None) == (kind in (INTO_W, f"{INTO_W}Plus", f"ResNet{PSP}"))
+    said = any("name no encoder_type: add it" in note for note in found.notes)
+    assert said == (untold is None)
 
 
 def test_sketches_are_of_psp_by_their_channels():

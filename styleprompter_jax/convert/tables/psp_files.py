@@ -10,7 +10,7 @@ from styleprompter_jax.convert.found import Found, unused, with_mean
 from styleprompter_jax.convert.origin import COUNT, Origin, origin_of
 from styleprompter_jax.convert.states import State, agree, find_state, options
 from styleprompter_jax.convert.table import prefixed, write_table
-from styleprompter_jax.convert.tables import psp
+from styleprompter_jax.convert.tables import psp, stylegan2
 from styleprompter_jax.convert.tables.stylegan2 import (
     described,
     generator_config,
@@ -57,6 +57,12 @@ _E4E = {
 }
 
 
+_AMBIGUOUS = (
+    "The encoder is left out, because encoders of pSp and e4e have the same keys, and "
+    "the options name no encoder_type: add it to the options to convert the encoder."
+)
+
+
 def recognise(tree: Any) -> Found | None:
     """A checkpoint of pSp, e4e or ReStyle, whole."""
     states = {
@@ -66,7 +72,7 @@ def recognise(tree: Any) -> Found | None:
     }
     opts = options(tree) if isinstance(tree, Mapping) else {}
     named = opts.get("encoder_type")
-    named = _ALIASES.get(str(named), named)
+    named = _ALIASES.get(str(named), str(named)) if named is not None else None
     if not states:
         if named in FORMS and find_state(tree, _GENERATOR):
             raise StylePrompterError(
@@ -78,9 +84,14 @@ def recognise(tree: Any) -> Found | None:
     ((trunk, found),) = list(states.items())[:1]
     start = found.start(psp.ANCHORS[trunk])
     encoder_type = named if named is not None else _by_keys(found, start, opts)
-    if encoder_type not in FORMS:
-        return None
-    return _found(found, start, encoder_type, opts)
+    if encoder_type in FORMS:
+        return _found(found, start, encoder_type, opts)
+    alone = stylegan2.recognise(tree)
+    if named is not None or alone is None:
+        return alone
+    known = {stylegan2.UNKNOWN_ENCODER: _AMBIGUOUS}
+    notes = tuple(known.get(note, note) for note in alone.notes)
+    return dataclasses.replace(alone, notes=notes)
 
 
 def _by_keys(found: State, start: str, opts: Mapping) -> str | None:

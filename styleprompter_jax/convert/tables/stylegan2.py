@@ -132,6 +132,9 @@ def _rgb(target: str, source: str) -> tuple[Rule, ...]:
     )
 
 
+UNKNOWN_ENCODER = "The encoder is left out, because its architecture is unknown."
+
+
 def recognise(tree: Any) -> Found | None:
     """Recognises a generator in rosinality's layout: alone, or as pSp's decoder.
 
@@ -150,7 +153,7 @@ def recognise(tree: Any) -> Found | None:
     others = others_beside(state, start)
     if "encoder" in others:
         what = f"pSp or e4e, its {what}"
-        notes += ("The encoder is left out, because its architecture is unknown.",)
+        notes += (UNKNOWN_ENCODER,)
         others -= {"encoder"}
     notes += unused(others | found.left_out())
     return Found(what, arrays, table, generator=config, notes=notes)
