@@ -153,6 +153,25 @@ def test_optimize(model):
         refused(lambda n, k=name: optimize(**{k: n}), None, "1", NAN, -1, [1], True)
 
 
+def test_tune(model):
+    x, latents = images(1, 32, 32, 3), sp.Latents(codes(1, 8, 16))
+
+    def tune(x=x, latents=latents, steps=1, **options):
+        return model.tune(x, latents, steps, refine=False, **options)
+
+    refused(lambda x: tune(x=x), *NO_NUMBERS, [], images(2, 32, 32, 3))
+    refused(lambda x: tune(x=x), images(1, 16, 16, 3), images(1, 32, 32, 1))
+    refused(lambda w: tune(latents=w), None, codes(1, 8, 16), latents[:0])
+    refused(lambda steps: tune(steps=steps), None, "1", 0, -1, 1.5, True, 2**70)
+    refused(lambda mode: tune(noise_mode=mode), "random", "loud", None)
+    for name in ("perceptual", "locality", "stop", "learning_rate"):
+        refused(lambda n, k=name: tune(**{k: n}), "1", NAN, -1, [1], True)
+    for name in ("seed", "batch_size"):
+        refused(lambda n, k=name: tune(**{k: n}), None, "1", -1, 1.5, True)
+    refused(lambda k: tune(layers=k), 3, "01", [8], [-1])
+    refused(lambda network: tune(network=network), 3, "lpips", (1, {}), {})
+
+
 def test_latents(tmp_path):
     latents = sp.Latents(codes(2, 8, 16), (images(2, 4, 4, 16),))
     wrong = [*NO_NUMBERS, [], 1.0, codes(3), codes(8, 15), codes(2, 8, 16)]

@@ -75,8 +75,12 @@ class Decoding:
         """
         if not steps:
             return latents
+        return model.optimize(images, latents, steps, **self.fitting())
+
+    def fitting(self) -> dict[str, Any]:
+        """The options of what is fitted to pictures, codes or a generator."""
         options = self.options()
         if options.pop("rng") is not None:
-            # Codes cannot fit random noise, so they are fitted with the stored noise.
+            # They cannot fit random noise, so they are fitted with the stored noise.
             options["noise_mode"] = "const"
-        return model.optimize(images, latents, steps, **options)
+        return options

@@ -21,7 +21,7 @@ from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
 from styleprompter_jax.editing.directions import Direction
-from styleprompter_jax.editing.latents import Latents, load_named
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import animation
 from styleprompter_jax.images.batches import batches, read_batches
 from styleprompter_jax.images.files import sheet, to_uint8, write_image
@@ -104,9 +104,7 @@ def edit(
     else:
         paths, skipped = [], []
         assert latents is not None  # the check above makes sure
-        stored, names = load_named(latents)
-        _check_codes(stored, model, latents)
-        results = [folder / f"{name}.{format}" for name in names]
+        stored, results = pictures.load_latents(latents, model, folder, f".{format}")
         if optimize:
             raise StylePrompterError(
                 "--optimize fits codes to images, not to latents: give the images with "
@@ -163,22 +161,6 @@ def edit(
         write_image(sheet(rows[: pictures.SHOWN], titles), table)
     done = len(results) * len(plan)
     return Edited(files, skipped, table, done, len(results))
-
-
-def _check_codes(latents: Latents, model: StylePrompter, file: AnyPath) -> None:
-    """Refuses latents whose shape differs from the model's codes.
-
-    Raises:
-        StylePrompterError: naming the file.
-    """
-    generator = model.config.generator
-    own = [generator.num_codes, generator.w_dim]
-    there = list(latents.w_plus.shape[1:])
-    if there != own:
-        raise StylePrompterError(
-            f"{file} holds codes of the shape {there}, but this model needs {own}: "
-            "choose the model that made them."
-        )
 
 
 @dataclasses.dataclass(frozen=True)

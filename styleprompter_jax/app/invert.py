@@ -1,7 +1,7 @@
 """Inverts images, and writes the inversions, their latents and a sheet."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,13 @@ from tqdm import tqdm
 
 from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.core.batches import take
+from styleprompter_jax.app.tuning import Tuner
+from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.core.values import whole
+from styleprompter_jax.editing.generator_change import SUFFIX
+from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.images.batches import read_batches
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.images.inputs import InputReader, as_pictures
@@ -26,9 +29,12 @@ class Inverted(pictures.Shown):
 
     Attributes:
         latents: an .npz file; `load_named` reads it.
+        changes: files with the changes of tuned generators, one for each image, or one
+            for all images; [] without tuning.
     """
 
     latents: Path
+    changes: list[Path]
 
 
 def invert(
@@ -39,6 +45,12 @@ def invert(
     features: bool = False,
     optimize: int = 0,
     input_kind: str | None = None,
+    tune: int = 0,
+    layers: Sequence[int] | None = None,
+    together: bool = False,
+    locality: float = 0.0,
+    network: AnyPath | None = None,
+    half: bool = False,
     decoding: Decoding = Decoding(),
     format: str = "png",
     skip_bad: bool = False,
@@ -54,6 +66,13 @@ def invert(
         optimize: steps of gradient descent that fit the codes of each image.
         input_kind: the kind of the files, see `images.inputs`; None for the kind that
             the model reads: pictures, sketches or label maps.
+        tune: most steps that then fit the generator to each image, with fixed codes;
+            see `StylePrompter.tune`. The same call does not tune an image twice.
+        layers: indices of the codes whose layers are tuned; None for all.
+        together: tune one generator to all images.
+        locality: weight of the change of other images, which tuning should avoid.
+        network: folder of a network for LPIPS in the loss of tuning; None for 1 - SSIM.
+        half: store the changes of generators in float16.
         decoding: options for rendering.
         format: format of the results: "png", "jpg" or "webp".
         skip_bad: skip images that cannot be read, with a warning for each.
@@ -69,24 +88,63 @@ def invert(
         inputs, folder, skip_bad, read, f".{format}"
     )
     codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)
-    place = Results(folder, [*results, codes, table], inputs=paths, overwrite=overwrite)
+    tuner, changes = None, []
+    if whole(tune, "tune"):
+        tuner = Tuner(
+            model,
+            decoding,
+            tune,
+            input_kind=read.kind,
+            layers=layers,
+            locality=locality,
+            network=network,
+            half=half,
+        )
+        alone = [path.with_suffix(SUFFIX) for path in results]
+        changes = [folder / f"generator{SUFFIX}"] if together else alone
+    files = [*results, codes, table, *changes]
+    place = Results(folder, files, inputs=paths, overwrite=overwrite)
     batch_size = min(decoding.batch_size, len(paths))
     refined = calls.refines(model.config, decoding.refine, decoding.refiner)
     kept: list = []
     rows: list = []
     titles: list = []
-    batches = read_batches(paths, read, batch_size)
+
+    def inversions() -> Iterator[tuple]:
+        """For each batch its slice, images, latents of the passes, and last latents."""
+        for part, images in read_batches(paths, read, batch_size):
+            if not part.start:
+                alignment.warn(model, paths, images)
+            passes = model.passes(images, decoding.iterations)
+            latents = decoding.fit(model, images, passes[-1], optimize)
+            yield part, images, passes, latents
+
+    def tuned(tuner: Tuner) -> Iterator[tuple]:
+        """The same, with latents of tuned generators."""
+        if not together:
+            for part, images, passes, latents in inversions():
+                shown = tuner.targets(paths[part], images)
+                each = zip(shown, latents, changes[part], strict=False)
+                own = [tuner(x[None], one, file, place) for x, one, file in each]
+                yield part, images, passes, concatenate(own)
+            return
+        found = list(inversions())
+        everything = concatenate([
+            take(latents, part.stop - part.start) for part, *_, latents in found
+        ])  # fmt: skip
+        targets = [tuner.targets(paths[part], images) for part, images, *_ in found]
+        everything = tuner(np.concatenate(targets), everything, changes[0], place)
+        for part, images, passes, _ in found:
+            yield part, images, passes, pad(everything[part], batch_size)
+
     bar = tqdm(total=len(paths), unit="image", disable=None)
     with bar, pictures.writing(place) as write:
-        for index, (part, images) in enumerate(batches):
+        batches = inversions() if tuner is None else tuned(tuner)
+        for index, (part, images, found, latents) in enumerate(batches):
             count = part.stop - part.start
             options = decoding.options(index)
-            found = model.passes(images, decoding.iterations)
-            latents = decoding.fit(model, images, found[-1], optimize)
             outputs = take(model.shown(model.decode(latents, **options)), count)
             write(outputs, results[part])
-            if index == 0:
-                alignment.warn(model, paths, images)
             if len(rows) < pictures.SHOWN:
                 columns = {"input": as_pictures(images)[:count]}
                 steps = _steps(model, found, latents)
@@ -99,22 +157,23 @@ def invert(
                 columns |= {"refined": outputs} if refined else {}
                 titles = [*columns]
                 rows += zip(*columns.values(), strict=True)
-            if not features:
-                latents = Latents(latents.w_plus)
-            kept.append(take(latents, count))
+            maps = latents.features if features else ()
+            kept.append(take(Latents(latents.w_plus, maps), count))
             bar.update(count)
-    maps = zip(*(latents.features for latents in kept), strict=True)
-    latents = Latents(
-        np.concatenate([latents.w_plus for latents in kept]),
-        tuple(map(np.concatenate, maps)),
-    )
     names = [str(path.relative_to(folder).with_suffix("")) for path in results]
+    of_each = changes if len(changes) == len(results) else changes * len(results)
     with place.writing(codes):
-        latents.save(codes, features=features, names=names, source=model.source)
+        concatenate(kept).save(
+            codes,
+            features=features,
+            names=names,
+            source=model.source,
+            changes=of_each or None,
+        )
     rows = rows[: pictures.SHOWN]
     with place.writing(table):
         write_image(sheet(rows, titles), table)
-    return Inverted(results, skipped, table, codes)
+    return Inverted(results, skipped, table, codes, changes)
 
 
 def _steps(

@@ -1,7 +1,7 @@
 """Mixes the codes of images (style mixing)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,7 @@ from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import plural
 from styleprompter_jax.editing import mixing
-from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.images.batches import read_batches
+from styleprompter_jax.images.batches import batches, read_batches
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.images.inputs import InputReader, as_pictures
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -41,6 +40,7 @@ def mix(
     output: AnyPath,
     *,
     mode: str,
+    latents: AnyPath | None = None,
     pairs: bool = False,
     alphas: Sequence[float] | None = None,
     layers: Sequence[int] | None = None,
@@ -56,6 +56,7 @@ def mix(
         sources: files, folders and globs of the images whose codes change.
         references: files, folders and globs of the images that give the new codes.
         output: folder of the results.
+        latents: a file from `invert` instead of sources.
         mode: "replace", "exchange" or "interpolate"; see `editing.mixing.mixes`.
         alphas: shares of the reference, for "interpolate".
         layers: indices of the codes that may come from the reference; None for all.
@@ -66,16 +67,23 @@ def mix(
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if an image cannot be read, the numbers of sources and
-            references differ with `pairs`, the mode or its options are wrong, or a
-            result cannot be written.
+        StylePrompterError: if an image or the latents cannot be read, the numbers of
+            sources and references differ with `pairs`, the mode or its options are
+            wrong, or a result cannot be written.
     """
     folder = local_path(output)
+    if bool(sources) == bool(latents):
+        raise StylePrompterError("Give sources or latents to mix: one of them.")
     model = decoding.loaded(model)
     read, read_other = (InputReader(model.config.input_shape) for _ in range(2))
-    sources, results, skipped = pictures.find_pictures(
-        sources, folder, skip_bad, read, f".{format}"
-    )
+    skipped: list[str] = []
+    if latents:
+        pictured: list[Path] = []
+        stored, results = pictures.load_latents(latents, model, folder, f".{format}")
+    else:
+        pictured, results, skipped = pictures.find_pictures(
+            sources, folder, skip_bad, read, f".{format}"
+        )
     references, names, more = pictures.find_pictures(
         references, folder, skip_bad, read_other
     )
@@ -85,9 +93,9 @@ def mix(
             f"--pairs: {plural(len(skipped), 'image')} cannot be read, so the others "
             "would form wrong pairs: leave out both images of each such pair."
         )
-    if pairs and len(sources) != len(references):
+    if pairs and len(results) != len(references):
         raise StylePrompterError(
-            f"--pairs: {plural(len(sources), 'source')} and "
+            f"--pairs: {plural(len(results), 'source')} and "
             f"{plural(len(references), 'reference')} do not form pairs: give the same "
             "number of each."
         )
@@ -103,35 +111,43 @@ def mix(
 
     made = [
         path(source, reference, label)
-        for source in range(len(sources))
+        for source in range(len(results))
         for reference in ([source] if pairs else every)
         for label in shares
     ]
     table = pictures.sheet_path(folder, made)
-    inputs = [*sources, *references]
+    inputs = [*pictured, *references, *([latents] if latents else [])]
     place = Results(folder, [*made, table], inputs=inputs, overwrite=overwrite)
 
-    batch_size = min(decoding.batch_size, max(len(sources), len(references)))
+    batch_size = min(decoding.batch_size, max(len(results), len(references)))
     shown, codes = _encode(model, references, read_other, decoding, batch_size)
     rows: list = []
-    batches = read_batches(sources, read, batch_size)
+    if pictured:
+        parts: Iterable[tuple] = read_batches(pictured, read, batch_size)
+    else:
+        parts = ((part, None) for part in batches(len(results), batch_size))
     bar = tqdm(total=len(made), unit="image", disable=None)
     with bar, pictures.writing(place) as write:
-        for index, (part, images) in enumerate(batches):
+        for index, (part, images) in enumerate(parts):
             count = part.stop - part.start
             options = decoding.options(index)
-            latents = model.encode(images, decoding.iterations)
+            if pictured:
+                own_latents = model.encode(images, decoding.iterations)
+                images = as_pictures(images)
+            else:
+                own_latents = pad(stored[part], batch_size)
+                images = model.shown(model.decode(own_latents, **options))
             # Each source has its own reference, or the whole batch shares one.
             own = range(part.start, part.stop)
             for chosen in [own] if pairs else ([k] * count for k in every):
                 seen = pad(shown[chosen], batch_size)
                 other = pad(codes[chosen], batch_size)
-                columns = [as_pictures(images), seen]
+                columns = [images, seen]
                 for label, share in shares.items():
-                    codes_of_both = mixing.mix(latents.w_plus, other, share)
-                    mixed = Latents(codes_of_both, latents.features)
-                    made = model.shown(model.decode(mixed, **options))
-                    columns.append(np.asarray(made))
+                    codes_of_both = mixing.mix(own_latents.w_plus, other, share)
+                    mixed = dataclasses.replace(own_latents, w_plus=codes_of_both)
+                    image = model.shown(model.decode(mixed, **options))
+                    columns.append(np.asarray(image))
                     paths = [
                         path(*pair, label) for pair in zip(own, chosen, strict=True)
                     ]
@@ -142,7 +158,7 @@ def mix(
     titles = ["source", "reference", *(label.replace("_", " ") for label in shares)]
     with place.writing(table):
         write_image(sheet(rows[: pictures.SHOWN], titles), table)
-    return Mixed(made, skipped, table, len(sources), len(references))
+    return Mixed(made, skipped, table, len(results), len(references))
 
 
 def _encode(

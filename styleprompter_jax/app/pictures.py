@@ -14,10 +14,13 @@ from tqdm import tqdm
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import AnyPath, as_paths
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images.batches import threads
 from styleprompter_jax.images.files import output_paths, to_uint8, write_image
 from styleprompter_jax.images.find import find_images, shown
 from styleprompter_jax.images.read_once import ReadOnce
+from styleprompter_jax.inversion.changes import deltas_of
+from styleprompter_jax.inversion.pipeline import StylePrompter
 
 WAITING = 64  # largest number of images that wait to be written
 SHOWN = 8  # images on a sheet
@@ -89,6 +92,29 @@ def find_pictures(
             f"{', '.join(map(str, inputs))} has no readable image: name other files."
         )
     return paths, output_paths(paths, output, suffix), bad
+
+
+def load_latents(
+    file: AnyPath, model: StylePrompter, folder: Path, suffix: str
+) -> tuple[Latents, list[Path]]:
+    """Reads latents, and returns them with the path of each result.
+
+    Raises:
+        StylePrompterError: if the file cannot be read, or the shape of its codes or the
+            changes of its generators belong to another model.
+    """
+    latents, names = load_named(file)
+    generator = model.config.generator
+    own = [generator.num_codes, generator.w_dim]
+    there = list(latents.w_plus.shape[1:])
+    if there != own:
+        raise StylePrompterError(
+            f"{file} holds codes of the shape {there}, but this model needs {own}: "
+            "choose the model that made them."
+        )
+    for _, change in latents.by_change():
+        deltas_of(model, change)  # before anything is written
+    return latents, [folder / f"{name}{suffix}" for name in names]
 
 
 def list_inputs(

@@ -208,6 +208,42 @@ def add_optimize(parser: _Takes) -> None:
     )
 
 
+def add_tune(parser: _Takes) -> None:
+    """Adds --tune, and how it tunes."""
+    parser.add_argument(
+        "--tune",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="fit the generator to each image with at most N steps of gradient descent "
+        "(pivotal tuning); the codes stay as they are",
+    )
+    add_layers(parser, "whose layers --tune changes (default: all)")
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="tune one generator to all images, instead of one to each",
+    )
+    parser.add_argument(
+        "--locality",
+        type=number,
+        default=0.0,
+        metavar="W",
+        help="weight of the locality term of --tune (default: 0; published: 0.1)",
+    )
+    parser.add_argument(
+        "--network",
+        type=name_or_path,
+        metavar="DIR",
+        help="LPIPS network from `convert` for the loss of --tune (default: 1 - SSIM)",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store the changes of --tune in float16, at half the size",
+    )
+
+
 def add_refiner(parser: _Takes, beta: str) -> None:
     """Adds the options of the refiner; ``beta`` is the help text of --beta."""
     parser.add_argument("--beta", nargs=2, type=number, metavar=("B1", "B2"), help=beta)
@@ -248,7 +284,7 @@ def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
         "(random), or none",
     )
     parser.add_argument(
-        "--seed", type=seed, default=0, help="seed of --noise-mode random"
+        "--seed", type=seed, default=0, help="seed of all random numbers (default: 0)"
     )
     parser.add_argument(
         "--batch-size",

@@ -1,11 +1,14 @@
-"""SHA-256 of files and of JSON values, as hexadecimal digits."""
+"""SHA-256 of files, arrays and JSON values, as hexadecimal digits."""
 
 import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def sha256(file: str | os.PathLike | io.BufferedIOBase) -> str:
@@ -23,3 +26,13 @@ def sha256(file: str | os.PathLike | io.BufferedIOBase) -> str:
 def json_sha256(value: Any) -> str:
     """Computes the SHA-256 of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def arrays_sha256(arrays: Mapping[str, Any]) -> str:
+    """Of arrays by name, whatever their order: of names, types, shapes and numbers."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        array = np.asarray(array, order="C")
+        found.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()

@@ -1,27 +1,25 @@
-"""Latents of images: W+ codes, and the feature maps that SMART reads."""
+"""Latents of images: W+ codes, feature maps, and the changes of tuned generators."""
 
 import dataclasses
-import mmap
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.files import open_file
-from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
 from styleprompter_jax.core.paths import local_path
-from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import shown
+from styleprompter_jax.editing import latent_files
 from styleprompter_jax.editing.directions import Direction, check_layers
+from styleprompter_jax.editing.generator_change import SUFFIX, GeneratorChange
 
 
 @jax.tree_util.register_dataclass
@@ -33,10 +31,13 @@ class Latents:
         w_plus: float32 (b, n, w_dim), including the mean code.
         features: the encoder's maps (b, h, w, c), coarse to fine. () means that there
             are no maps; then the latents can be decoded only without SMART.
+        changes: objects (b,): for each image the `GeneratorChange` of its generator, or
+            None. None instead of an array means that no generator was tuned.
     """
 
     w_plus: jax.Array | np.ndarray
     features: tuple[jax.Array | np.ndarray, ...] = ()
+    changes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.w_plus)
@@ -65,6 +66,21 @@ class Latents:
     def __iter__(self) -> Iterator["Latents"]:
         """Yields the latents of each image, as a batch of 1."""
         return (self[k] for k in range(len(self)))
+
+    def changed(self, change: GeneratorChange | None) -> "Latents":
+        """Returns the same latents for one changed generator, or for the original."""
+        changes = np.full(len(self), None)
+        changes[:] = change
+        return dataclasses.replace(self, changes=changes)
+
+    def by_change(self) -> list[tuple[slice | np.ndarray, GeneratorChange | None]]:
+        """Returns groups of rows that share a generator, with its change."""
+        if self.changes is None:
+            return [(slice(None), None)]
+        # A generator that several images share is one object.
+        known = {id(change): change for change in self.changes}
+        ids = np.array([id(change) for change in self.changes])
+        return [(np.flatnonzero(ids == k), change) for k, change in known.items()]
 
     def edit(
         self,
@@ -124,14 +140,22 @@ class Latents:
         features: bool = False,
         names: Sequence[str] | None = None,
         source: str = "",
+        dtype: str = "float32",
+        changes: Sequence[Path] | None = None,
     ) -> None:
         """Writes an .npz with w_plus.
+
+        The changes of generators go into files beside it: NAME.safetensors, or
+        NAME_0.safetensors and so on for several.
 
         Args:
             path: the file; its name ends in .npz.
             features: write the features too.
             names: b names of the images to write too.
             source: the model of the latents, see `StylePrompter.source`; written too.
+            dtype: of the changes, "float32" or "float16".
+            changes: existing files with the change of each image, in the folder of the
+                .npz or below; no others are written.
 
         Raises:
             StylePrompterError: if the name does not end in .npz, the file cannot be
@@ -150,7 +174,7 @@ class Latents:
                 arrays[f"features_{k}"] = np.asarray(maps)
         if names is not None:
             arrays["names"] = np.asarray(_names(names))
-            _check_names(path, names)
+            latent_files.check_names(path, names)
         shapes = {key: array.shape for key, array in arrays.items()}
         batch = shapes["w_plus"][:1]
         if len(shapes["w_plus"]) != 3 or any(s[:1] != batch for s in shapes.values()):
@@ -160,8 +184,27 @@ class Latents:
             )
         if source:
             arrays["source"] = np.asarray(source)
+        if changes is not None:
+            sums = {file: sha256(file) for file in dict.fromkeys(changes)}
+            arrays["generators"] = np.array([
+                (file.relative_to(path.parent).as_posix(), sums[file])
+                for file in changes
+            ])  # fmt: skip
+        elif self.changes is not None:
+            arrays["generators"] = self._save_changes(path, dtype)
         with atomic_path(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # none is allow_pickle
+
+    def _save_changes(self, path: Path, dtype: str) -> np.ndarray:
+        """Writes the changes; returns (b, 2): each image's file and its SHA-256."""
+        groups = self.by_change()
+        rows = np.full((len(self), 2), "", object)
+        for k, (chosen, change) in enumerate(groups):
+            if change is not None:
+                end = SUFFIX if len(groups) == 1 else f"_{k}{SUFFIX}"
+                file = path.with_name(path.stem + end)
+                rows[chosen] = file.name, change.rounded(dtype).save(file)
+        return rows.astype(str)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Latents":
@@ -172,7 +215,8 @@ class Latents:
         Raises:
             StylePrompterError: if the file is missing, damaged or of another kind.
         """
-        return _read(path)[0]
+        w_plus, features, changes, _ = latent_files.read(path)
+        return cls(w_plus, features, changes)
 
 
 def _names(names: Sequence[str]) -> list[str]:
@@ -225,6 +269,11 @@ def _numbers(index: Any, count: int) -> list[int]:
     return rows.tolist()
 
 
+def concatenate(parts: Sequence[Latents]) -> Latents:
+    """Joins the latents of several batches, as NumPy arrays."""
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
 def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
     """Reads latents like `Latents.load`, with the names of the images.
 
@@ -234,108 +283,6 @@ def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
         StylePrompterError: like `Latents.load`, or if a name is not a relative path
             inside a folder, or two images have the same name.
     """
-    latents, names = _read(path)
-    _check_names(path, names)
-    return latents, names
-
-
-def _check_names(path: str | os.PathLike, names: Iterable[str]) -> None:
-    """Refuses names that cannot be names of image files, and equal names."""
-    seen = set()
-    for name in names:
-        if not _is_below(name):
-            raise StylePrompterError(
-                f"{path} names an image {quoted(name)}, which is not a path inside a "
-                "folder: save the codes with other names."
-            )
-        if name in seen:
-            raise StylePrompterError(
-                f"{path} names two images {quoted(name)}: save the codes with "
-                "different names."
-            )
-        seen.add(name)
-
-
-def _is_below(name: str) -> bool:
-    """Returns whether a file of this name stays inside the folder of the results."""
-    path = Path(name)
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
-    return (
-        bool(path.parts)
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and "\0" not in name
-    )
-
-
-def _read(path: str | os.PathLike) -> tuple[Latents, list[str]]:
-    """Reads the latents of a file, and the names of the images."""
-    with open_file(path) as file:
-        try:
-            arrays = _arrays(file)
-            w_plus = _codes(arrays)
-            count = sum(key.startswith("features_") for key in arrays)
-            features = [_floats(arrays, f"features_{k}") for k in range(count)]
-            batch = len(w_plus)
-            given = arrays.get("names", np.array([f"{k:04d}" for k in range(batch)]))
-            if given.dtype.kind == "S":
-                given = np.char.decode(given, "latin-1")
-            names = [str(name) for name in np.atleast_1d(given).ravel()]
-        except Refusal as error:
-            raise Refusal(
-                f"{error} Give an .npz with w_plus of [b, n, w_dim], such as "
-                "`styleprompter invert` writes."
-            ) from error
-    if {len(names), *map(len, features)} != {batch}:
-        raise StylePrompterError(
-            f"{path} cannot be read as latents, because its arrays have different "
-            "lengths: save it again, with one entry for each image in each array."
-        )
-    return Latents(w_plus, tuple(features)), names
-
-
-def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Reads the arrays of an .npz by name; the array of an .npy becomes w_plus."""
-    size = os.fstat(file.fileno()).st_size
-    if not size:
-        raise Refusal(f"it is empty; {DAMAGED}")
-    # A view of the file. `_floats` copies every array.
-    data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    head = bytes(data[:6])
-    if head == NPY:
-        return {"w_plus": parse_npy(data)}
-    if not head.startswith(ZIP):
-        raise Refusal("it is not an .npz.")
-    return parse_npz(Archive(file, data))
-
-
-def _codes(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns w_plus, or the only array of a file that has no other arrays.
-
-    NVIDIA's projector writes "w", and other programs write "dlatents".
-    """
-    others = [key for key in arrays if key != "names" and key != "w_plus"]
-    key = "w_plus" if "w_plus" in arrays or len(others) != 1 else others[0]
-    codes = _floats(arrays, key)
-    if codes.ndim == 2 and key == "w_plus":  # the codes of one image
-        codes = codes[None]
-    if codes.ndim != 3 or 0 in codes.shape:
-        raise Refusal(f"{quoted(key)} has the shape {list(codes.shape)}.")
-    return codes
-
-
-def _floats(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
-    """Returns an array of a file as finite float32, as a copy."""
-    if key not in arrays:
-        raise Refusal(f"it has no {key}.")
-    array = arrays[key]
-    if array.dtype.kind not in "fiu" or not array.ndim:
-        raise Refusal(f"{quoted(key)} does not contain numbers.")
-    with np.errstate(over="ignore"):  # float64 may overflow
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise Refusal(f"{quoted(key)} contains NaN or infinity.")
-    return array
+    w_plus, features, changes, names = latent_files.read(path)
+    latent_files.check_names(path, names)
+    return Latents(w_plus, features, changes), names

@@ -114,7 +114,37 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
                 "styleprompter_jax.images.inputs makes of files."
             )
         )
-    if not len(array):
+    _check_floats(images, len(array))
+    return array
+
+
+def target_size(config: StylePrompterConfig) -> tuple[int, int]:
+    """Height and width of the part of the generator's images that inputs show."""
+    side = config.generator.image_size
+    height, width, channels = config.input_shape
+    if channels != 3:
+        return side, side
+    return min(side, side * height // width), min(side, side * width // height)
+
+
+def check_targets(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
+    """float32 (b, h, w, 3), as the generator makes them, or as the encoder reads."""
+    height, width = target_size(config)
+    shapes = {(height, width, 3), config.input_shape}
+    array = as_numbers(images, "The images")
+    fits = array.ndim == 4 and array.shape[3] == 3 and array.shape[1:] in shapes
+    if not fits:
+        size = height if height == width else (height, width)
+        raise StylePrompterError(
+            f"The images are {array.shape}, but this model makes (b, {height}, {width},"
+            f" 3): read them with read_images(paths, {size})."
+        )
+    _check_floats(images, len(array))
+    return array
+
+
+def _check_floats(images: Any, count: int) -> None:
+    if not count:
         raise StylePrompterError("There are no images: give one or more.")
     kind = images.dtype if hasattr(images, "dtype") else np.asarray(images).dtype
     if not jnp.issubdtype(kind, jnp.floating):
@@ -122,7 +152,6 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
             f"The images are {kind}, but this model reads floats in [-1, 1]: read them "
             "with read_images(paths, model.image_size)."
         )
-    return array
 
 
 def check_pictures(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
@@ -151,6 +180,23 @@ def check_outputs(config: StylePrompterConfig, images: Any) -> jax.Array | np.nd
         )
     height, width, _ = config.input_shape
     return framed(array, height, width)
+
+
+def check_z(
+    config: StylePrompterConfig, z: Any, truncation_psi: Any
+) -> tuple[Any, Any]:
+    """float32 (b, z_dim), and psi () or (b, 1)."""
+    z = as_numbers(z, "The z")
+    z_dim = config.generator.z_dim
+    if z.ndim != 2 or z.shape[1] != z_dim or not len(z):
+        raise StylePrompterError(f"z is {z.shape}, but expected (b, {z_dim}).")
+    psi = as_numbers(truncation_psi, "truncation_psi's numbers")
+    if psi.ndim and psi.shape not in ((len(z), 1), (1,)):
+        raise StylePrompterError(
+            f"truncation_psi is {shown(truncation_psi)}: give a number, or "
+            f"({len(z)}, 1)."
+        )
+    return z, psi
 
 
 def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarray:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from styleprompter_jax import losses
 from styleprompter_jax.core.errors import StylePrompterError
@@ -13,6 +15,7 @@ from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion.changes import changed, deltas_of
 from styleprompter_jax.ops import descent
 from styleprompter_jax.ops.framing import framed
 
@@ -61,16 +64,25 @@ def optimize(
     calls.noise_rngs(noise_mode, None)
     how = _How(model.module, refine, noise_mode, structure)
     options = calls.check_options(model.config, options, len(images))
-    w_plus, state = start.w_plus, descent.start(start.w_plus)
-    for step, rate in enumerate(descent.rates(learning_rate, steps), 1):
-        current = dataclasses.replace(start, w_plus=w_plus)
-        w_plus, state = _step(
-            len(images), how, model.variables, current, state, images, options, rate
+    w_plus, done = np.array(start.w_plus), 0
+    groups = latents.by_change()
+    for rows, change in groups:
+        variables = changed(model.variables, deltas_of(model, change))
+        part, shown, own = jax.tree.map(
+            lambda x, rows=rows: x[rows] if x.ndim else x, (start, images, options)
         )
-        if told is not None:
-            jax.block_until_ready(w_plus)  # JAX has only scheduled the step
-            told(step)
-    return dataclasses.replace(latents, w_plus=w_plus)
+        codes, state = part.w_plus, descent.start(part.w_plus)
+        for rate in descent.rates(learning_rate, steps):
+            current = dataclasses.replace(part, w_plus=codes)
+            codes, state = _step(
+                len(shown), how, variables, current, state, shown, own, rate
+            )
+            done += 1
+            if told is not None:
+                jax.block_until_ready(codes)  # JAX has only scheduled the step
+                told(done // len(groups))
+        w_plus[rows] = codes
+    return dataclasses.replace(latents, w_plus=jnp.asarray(w_plus))
 
 
 @by_size(static_argnums=0)

@@ -9,26 +9,30 @@ Axes: b batch, h w space, s side of an image, c channels, n codes.  Images are f
 
 import functools
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from styleprompter_jax.core.arrays import as_numbers
-from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.programs import by_size
-from styleprompter_jax.core.values import shown, whole
+from styleprompter_jax.core.sums import arrays_sha256
+from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion import calls, rendering
+from styleprompter_jax.inversion.changes import deltas_of
 from styleprompter_jax.inversion.optimize import optimize
 from styleprompter_jax.inversion.passes import encode_in_passes, show
+from styleprompter_jax.inversion.tune import tune
 from styleprompter_jax.models import inverter
 from styleprompter_jax.models.registry import make
-from styleprompter_jax.store.model_folder import load_model, save_model
+from styleprompter_jax.store.model_folder import flat_arrays, load_model, save_model
 from styleprompter_jax.store.places import pin
+
+if TYPE_CHECKING:
+    from styleprompter_jax.inversion.tuned import Tuned
 
 _RENDERING = ("refine", "noise_mode", "rng")  # options of `decode`, not of a refiner
 
@@ -102,6 +106,11 @@ class StylePrompter:
     def variables(self) -> dict:
         """`params` and `const`, as the module's apply takes them."""
         return self._variables
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of the weights, whatever file they are from: what a tuning refers to."""
+        return arrays_sha256(flat_arrays(self._variables))
 
     @property
     def module(self) -> nn.Module:
@@ -190,7 +199,8 @@ class StylePrompter:
         """Latents to images (b, s, s, 3), s the generator's size; about [-1, 1].
 
         Args:
-            latents: from `encode`, edited or not.
+            latents: from `encode`, edited or not; those that `tune` gave are decoded
+                with the generator that was tuned for them.
             refine: False leaves the refiner out: W+ alone. True is an error where the
                 model has none; None refines where it has one.
             noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
@@ -199,20 +209,13 @@ class StylePrompter:
                 and of its feed-forward part, each a number or (b,).
         """
         refine = calls.refines(self.config, refine, options)
-        latents = calls.check_latents(self.config, latents, refine)
-        options = calls.check_options(self.config, options, len(latents))
-        if not refine:
-            return self.synthesize(latents.w_plus, noise_mode=noise_mode, rng=rng)
+        inputs = calls.check_latents(self.config, latents, refine)
+        options = calls.check_options(self.config, options, len(inputs))
         rngs = calls.noise_rngs(noise_mode, rng)
-        return _decode(
-            len(latents),
-            self._module,
-            noise_mode,
-            self._variables,
-            latents,
-            options,
-            rngs,
-        )
+        groups = [(rows, deltas_of(self, c)) for rows, c in latents.by_change()]
+        how = rendering.How(self._module, refine, noise_mode)
+        used = options if refine else {}
+        return rendering.render(how, self._variables, groups, inputs, used, rngs)
 
     def options_of(self, direction: Direction) -> dict:
         """What a direction asks of the refiner, as `decode` takes it here.
@@ -266,18 +269,74 @@ class StylePrompter:
         Returns:
             Other codes, the same features.
         """
-        return optimize(
-            self,
-            images,
-            latents,
-            steps,
-            refine=refine,
-            noise_mode=noise_mode,
-            structure=structure,
-            learning_rate=learning_rate,
-            told=told,
-            **options,
-        )
+        how: dict[str, Any] = dict(
+            refine=refine, noise_mode=noise_mode, structure=structure,
+            learning_rate=learning_rate, told=told,
+        )  # fmt: skip
+        return optimize(self, images, latents, steps, **how, **options)
+
+    def tune(
+        self,
+        images: Any,
+        latents: Latents,
+        steps: int = 350,
+        *,
+        refine: bool | None = None,
+        noise_mode: str = "const",
+        network: tuple[nn.Module, Mapping] | None = None,
+        perceptual: float | None = None,
+        locality: float = 0.0,
+        layers: Sequence[int] | None = None,
+        stop: float | None = None,
+        learning_rate: float = 2e-3,
+        batch_size: int = 16,
+        seed: int = 0,
+        told: Callable[[int, float], None] | None = None,
+        **options: Any,
+    ) -> "Tuned":
+        """Fits the generator to images with fixed codes (pivotal tuning).
+
+        The loss is the mean square error and a perceptual distance: LPIPS if you give
+        its network, else 1 - SSIM over several scales. All images share one generator.
+        The same call gives the same numbers. Tuned latents continue from their change.
+
+        Args:
+            images: targets (b, t, t, 3) in [-1, 1], t the generator's size, or
+                image_size; of cars the part that `shown` gives.
+            latents: the pivots, from `encode` or `optimize`.
+            steps: most steps of Adam.
+            refine: as in the later calls of `decode`.
+            noise_mode: as in the later calls of `decode`; not "random".
+            network: for LPIPS, the result of `load_network(folder, "lpips")`.
+            perceptual: weight of the perceptual distance; None for 1.0 with LPIPS, and
+                0.02 with 1 - SSIM.
+            locality: weight of the locality term: the same distances between the
+                generators at random codes near the pivots; published: 0.1.
+            layers: indices of the codes whose layers are tuned; None for all.
+            stop: perceptual distance at which tuning ends early; None for 0.06 with
+                LPIPS (published), and 0 with 1 - SSIM.
+            learning_rate: reached after ten steps; it falls to zero in the last third.
+            batch_size: images in a step; more images take turns.
+            seed: of the random codes.
+            told: called after each step with the number of finished steps, and the
+                loss before it; an exception ends the tuning.
+            options: of the refiner, as in the later calls of `decode`.
+
+        Returns:
+            A model with the tuned generator. Its `latents` carry the change, so that
+            this model decodes them in the same way.
+
+        Raises:
+            StylePrompterError: also if the steps diverge.
+        """
+        from styleprompter_jax.inversion.tuned import Tuned  # which is a model too
+
+        how: dict[str, Any] = dict(
+            refine=refine, noise_mode=noise_mode, network=network, layers=layers,
+            perceptual=perceptual, locality=locality, stop=stop, seed=seed,
+            learning_rate=learning_rate, batch_size=batch_size, told=told,
+        )  # fmt: skip
+        return Tuned(self, tune(self, images, latents, steps, **how, **options))
 
     def mapping(
         self, z: Any, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
@@ -294,15 +353,7 @@ class StylePrompter:
             for each code.
         """
         cfg = self.config.generator
-        z = as_numbers(z, "The z")
-        if z.ndim != 2 or z.shape[1] != cfg.z_dim or not len(z):
-            raise StylePrompterError(f"z is {z.shape}, but expected (b, {cfg.z_dim}).")
-        psi = as_numbers(truncation_psi, "truncation_psi's numbers")
-        if psi.ndim and psi.shape not in ((len(z), 1), (1,)):
-            raise StylePrompterError(
-                f"truncation_psi is {shown(truncation_psi)}: give a number, or "
-                f"({len(z)}, 1)."
-            )
+        z, psi = calls.check_z(self.config, z, truncation_psi)
         if truncation_cutoff is not None:
             truncation_cutoff = whole(truncation_cutoff, "truncation_cutoff")
         w = _mapping(len(z), self._module, self._variables, z)
@@ -324,9 +375,10 @@ class StylePrompter:
         """
         w_plus = calls.check_codes(self.config, w_plus)
         rngs = calls.noise_rngs(noise_mode, rng)
-        return _synthesize(
-            len(w_plus), self._module, noise_mode, self._variables, w_plus, rngs
-        )
+        how = rendering.How(self._module, False, noise_mode)
+        everything = [(slice(None), deltas_of(self, None))]
+        latents = Latents(w_plus)
+        return rendering.render(how, self._variables, everything, latents, {}, rngs)
 
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
         """Writes a model folder; see `model_folder.save_model`."""
@@ -342,35 +394,6 @@ class StylePrompter:
 # Compiled once for all: models of one architecture share the programs.
 
 
-@by_size(static_argnums=(0, 1))
-def _decode(
-    module: nn.Module,
-    noise_mode: str,
-    variables: Mapping,
-    latents: Latents,
-    options: Any,
-    rngs: dict,
-) -> Any:
-    return module.apply(
-        variables,
-        latents.w_plus,
-        latents.features,
-        **options,
-        noise_mode=noise_mode,
-        rngs=rngs,
-        method="decode",
-    )
-
-
 @by_size(static_argnums=0)
 def _mapping(module: nn.Module, variables: Mapping, z: Any) -> Any:
     return module.apply(variables, z, method="mapping")
-
-
-@by_size(static_argnums=(0, 1))
-def _synthesize(
-    module: nn.Module, noise_mode: str, variables: Mapping, w_plus: Any, rngs: dict
-) -> Any:
-    return module.apply(
-        variables, w_plus, noise_mode=noise_mode, rngs=rngs, method="synthesize"
-    )

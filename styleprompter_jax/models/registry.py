@@ -247,6 +247,18 @@ class GeneratorBase(PartConfig):
         """
         raise NotImplementedError
 
+    def layer_keys(self, params: Mapping) -> list[list[str]]:
+        """The parameters of each of n layers, the layer being what reads a code.
+
+        Args:
+            params: the generator's parameters.
+
+        Returns:
+            For each code the keys of what it feeds, parts joined by "/". No key is
+            there twice, and none of what only `mapping` reads.
+        """
+        raise NotImplementedError
+
 
 KINDS = {base.kind: base for base in (EncoderBase, RefinerBase, GeneratorBase)}
 

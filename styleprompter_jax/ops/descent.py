@@ -1,4 +1,4 @@
-"""Adam with a cosine learning rate that falls to zero, for any number of steps.
+"""Adam with a learning rate that falls to zero, for any number of steps.
 
     state = start(values)
     for rate in rates(0.05, steps):
@@ -24,6 +24,24 @@ def rates(first: float, steps: int) -> Iterator[float]:
     """Yields the rate of each step, from ``first`` towards 0."""
     for k in range(steps):
         yield first * (1 + math.cos(math.pi * k / steps)) / 2
+
+
+def held_rates(
+    most: float, steps: int, rise: int = 10, fall: float = 0.3
+) -> Iterator[float]:
+    """Yields rates for many parameters together, as of a generator.
+
+    Adam's first steps move all of them by the same length, which adds up: a full rate
+    would first undo much of a good start. Then a cosine would fall too early.
+
+    Args:
+        most: the rate between rise and fall.
+        steps: the number of rates.
+        rise: steps in which the rate rises to ``most``.
+        fall: share of the steps, at the end, in which it falls to 0.
+    """
+    for k in range(steps):
+        yield most * min(1.0, (k + 1) / rise, (steps - k) / (fall * steps))
 
 
 def descend(

@@ -9,6 +9,7 @@ from styleprompter_jax.cli.arguments import (
     add_model,
     add_optimize,
     add_output,
+    add_tune,
     left_out,
     options,
 )
@@ -32,8 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sketches in grey, or label maps of classes (default: the model's own kind)",
     )
     add_optimize(parser)
+    add_tune(parser)
     add_decoding(parser)
     add_format(parser)
+
+
+def wrong(args: argparse.Namespace) -> str | None:
+    """What is wrong with the options together."""
+    of_tune = ("layers", "together", "locality", "network", "half")
+    given = [name for name in of_tune if getattr(args, name)]
+    return f"--{given[0]} is for --tune" if given and not args.tune else None
 
 
 def run(args: argparse.Namespace) -> None:

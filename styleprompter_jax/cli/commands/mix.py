@@ -1,6 +1,7 @@
 """`styleprompter mix`: mixes the codes of two images."""
 
 import argparse
+from typing import Any
 
 from styleprompter_jax.cli.arguments import (
     add_decoding,
@@ -19,16 +20,24 @@ from styleprompter_jax.core.values import plural
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_model(parser)
-    for name in ("source", "reference"):
-        parser.add_argument(
-            f"--{name}",
-            dest=f"{name}s",
-            type=path,
-            nargs="+",
-            required=True,
-            metavar="PATH",
-            help=f"{name}s: files, folders or globs",
-        )
+    either = parser.add_mutually_exclusive_group(required=True)
+    how: dict[str, Any] = dict(type=path, nargs="+", metavar="PATH")
+    either.add_argument(
+        "--source", dest="sources", **how, help="sources: files, folders or globs"
+    )
+    either.add_argument(
+        "--latents",
+        type=path,
+        metavar="FILE",
+        help="latents from `invert`, instead of --source",
+    )
+    parser.add_argument(
+        "--reference",
+        dest="references",
+        required=True,
+        **how,
+        help="references: files, folders or globs",
+    )
     add_output(parser)
     parser.add_argument(
         "--mode",

@@ -21,6 +21,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from flax.traverse_util import flatten_dict
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Between, Length
@@ -105,6 +106,15 @@ class GeneratorConfig(GeneratorBase):
             layers += [blocks[name]["conv0"], blocks[name]["conv1"]]
         layers.append(blocks[names[-1]]["torgb"])
         return [layer["affine"]["kernel"] for layer in layers]
+
+    def layer_keys(self, params: Mapping) -> list[list[str]]:
+        """See `GeneratorBase`: a convolution, and the RGB layer with the same code."""
+        found: list[list[str]] = [[] for _ in range(self.num_codes)]
+        for key in flatten_dict({"synthesis": params["synthesis"]}, sep="/"):
+            _, block, layer, *_ = key.split("/")
+            code = 2 * self.resolutions.index(int(block[1:]))
+            found[code + {"conv0": -1, "torgb": 1}.get(layer, 0)].append(key)
+        return found
 
 
 def leaky_relu(x: jax.Array) -> jax.Array:

@@ -1,0 +1,219 @@
+"""Pivotal tuning: a generator fitted to images whose codes stay as they are.
+
+Roich et al. 2021 (arXiv 2106.05744).  Axes: b images, s side of one, n codes.
+"""
+
+import collections
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from styleprompter_jax import losses
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.values import real, shown, whole
+from styleprompter_jax.editing.directions import check_layers
+from styleprompter_jax.editing.generator_change import GeneratorChange
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion.changes import Deltas, changed, deltas_of
+from styleprompter_jax.ops import descent
+from styleprompter_jax.ops.framing import framed
+
+if TYPE_CHECKING:
+    from styleprompter_jax.inversion.pipeline import StylePrompter
+
+# As published, except for the rates of the steps, and for the loss without LPIPS.
+STOP = 0.06  # of LPIPS
+LOCAL_PSI, LOCAL_STEP = 0.5, 30.0  # truncation of samples, and how far towards them
+STRUCTURE = 0.02  # weight of the structural loss
+
+
+class _How(NamedTuple):
+    """The static arguments of a step."""
+
+    module: nn.Module
+    refine: bool
+    noise_mode: str
+    network: nn.Module | None
+
+
+def tune(
+    model: "StylePrompter",
+    images: Any,
+    latents: Latents,
+    steps: int,
+    *,
+    refine: bool | None,
+    noise_mode: str,
+    network: tuple[nn.Module, Mapping] | None,
+    perceptual: float | None,
+    locality: float,
+    layers: Sequence[int] | None,
+    stop: float | None,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
+    told: Callable[[int, float], None] | None,
+    **options: Any,
+) -> Latents:
+    """Returns the latents with their change; see `StylePrompter.tune`."""
+    images = calls.check_targets(model.config, images)
+    refine = calls.refines(model.config, refine, options)
+    pivot = calls.check_latents(model.config, latents, refine)
+    if len(pivot) != len(images):
+        raise StylePrompterError(
+            f"There are {len(images)} images and the latents of {len(pivot)}: give "
+            "those of each image."
+        )
+    steps = whole(steps, "steps", 1)
+    learning_rate = real(learning_rate, "learning_rate", 0)
+    module, fixed = _network(network)
+    weight = (1.0 if module else STRUCTURE) if perceptual is None else perceptual
+    weight, locality = real(weight, "perceptual", 0), real(locality, "locality", 0)
+    stop = real((STOP if module else 0.0) if stop is None else stop, "stop", 0)
+    if noise_mode == "random":
+        raise StylePrompterError(
+            "A generator is not fitted to random noise: use noise_mode "
+            '"const" or "none".'
+        )
+    how = _How(model.module, refine, noise_mode, module)
+    calls.noise_rngs(noise_mode, None)
+    options = calls.check_options(model.config, options, len(images))
+    rng = np.random.default_rng(whole(seed, "seed"))
+    size = min(whole(batch_size, "batch_size", 1), len(images))
+    deltas = _start(model, latents, layers)
+    state = descent.start(deltas)
+    recent: collections.deque = collections.deque(maxlen=-(-len(images) // size))
+    for k, rate in enumerate(descent.held_rates(learning_rate, steps)):
+        rows = (k * size + np.arange(size)) % len(images)
+        part = Latents(pivot.w_plus[rows], tuple(f[rows] for f in pivot.features))
+        own = jax.tree.map(lambda x, rows=rows: x[rows] if x.ndim else x, options)
+        drawn = (size, model.config.generator.z_dim)
+        z = rng.standard_normal(drawn, np.float32) if locality else None
+        inputs = part, images[rows], own, (weight, locality), rate, z
+        found, state, loss, distance = _step(
+            size, how, model.variables, fixed, deltas, state, *inputs
+        )
+        if not math.isfinite(float(loss)):
+            raise StylePrompterError(
+                f"The tuning diverged at step {k + 1}: choose a smaller learning_rate."
+            )
+        recent.append(float(distance))
+        # As published, this test is of the generator before the step.
+        if len(recent) == recent.maxlen and max(recent) <= stop:
+            break
+        deltas = found
+        if told is not None:
+            told(k + 1, float(loss))
+    kept = {k: np.asarray(delta) for k, delta in deltas.items()}
+    kept = {k: delta for k, delta in kept.items() if delta.any()}
+    return latents.changed(GeneratorChange(kept, model.sha256, model.source))
+
+
+def _network(given: Any) -> tuple[nn.Module | None, Mapping]:
+    """Returns the network and its variables, or None and {}."""
+    if given is None:
+        return None, {}
+    if not (isinstance(given, tuple) and isinstance(given[0], nn.Module)):
+        raise StylePrompterError(
+            f"network is {shown(given)}: give the result of "
+            'load_network(folder, "lpips").'
+        )
+    module, variables = given
+    return module, variables
+
+
+def _start(
+    model: "StylePrompter", latents: Latents, layers: Sequence[int] | None
+) -> dict[str, jax.Array | np.ndarray]:
+    """Returns the first deltas: zeros, or those that the latents carry."""
+    params = model.params["generator"]
+    keys = model.config.generator.layer_keys(params)
+    chosen = check_layers(layers, len(keys))
+    if chosen is not None:
+        keys = [keys[layer] for layer in chosen]
+    shapes = {k: p.shape for k, p in flatten_dict(params, sep="/").items()}
+    found: dict = {k: np.zeros(shapes[k], np.float32) for part in keys for k in part}
+    groups = latents.by_change()
+    if len(groups) > 1:
+        raise StylePrompterError(
+            "The latents are of several tuned generators: tune those of one at a time."
+        )
+    before = deltas_of(model, groups[0][1])
+    return found | {k: np.asarray(d, np.float32) for k, d in before.items()}
+
+
+@by_size(static_argnums=0)
+def _step(
+    how: Any,
+    variables: Mapping,
+    fixed: Mapping,
+    deltas: Deltas,
+    state: Any,
+    pivot: Latents,
+    images: jax.Array,
+    options: Any,
+    weights: tuple,
+    rate: Any,
+    z: jax.Array | None,
+) -> tuple:
+    """Returns deltas and state after a step, and loss and distance before it."""
+    perceptual, locality = weights
+
+    def compare(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the loss, and its perceptual distance."""
+        a = framed(a, *b.shape[1:3])
+        size = min(a.shape[1], b.shape[1])
+        a, b = losses.pool_to(a, size), losses.pool_to(b, size)
+        if how.network is None:
+            distance = losses.structure(a, b)
+        else:
+            features = partial(how.network.apply, fixed)
+            distance = jnp.mean(losses.distances("lpips", features, a, b))
+        return losses.l2(a, b) + perceptual * distance, distance
+
+    def loss(deltas: Deltas) -> tuple[jax.Array, jax.Array]:
+        tuned = changed(variables, deltas)
+        outputs = how.module.apply(
+            tuned,
+            pivot.w_plus,
+            pivot.features,
+            **options,
+            refine=how.refine,
+            noise_mode=how.noise_mode,
+            method="decode",
+        )
+        total, distance = compare(outputs, images)
+        if z is not None:
+            near = _near(how.module, variables, pivot.w_plus, z)
+            pair = (
+                how.module.apply(
+                    own, near, noise_mode=how.noise_mode, method="synthesize"
+                )
+                for own in (tuned, variables)
+            )
+            total += locality * compare(*pair)[0]
+        return total, distance
+
+    (total, distance), gradient = jax.value_and_grad(loss, has_aux=True)(deltas)
+    return *descent.descend(deltas, gradient, state, rate), total, distance
+
+
+def _near(
+    module: nn.Module, variables: Mapping, w_plus: Any, z: jax.Array
+) -> jax.Array:
+    """Moves codes (b, n, w_dim) towards those of z (b, z_dim), by the same length."""
+    w: Any = module.apply(variables, z, method="mapping")
+    mean = variables["const"]["latent_avg"]
+    samples = mean + LOCAL_PSI * (w[:, None] - mean)
+    way = samples - w_plus
+    length = jnp.sqrt(jnp.sum(way**2, (1, 2), keepdims=True))
+    return w_plus + LOCAL_STEP * way / length
