@@ -165,7 +165,7 @@ class Batcher:
             return
         self._growing.add(program)
 
-        def compile() -> None:
+        def prepare() -> None:
             try:
                 jax.block_until_ready(item.work.run(pad(item.rows, size)))
                 with self._changed:
@@ -174,7 +174,7 @@ class Batcher:
             except Exception as error:  # smaller batches still work
                 log.warning("Warning: no batches of %d: %s", size, error)
 
-        threading.Thread(target=compile, daemon=True, name="compile").start()
+        threading.Thread(target=prepare, daemon=True, name="compile").start()
 
 
 def _stack(*arrays: np.ndarray) -> np.ndarray:
