@@ -77,6 +77,10 @@ def test_a_trunk_starts_from_another_models(tmp_path):
     config.model.encoder.widths = (4, 8, 12, 20)
     with pytest.raises(StylePrompterError, match="does not hold the trunk"):
         read_start(config)
+    config = tiny.get_config("smart")
+    config.init_from = folder
+    with pytest.raises(StylePrompterError, match="no feature maps, which SMART reads"):
+        read_start(config)
 
 
 def test_pools():

@@ -130,6 +130,12 @@ def _read_model(config: Any) -> Any:
 def _with_trained_part(start: StylePrompterConfig, config: Any) -> StylePrompterConfig:
     if config.stage != "encoder":
         refiner = part_config(config, "refiner")
+        if start.encoder is not None and not start.encoder.feature_shapes:
+            raise StylePrompterError(
+                f"The encoder of {config.init_from} has no feature maps, which "
+                f"{refiner.title} reads: start from a model with another encoder, such "
+                "as SwinV2's."
+            )
         return StylePrompterConfig(start.encoder, refiner, start.generator)
     encoder = _encoder(config, start.generator)
     if config.get("init_encoder"):
