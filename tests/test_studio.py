@@ -72,6 +72,31 @@ def test_pictures_are_those_of_the_model(user, model, tmp_path):
     )
 
 
+def test_a_tuned_generator(user, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo_1.png").write_bytes(png())
+    latents = user.latents(png())
+    start = {"recipe": {"latents": latents, "refine": False}, "steps": 2}
+    job = user.post("/api/jobs/tune", start)["job"]
+    reports = user.wait(job)
+    assert (reports[-1]["state"], reports[-1]["done"]) == ("done", 2)
+    recipe = {"latents": reports[-1]["latents"], "refine": False}
+    shown = user.pixels("/api/decode", {"recipe": recipe})
+    before = user.pixels("/api/decode", {"recipe": start["recipe"]})
+    assert (shown != before).any()  # and the others keep their generator
+    name = recipe["latents"]
+    assert "--tune" in user.ask("GET", f"/api/latents/{name}", status=400)["error"]
+    recipe["edits"] = {"smile": 0.5}
+    shown = user.pixels("/api/decode", {"recipe": recipe})
+    script = user.post("/api/script", recipe)
+    exec(compile(script["python"], "script", "exec"), {})
+    np.testing.assert_array_equal(read_image("result.png"), shown)
+    for line in script["command"].replace("\\\n", "").splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    (made,) = (tmp_path / "results").glob("*smile*.png")
+    np.testing.assert_array_equal(read_image(made), shown)
+
+
 @pytest.mark.parametrize("points", [None, POINTS])
 def test_scripts_make_the_same(user, points, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

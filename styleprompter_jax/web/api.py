@@ -158,6 +158,11 @@ async def fit(call: Call) -> Any:
     return await call.studio.fit(call.client, call.body)
 
 
+async def tune(call: Call) -> Any:
+    """Starts a job that tunes the generator to a picture; it gives latents."""
+    return await call.studio.tune(call.client, call.body)
+
+
 async def sweep(call: Call) -> Any:
     """Starts a job that makes an animation; it gives a file."""
     return await call.studio.sweep(call.client, call.body)
@@ -229,6 +234,7 @@ ENDPOINTS = [
         "GET", "/api/latents/{latents}", save, gives=("application/octet-stream",)
     ),
     Endpoint("POST", "/api/jobs/fit", fit, bodies.Fit),
+    Endpoint("POST", "/api/jobs/tune", tune, bodies.Fit),
     Endpoint("POST", "/api/jobs/sweep", sweep, bodies.Sweep),
     Endpoint("GET", _RUN, job),
     Endpoint("DELETE", _RUN, cancel),

@@ -14,6 +14,7 @@ from styleprompter_jax.app.joined import joined
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.editing import mixing
 from styleprompter_jax.editing.directions import check_layers
+from styleprompter_jax.editing.generator_change import GeneratorChange
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import to_uint8
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -103,13 +104,17 @@ class Recipes:
                 for name, value in ready.options.items()
             }
 
+        change = _change(ready.latents)
+
         def run(rows: Any) -> np.ndarray:
             latents = Latents(rows["w_plus"], rows.get("features", ()))
+            if change is not None:
+                latents = latents.changed(change)
             options = rows.get("options", {})
             images = model.decode(latents, refine=refine, **options)
             return to_uint8(framed(images, *model.config.shown_shape))
 
-        return Work(("decode", refine), None, run), rows
+        return Work(("decode", refine), change and id(change), run), rows
 
     def all_of(self, latents: Latents) -> Iterator[tuple[Work, Any]]:
         """Every kind of decoding that these latents can need."""
@@ -151,6 +156,11 @@ class Recipes:
                 400, "These latents cannot be refined: they have no feature maps."
             )
         return can if asked is None else asked
+
+
+def _change(latents: Latents) -> GeneratorChange | None:
+    """The change of the generator for the latents of one image."""
+    return None if latents.changes is None else latents.changes[0]
 
 
 def _plain(value: Any) -> Any:

@@ -21,12 +21,14 @@ class Script:
         photo: the name of the encoded file; "" without one.
         before: commands that come before the last one.
         given: the input of the last command; "" if no command makes such latents.
+        tuning: the option of `invert` that tunes; "" without tuning.
     """
 
     python: tuple[str, ...]
     photo: str = ""
     before: tuple[str, ...] = ()
     given: str = ""
+    tuning: str = ""
 
 
 def encoded(photo: str, size: int, points: Any, passes: int | None = None) -> Script:
@@ -87,8 +89,25 @@ def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script
     """The code that fits latents to their picture."""
     arguments = ", ".join([f"images, latents, {steps}", *_arguments(refine, options)])
     line = f"latents = model.optimize({arguments})"
-    given = f"{script.given} --optimize {steps}" if script.given else ""
+    # The command fits codes before it tunes.
+    can = script.given and not script.tuning
+    given = f"{script.given} --optimize {steps}" if can else ""
     return dataclasses.replace(script, python=(*script.python, line), given=given)
+
+
+def tuned(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
+    """The code that tunes the generator to a picture."""
+    arguments = ", ".join([f"targets, latents, {steps}", *_arguments(refine, options)])
+    lines = (
+        f"targets = sp.read_images([{script.photo!r}], model.config.shown_shape)",
+        f"latents = model.tune({arguments}).latents",
+    )
+    return dataclasses.replace(
+        script,
+        python=(*script.python, *lines),
+        given="" if script.tuning else script.given,
+        tuning=f"--tune {steps}",
+    )
 
 
 def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
@@ -183,15 +202,22 @@ def command(
     if not script.given:
         return ""
     named = f"--model {shlex.quote(model)}"
-    words = ["styleprompter", "edit" if weighted else "invert", named, script.given]
+    refining, before = _refining(refine, options), list(script.before)
+    given = [script.given, script.tuning] if script.tuning else [script.given]
+    if script.tuning and weighted:
+        kept = ["--features"] if refine else []
+        tuning = ["styleprompter", "invert", named, *given, *refining, *kept]
+        before.append(_joined_lines([*tuning, "--output tuned"]))
+        given = ["--latents tuned/latents.npz"]
+    words = ["styleprompter", "edit" if weighted else "invert", named, *given]
     if len(weighted) == 1:
         ((name, weight),) = weighted
         words += [f"--direction {shlex.quote(name)}", f"--strength {weight!r}"]
     elif weighted:
         parts = " ".join(shlex.quote(f"{name}:{w!r}") for name, w in weighted)
         words += [f"--direction {parts}", "--together --strength 1"]
-    words += [*_refining(refine, options), "--output results"]
-    return "\n".join([*script.before, _joined_lines(words)]) + "\n"
+    words += [*refining, "--output results"]
+    return "\n".join([*before, _joined_lines(words)]) + "\n"
 
 
 def _refining(refine: bool, options: Mapping[str, Any]) -> list[str]:

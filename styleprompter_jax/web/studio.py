@@ -208,6 +208,12 @@ class Studio:
     async def save(self, client: Client, name: str) -> bytes:
         """Returns latents as the content of an .npz, for `Latents.load`."""
         codes, file = client.find(name, Codes), io.BytesIO()
+        if codes.latents.changes is not None:
+            raise Refused(
+                400,
+                "Latents of a tuned generator are not one file: use `styleprompter "
+                "invert --tune`, which writes them with the change of the generator.",
+            )
         w_plus = np.asarray(codes.latents.w_plus)
         np.savez(file, w_plus=w_plus, source=np.asarray(self.model.source))
         return file.getvalue()
@@ -226,24 +232,44 @@ class Studio:
 
     async def fit(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
         """Starts a job that fits codes to their picture."""
+
+        def work(crop: Crop, *args: Any, **options: Any) -> Latents:
+            return self.model.optimize(to_float(crop.seen[None]), *args, **options)
+
+        return self._fitting(client, body, work, scripts.fitted)
+
+    async def tune(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
+        """Starts a job that tunes the generator to a picture."""
+
+        def work(crop: Crop, *args: Any, told: Any, **options: Any) -> Latents:
+            def heard(done: int, loss: float) -> None:
+                told(done)
+
+            images = to_float(crop.pixels[None])
+            return self.model.tune(images, *args, told=heard, **options).latents
+
+        return self._fitting(client, body, work, scripts.tuned)
+
+    def _fitting(
+        self,
+        client: Client,
+        body: bodies.Fit,
+        fit: Callable[..., Latents],
+        written: Callable[..., scripts.Script],
+    ) -> dict[str, Any]:
+        """Starts a job that fits codes or a generator to a picture."""
         recipe = dataclasses.replace(body.recipe, mix=None, edits={})
         ready = self._recipes.ready(client, recipe)
         codes, crop, refine = ready.codes, ready.codes.crop, ready.refine
         if crop is None:
-            raise Refused(
-                400, "These latents are not of a picture that they could fit."
-            )
+            raise Refused(400, "These latents are not of a picture to fit to.")
         options = ready.given if refine else {}
 
         def work(job: Job) -> dict[str, Any]:
-            images = to_float(crop.seen[None])
-            fitted = self.model.optimize(
-                images, codes.latents, body.steps,
-                refine=refine, told=job.told, **options,
-            )  # fmt: skip
-            script = scripts.fitted(codes.script, body.steps, refine, options)
-            kept = self._keep(client, Codes(arrays(fitted), crop, script))
-            return {"latents": kept}
+            how = {"refine": refine, "told": job.told, **options}
+            fitted = arrays(fit(crop, codes.latents, body.steps, **how))
+            script = written(codes.script, body.steps, refine, options)
+            return {"latents": self._keep(client, Codes(fitted, crop, script))}
 
         return self._start(client, body.steps, work)
 

@@ -88,5 +88,8 @@ def size_of(thing: Any) -> int:
         return len(thing.data)
     if isinstance(thing, Crop):
         return thing.pixels.nbytes + thing.seen.nbytes + size_of(thing.photo)
-    arrays = sum(np.asarray(a).nbytes for a in jax.tree.leaves(thing.latents))
+    codes = thing.latents
+    changes = [] if codes.changes is None else filter(None, codes.changes)
+    leaves = [codes.w_plus, codes.features, [one.deltas for one in changes]]
+    arrays = sum(np.asarray(array).nbytes for array in jax.tree.leaves(leaves))
     return arrays + (0 if thing.crop is None else size_of(thing.crop))

@@ -172,12 +172,14 @@ function buildMore() {
     nodes.push(
       h("div", { id: "fitting" },
         h("h3", {}, "Closer to the picture"),
-        h("p", { className: "small" }, "Fits the codes by gradient descent. Codes that ",
-          "are fitted for long follow directions less well."),
+        h("p", { className: "small" }, "Gradient descent fits the codes, or tunes the ",
+          "generator while the codes stay. Many steps on the codes make edits worse."),
         h("div", { className: "row" },
           h("label", { className: "field" }, "Steps ",
             h("input", { id: "steps", type: "number", min: 1, max: 1000, value: 50 })),
-          h("button", { id: "fit", onclick: fit }, "Fit codes")),
+          h("button", { id: "fit", onclick: () => fit("fit", "Fitting") }, "Fit codes"),
+          h("button", { id: "tune", onclick: () => fit("tune", "Tuning") },
+            "Tune the generator")),
         h("div", { id: "fit-progress" })),
     );
   }
@@ -234,24 +236,24 @@ async function encode() {
   }
 }
 
-async function fit() {
+async function fit(kind, title) {
   const item = store.current;
   const steps = Number($("#steps").value);
-  $("#fit").disabled = true;
+  $("#fit").disabled = $("#tune").disabled = true;
   try {
     const { job } = await store.withRecipe(
-      item, (recipe) => api.start("fit", { recipe, steps }),
+      item, (recipe) => api.start(kind, { recipe, steps }),
     );
-    const report = await follow(job, $("#fit-progress"), "Fitting");
+    const report = await follow(job, $("#fit-progress"), title);
     if (report.state === "done") {
       store.change(item, { latents: report.latents });
       store.settle(item);
-      say("The codes are fitted.");
+      say(`${title} is done.`);
     }
   } catch (error) {
     complain(error);
   } finally {
-    $("#fit").disabled = false;
+    $("#fit").disabled = $("#tune").disabled = false;
   }
 }
 
