@@ -99,7 +99,7 @@ def test_no_flipped_bit_is_restored(tmp_path, caplog):
         assert_is_step(saved, saved[0])
         if saved[0] == 1:
             found += 1
-            assert "goes on from step 1" in caplog.text
+            assert "continues from step 1" in caplog.text
             assert (folder.parent / "damaged" / "2").is_dir()
             save_steps(folder, 2)
             assert_is_step(restore(folder), 2)

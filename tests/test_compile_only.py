@@ -31,7 +31,7 @@ def test_a_start_of_shape_only():
 
 def test_an_unknown_slice():
     config = tiny.get_config("generator")
-    with pytest.raises(StylePrompterError, match=r"no TPU slice: .*v5e:2x4"):
+    with pytest.raises(StylePrompterError, match=r"not name a TPU slice: .*v5e:2x4"):
         compile_only(config, "v9:2x4")
 
 

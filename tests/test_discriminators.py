@@ -134,7 +134,7 @@ def test_files_of_their_own(tmp_path):
     config, params = discriminator_files.load_discriminator(tmp_path / "model")
     assert config == SMALL
     assert_equal(params, PARAMS)
-    with pytest.raises(StylePrompterError, match="no generator among them"):
+    with pytest.raises(StylePrompterError, match="the files hold no generator"):
         convert(files[1:], tmp_path / "alone")
     write_torch(tmp_path / "e.pt", {"d": STATE})
     with pytest.raises(StylePrompterError, match="both hold a discriminator"):
@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
 
     other = DiscriminatorConfig(16, (8, 8, 8))
     state = write_table(discriminators.rosinality_table(other), drawn(other))
-    assert "a discriminator of 16 px, and the generator makes 32 px" in refused(state)
+    assert "a discriminator of 16 px, but the generator makes 32 px" in refused(state)
     state = STATE | {"convs.1.skip.1.bias": np.zeros(6, np.float32)}
     assert "unexpected (1):\n    d.convs.1.skip.1.bias" in refused(state)
     state = {k: v for k, v in STATE.items() if k != "final_linear.0.bias"}
@@ -218,7 +218,7 @@ def test_training_goes_on_from_converted_networks(tmp_path):
     assert Adversarial(group).networks.discriminator.mbstd_group == 2
     for model, match in (
         (dict(generator=dict(w_dim=16)), "set the latter to"),
-        (dict(discriminator=dict(channels=(8, 8, 8, 8))), "remove or change"),
+        (dict(discriminator=dict(channels=(8, 8, 8, 8))), "remove that key"),
     ):
         with pytest.raises(StylePrompterError, match=match):
             Adversarial(start(folder, **model))

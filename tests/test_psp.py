@@ -201,7 +201,7 @@ def test_of_other_encoders_the_generator_alone():
 def test_six_channels_without_passes_are_refused():
     """They are an image and its inversion: of pSp and e4e there are none."""
     for kind in (PSP, E4E, INTO_W):
-        with pytest.raises(sp.StylePrompterError, match="tell of no passes"):
+        with pytest.raises(sp.StylePrompterError, match="number of passes"):
             recognised(config_of(kind, 6))
     assert recognised(config_of(PSP, 6), n_iters_per_batch=2).encoder.passes == 2
 

@@ -62,5 +62,5 @@ def test_a_config_that_is_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(StylePrompterError, match=r"config\.json is a folder or device"):
         workdir.check_config(tmp_path, {"stage": "encoder"})
-    with pytest.raises(StylePrompterError, match="is no folder"):
+    with pytest.raises(StylePrompterError, match="is not a folder"):
         workdir.check_config(tmp_path / "config.json", {"stage": "encoder"})

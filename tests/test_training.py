@@ -306,7 +306,7 @@ def test_pictures_may_move_and_must_be_the_same(tmp_path, monkeypatch):
     go(str(tmp_path / "b"))
     assert newest_step(tmp_path / "run") == 1
     (tmp_path / "b" / "0" / "2.png").rename(tmp_path / "b" / "0" / "3.png")
-    with pytest.raises(StylePrompterError, match="as many, with other names"):
+    with pytest.raises(StylePrompterError, match="but the names differ"):
         go("b")
     assert not (tmp_path / "~").exists()
 
@@ -392,5 +392,5 @@ def test_an_encoder_to_go_on_from(tiny_folder, tiny_variables):
         tiny_variables["params"]["encoder"],
     )
     config.model.encoder.head_dim = 32
-    with pytest.raises(StylePrompterError, match="head_dim = 16, and the one to train"):
+    with pytest.raises(StylePrompterError, match="head_dim = 16, but the one to train"):
         inversion.Inversion(config)

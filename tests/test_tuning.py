@@ -183,7 +183,7 @@ def test_wrong_calls(model, images, latents, tuned):
     for call, match in (
         (lambda: model.tune(*first, 0), "steps is 0: it must be 1 or more"),
         (lambda: model.tune(*first, -1), "1 or more"),
-        (lambda: model.tune(images, latents[0], 1), "2 images and the latents of 1"),
+        (lambda: model.tune(images, latents[0], 1), "2 images but the latents of 1"),
         (lambda: model.tune(images[:1, :16], latents[0], 1), "this model makes"),
         (lambda: model.tune(*first, 1, noise_mode="random"), "random noise"),
         (lambda: model.tune(*first, 1, layers=[8]), "A layer is 8"),

@@ -108,9 +108,9 @@ def test_pictures_are_the_same_wherever_they_lie(pictures, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("add", "there are 7, and were 6"),
-        ("rename", "as many, with other names"),
-        ("replace", "the same names, and other contents"),
+        ("add", "there are 7 now, but were 6"),
+        ("rename", "number is the same, but the names differ"),
+        ("replace", "the names are the same, but the contents differ"),
     ],
 )
 def test_changed_pictures_are_refused_in_words(change, message, pictures, tmp_path):
@@ -127,7 +127,7 @@ def test_changed_pictures_are_refused_in_words(change, message, pictures, tmp_pa
     now = prints(pictures)
     folders.check_data(run, now, config, config)  # no step depends on them yet
     save_step(run, config_with())
-    with pytest.raises(StylePrompterError, match=rf"{message}\. Bring .*data\.json"):
+    with pytest.raises(StylePrompterError, match=rf"{message}\. Restore .*data\.json"):
         folders.check_data(run, now, config, config)
     (run / "data.json").unlink()
     folders.check_data(run, now, config, config)
@@ -143,7 +143,7 @@ def test_a_run_that_does_not_say_what_its_pictures_were(pictures, tmp_path, capl
         folders.check_data(tmp_path, prints(pictures), old, old)
         assert not caplog.text
         folders.check_data(tmp_path, prints(pictures), old, new)
-    assert "see that elsewhere holds those of TFDS's own folder" in caplog.text
+    assert "make sure that elsewhere holds those of TFDS's own folder" in caplog.text
     (tmp_path / "data.json").write_text("[]")
     with pytest.raises(StylePrompterError, match=r"data\.json.*remove it"):
         folders.check_data(tmp_path, prints(pictures), old, old)

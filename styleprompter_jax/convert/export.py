@@ -57,7 +57,8 @@ def export_model(
     if config.encoder is None:
         if config.refiner is not None:
             raise StylePrompterError(
-                "The published code has no model with SMART and without an encoder."
+                "This model has SMART but no encoder, and the published code has no "
+                "such model: it cannot be exported."
             )
         generator = _rosinality(config.generator)
         content = {
@@ -72,8 +73,8 @@ def export_model(
     if isinstance(config.encoder, PspConfig):
         if config.refiner is not None:
             raise StylePrompterError(
-                f"This model has {config.refiner.title}, and the published code of its "
-                "encoder knows none: it cannot be exported."
+                f"This model has {config.refiner.title}, but the published code of its "
+                "encoder has no refiner: it cannot be exported."
             )
         generator = _rosinality(config.generator)
         tree["latent_avg"] = latent_avg
@@ -100,8 +101,8 @@ def _options(config: StylePrompterConfig) -> dict:
         layers = config.refiner.refined_layers
         if len(layers) != 1:
             raise StylePrompterError(
-                f"This model refines layers {', '.join(map(str, layers))}, and the "
-                "published code one: it cannot be exported."
+                f"This model refines layers {', '.join(map(str, layers))}, but the "
+                "published code refines one layer: it cannot be exported."
             )
         (layer,) = layers
         published = dataclasses.replace(published, refiner=SmartConfig((layer,)))
@@ -110,8 +111,8 @@ def _options(config: StylePrompterConfig) -> dict:
             own = getattr(getattr(config, part), field, None)
             if field not in _FREE and own != value:
                 raise StylePrompterError(
-                    f"This model's {part} has {field} = {own}, and the published code "
-                    f"builds {value} only: it cannot be exported."
+                    f"This model's {part} has {field} = {own}, but the published code "
+                    f"only builds {value}: it cannot be exported."
                 )
     return dict(
         type="baseline" if config.refiner is None else "full",
@@ -136,8 +137,8 @@ def _rosinality(config: GeneratorBase) -> GeneratorConfig:
     """The config, if rosinality's ``Generator(size, style_dim, n_mlp)`` is such."""
     if not isinstance(config, GeneratorConfig):
         raise StylePrompterError(
-            f"This generator is of type {config.type!r}, which rosinality's code does "
-            "not build: it cannot be exported."
+            f"This generator has the type {config.type!r}, which rosinality's code "
+            "does not build: it cannot be exported."
         )
     widths = [default_channels(config.image_size, m) for m in (1, 2)]
     for field, known in (
@@ -148,7 +149,7 @@ def _rosinality(config: GeneratorBase) -> GeneratorConfig:
     ):
         if (own := getattr(config, field)) not in known:
             raise StylePrompterError(
-                f"This generator has {field} = {own}, and rosinality's code builds "
-                f"{' or '.join(map(str, known))} only: it cannot be exported."
+                f"This generator has {field} = {own}, but rosinality's code only "
+                f"builds {' or '.join(map(str, known))}: it cannot be exported."
             )
     return config

@@ -84,8 +84,8 @@ def build_model(found: Mapping[str, Found]) -> Built:
         if file.is_start and config.encoder is not None:
             tree = _with_initial_values(tree, config.encoder, file.table)
             notes.append(
-                "The encoder is a start for training: what the classifier lacks has "
-                "its initial values."
+                "The encoder is a start for training: the layers that the classifier "
+                "lacks have their initial values."
             )
     _draw_noise(tree["generator"])
     if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
@@ -133,8 +133,8 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
             owners[part], parts[part] = name, config
     if "generator" not in owners:
         raise StylePrompterError(
-            f"{', '.join(found)}: no generator among them, without which there is no "
-            "model; give a generator's file beside."
+            f"{', '.join(found)}: the files hold no generator, which a model needs; "
+            "add a generator's file."
         )
     generator = parts["generator"]
     for file in found.values():
@@ -156,8 +156,9 @@ def _discriminator(found: Mapping[str, Found]) -> DiscriminatorConfig | None:
     for name, reader in readers.items():
         if reader.image_size != images.image_size:
             raise StylePrompterError(
-                f"{name} holds a discriminator of {reader.image_size} px, and the "
-                f"generator makes {images.image_size} px: give the two of one training."
+                f"{name} holds a discriminator of {reader.image_size} px, but the "
+                f"generator makes {images.image_size} px: give two that were trained "
+                "together."
             )
         return reader
     return None

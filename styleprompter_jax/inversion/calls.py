@@ -68,8 +68,8 @@ def check_variables(config: StylePrompterConfig, variables: Any) -> None:
     expected = model_shapes(config)
     if not isinstance(variables, Mapping) or not expected.keys() <= variables.keys():
         raise StylePrompterError(
-            'The variables are to be {"params": ..., "const": ...}, as the module\'s '
-            "init gives them."
+            'The variables must be {"params": ..., "const": ...}: give them as the '
+            "module's init returns them."
         )
     shapes = {
         collection: {key: np.shape(leaf) for key, leaf in _flat(tree).items()}
@@ -82,9 +82,9 @@ def check_variables(config: StylePrompterConfig, variables: Any) -> None:
                 known[key] = shape
         if wrong := sorted(k for k in known | found if known.get(k) != found.get(k)):
             raise StylePrompterError(
-                f"{len(wrong)} of the variables do not fit the config, {wrong[0]} for "
-                f"one: it is {found.get(wrong[0])}, where {known.get(wrong[0])} is "
-                "needed."
+                f"{len(wrong)} of the variables do not fit the config, such as "
+                f"{wrong[0]}: its shape is {found.get(wrong[0])}, but must be "
+                f"{known.get(wrong[0])}."
             )
 
 
@@ -111,7 +111,7 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
                 "read them with read_images(paths, model.image_size)."
                 if c == 3
                 else "give `encode` such arrays, which InputReader of "
-                "styleprompter_jax.images.inputs makes of files."
+                "styleprompter_jax.images.inputs makes from files."
             )
         )
     _check_floats(images, len(array))
@@ -165,8 +165,8 @@ def check_reads_pictures(config: StylePrompterConfig) -> None:
     *_, channels = config.input_shape
     if channels != 3:
         raise StylePrompterError(
-            f"This model reads inputs of {plural(channels, 'channel')}, with which no "
-            "picture can be compared: use a model that reads pictures."
+            f"This model reads inputs of {plural(channels, 'channel')}, which cannot "
+            "be compared with images: use a model that reads images."
         )
 
 
@@ -223,8 +223,8 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
     """Latents of this model, with the features if they are to be refined by them."""
     if not isinstance(latents, Latents):
         raise StylePrompterError(
-            f"The latents are {shown(latents)}: give what `encode` or `Latents.load` "
-            "gave, or codes alone to `synthesize`."
+            f"The latents are {shown(latents)}: give the result of `encode` or "
+            "`Latents.load`, or give codes alone to `synthesize`."
         )
     codes = check_codes(config, latents.w_plus)
     if not refine:
@@ -246,7 +246,7 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
         raise StylePrompterError(
             f"The features are {_shapes(found)}, but {title} reads "
             f"{_shapes(expected)}: encode the images with this model, and change "
-            "features as codes are."
+            "features as you change codes."
         )
     return Latents(codes, features)
 

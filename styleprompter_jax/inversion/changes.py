@@ -28,7 +28,7 @@ def deltas_of(model: "StylePrompter", change: GeneratorChange | None) -> Deltas:
     if not isinstance(change, GeneratorChange):
         raise StylePrompterError(
             f"The change of a generator is {shown(change)}: give latents as `tune` or "
-            "`Latents.load` gave them."
+            "`Latents.load` returns them."
         )
     if change.model != model.sha256:
         if change.source and change.source == model.source:
@@ -45,7 +45,7 @@ def deltas_of(model: "StylePrompter", change: GeneratorChange | None) -> Deltas:
     for key, delta in change.deltas.items():
         if key not in params or params[key].shape != delta.shape:
             raise StylePrompterError(
-                f"The change of the generator does not fit this model, {key} for one: "
+                f"The change of the generator does not fit this model, such as {key}: "
                 "tune again."
             )
     return change.deltas

@@ -51,15 +51,15 @@ def optimize(
     start = calls.check_latents(model.config, latents, refine)
     if len(start) != len(images):
         raise StylePrompterError(
-            f"There are {len(images)} images and the latents of {len(start)}: give "
-            "those of each image."
+            f"There are {len(images)} images but the latents of {len(start)}: give "
+            "the latents of each image."
         )
     steps = whole(steps, "steps")
     structure = real(structure, "structure", 0)
     learning_rate = real(learning_rate, "learning_rate", 0)
     if noise_mode == "random":
         raise StylePrompterError(
-            'Codes are not fitted to random noise: use noise_mode "const" or "none".'
+            'Codes cannot be fitted to random noise: use noise_mode "const" or "none".'
         )
     calls.noise_rngs(noise_mode, None)
     how = _How(model.module, refine, noise_mode, structure)

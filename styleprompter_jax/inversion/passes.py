@@ -30,7 +30,7 @@ def check_iterations(config: StylePrompterConfig, iterations: int | None) -> int
         return own or 1
     if not own:
         raise StylePrompterError(
-            "This model's encoder sees an image once, and goes in no passes: leave out "
+            "This model's encoder sees an image once, not in passes: leave out "
             "iterations (--iterations)."
         )
     return whole(iterations, "iterations", 1, MOST)

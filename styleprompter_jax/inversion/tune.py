@@ -70,8 +70,8 @@ def tune(
     pivot = calls.check_latents(model.config, latents, refine)
     if len(pivot) != len(images):
         raise StylePrompterError(
-            f"There are {len(images)} images and the latents of {len(pivot)}: give "
-            "those of each image."
+            f"There are {len(images)} images but the latents of {len(pivot)}: give "
+            "the latents of each image."
         )
     steps = whole(steps, "steps", 1)
     learning_rate = real(learning_rate, "learning_rate", 0)
@@ -81,7 +81,7 @@ def tune(
     stop = real((STOP if module else 0.0) if stop is None else stop, "stop", 0)
     if noise_mode == "random":
         raise StylePrompterError(
-            "A generator is not fitted to random noise: use noise_mode "
+            "A generator cannot be fitted to random noise: use noise_mode "
             '"const" or "none".'
         )
     how = _How(model.module, refine, noise_mode, module)
@@ -145,7 +145,8 @@ def _start(
     groups = latents.by_change()
     if len(groups) > 1:
         raise StylePrompterError(
-            "The latents are of several tuned generators: tune those of one at a time."
+            "The latents are of several tuned generators: tune the latents of one at "
+            "a time."
         )
     before = deltas_of(model, groups[0][1])
     return found | {k: np.asarray(d, np.float32) for k, d in before.items()}

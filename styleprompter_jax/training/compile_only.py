@@ -139,8 +139,8 @@ def _devices(slice_name: str) -> Any:
     version = slice_name.partition(":")[0]
     if version not in CHIPS:
         raise StylePrompterError(
-            f"--compile_only={slice_name} names no TPU slice: write version and "
-            f"topology, as in v5e:2x4; the versions are {', '.join(CHIPS)}."
+            f"--compile_only={slice_name} does not name a TPU slice: write version "
+            f"and topology, as in v5e:2x4; the versions are {', '.join(CHIPS)}."
         )
     # The compiler asks its cloud machine for its topology, and this is none.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -155,7 +155,8 @@ def _devices(slice_name: str) -> Any:
     except Exception as error:  # of whatever kind the plug-in raises
         raise StylePrompterError(
             f"--compile_only={slice_name}: the TPU compiler does not know this slice, "
-            f"or is not here (pip install -e .[tpu]): {_first_line(error)}"
+            "or is not installed (pip install -e .[tpu]): "
+            f"{_first_line(error)}"
         ) from error
 
 

@@ -47,10 +47,12 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
     except TypeError as error:
         raise StylePrompterError(
             f"{text} does not fit get_config() of its file ({error}): name a run of "
-            "it after a colon, or none."
+            "the file after a colon, or leave out the colon."
         ) from error
     except AttributeError as error:
-        raise StylePrompterError(f"{source} has no function get_config().") from error
+        raise StylePrompterError(
+            f"{source} has no function get_config(): add one."
+        ) from error
     with _one_sentence(source):
         config = function(*call.args)
     if not isinstance(config, ConfigDict):
@@ -86,7 +88,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
             f"{hint}"
         ) from error
     if rest:
-        raise StylePrompterError(f"{rest[0]} is no argument: see --help.")
+        raise StylePrompterError(f"{rest[0]} is not an argument: see --help.")
     return values.config
 
 
@@ -95,8 +97,9 @@ def _load(source: str) -> types.ModuleType:
     if re.fullmatch(r"\w+", source):
         if source not in config_names():
             raise StylePrompterError(
-                f"There is no config {source}: there are {', '.join(config_names())}; "
-                "of a file, name the path, as in ./my_config.py."
+                f"There is no config {source}: choose one of "
+                f"{', '.join(config_names())}, or give the path of a file, as in "
+                "./my_config.py."
             )
         with _one_sentence(source):
             return importlib.import_module(f"{PACKAGE}.{source}")
@@ -105,8 +108,8 @@ def _load(source: str) -> types.ModuleType:
         code = path.read_bytes()
     except (OSError, ValueError) as error:
         raise StylePrompterError(
-            f"{source} names no config file that can be read ({error}): name one, or "
-            f"one of {', '.join(config_names())}."
+            f"The config file {source} cannot be read ({error}): give the path of "
+            f"another, or one of {', '.join(config_names())}."
         ) from error
     module = types.ModuleType("config_file")
     module.__file__ = str(path)

@@ -160,8 +160,8 @@ def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
     held_out = make_source(data, data.eval_split, inputs=inputs)
     if draws and len(held_out) < 2:
         raise StylePrompterError(
-            f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} pictures: "
-            "the distance of a generator's images from them needs 2 or more."
+            f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} images: "
+            "choose a larger split, because the Fréchet distance needs 2 or more."
         )
     prints = {"training": source.fingerprint(), "validation": held_out.fingerprint()}
     iterator = train_iterator(
@@ -244,7 +244,7 @@ class _Run:
             if stop.requested:
                 save()
                 checkpoints.wait()
-                report.say(f"Stopped at step {self.step}; the same command goes on.")
+                report.say(f"Stopped at step {self.step}; the same command continues.")
                 raise SystemExit(1)
 
     def _report(self):

@@ -126,8 +126,8 @@ def check_settings(config: Any) -> None:
     """
     if not isinstance(config, ConfigDict):
         raise StylePrompterError(
-            f"The config is {shown(config)}: give an ml_collections.ConfigDict, as the "
-            "get_config of a file of configs/ does."
+            f"The config is {shown(config)}: give an ml_collections.ConfigDict, as "
+            "get_config() of a file in configs/ returns it."
         )
     _check_keys(config)
     for key in REQUIRED:
@@ -165,8 +165,8 @@ def check_settings(config: Any) -> None:
     is_new = config.stage == "encoder" and not config.get("init_encoder")
     if config.get("init_trunk") and not is_new:
         raise StylePrompterError(
-            'config.init_trunk is set, which a new encoder of stage "encoder" starts '
-            "from: empty it, or set config.init_encoder to false."
+            'config.init_trunk is set, but only a new encoder of stage "encoder" '
+            "starts from it: empty it, or set config.init_encoder to false."
         )
     _check_weights(config)
     _check_data(config)
@@ -180,7 +180,7 @@ def check_settings(config: Any) -> None:
         size = _get(config, "model.generator.image_size", config.data.image_size)
         if size != config.data.image_size:
             raise StylePrompterError(
-                f"config.data.image_size is {config.data.image_size}, and "
+                f"config.data.image_size is {config.data.image_size}, but "
                 f"config.model.generator.image_size is {size}: set both to one size."
             )
 
@@ -214,8 +214,8 @@ def _check_weights(config: Any) -> None:
     for name in ("delta", "discriminator", "w_norm"):
         if config.loss.get(name) and name not in names:
             raise StylePrompterError(
-                f"config.loss.{name} is {config.loss[name]}, and of codes, which stage "
-                f"{config.stage!r} does not train: set it to 0."
+                f"config.loss.{name} is {config.loss[name]}, but it is for codes, "
+                f"which stage {config.stage!r} does not train: set it to 0."
             )
     if not any(config.loss.get(name) for name in names):
         raise StylePrompterError(
@@ -230,14 +230,14 @@ def _check_data(config: Any) -> None:
     for key in ("input", "image_height"):
         if data.get(key) and stage == "generator":
             raise StylePrompterError(
-                f"config.data.{key} is {data[key]!r}, and is for encoders, which stage "
-                '"generator" does not train: remove it.'
+                f"config.data.{key} is {data[key]!r}, but it is for encoders, which "
+                'stage "generator" does not train: remove it.'
             )
         fixed = data.get(key) in PAIRED if key == "input" else data.get(key)
         if fixed and data.get("crop") == "random":
             raise StylePrompterError(
-                f"config.data.{key} is {data[key]!r}, of which no random crops are "
-                'taken: set config.data.crop to "center".'
+                f"config.data.{key} is {data[key]!r}, which does not allow random "
+                'crops: set config.data.crop to "center".'
             )
 
 
@@ -255,8 +255,8 @@ def _check_part(config: Any, name: str, fields: Any) -> None:
         key = f"model.{name}.{field}"
         if field in derived:
             raise StylePrompterError(
-                f"config.{key} is not free: it follows from config.data.image_size and "
-                "the generator; remove it."
+                f"config.{key} cannot be set: it follows from config.data.image_size "
+                "and the generator; remove it."
             )
         if field not in known:
             raise _unknown(key, known)
@@ -277,14 +277,14 @@ def _check_kinds(config: Any) -> None:
     for name in config.model:
         if other := named.get(kind_of(name)):
             raise StylePrompterError(
-                f"config.model has {other} and {name}, and a model has one "
+                f"config.model has {other} and {name}, but a model has one "
                 f"{kind_of(name)}: remove one of them."
             )
         named[kind_of(name)] = name
     trained = part_fields(config, kind_of(config.stage))[0].type
     if config.stage in types("refiner") and config.stage != trained:
         raise StylePrompterError(
-            f"config.stage is {config.stage!r}, and the refiner of config.model is of "
+            f"config.stage is {config.stage!r}, but the refiner of config.model has "
             f'the type {trained!r}: set the stage to "refiner".'
         )
 
@@ -312,7 +312,7 @@ def check_deltas(config: Any, model: StylePrompterConfig) -> None:
     for key, off in (("delta", 0), ("delta_start", None)):
         if config.loss.get(key, off) != off:
             raise StylePrompterError(
-                f"config.loss.{key} is {config.loss[key]}, and the encoder makes each "
+                f"config.loss.{key} is {config.loss[key]}, but the encoder makes each "
                 "code by itself, not as w and a delta: set config.model.encoder "
                 "to type psp and encoder_type Encoder4Editing, or remove the key."
             )
@@ -324,14 +324,14 @@ def check_sizes(config: Any, model: StylePrompterConfig) -> None:
     rows, columns, channels = model.input_shape
     if model.encoder is not None and (height or size) * columns != rows * size:
         raise StylePrompterError(
-            f"config.data.image_height is {height}, and the encoder reads pictures of "
+            f"config.data.image_height is {height}, but the encoder reads images of "
             f"{columns} x {rows}: set it to the encoder's, config.model.encoder."
             "image_height, or remove both."
         )
     if channels != 3 and not config.data.get("input"):
         raise StylePrompterError(
-            f"config.data.input is empty, and the encoder reads {channels} channels, "
-            "which no picture has: set it to what the encoder is to see, or "
+            f"config.data.input is empty, but the encoder reads {channels} channels, "
+            "which no image has: set it to the kind of the encoder's input, or "
             "config.model.encoder.input_channels to 3 (6 for one in passes)."
         )
     for part, at_fault in (
@@ -340,7 +340,7 @@ def check_sizes(config: Any, model: StylePrompterConfig) -> None:
     ):
         if at_fault:
             raise StylePrompterError(
-                f"config.data.image_size is {size}, and the {part} of "
+                f"config.data.image_size is {size}, but the {part} of "
                 f"{config.init_from} has {getattr(model, part).image_size} px: use "
                 f"{getattr(model, part).image_size}."
             )
@@ -374,5 +374,9 @@ def _wrong(config: Any, key: str, wanted: str) -> StylePrompterError:
 def _unknown(key: str, known: Any) -> StylePrompterError:
     names = ", ".join(known)
     close = difflib.get_close_matches(key.split(".")[-1], known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {names}; remove it."
+    hint = (
+        f"did you mean {close[0]}?"
+        if close
+        else f"remove it, or choose one of {names}."
+    )
     return StylePrompterError(f"config.{key} is not known: {hint}")

@@ -105,9 +105,9 @@ def _read_network(config: Any, name: str, kind: str) -> Any:
     key = f"{name}_weights"
     if not config.loss.get(key):
         raise StylePrompterError(
-            f"config.loss.{key} is empty, and config.loss.{name} is "
+            f"config.loss.{key} is empty, but config.loss.{name} is "
             f"{config.loss[name]}: name the folder that `styleprompter convert "
-            f"FILE FOLDER` made of the published weights, or set the loss to 0."
+            f"FILE FOLDER` made from the published weights, or set the loss to 0."
         )
     return load_network(config.loss[key], kind)
 
@@ -156,8 +156,8 @@ def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray
         return {}
     if not encoder.trunk:
         raise StylePrompterError(
-            f"config.init_trunk is set, and an encoder of the type {encoder.type} has "
-            "no trunk that is known by itself: empty it."
+            f"config.init_trunk is set, but an encoder of the type {encoder.type} has "
+            "no separate trunk: empty it."
         )
     given = _arrays(folder)
     trunk = {}
@@ -172,9 +172,9 @@ def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray
             if shape != leaf.shape:
                 raise StylePrompterError(
                     f"config.init_trunk is {folder}, which does not hold the trunk of "
-                    f"the encoder to train ({path} of {leaf.shape}): name another "
-                    "folder, set config.model.encoder as its network is, or empty "
-                    "config.init_trunk."
+                    f"the encoder to train ({path} of shape {leaf.shape}): name "
+                    "another folder, set config.model.encoder to match its network, "
+                    "or empty config.init_trunk."
                 )
             trunk[path] = given[path]
     return trunk
@@ -225,15 +225,15 @@ def _check_start(given: EncoderBase | None, wanted: EncoderBase, folder: str) ->
         )
     if given.type != wanted.type:
         raise StylePrompterError(
-            f"The encoder of {folder} is of the type {given.type}, and the one to "
-            f"train is {wanted.type}: set config.model.encoder.type, or "
+            f"The encoder of {folder} has the type {given.type}, but the one to "
+            f"train has {wanted.type}: set config.model.encoder.type, or "
             "config.init_encoder to false."
         )
     for field in dataclasses.fields(wanted):
         ours, theirs = (getattr(c, field.name) for c in (wanted, given))
         if field.name not in wanted.ignored and ours != theirs:
             raise StylePrompterError(
-                f"The encoder of {folder} has {field.name} = {theirs}, and the one to "
-                f"train {ours}: set config.model.encoder.{field.name}, or "
+                f"The encoder of {folder} has {field.name} = {theirs}, but the one to "
+                f"train has {ours}: set config.model.encoder.{field.name}, or "
                 "config.init_encoder to false."
             )

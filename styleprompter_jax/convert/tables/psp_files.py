@@ -77,7 +77,7 @@ def recognise(tree: Any) -> Found | None:
         if named in FORMS and find_state(tree, _GENERATOR):
             raise StylePrompterError(
                 f"its options say encoder_type = {named!r}, but it holds a generator "
-                "and no such encoder: take the whole checkpoint, or the generator "
+                "and no such encoder: use the whole checkpoint, or the generator "
                 "without its options."
             )
         return None
@@ -183,8 +183,8 @@ def checkpoint(
         own, known = getattr(reader, field), getattr(published, field)
         if own != known:
             raise StylePrompterError(
-                f"This model's encoder has {field} = {own}, and the published code "
-                f"builds {known} only: it cannot be exported."
+                f"This model's encoder has {field} = {own}, but the published code "
+                f"only builds {known}: it cannot be exported."
             )
     mean = np.asarray(tree["latent_avg"])
     rows = (
@@ -234,19 +234,19 @@ def _passes(reader: PspConfig, opts: Mapping) -> int:
             return _PASSES  # which are ReStyle's alone
         raise StylePrompterError(
             f"its encoder reads {reader.input_channels} channels, an image and its "
-            "inversion, and its options tell of no passes (n_iters_per_batch): it is "
-            "no checkpoint of ReStyle, take another."
+            "inversion, but its options do not hold the number of passes "
+            "(n_iters_per_batch): it is not a checkpoint of ReStyle, use another."
         )
     if not isinstance(told, int) or not 1 <= told <= _MOST_PASSES:
         raise StylePrompterError(
-            f"its options say n_iters_per_batch = {quoted(str(told))}, and passes are "
-            f"1 to {_MOST_PASSES}: the file is mixed up, take another."
+            f"its options say n_iters_per_batch = {quoted(str(told))}, but passes are "
+            f"1 to {_MOST_PASSES}: the file is inconsistent, use another."
         )
     if not in_passes and told > 1:
         raise StylePrompterError(
             f"its options say n_iters_per_batch = {told}, but its weights are those of "
             f"an encoder of {reader.input_channels} channels, which sees no inversion: "
-            "the file is mixed up, take another."
+            "the file is inconsistent, use another."
         )
     return told if in_passes else 0
 

@@ -141,7 +141,7 @@ class PspConfig(EncoderBase):
         super().__post_init__()
         if self.image_size & (self.image_size - 1):
             raise StylePrompterError(
-                f"PspConfig: image_size {self.image_size} is no power of two."
+                f"PspConfig: image_size {self.image_size} is not a power of two."
             )
         if self.height > self.image_size:
             raise StylePrompterError(
@@ -151,7 +151,7 @@ class PspConfig(EncoderBase):
         if self.passes and self.input_channels <= SHOWN:
             raise StylePrompterError(
                 f"PspConfig: an encoder in passes reads more than {SHOWN} channels, an "
-                f"image and its inversion, and input_channels is {self.input_channels}."
+                f"image and its inversion, but input_channels is {self.input_channels}."
             )
         if self.blocks is None:
             object.__setattr__(self, "blocks", _TRUNKS[self.form.trunk].blocks)

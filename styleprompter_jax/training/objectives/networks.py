@@ -61,12 +61,13 @@ class Networks:
         if self.given is None or self.grows:
             what = "grows" if self.grows else "starts from nothing"
             raise StylePrompterError(
-                f"config.{key} is {count}, and the discriminator {what}, so that these "
-                "blocks know nothing yet: set it to 0."
+                f"config.{key} is {count}, but the discriminator {what}, so that these "
+                "blocks are not trained yet: set it to 0."
             )
         if count > blocks:
             raise StylePrompterError(
-                f"config.{key} is {count}, and the discriminator has {blocks} blocks."
+                f"config.{key} is {count}, but the discriminator has {blocks} blocks: "
+                "set it to that number or less."
             )
         sizes = [self.discriminator.image_size >> k for k in range(count)]
         layers = ("conv0", "conv1", "skip")
@@ -96,13 +97,13 @@ def read_networks(config: Any) -> Networks:
     if kept.config.image_size != given.image_size:
         raise StylePrompterError(
             f"{config.init_from} holds a discriminator of {kept.config.image_size} px "
-            f"beside a generator of {given.image_size} px: name a model whose two are "
-            "of one training."
+            f"beside a generator of {given.image_size} px: name a model whose two "
+            "networks were trained together."
         )
     generator = _as_described(config.init_from, kind, fields, given)
     if generator.image_size != size:
         raise StylePrompterError(
-            f"config.data.image_size is {size}, and the generator of "
+            f"config.data.image_size is {size}, but the generator of "
             f"{config.init_from} makes {given.image_size} px: use {given.image_size}, "
             "or describe a larger one in config.model, which grows from it."
         )
@@ -111,8 +112,8 @@ def read_networks(config: Any) -> Networks:
     if not grows and wanted.channels != kept.config.channels:
         raise StylePrompterError(
             f"The discriminator of {config.init_from} has the channels "
-            f"{kept.config.channels}, and config.model.discriminator.channels says "
-            f"{wanted.channels}: remove or change the latter."
+            f"{kept.config.channels}, but config.model.discriminator.channels is "
+            f"{wanted.channels}: remove that key or change it."
         )
     arrays = Given(
         variables["params"]["generator"], variables["const"]["generator"], kept.params
@@ -134,8 +135,8 @@ def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBa
     """The generator to train, which that of ``name`` must be or grow into."""
     if not isinstance(given, kind):
         raise StylePrompterError(
-            f"The generator of {name} is of the type {given.type!r}, and "
-            f"config.model.generator describes {kind.type!r}: set its type."
+            f"The generator of {name} has the type {given.type!r}, but "
+            f"config.model.generator.type is {kind.type!r}: set it to the same type."
         )
     wanted = dataclasses.replace(given, **fields)
     same = wanted
@@ -147,8 +148,8 @@ def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBa
     if given != same:
         apart = ", apart from image_size and channels" if grows else ""
         raise StylePrompterError(
-            f"The generator of {name} is another than config.model.generator "
-            f"describes: set the latter to {given}{apart}."
+            f"The generator of {name} differs from config.model.generator: set the "
+            f"latter to {given}{apart}."
         )
     return wanted
 
@@ -168,8 +169,8 @@ def _kept_blocks(
         if not last:
             raise StylePrompterError(
                 f"The {part} of {name} has other channels at 4 px than "
-                f"config.model.{part} describes: nothing of it can be kept. "
-                f"Set the first of config.model.{part}.channels as there."
+                f"config.model.{part}, so that no block can be kept: "
+                f"set the first of config.model.{part}.channels to the same number."
             )
     logging.info(
         "Of %s the blocks are kept up to %d px in the generator, up to %d px "

@@ -52,7 +52,8 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise StylePrompterError(
-                f"{self._folder} cannot be used for checkpoints: {error}."
+                f"{self._folder} cannot be used for checkpoints ({error}): use "
+                "another --workdir."
             ) from error
 
     def __enter__(self) -> "Checkpoints":
@@ -144,7 +145,7 @@ class Checkpoints:
             if problems:
                 self._set_aside(problems)
                 logging.warning(
-                    "%s: %s; the run goes on from step %d.",
+                    "%s: %s; the run continues from step %d.",
                     self._folder,
                     "; ".join(problems.values()),
                     step,
@@ -209,7 +210,7 @@ class Checkpoints:
         steps = saved_steps(self._folder)
         if not steps:
             return "No step was saved before."
-        return f"Step {steps[-1]} is saved, and the same command goes on from there."
+        return f"Step {steps[-1]} is saved, and the same command continues from there."
 
 
 def saved_steps(folder: Path) -> list[int]:

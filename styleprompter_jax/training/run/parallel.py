@@ -41,8 +41,8 @@ def join_hosts(
     except (RuntimeError, ValueError) as error:
         raise StylePrompterError(
             f"--coordinator={coordinator}: the processes did not find each other "
-            f"({str(error).splitlines()[0]}): each needs --num_processes and its own "
-            "--process_id, or a cluster that JAX knows."
+            f"({str(error).splitlines()[0]}): give each --num_processes and its own "
+            "--process_id, or use a cluster that JAX knows."
         ) from error
 
 

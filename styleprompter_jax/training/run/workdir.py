@@ -49,7 +49,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StylePrompterError(
             f"{path} cannot be written ({error}): free space there, or use another "
-            "--workdir; what was saved before is whole."
+            "--workdir; the files saved before are whole."
         ) from error
 
 
@@ -67,7 +67,7 @@ def check_config(workdir: Path, config: dict) -> dict:
     """
     file = workdir / CONFIG
     if os.path.lexists(workdir) and not workdir.is_dir():
-        raise StylePrompterError(f"{workdir} is no folder: use another --workdir.")
+        raise StylePrompterError(f"{workdir} is not a folder: use another --workdir.")
     there = saved_config(workdir / CHECKPOINTS)
     if there is None and os.path.lexists(file):
         there = read_json(file, hint="remove it, since no step was saved yet.")
@@ -80,7 +80,7 @@ def check_same(workdir: Path, there: dict, config: dict) -> None:
     """Refuses to go on with a config that differs beyond FREE_KEYS."""
     if there.get("stage") != config["stage"]:
         raise StylePrompterError(
-            f"{workdir} holds a run of stage {_shown(there.get('stage'))}, and the "
+            f"{workdir} holds a run of stage {_shown(there.get('stage'))}, but the "
             f"config's stage is {config['stage']!r}: use another --workdir."
         )
     if differences := _differences(there, config):
@@ -115,8 +115,8 @@ def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
         old, new = (str(c.get("data", {}).get("path") or "") for c in (there, config))
         if old != new:
             logging.warning(
-                "%s does not say which pictures the run began with: see that %s holds "
-                "those of %s.",
+                "%s does not say which images the run began with: make sure that %s "
+                "holds those of %s.",
                 workdir,
                 new or "TFDS's own folder",
                 old or "TFDS's own folder",
@@ -126,9 +126,9 @@ def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
     for split, now in data.items():
         if changed := _change(began.get(split), now):
             raise StylePrompterError(
-                f"The {split} pictures are not those that the run in {workdir} began "
-                f"with: {changed}. Bring those back, use another --workdir, or remove "
-                f"{file} to go on with these."
+                f"The {split} images are not those that the run in {workdir} began "
+                f"with: {changed}. Restore those, use another --workdir, or remove "
+                f"{file} to continue with these."
             )
 
 
@@ -144,13 +144,13 @@ def write_data(workdir: Path, data: dict) -> None:
 def _change(began: Any, now: dict) -> str:
     """What is not as in the beginning, in words; "" where all is."""
     if not isinstance(began, dict):
-        return "it does not say which those were"
+        return "the record does not list them"
     if began.get("count") != now["count"]:
-        return f"there are {now['count']}, and were {began.get('count')}"
+        return f"there are {now['count']} now, but were {began.get('count')}"
     if began.get("names") != now["names"]:
-        return "there are as many, with other names"
+        return "the number is the same, but the names differ"
     if began.get("contents") != now["contents"]:
-        return "they have the same names, and other contents"
+        return "the names are the same, but the contents differ"
     return ""
 
 
