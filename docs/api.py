@@ -46,6 +46,7 @@ BEYOND = {
         ("app.edit", "edit"),
         ("app.mix", "mix"),
         ("app.evaluate", "evaluate"),
+        ("app.compare", "compare"),
         ("app.directions", "find_directions"),
         ("app.convert", "convert"),
         ("app.convert", "export"),

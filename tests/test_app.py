@@ -22,6 +22,7 @@ CALLS = {
     "edit": [*WORK, "--input", "x", "--direction", "d"],
     "mix": [*WORK, "--source", "x", "--reference", "y", "--mode", "replace"],
     "evaluate": ["--model", "m", "--data", "avatars"],
+    "compare": ["--models", "m", "n", "--data", "avatars"],
     "directions": ["--model", "m", "--method", "pca"],
     "push": ["m", "hf://u/m"],
     "pack": ["x", "y", "--size", "8"],

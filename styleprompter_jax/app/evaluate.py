@@ -114,13 +114,12 @@ def evaluate(
     if bool(inputs) == bool(data):
         raise StylePrompterError("Give evaluate either inputs or data.")
     folder = local_path(output)
-    places = [pin(place) for place in networks]
-    found = _networks(places)
+    places, found = load_networks(networks)
     name, loaded = str(model), load(model, dtype=decoding.dtype)
     source = model_folder.find_model(loaded.source)
     size = comparison_size(loaded, size)
-    known = _directions(directions, loaded)
-    classifier_file = _classifier_file(classifier, data)
+    known = directions_of(directions, loaded)
+    classifier_file = classifier_of(classifier, data)
     judge = classifier_file and classifiers.load_classifier(classifier_file)
     shape = comparison_shape(loaded, size)
     images = Compared(
@@ -162,17 +161,14 @@ def evaluate(
         "model": {
             "name": name,
             "source": loaded.source,
-            "sha256": _hashes(source),
+            "sha256": hashes(source),
         },
         "images": images.description,
         "size": size,
         "resizing": f"PIL {FILTER.name.lower()}, antialiased",
         "mse": "on the scale of [-1, 1]",
         "ms_ssim_scales": len(ms_ssim_weights(min(shape))),
-        "networks": {
-            network_folder.network_name(at): _hashes(local_folder(at)) | {"source": at}
-            for at in places
-        },
+        "networks": network_hashes(places),
         "classifier": classifier_file and protocol.sha256(classifier_file),
         "decoding": own | options | {"rng": seed},
         "batch_size": batch_size,
@@ -190,9 +186,12 @@ def evaluate(
     return Evaluated(results, numbers, values, table)
 
 
-def _networks(places: list[str]) -> dict:
-    """Loads fixed networks onto the device; returns them by kind."""
-    found = {}
+# `compare` uses these, too.
+
+
+def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
+    """Loads fixed networks onto the device; returns their places, and them by kind."""
+    places, found = [pin(place) for place in named], {}
     for place in places:
         kind = network_folder.NETWORKS[network_folder.network_name(place)].kind
         if kind in found:
@@ -201,24 +200,35 @@ def _networks(places: list[str]) -> dict:
             )
         module, variables = network_folder.load_network(place, kind)
         found[kind] = module, jax.device_put(variables)
-    return found
+    return places, found
 
 
-def _directions(names: Sequence[str] | None, model: StylePrompter) -> dict:
+def network_hashes(places: Sequence[str]) -> dict[str, dict]:
+    """By the name of a network where it is from, and SHA-256 of its files."""
+    return {
+        network_folder.network_name(at): hashes(local_folder(at)) | {"source": at}
+        for at in places
+    }
+
+
+def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
+    """The directions that are named, of a model or of files; all of it for None."""
     if names is None:
         return model.directions
     shape = model.config.generator.num_codes, model.config.generator.w_dim
     return dict(find_direction(name, model.directions, *shape) for name in names)
 
 
-def _classifier_file(given: AnyPath | None, data: str | None) -> Path | None:
+def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
+    """The file of the classifier that judges edits; that of the avatars for theirs."""
     if given:
         return local_path(given)
     avatars = data and data.partition("/")[0] == "avatars"
     return classifiers.BUNDLED if avatars else None
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files of a model's or network's folder."""
     files = (folder / name for name in (model_folder.MODEL, model_folder.DIRECTIONS))
     return {file.name: protocol.sha256(file) for file in files if file.is_file()}
 

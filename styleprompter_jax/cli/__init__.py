@@ -24,6 +24,7 @@ _SUMMARIES = {
     "edit": "Edits images along directions, one result for each strength.",
     "mix": "Mixes the codes of two images (style mixing).",
     "evaluate": "Measures the inversions, codes and edits of a model.",
+    "compare": "Compares several models or procedures on the same images.",
     "directions": "Finds directions and adds them to a model.",
     "train": "Trains a generator, an encoder or SMART, as a config specifies.",
     "push": "Uploads a model to the Hugging Face Hub, with a model card.",

@@ -48,10 +48,7 @@ def code_statistics(w_plus: np.ndarray, w: np.ndarray) -> dict:
     m, n, _ = w_plus.shape
     fresh, reference = w[:m], w[m:]
     mean, covariance = gaussian(reference)
-    variances, components = np.linalg.eigh(covariance)
-    share = np.cumsum(variances[::-1]) / variances.sum()
-    kept = slice(-1 - int(np.searchsorted(share, VARIANCE)), None)
-    deviations, components = np.sqrt(variances[kept]), components[:, kept]
+    deviations, components = _principal(covariance)
 
     def describe(codes: np.ndarray, apart: np.ndarray) -> dict:
         steps = codes - mean
@@ -72,6 +69,30 @@ def code_statistics(w_plus: np.ndarray, w: np.ndarray) -> dict:
         "layers": [describe(w_plus[:, k], apart[:, k]) for k in range(n)],
         "sampled": describe(fresh, np.zeros_like(fresh)),
     }
+
+
+def distances_from_w(w_plus: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Of each image the mean over its codes of "mahalanobis"; see `code_statistics`.
+
+    Args:
+        w_plus: (m, n, d), predicted.
+        w: (k, d), sampled.
+
+    Returns:
+        (m,).
+    """
+    mean, covariance = gaussian(np.asarray(w, np.float64))
+    deviations, components = _principal(covariance)
+    steps = (np.asarray(w_plus, np.float64) - mean) @ components / deviations
+    return np.sqrt(np.mean(steps**2, 2)).mean(1)
+
+
+def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The components (d, c) that hold the variance, and their deviations (c,)."""
+    variances, components = np.linalg.eigh(covariance)
+    share = np.cumsum(variances[::-1]) / variances.sum()
+    kept = slice(-1 - int(np.searchsorted(share, VARIANCE)), None)
+    return np.sqrt(variances[kept]), components[:, kept]
 
 
 def path_length(

@@ -6,6 +6,7 @@
 Axes: b images.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,28 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import Classifier
 from styleprompter_jax.inversion.pipeline import StylePrompter
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """The verdicts on b images before and after an edit along one direction.
+
+    Attributes:
+        edited: booleans (b,), whether the image did not show the direction's value.
+        flipped: booleans (b,), whether the verdict became the wanted one.
+        gain: float32 (b,), of the probability of the wanted value.
+        kept: for each other attribute (b,): 1 if the image kept its verdict, else 0;
+            NaN if it was not edited, or does not show the attribute before and after.
+        strength: of the edit.
+        options: of the refiner; {} without one.
+    """
+
+    edited: np.ndarray
+    flipped: np.ndarray
+    gain: np.ndarray
+    kept: dict[str, np.ndarray]
+    strength: float
+    options: dict[str, Any]
 
 
 def editability(
@@ -57,6 +80,41 @@ def editability(
                 images,
             "strength" and, with a refiner, its options: SMART's "beta".
     """
+    found = judge_edits(
+        model,
+        classifier,
+        latents,
+        directions,
+        strengths=strengths,
+        refine=refine,
+        batch_size=batch_size,
+        **options,
+    )
+    return {
+        name: {
+            "count": int(edit.edited.sum()),
+            "flipped": _mean(edit.flipped[edit.edited]),
+            "moved": _mean(edit.gain[edit.edited]),
+            "kept": {k: _mean(v[~np.isnan(v)]) for k, v in edit.kept.items()},
+            "strength": edit.strength,
+            **edit.options,
+        }
+        for name, edit in found.items()
+    }
+
+
+def judge_edits(
+    model: StylePrompter,
+    classifier: Classifier,
+    latents: Latents,
+    directions: Mapping[str, Direction],
+    *,
+    strengths: Mapping[str, float] | None = None,
+    refine: bool | None = None,
+    batch_size: int = 50,
+    **options: Any,
+) -> dict[str, Edit]:
+    """The edits of `editability`, image by image, with its arguments."""
     batch_size = min(batch_size, len(latents))
 
     def judge(latents: Latents, **options: Any) -> dict[str, np.ndarray]:
@@ -77,12 +135,15 @@ def editability(
         signs = _signs(meaning, before, classifier.values)
         used = model.options_of(direction) | options
         after = judge(latents.edit(direction, signs * strength), **used)
-        results[name] = _compare(meaning, before, after, classifier.values)
-        results[name]["strength"] = float(strength)
+        weights: dict[str, Any] = {}
         refiner = model.config.refiner
         if refine is not False and refiner is not None:
             weights = {**refiner.options, **used}
-            results[name] |= {k: np.asarray(v).tolist() for k, v in weights.items()}
+        results[name] = Edit(
+            *_compare(meaning, before, after, classifier.values),
+            float(strength),
+            {k: np.asarray(v).tolist() for k, v in weights.items()},
+        )
     return results
 
 
@@ -130,7 +191,8 @@ def _compare(
     before: Mapping[str, np.ndarray],
     after: Mapping[str, np.ndarray],
     values: Mapping,
-) -> dict:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The first fields of `Edit`."""
     attribute, value = meaning
     known = {name: np.asarray(v) for name, v in values.items()}
     old = {name: known[name][p.argmax(1)] for name, p in before.items()}
@@ -144,15 +206,11 @@ def _compare(
     rows = np.arange(len(column))
     gain = (after[attribute] - before[attribute])[rows, column]
     kept = {}
-    for name in known.keys() - {attribute}:
-        seen = edited & (old[name] != "") & (new[name] != "")
-        kept[name] = _mean((old[name] == new[name])[seen])
-    return {
-        "count": int(edited.sum()),
-        "flipped": _mean((new[attribute] == wanted)[edited]),
-        "moved": _mean(gain[edited]),
-        "kept": {name: kept[name] for name in known if name in kept},
-    }
+    for name in known:
+        if name != attribute:
+            seen = edited & (old[name] != "") & (new[name] != "")
+            kept[name] = np.where(seen, old[name] == new[name], np.nan)
+    return edited, new[attribute] == wanted, gain, kept
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -163,6 +163,21 @@ def measure(
     )
 
 
+def scores(
+    outputs: jax.Array, target: jax.Array, networks: Mapping
+) -> dict[str, jax.Array]:
+    """The metrics of `measure` that each image has alone, (b,) each.
+
+    Args:
+        outputs: (b, t, t, 3) in [-1, 1].
+        target: of that shape.
+        networks: as for `measure`.
+    """
+    found = metrics.compare(outputs, target)
+    pair = (_network_features(networks, images) for images in (outputs, target))
+    return {k: v for k, v in (found | _scores(*pair)).items() if k in METRICS}
+
+
 def comparison_size(model: StylePrompter, size: int | None = None) -> int:
     """Returns the width t of compared images; see `measure`.
 

@@ -2,72 +2,18 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import (
-    add_data_dir,
-    add_decoding,
-    add_input,
-    add_model,
-    add_overwrite,
-    name_or_path,
-    options,
-    path,
-    positive,
-    side,
-)
+from styleprompter_jax.cli.arguments import add_measured, add_model, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_model(parser)
-    source = parser.add_mutually_exclusive_group(required=True)
-    add_input(source)
-    source.add_argument(
-        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with images'
+    add_measured(
+        parser,
+        "evaluation",
+        "folder of metrics.json, images.csv and sheet.png",
+        "the model's size, at most 256",
     )
-    parser.add_argument(
-        "--split", default="test", help="split of --data (default: test)"
-    )
-    add_data_dir(parser)
-    parser.add_argument(
-        "--count", type=positive, metavar="N", help="use only the first N images"
-    )
-    parser.add_argument(
-        "--output",
-        type=path,
-        default="evaluation",
-        metavar="DIR",
-        help="folder of metrics.json, images.csv and sheet.png (default: evaluation)",
-    )
-    add_overwrite(parser)
-    parser.add_argument(
-        "--size",
-        type=side,
-        metavar="S",
-        help="side of the compared images (default: the model's size, at most 256)",
-    )
-    parser.add_argument(
-        "--networks",
-        type=path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="network folders from `convert`, for LPIPS, ID similarity, FID",
-    )
-    parser.add_argument(
-        "--direction",
-        dest="directions",
-        type=name_or_path,
-        nargs="+",
-        metavar="D",
-        help="directions to measure (default: all directions of the model)",
-    )
-    parser.add_argument(
-        "--classifier",
-        type=path,
-        metavar="FILE",
-        help="classifier that judges edits (default for the avatars: the bundled one)",
-    )
-    add_decoding(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,0 +1,319 @@
+"""Compares models and procedures: writes metrics.json and a sheet."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.evaluate import (
+    EDITED,
+    TIMED,
+    classifier_of,
+    directions_of,
+    hashes,
+    load_networks,
+    network_hashes,
+)
+from styleprompter_jax.app.pictures import SHOWN
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import write_json
+from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.values import whole
+from styleprompter_jax.evaluation import classifier as classifiers
+from styleprompter_jax.evaluation import codes, protocol
+from styleprompter_jax.evaluation.comparison import (
+    LEVEL,
+    RESAMPLES,
+    Measured,
+    Procedure,
+    edits_of_each,
+    interval,
+    measure,
+)
+from styleprompter_jax.evaluation.evaluate import comparison_shape, comparison_size
+from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.images.inputs import InputReader
+from styleprompter_jax.inversion.passes import check_iterations
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.inversion.samples import sample_w
+from styleprompter_jax.ops.ssim import ms_ssim_weights
+from styleprompter_jax.store import model_folder
+
+FILES = "metrics.json", "sheet.png"
+TIMED_SLOWLY = 2  # images for the time of a slow procedure
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A row of the comparison: a model and a procedure.
+
+    Attributes:
+        title: the text of the entry.
+        name: name or path of the model.
+        procedure: the way from images to latents.
+        refine: False skips the refiner; None follows the other options of the call.
+    """
+
+    title: str
+    name: str
+    procedure: Procedure
+    refine: bool | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Entry":
+        """Parses "MODEL", "MODEL,tune=350" or "MODEL,optimize=50,refine=no".
+
+        Raises:
+            StylePrompterError: for an unknown option, or a wrong value.
+        """
+        name, *options = text.split(",")
+        found: dict[str, Any] = {}
+        for option in options:
+            key, equals, value = option.partition("=")
+            if not equals or key not in _OPTIONS or key in found:
+                raise StylePrompterError(
+                    f"{option!r} in {text!r} is not an option of a model: write "
+                    f"MODEL,OPTION=X with {', '.join(_OPTIONS)}, each at most once."
+                )
+            found[key] = _OPTIONS[key](value, f"{key} of {text!r}")
+        refine = found.pop("refine", None)
+        return cls(text, name, Procedure(**found), refine)
+
+
+def _steps(value: str, name: str) -> int:
+    return whole(int(value) if value.isdecimal() else value, name, 1, 2**31 - 1)
+
+
+def _yes_or_no(value: str, name: str) -> bool:
+    if value not in ("yes", "no"):
+        raise StylePrompterError(f"{name} is {value!r}: choose yes or no.")
+    return value == "yes"
+
+
+_OPTIONS: dict[str, Callable] = {
+    "iterations": _steps,
+    "optimize": _steps,
+    "tune": _steps,
+    "refine": _yes_or_no,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The results of `compare`, and its files.
+
+    Attributes:
+        results: the content of metrics.json without the protocol.
+        metrics, sheet: the files.
+    """
+
+    results: dict
+    metrics: Path
+    sheet: Path
+
+
+def compare(
+    models: Sequence[str],
+    output: AnyPath = "comparison",
+    *,
+    inputs: Sequence[AnyPath] | None = None,
+    data: str | None = None,
+    split: str = "test",
+    data_dir: AnyPath | None = None,
+    count: int | None = None,
+    size: int | None = None,
+    networks: Sequence[AnyPath] = (),
+    directions: Sequence[str] | None = None,
+    classifier: AnyPath | None = None,
+    decoding: Decoding = Decoding(),
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> Comparison:
+    """Measures several models or procedures on the same images.
+
+    Args:
+        models: names or paths as `load` takes them, optionally with options:
+            "M,tune=350", "M,optimize=50,refine=no". The first is the reference of the
+            differences.
+        output: folder of the results.
+        inputs: files, folders and globs of images.
+        data: "avatars", or a TFDS dataset, instead of images.
+        split: split of `data`.
+        data_dir: folder of the TFDS datasets.
+        count: use only the first `count` images; None for all.
+        size: width of the compared images; None for the smallest width of the models,
+            at most 256.
+        networks: folders of perceptual networks, one for each kind.
+        directions: directions to measure; None for all directions of each model.
+        classifier: file of the classifier that judges edits; None for the bundled
+            classifier if `data` is the avatars.
+        decoding: options for rendering.
+        skip_bad: skip images that cannot be read, with a warning for each.
+        overwrite: replace files that this program did not write.
+
+    Raises:
+        StylePrompterError: if a given file or folder cannot be read or does not fit,
+            two entries are equal, or a result cannot be written.
+    """
+    if bool(inputs) == bool(data):
+        raise StylePrompterError("Give compare either inputs or data.")
+    entries = [Entry.parse(text) for text in models]
+    if len({entry.title for entry in entries}) < max(len(entries), 2):
+        raise StylePrompterError(
+            "compare needs two or more different entries: give several models, or one "
+            "model with different options."
+        )
+    folder = local_path(output)
+    places, found = load_networks(networks)
+    loaded = {entry.name: decoding.loaded(entry.name) for entry in entries}
+    size = size or min(comparison_size(model) for model in loaded.values())
+    shapes = {comparison_shape(m, comparison_size(m, size)) for m in loaded.values()}
+    if len(shapes) > 1:
+        raise StylePrompterError(
+            "The models read images of different proportions: compare models of square "
+            "images, or models of oblong images."
+        )
+    (shape,) = shapes
+    for entry in entries:
+        check_iterations(loaded[entry.name].config, entry.procedure.iterations)
+    known = {name: directions_of(directions, m) for name, m in loaded.items()}
+    judge_file = classifier_of(classifier, data)
+    judge = judge_file and classifiers.load_classifier(judge_file)
+    images_of = {
+        name: Compared(
+            inputs,
+            folder,
+            InputReader(model.config.input_shape),
+            shape,
+            data=data or "",
+            split=split,
+            data_dir=data_dir,
+            count=count,
+            skip_bad=skip_bad,
+        )
+        for name, model in loaded.items()
+    }
+    numbers, table = files = [folder / file for file in FILES]
+    first = images_of[entries[0].name]
+    read: list = [*first.paths, *(directions or ())]
+    read += [judge_file] if judge_file else []
+    place = Results(folder, files, inputs=read, overwrite=overwrite)
+
+    values: dict[str, dict[str, np.ndarray]] = {}
+    columns: dict[str, np.ndarray] = {}
+    rows: list[dict] = []
+    for entry in entries:
+        model, images = loaded[entry.name], images_of[entry.name]
+        how = decoding.fitting()
+        how["refine"] = decoding.refine if entry.refine is None else entry.refine
+        measured = measure(
+            model,
+            entry.procedure,
+            _batches(entry, images, decoding.batch_size),
+            shape=shape,
+            networks=found,
+            keep=EDITED,
+            show=SHOWN,
+            **how,
+        )
+        own = measured.values | _codes(model, measured, decoding.seed)
+        if judge and known[entry.name]:
+            options = {k: how[k] for k in ("refine",)} | dict(decoding.refiner)
+            latents, ways = measured.latents, known[entry.name]
+            own |= edits_of_each(
+                model, judge, latents, ways, batch_size=decoding.batch_size, **options
+            )
+        values[entry.title], columns[entry.title] = own, measured.shown
+        rows.append({
+            "title": entry.title,
+            "metrics": {k: interval(v, decoding.seed) for k, v in own.items()},
+            "seconds": _seconds(entry, model, images, how),
+        })  # fmt: skip
+    base = entries[0].title
+    results = {
+        "models": rows,
+        "differences": {
+            title: {
+                metric: interval(v - values[base][metric], decoding.seed)
+                for metric, v in own.items()
+                if metric in values[base]
+            }
+            for title, own in values.items()
+            if title != base
+        },
+    }
+    settings = {
+        "models": {
+            entry.title: {
+                "name": entry.name,
+                "source": loaded[entry.name].source,
+                "sha256": hashes(model_folder.find_model(loaded[entry.name].source)),
+                **dataclasses.asdict(entry.procedure),
+                "refine": entry.refine,
+            }
+            for entry in entries
+        },
+        "images": first.description,
+        "edited": min(EDITED, len(first)),
+        "compared_with": base,
+        "intervals": {
+            "level": LEVEL, "resamples": RESAMPLES, "over": "images",
+            "differences": "paired by image",
+        },
+        "size": size,
+        "resizing": f"PIL {FILTER.name.lower()}, antialiased",
+        "mse": "on the scale of [-1, 1]",
+        "ms_ssim_scales": len(ms_ssim_weights(min(shape))),
+        "networks": network_hashes(places),
+        "classifier": judge_file and protocol.sha256(judge_file),
+        "decoding": decoding.options() | {"rng": decoding.seed},
+        "batch_size": decoding.batch_size,
+        "dtype": decoding.dtype,
+        "versions": protocol.versions(),
+        "device": protocol.device(),
+    }  # fmt: skip
+    with place.writing(numbers):
+        write_json(numbers, {"protocol": settings} | results)
+    with place.writing(table):
+        write_image(_sheet(first, columns), table)
+    return Comparison(results, numbers, table)
+
+
+def _batches(entry: Entry, images: Compared, batch_size: int) -> Iterator[dict]:
+    """Returns the batches, with a progress bar."""
+    bar: dict[str, Any] = dict(desc=entry.title, unit="batch", disable=None)
+    bar["total"] = -(-len(images) // batch_size)
+    return iter(tqdm(images.batches(batch_size), **bar))
+
+
+def _codes(model: StylePrompter, measured: Measured, seed: int) -> dict:
+    """Measures the distance of the codes of each image from the codes of w."""
+    w = sample_w(model, codes.SAMPLES, seed)
+    return {"codes": codes.distances_from_w(measured.w_plus, w)}
+
+
+def _seconds(entry: Entry, model: StylePrompter, images: Compared, how: dict) -> dict:
+    """Measures the seconds for one image, from pixels to the inversion."""
+    count = TIMED_SLOWLY if entry.procedure.is_slow else TIMED
+    chosen = range(min(count, len(images)))
+    inputs = [to_float(images.read(k)["image"][None]) for k in chosen]
+
+    def invert(image: np.ndarray) -> jax.Array:
+        latents = entry.procedure(model, image, 1, **how)
+        return model.shown(model.decode(latents, **how))
+
+    return protocol.seconds(invert, inputs)
+
+
+def _sheet(images: Compared, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Draws a sheet of the first images and their inversions."""
+    targets = [images.read(k)["target"] for k in range(min(SHOWN, len(images)))]
+    rows = zip(targets, *columns.values(), strict=True)
+    return sheet([*rows], ["input", *columns])

@@ -1,0 +1,192 @@
+"""Compares models and procedures on the same images, with values for each image.
+
+Axes: m images, b images in a batch, h w sides of an image.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.latents import Latents, concatenate
+from styleprompter_jax.evaluation.classifier import Classifier
+from styleprompter_jax.evaluation.editability import judge_edits
+from styleprompter_jax.evaluation.evaluate import scores
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.ops.metrics import resized
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Procedure:
+    """A way from images to latents.
+
+    Attributes:
+        iterations: passes of a ReStyle encoder; None for the model's own number.
+        optimize: steps that fit the codes to their image; 0 keeps the encoder's codes.
+        tune: most steps that then fit a generator to each image; 0 tunes none.
+    """
+
+    iterations: int | None = None
+    optimize: int = 0
+    tune: int = 0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it needs many gradients for an image."""
+        return bool(self.optimize or self.tune)
+
+    def __call__(
+        self, model: StylePrompter, images: np.ndarray, size: int, **decoding: Any
+    ) -> Latents:
+        """Returns the latents of b images, as NumPy arrays.
+
+        Args:
+            model: a model with an encoder.
+            images: (b, h, w, 3) in [-1, 1].
+            size: the compiled batch size, b or more.
+            decoding: options of the later calls of `StylePrompter.decode`.
+        """
+        padded = pad(images, size)
+        latents = model.encode(padded, self.iterations)
+        if self.optimize:
+            latents = model.optimize(padded, latents, self.optimize, **decoding)
+        latents = take(latents, len(images))
+        if not self.tune:
+            return latents
+        return concatenate([
+            model.tune(images[k : k + 1], one, self.tune, **decoding).latents
+            for k, one in enumerate(latents)
+        ])  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Results for m images.
+
+    Attributes:
+        values: float32 (m,) by metric.
+        w_plus: float32 (m, n, w_dim).
+        latents: the latents of the first images.
+        shown: the first inversions (k, h, w, 3).
+    """
+
+    values: dict[str, np.ndarray]
+    w_plus: np.ndarray
+    latents: Latents
+    shown: np.ndarray
+
+
+def measure(
+    model: StylePrompter,
+    procedure: Procedure,
+    batches: Iterable[Mapping],
+    *,
+    shape: tuple[int, int],
+    networks: Mapping,
+    keep: int,
+    show: int,
+    **decoding: Any,
+) -> Measured:
+    """Inverts images with a procedure, and compares the inversions with the images.
+
+    Args:
+        model: a model with an encoder.
+        procedure: the way from images to latents.
+        batches: dicts with an "image" (b, h', w', 3) in [-1, 1], and a "target" (b, h,
+            w, 3). The last batch may be smaller.
+        shape: (h, w).
+        networks: results of `network_folder.load_network` by kind.
+        keep: number of latents in the result.
+        show: number of inversions in the result.
+        decoding: options of `StylePrompter.decode`.
+    """
+    values: list[dict] = []
+    codes: list[np.ndarray] = []
+    latents, shown, batch_size = [], [], 0
+    for batch in batches:
+        count = len(batch["image"])
+        batch_size = batch_size or count
+        found = procedure(model, batch["image"], batch_size, **decoding)
+        # Latents of several generators are rendered one by one, in any number.
+        inputs = pad(found, batch_size) if found.changes is None else found
+        outputs = resized(model.shown(model.decode(inputs, **decoding)), shape)
+        target = jnp.asarray(pad(batch["target"], len(outputs)))
+        values.append(take(scores(outputs, target, networks), count))
+        done = sum(len(part) for part in codes)
+        codes.append(np.asarray(found.w_plus))
+        if done < keep:
+            latents.append(found[: keep - done])
+        if done < show:
+            shown.append(np.asarray(outputs)[: min(count, show - done)])
+    return Measured(
+        {name: np.concatenate([v[name] for v in values]) for name in values[0]},
+        np.concatenate(codes),
+        concatenate(latents),
+        np.concatenate(shown),
+    )
+
+
+def edits_of_each(
+    model: StylePrompter,
+    classifier: Classifier,
+    latents: Latents,
+    directions: Mapping[str, Direction],
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """Returns for each image the shares of good edits.
+
+    Args:
+        model: renders the edits.
+        classifier: judges the edits.
+        latents: the latents of m images.
+        directions: see `editability`.
+        options: see `editability`.
+
+    Returns:
+        "flipped" (m,): the share of directions that gave the wanted verdict; "kept"
+        (m,): the share of other attributes that kept their verdict, over all
+        directions. NaN without any edit. {} if no direction changes an attribute.
+    """
+    found = judge_edits(model, classifier, latents, directions, **options).values()
+    if not found:
+        return {}
+    flipped = [np.where(e.edited, e.flipped, np.nan) for e in found]
+    kept = [values for e in found for values in e.kept.values()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of an image without edits
+        return {"flipped": np.nanmean(flipped, 0), "kept": np.nanmean(kept, 0)}
+
+
+def interval(values: np.ndarray, seed: int = 0) -> dict[str, float | None]:
+    """Returns the mean over m images and its bootstrap interval.
+
+    The function resamples the images. The same m and seed give the same resamples, so
+    the intervals of differences are paired by image.
+
+    Args:
+        values: (m,); the function ignores NaN.
+        seed: of the resamples.
+
+    Returns:
+        "mean", and the ends "low" and "high" of its 95 % interval; None instead of a
+        number that is not finite.
+    """
+    values = np.asarray(values, np.float64)
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of resamples with only NaN
+        means = np.nanmean(values[rows], 1)
+        ends = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        found = [np.nanmean(values), *ends]
+    names = ("mean", "low", "high")
+    numbers = (float(x) if np.isfinite(x) else None for x in found)
+    return dict(zip(names, numbers, strict=True))
