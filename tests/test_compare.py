@@ -33,6 +33,8 @@ def test_entries():
     entry = Entry.parse("hf://u/m,optimize=20,tune=350,refine=no")
     assert (entry.name, entry.refine) == ("hf://u/m", False)
     assert entry.procedure == Procedure(optimize=20, tune=350)
+    own, given = Entry.parse("m,iterations=2", 3), Entry.parse("m", 3)
+    assert (own.procedure.iterations, given.procedure.iterations) == (2, 3)
     for text, match in (
         ("m,tune=0", "tune of 'm,tune=0' is 0: it must be 1 or more"),
         ("m,tune=-1", "whole number"),

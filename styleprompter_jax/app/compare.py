@@ -67,8 +67,12 @@ class Entry:
     refine: bool | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Entry":
+    def parse(cls, text: str, iterations: int | None = None) -> "Entry":
         """Parses "MODEL", "MODEL,tune=350" or "MODEL,optimize=50,refine=no".
+
+        Args:
+            text: the entry.
+            iterations: passes of a ReStyle encoder, unless the entry has its own.
 
         Raises:
             StylePrompterError: for an unknown option, or a wrong value.
@@ -84,6 +88,7 @@ class Entry:
                 )
             found[key] = _OPTIONS[key](value, f"{key} of {text!r}")
         refine = found.pop("refine", None)
+        found.setdefault("iterations", iterations)
         return cls(text, name, Procedure(**found), refine)
 
 
@@ -164,7 +169,7 @@ def compare(
     """
     if bool(inputs) == bool(data):
         raise StylePrompterError("Give compare either inputs or data.")
-    entries = [Entry.parse(text) for text in models]
+    entries = [Entry.parse(text, decoding.iterations) for text in models]
     if len({entry.title for entry in entries}) < max(len(entries), 2):
         raise StylePrompterError(
             "compare needs two or more different entries: give several models, or one "
