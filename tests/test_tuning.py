@@ -279,6 +279,12 @@ def test_command(tiny_folder, model, images, tmp_path, capsys, monkeypatch):
         name = file.name.removesuffix("_smile_+0.png")
         shown, again = sp.read_images([out / f"{name}.png", file], 32)
         np.testing.assert_allclose(again, shown, atol=1.5 / 127.5)
+    mixed = ["mix", f"--model={tiny_folder}", f"--latents={out / 'latents.npz'}",
+             f"--reference={inputs / 'b.png'}", f"--output={tmp_path / 'mixed'}",
+             "--mode=interpolate", "--alpha", "0"]  # fmt: skip
+    assert main(mixed) == 0
+    files = out / "a.png", tmp_path / "mixed" / "a_b_interpolate_0.png"
+    np.testing.assert_allclose(*sp.read_images(files, 32), atol=1.5 / 127.5)
     capsys.readouterr()
 
 
