@@ -29,7 +29,7 @@ from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.models.registry import GeneratorBase
 from styleprompter_jax.store.discriminator_files import KeptDiscriminator
 
-_FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint tells
+_FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint holds
 
 
 def export_model(
@@ -38,16 +38,16 @@ def export_model(
     discriminator: KeptDiscriminator | None = None,
     origin: Origin | None = None,
 ) -> tuple[str, dict]:
-    """What to write with ``torch_file.write_torch``.
+    """Returns the content of a file for ``torch_file.write_torch``.
 
     Args:
         config: the model's architecture.
         variables: {"params": ..., "const": ...}.
-        discriminator: that of the generator, if there is one.
+        discriminator: the generator's, if the model has one.
         origin: facts of the checkpoint that the model comes from, if it does.
 
     Returns:
-        What the file is, in a few words; and its content.
+        A short description of the file, and its content.
 
     Raises:
         StylePrompterError: if the published code cannot build such a model.
@@ -89,7 +89,7 @@ def export_model(
 
 
 def _options(config: StylePrompterConfig) -> dict:
-    """What the published scripts read beside their own arguments."""
+    """Returns the options that the published scripts read from a checkpoint."""
     size = config.generator.image_size
     layer = 4
     published = StylePrompterConfig(
@@ -127,14 +127,14 @@ def _options(config: StylePrompterConfig) -> dict:
 
 
 def _is_published(config: DiscriminatorConfig) -> bool:
-    """Whether rosinality's ``Discriminator(size)`` is such."""
+    """Returns whether rosinality's ``Discriminator(size)`` builds the config."""
     widths = [default_channels(config.image_size, m) for m in (1, 2)]
     plain = config.mbstd_group == 4 and config.conv_clamp is None
     return plain and config.channels in widths
 
 
 def _rosinality(config: GeneratorBase) -> GeneratorConfig:
-    """The config, if rosinality's ``Generator(size, style_dim, n_mlp)`` is such."""
+    """Returns the config if rosinality's ``Generator(size, style_dim, n_mlp)`` fits."""
     if not isinstance(config, GeneratorConfig):
         raise StylePrompterError(
             f"This generator has the type {config.type!r}, which rosinality's code "

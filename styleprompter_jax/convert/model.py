@@ -32,7 +32,7 @@ from styleprompter_jax.store.discriminator_files import (
 )
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
-SAMPLES, BATCH = 100_000, 10_000  # z that a missing mean code is computed from
+SAMPLES, BATCH = 100_000, 10_000  # z for a missing mean code
 
 
 class Built(NamedTuple):
@@ -41,8 +41,8 @@ class Built(NamedTuple):
     Attributes:
         config: the architecture.
         variables: {"params": ..., "const": ...}.
-        notes: what was done beside reading, a sentence each.
-        discriminator: that of the generator, if the files hold it.
+        notes: a sentence for each change beyond reading.
+        discriminator: the generator's, if the files hold it.
         origin: facts of the one checkpoint that holds the whole model, if it is one.
     """
 
@@ -54,14 +54,14 @@ class Built(NamedTuple):
 
 
 def build_model(found: Mapping[str, Found]) -> Built:
-    """One model from what the files hold of it.
+    """Builds one model from the parts in the files.
 
     Args:
         found: by file name.
 
     Raises:
-        StylePrompterError: if the parts make no model, or a file does not fit; all
-            problems of a file come in one message.
+        StylePrompterError: if the parts do not make a model, or a file does not fit;
+            all problems of a file come in one message.
     """
     config, reader = _config(found), _discriminator(found)
     shapes = model_shapes(config)
@@ -79,7 +79,7 @@ def build_model(found: Mapping[str, Found]) -> Built:
         tree |= read_table(file.table, file.arrays, wanted, name)
     params = tree.pop("discriminator", {})
     kept = None if reader is None else KeptDiscriminator(reader, params)
-    # What the files lack is made once all of them fit.
+    # All files fit, so make the arrays that they lack.
     for file in found.values():
         if file.is_start and config.encoder is not None:
             tree = _with_initial_values(tree, config.encoder, file.table)
@@ -106,7 +106,7 @@ def _draw_noise(generator: dict) -> None:
 
 
 def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
-    """The mean w of a generator over seeded normal z, float32 (w_dim,)."""
+    """Computes a generator's mean w over seeded normal z, float32 (w_dim,)."""
     module = make(config)
 
     @jax.jit
@@ -121,7 +121,7 @@ def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
 
 
 def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
-    """The architecture that the parts make together."""
+    """Returns the architecture of all parts together."""
     owners: dict[str, str] = {}
     parts: dict[str, Any] = dict.fromkeys(KINDS)
     for name, file in found.items():
@@ -139,14 +139,14 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
     generator = parts["generator"]
     for file in found.values():
         if file.is_start:
-            # Its arrays tell neither the number nor the width of the codes.
+            # Its arrays do not show the number or the width of the codes.
             codes = generator.num_codes, generator.w_dim
             parts["encoder"] = parts["encoder"].with_codes(*codes)
     return StylePrompterConfig(**parts)
 
 
 def _discriminator(found: Mapping[str, Found]) -> DiscriminatorConfig | None:
-    """The discriminator among the files, which must be of the generator's size."""
+    """Returns the files' discriminator, which must have the generator's size."""
     readers = {name: f.discriminator for name, f in found.items() if f.discriminator}
     if len(readers) > 1:
         raise StylePrompterError(
@@ -165,7 +165,7 @@ def _discriminator(found: Mapping[str, Found]) -> DiscriminatorConfig | None:
 
 
 def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -> dict:
-    """The tree with an encoder's initial values where the rows keep the leaves."""
+    """Returns the tree with initial values in the leaves that the rows keep."""
     leaves = flatten_dict(tree, sep="/")
     kept = kept_leaves(rows, leaves)
     images = jnp.zeros((1, *config.module_shape))

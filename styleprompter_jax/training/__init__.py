@@ -1,1 +1,1 @@
-"""Training: what a config asks for, and the loop."""
+"""Training: configs, their checks, and the loop."""

@@ -1,7 +1,7 @@
-"""Will a run fit a TPU slice that one does not have?
+"""Predicts whether a run fits a TPU slice, without the slice.
 
 The slice's own compiler (extra ``tpu``; no TPU is needed) compiles the real training
-step for it, and says what a step takes of each chip.
+step for it, and reports the memory and the time that a step takes on each chip.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from styleprompter_jax.training.start import describe_start
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What one training step takes, as the compiler sees it.
+    """The memory and time of one training step, as the compiler predicts them.
 
     Attributes:
         slice_name: such as "v5e:2x4".
@@ -77,13 +77,13 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
     """Compiles a run's step for a slice; reads no weights and no data.
 
     Args:
-        config: the run's config; its batch_size is the whole slice's.  The given parts
-            are what ``config.model`` describes.
+        config: the run's config; its batch_size is the whole slice's.  ``config.model``
+            describes the given parts too.
         slice_name: version and topology: "v5e:2x4", "v5p:2x2x2", "v6e:2x4", ...
 
     Raises:
-        StylePrompterError: for a slice that is not known, a batch that its chips do
-            not divide, or where the extra "tpu" is not installed.
+        StylePrompterError: for an unknown slice, for a batch that its chips do
+            not divide, or if the extra "tpu" is not installed.
     """
     check_settings(config)
     mesh = parallel.make_mesh(_devices(slice_name))
@@ -135,16 +135,16 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
 
 
 def _devices(slice_name: str) -> Any:
-    """The devices of a slice that is not there."""
+    """Returns the devices of a slice that this machine does not have."""
     version = slice_name.partition(":")[0]
     if version not in CHIPS:
         raise StylePrompterError(
             f"--compile_only={slice_name} does not name a TPU slice: write version "
             f"and topology, as in v5e:2x4; the versions are {', '.join(CHIPS)}."
         )
-    # The compiler asks its cloud machine for its topology, and this is none.
+    # The compiler asks its cloud machine for its topology; this machine has none.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    # No device is held, so others may use the compiler too.
+    # This process holds no device, so other processes may use the compiler too.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     from jax.experimental import topologies
 

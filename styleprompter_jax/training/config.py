@@ -1,7 +1,7 @@
-"""Configs by name or from files, and what a command line sets in them.
+"""Configs by name or from files, and the keys that a command line sets in them.
 
 The configs of configs/ are the package `styleprompter_jax.configs` too. This module
-needs no JAX: a wrong call is answered at once.
+does not import JAX, so a wrong call fails at once.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from styleprompter_jax.core.paths import local_path, path_text
 
 
 def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
-    """A config of what to train.
+    """Returns the config of a training.
 
     Args:
         name_or_file: the name of a file of configs/, "avatars_encoder"; or a Python
             file with a function get_config().  A name after a colon chooses one of
-            several runs that a file has: "avatars_generator:sharpen".
+            several runs in a file: "avatars_generator:sharpen".
 
     Returns:
         The config, locked: its keys can be set, and no others.
@@ -37,7 +37,7 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
         StylePrompterError: if there is no such config, or its file fails.
     """
     text = path_text(name_or_file)
-    local_path(text)  # an address is told as such, before the colon is looked at
+    local_path(text)  # refuses an address before the code below splits at the colon
     drive, rest = os.path.splitdrive(text)
     source, colon, variant = rest.partition(":")
     source = drive + source
@@ -64,10 +64,10 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
-    """The config with what arguments such as --config.batch_size=8 set in it.
+    """Returns the config with the values of arguments such as --config.batch_size=8.
 
     Raises:
-        StylePrompterError: for a key that it does not have, or a value of another kind.
+        StylePrompterError: for a key that it lacks, or a value of another type.
     """
     argv, values = ["", *arguments], flags.FlagValues()
     try:
@@ -78,7 +78,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
     except flags.Error as error:
         raise StylePrompterError(str(error)) from error
     except AttributeError as error:
-        # What ml_collections says is 'KEY', and maybe 'Did you mean "..."'.
+        # The message of ml_collections is 'KEY', and maybe 'Did you mean "..."'.
         key = "".join(re.findall(r"\w+", str(error))[:1])
         near = re.search(r'Did you mean "(\w+)"', str(error))
         given = [a for a in arguments if a.split("=")[0].split(".")[-1] == key]
@@ -93,7 +93,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
 
 
 def _load(source: str) -> types.ModuleType:
-    """The module of a config that a name or a file stands for."""
+    """Returns the module of a config, from its name or its file."""
     if re.fullmatch(r"\w+", source):
         if source not in config_names():
             raise StylePrompterError(
@@ -121,9 +121,9 @@ def _load(source: str) -> types.ModuleType:
 
 @contextlib.contextmanager
 def _ours_for_configs() -> Iterator[None]:
-    """`from configs import ...` means ours, unless there is another that it finds.
+    """Makes `from configs import ...` find ours, unless Python finds another package.
 
-    Users' own files say so, since configs/ lies at the top of a checkout.
+    Users' own files import it so, since configs/ lies at the top of a checkout.
     """
     if "configs" in sys.modules or importlib.util.find_spec("configs"):
         yield
@@ -137,7 +137,7 @@ def _ours_for_configs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_sentence(source: str) -> Iterator[None]:
-    """Turns whatever the code of a config raises into one sentence."""
+    """Turns any exception of a config's code into one sentence."""
     try:
         yield
     except StylePrompterError:

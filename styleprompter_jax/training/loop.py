@@ -1,12 +1,12 @@
 """The training loop, one for all stages.
 
-An *objective* (`adversarial.Adversarial`, `inversion.Inversion`) is what differs
-between stages.  The loop calls
+An *objective* (`adversarial.Adversarial`, `inversion.Inversion`) holds the
+differences between stages.  The loop calls
 
     init(rng) -> state                     a pytree: everything that a step changes
     variant(step) -> hashable              which compiled form of `step` to use
     step(state, batch, rng, variant=...)   on one device; -> (state, metrics)
-    evaluate(state, report, step)          metrics and pictures on held-out data
+    evaluate(state, report, step)          metrics and images on held-out data
     export(state, folder)                  the finished model
 
 and does the rest: devices, data, logs, checkpoints, resuming, stopping.
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from styleprompter_jax.training.objectives.adversarial import Adversarial
     from styleprompter_jax.training.objectives.inversion import Inversion
 
-# What an evaluation is judged by; the lowest is the best.
+# The metric that ranks the evaluations of a stage; the lowest is the best.
 SCORE = {
     "generator": "frechet_distance",
     "encoder": "mse_w_plus",
@@ -61,7 +61,7 @@ SCORE = {
 
 
 def make_objective(config: Any) -> "Inversion | Adversarial":
-    """The objective of ``config.stage``."""
+    """Returns the objective of ``config.stage``."""
     if config.stage == "generator":
         from styleprompter_jax.training.objectives.adversarial import Adversarial
 
@@ -81,7 +81,7 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     time_limit: float | None = None,
 ) -> Path:
-    """Trains as ``config`` says, or goes on where an earlier call stopped.
+    """Trains as ``config`` says, or continues where an earlier call stopped.
 
     Args:
         config: an ml_collections ConfigDict; see configs/.
@@ -91,13 +91,13 @@ def train(
 
     Returns:
         The folder of the finished model, WORKDIR/model; the model of the best
-        evaluation is in WORKDIR/model_best.  Where SIGTERM or SIGINT arrived, the state
-        is saved and SystemExit raised.
+        evaluation is in WORKDIR/model_best.  After SIGTERM or SIGINT, it saves the
+        state and raises SystemExit.
 
     Raises:
-        StylePrompterError: for a config, data or workdir that the user can mend, before
-            anything is written; for a disk that is full, pictures that cannot be read
-            and losses that are not finite, with what was saved before as it was.
+        StylePrompterError: for a wrong config, dataset or workdir, before it writes
+            anything; for a full disk, images that cannot be read and losses that are
+            not finite.  Saved files stay as they are.
     """
     workdir, start = local_path(workdir), time.perf_counter()
     check_settings(config)
@@ -138,7 +138,7 @@ def train(
 
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:
-    """Objective, and data; what is missing for either comes in one message."""
+    """Returns objective and data; one message names all that they lack."""
     objective: Any = None
     data = None
     with Problems() as problems:
@@ -152,7 +152,7 @@ def _prepare(config: Any, local_batch_size: int) -> tuple:
 
 
 def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
-    """The batches to train on, and the fingerprint of each split."""
+    """Returns the batches to train on, and the fingerprint of each split."""
     data = config.data
     draws = config.stage == "generator"
     least = data.image_size if draws else 1
@@ -175,14 +175,14 @@ def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
         shard=(jax.process_index(), jax.process_count()),
         inputs=inputs,
     )
-    if draws:  # pictures that are too small are refused before the first step
+    if draws:  # refuses images that are too small before the first step
         for index in range(0, len(source), max(1, len(source) // LOOKED_INTO)):
             source[index]
     return iterator, prints
 
 
 class _Run:
-    """The loop of one call of `train`, and what it carries from step to step."""
+    """The loop of one call of `train`, and its state."""
 
     def __init__(self, config: Any, workdir: Path, objective: Any, mesh: Mesh):
         self.state, self.step, self.end = None, 0, config.total_steps
@@ -201,7 +201,7 @@ class _Run:
         stop: Stop,
         deadline: float,
     ) -> None:
-        """Trains from ``self.step`` to the end; SystemExit where ``stop`` came first.
+        """Trains from ``self.step`` to the end; raises SystemExit if stopped before.
 
         Batch and random numbers of a step are functions of its number alone.
         """
@@ -212,7 +212,7 @@ class _Run:
 
         with self._report() as report:
             while True:
-                # Also of a restored step, whose evaluation may have been broken off.
+                # Also for a restored step: a stop may have ended its evaluation.
                 if self._is_due(config.eval_every) and parallel.is_first():
                     stop.at_once(partial(self._evaluate, report))
                     report.restart_clock(self.step)
@@ -260,11 +260,11 @@ class _Run:
         )
 
     def _is_due(self, every: int) -> bool:
-        """Whether something is, that is done every so many steps and at the end."""
+        """Returns whether a task is due, each ``every`` steps and at the end."""
         return self.step > 0 and (self.step % every == 0 or self.step == self.end)
 
     def _update(self, batch: Any, rng: jax.Array) -> tuple:
-        """The compiled step for this step's number, its FLOPs, whether it is new."""
+        """Returns the compiled step for this step, its FLOPs, and whether it is new."""
         variant = self._objective.variant(self.step)
         is_new = variant not in self._compiled
         if is_new:

@@ -3,8 +3,8 @@
     config.model.encoder = ConfigDict(dict(type="swin", variant="tiny"))
     config.model.refiner = ConfigDict(dict(type="smart", refined_layers=(4,)))
 
-A type that is not named is the default of its kind.  What is named after a type of
-refiner (``config.model.smart``) is that refiner, too; so is the stage "smart".
+A part without a type has the default type of its kind.  A key may also be a type of
+refiner (``config.model.smart``), and so may the stage ("smart").
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from styleprompter_jax.models.registry import KINDS, part, types
 
 
 def kind_of(name: str) -> str:
-    """The kind of part that a key of ``config.model`` is of, or that a stage trains.
+    """Returns the kind of part of a key of ``config.model``, or of a stage.
 
     Args:
         name: "encoder", "refiner", "generator", or a type of refiner.
@@ -25,10 +25,10 @@ def kind_of(name: str) -> str:
 
 
 def part_fields(config: ConfigDict, kind: str) -> tuple[Any, dict[str, Any]]:
-    """What ``config.model`` says of a part: the class of its config, and its fields.
+    """Returns the class of a part's config and its fields in ``config.model``.
 
     Raises:
-        StylePrompterError: if no part of that kind has the type that is named.
+        StylePrompterError: if no part of that kind has the given type.
     """
     for name, fields in config.model.items():
         if kind_of(name) == kind:
@@ -39,7 +39,7 @@ def part_fields(config: ConfigDict, kind: str) -> tuple[Any, dict[str, Any]]:
 def named_part(
     name: str, fields: ConfigDict | Mapping | None
 ) -> tuple[Any, dict[str, Any]]:
-    """The same of one key of ``config.model`` and its value."""
+    """Returns the same for one key of ``config.model`` and its value."""
     values = dict(fields or {})
     kind = kind_of(name)
     default = KINDS[kind].default if kind == name else name
@@ -47,6 +47,6 @@ def named_part(
 
 
 def part_config(config: ConfigDict, kind: str) -> Any:
-    """The config of a part that follows from no other: a generator, a refiner."""
+    """Returns the config of a part that needs no other: a generator, a refiner."""
     found, fields = part_fields(config, kind)
     return found(**fields)

@@ -1,4 +1,4 @@
-"""What a config may say, checked before anything is made or written."""
+"""Checks of a config, before the training makes or writes anything."""
 
 import dataclasses
 import difflib
@@ -20,7 +20,7 @@ from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.registry import KINDS, types
 from styleprompter_jax.training.parts import kind_of, named_part, part_fields
 
-# The least that a whole number may be.
+# The least value of each whole number.
 COUNTS = {
     "seed": 0,
     "batch_size": 1,
@@ -41,7 +41,7 @@ COUNTS = {
     "loss.augment_images": 1,
     "optimizer.frozen_blocks": 0,
 }
-# What the stages "encoder" and "smart" may be trained on, and "generator".
+# The losses of the stages "encoder" and "smart"; then the keys of "generator".
 OF_CODES = (*CODES, "discriminator")
 WEIGHTS = (
     *RECONSTRUCTION,
@@ -112,17 +112,17 @@ REQUIRED = (
     "loss",
     "optimizer",
 )
-NUMBERS = ("data.factors",)  # several, each a whole number of 1 or more
-# All that a config may hold beside config.model, which is a key of its own.
+NUMBERS = ("data.factors",)  # tuples of whole numbers of 1 or more
+# All keys of a config except those of config.model.
 KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *NUMBERS, *REQUIRED}
 KNOWN = {key for key in KNOWN if not key.startswith("model.")} | {"data"}
 
 
 def check_settings(config: Any) -> None:
-    """Raises a StylePrompterError for what no training can use.
+    """Raises a StylePrompterError for settings that no training can use.
 
-    What depends on data, devices or the model to start from is checked where those
-    are known.
+    Later checks cover the settings that depend on data, devices or the model to start
+    from.
     """
     if not isinstance(config, ConfigDict):
         raise StylePrompterError(
@@ -186,7 +186,7 @@ def check_settings(config: Any) -> None:
 
 
 def _check_keys(config: Any) -> None:
-    """Refuses keys that nothing reads, such as loss.lpisp."""
+    """Refuses unknown keys, such as loss.lpisp."""
     for key, value in config.items():
         if key != "model" and isinstance(value, ConfigDict):
             for name in value:
@@ -206,10 +206,10 @@ def _check_known(key: str, known: Any) -> None:
 
 
 def _check_weights(config: Any) -> None:
-    """Refuses a loss that is nothing, of which no gradient can be taken."""
+    """Refuses a loss whose weights are all 0, because it has no gradient."""
     if config.stage == "generator":
         return
-    # The codes are the encoder's, which stage "smart" does not train.
+    # The encoder makes the codes, and stage "smart" does not train it.
     names = [n for n in WEIGHTS if n not in OF_CODES or config.stage == "encoder"]
     for name in ("delta", "discriminator", "w_norm"):
         if config.loss.get(name) and name not in names:
@@ -225,7 +225,7 @@ def _check_weights(config: Any) -> None:
 
 
 def _check_data(config: Any) -> None:
-    """Refuses pictures and inputs that do not go together."""
+    """Refuses images and inputs that do not fit together."""
     data, stage = config.data, config.stage
     for key in ("input", "image_height"):
         if data.get(key) and stage == "generator":
@@ -272,7 +272,7 @@ def _check_part(config: Any, name: str, fields: Any) -> None:
 
 
 def _check_kinds(config: Any) -> None:
-    """Refuses two parts of a kind, and a stage whose part the config does not have."""
+    """Refuses two parts of one kind, and a stage that the config has no part for."""
     named: dict[str, str] = {}
     for name in config.model:
         if other := named.get(kind_of(name)):
@@ -294,7 +294,7 @@ def _quoted(names: Any) -> str:
 
 
 def check_groups(config: DiscriminatorConfig, local_batch_size: int) -> None:
-    """Refuses a batch of one device that does not divide into the discriminator's."""
+    """Refuses a device's batch that the discriminator's groups do not divide."""
     group = config.mbstd_group
     if local_batch_size % min(group, local_batch_size):
         raise StylePrompterError(
@@ -319,7 +319,7 @@ def check_deltas(config: Any, model: StylePrompterConfig) -> None:
 
 
 def check_sizes(config: Any, model: StylePrompterConfig) -> None:
-    """Refuses pictures that encoder and generator cannot be trained with."""
+    """Refuses image sizes that do not fit the encoder or the generator."""
     size, height = config.data.image_size, config.data.get("image_height")
     rows, columns, channels = model.input_shape
     if model.encoder is not None and (height or size) * columns != rows * size:
@@ -347,7 +347,7 @@ def check_sizes(config: Any, model: StylePrompterConfig) -> None:
 
 
 def _get(config: Any, key: str, default: Any = None) -> Any:
-    """The value of "a.b"; the default where there is none."""
+    """Returns the value of "a.b"; the default if it is missing or None."""
     for name in key.split("."):
         config = config.get(name)
         if config is None:

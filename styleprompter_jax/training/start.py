@@ -1,4 +1,4 @@
-"""What stages "encoder" and "smart" start from: a model and fixed networks."""
+"""The start of stages "encoder" and "smart": a model and fixed networks."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,15 +29,15 @@ STEMS = ("input_layer_0/kernel", "conv1/kernel")
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What is given before the first step.
+    """The model and the networks before the first step.
 
     Attributes:
         config: the model to train: the given parts, and the trained one.
         variables: {"params": ..., "const": ...} of the given parts.
-        networks: the modules of the perceptual losses that are on, by loss.
-        network_variables: theirs, by loss.
-        trunk: what the trunk of a new encoder starts from, by path; {} for initial
-            values.
+        networks: the modules of the perceptual losses in use, by loss.
+        network_variables: their variables, by loss.
+        trunk: the first values of the trunk of a new encoder, by path; {} for random
+            ones.
     """
 
     config: StylePrompterConfig
@@ -51,7 +51,7 @@ def read_start(config: Any) -> Start:
     """Reads ``config.init_from`` and the networks of ``config.loss``.
 
     Raises:
-        StylePrompterError: naming everything at once that is missing or does not fit.
+        StylePrompterError: names all things that are missing or do not fit.
     """
     networks, variables = {}, {}
     with Problems() as problems:
@@ -66,10 +66,10 @@ def read_start(config: Any) -> Start:
 
 
 def describe_start(config: Any) -> Start:
-    """The same without any file: shapes for `training.compile_only`, zeros inside.
+    """Returns the same without files: arrays of zeros for `training.compile_only`.
 
-    The generator is what ``config.model.generator`` describes, the encoder of stage
-    "smart" what ``config.model.encoder`` does, and a network the first of its kind.
+    ``config.model.generator`` describes the generator, and ``config.model.encoder`` the
+    encoder of stage "smart".  Each network is the first of its kind.
     """
     generator = part_config(config, "generator")
     has_encoder = config.stage != "encoder" or config.get("init_encoder")
@@ -86,14 +86,14 @@ def describe_start(config: Any) -> Start:
 
 
 def _zeros(shapes: Any) -> Any:
-    """Arrays of these shapes that take no memory."""
+    """Returns zeros of these shapes that take no memory."""
     return jax.tree.map(
         lambda s: np.broadcast_to(np.zeros((), s.dtype), s.shape), shapes
     )
 
 
 def _perceptual(config: Any) -> Any:
-    """(loss, kind of its network) of the perceptual losses that are on."""
+    """Returns (loss, kind of its network) of the perceptual losses in use."""
     return [
         (name, loss.kind)
         for name, loss in losses.PERCEPTUAL.items()
@@ -150,7 +150,7 @@ def _encoder(config: Any, generator: GeneratorBase) -> EncoderBase:
 
 
 def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray]:
-    """The arrays of ``config.init_trunk``, by path in the encoder to train."""
+    """Returns the arrays of ``config.init_trunk``, by path in the encoder to train."""
     folder, encoder = config.get("init_trunk"), model.encoder
     if not folder or encoder is None:
         return {}
@@ -167,7 +167,7 @@ def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray
                 continue
             shape = given[path].shape if path in given else None
             if path in STEMS and shape is not None:
-                # Its RGB is the first that the encoder sees, or no RGB at all.
+                # The encoder sees RGB in its first channels, or no RGB.
                 shape = (*shape[:2], leaf.shape[2], *shape[3:])
             if shape != leaf.shape:
                 raise StylePrompterError(
@@ -181,20 +181,21 @@ def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray
 
 
 def _arrays(folder: str) -> dict[str, np.ndarray]:
-    """The arrays of a network in a folder, or of the encoder of a model there."""
+    """Returns the arrays of a folder's network, or of its model's encoder."""
     try:
         network = network_name(folder)
-    except StylePrompterError:  # none: then it is a model's, or `load_model` says so
+    except StylePrompterError:  # not a network: `load_model` reads a model, or refuses
         _, variables, _ = load_model(folder)
         return flat_arrays({k: v.get("encoder", {}) for k, v in variables.items()})
     return flat_arrays(load_network(folder, NETWORKS[network].kind)[1])
 
 
 def with_trunk(fresh: Mapping, trunk: Mapping[str, np.ndarray]) -> dict:
-    """Initial values of an encoder, and of its trunk those that are given.
+    """Returns the initial values of an encoder, with the given values of its trunk.
 
-    The first convolution is given for RGB.  Of an encoder that sees an image and its
-    inversion the image's channels take that over; one that sees no RGB begins anew.
+    The given first convolution reads RGB.  If an encoder sees an image and its
+    inversion, the image's channels take its values.  If it sees no RGB, its first
+    convolution keeps its initial values.
 
     Args:
         fresh: by collection, {"params": {"encoder": ...}, ...}.
@@ -217,7 +218,7 @@ def with_trunk(fresh: Mapping, trunk: Mapping[str, np.ndarray]) -> dict:
 
 
 def _check_start(given: EncoderBase | None, wanted: EncoderBase, folder: str) -> None:
-    """Refuses an encoder to start from that is not the one to train."""
+    """Refuses an encoder that differs from the one to train."""
     if given is None:
         raise StylePrompterError(
             f"config.init_encoder is true, but {folder} has no encoder: convert a "

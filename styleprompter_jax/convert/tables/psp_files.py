@@ -23,7 +23,7 @@ from styleprompter_jax.models.encoders.psp import FORMS, PspConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.registry import SHOWN
 
-# By what options call the data; the first that the name starts with.
+# By the start of the dataset's name in the options; the first match counts.
 _SUBJECTS = {
     "ffhq_sketch": "sketches to faces",
     "celebs_sketch": "sketches to faces",
@@ -44,10 +44,10 @@ _ALIASES = {"SingleStyleCodeEncoder": "BackboneEncoderUsingLastLayerIntoW"}
 _GENERATOR = "input.input"
 _ENCODER, _DECODER = "encoder.", "decoder."  # starts of the published keys
 _MEAN = ".running_mean"  # of a BatchNorm layer, which counts its steps too
-_COLOURS = 3  # channels of a picture
+_COLOURS = 3  # channels of an image
 _PASSES = 5  # as published
 _MOST_PASSES = 1000
-# What e4e's trainings alone have, among options or beside the weights.
+# Keys of e4e's trainings alone, among options or beside the weights.
 _E4E = {
     "stylegan_size",
     "w_discriminator_lambda",
@@ -64,7 +64,7 @@ _AMBIGUOUS = (
 
 
 def recognise(tree: Any) -> Found | None:
-    """A checkpoint of pSp, e4e or ReStyle, whole."""
+    """Recognises a whole checkpoint of pSp, e4e or ReStyle."""
     states = {
         trunk: state
         for trunk, anchor in psp.ANCHORS.items()
@@ -95,7 +95,7 @@ def recognise(tree: Any) -> Found | None:
 
 
 def _by_keys(found: State, start: str, opts: Mapping) -> str | None:
-    """The encoder's type where options do not name it; None where keys fit two."""
+    """Finds the encoder's type without the options; None if the keys fit two."""
     keys = [key.removeprefix(start) for key in found.arrays if key.startswith(start)]
     kind = psp.form_of(keys)
     fitting = [n for n, form in FORMS.items() if (form.trunk, form.head) == kind]
@@ -127,7 +127,7 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
     )
     if opts.get("learn_in_w") is True:
         told["learn_in_w"] = reader.form.head == "w"
-    if not fields["passes"]:  # which begin with the mean code whatever options say
+    if not fields["passes"]:  # passes always begin with the mean code
         from_mean = opts.get("start_from_latent_avg", True)
         told["start_from_latent_avg"] = bool(from_mean is not False)
         fields["start_from_latent_avg"] = from_mean is not False
@@ -162,7 +162,7 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
 def checkpoint(
     reader: PspConfig, images: GeneratorConfig, tree: Mapping[str, Any], origin: Origin
 ) -> dict:
-    """The inverse of `recognise`: what a published checkpoint holds.
+    """Returns the content of a published checkpoint: the inverse of `recognise`.
 
     Args:
         reader: the encoder's architecture.
@@ -205,7 +205,7 @@ def checkpoint(
 
 
 def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
-    """What the published scripts read, of a model that was trained here."""
+    """Returns the options for a model that was trained here."""
     is_e4e = reader.encoder_type == "Encoder4Editing"
     channels = reader.input_channels
     options: dict[str, Any] = {
@@ -224,14 +224,14 @@ def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
 
 
 def _passes(reader: PspConfig, opts: Mapping) -> int:
-    """How many passes an encoder goes; 0 for one that sees the image alone."""
+    """Returns the number of passes; 0 for an encoder that sees the image alone."""
     in_passes = reader.input_channels == _COLOURS + SHOWN
     told = opts.get("n_iters_per_batch")
     if told is None:
         if not in_passes:
             return 0
         if reader.form.head == "coarse" or reader.form.trunk == "resnet34":
-            return _PASSES  # which are ReStyle's alone
+            return _PASSES  # only ReStyle has these encoders
         raise StylePrompterError(
             f"its encoder reads {reader.input_channels} channels, an image and its "
             "inversion, but its options do not hold the number of passes "
@@ -252,7 +252,7 @@ def _passes(reader: PspConfig, opts: Mapping) -> int:
 
 
 def _title(reader: PspConfig) -> str:
-    """An encoder in a few words."""
+    """Describes an encoder in a few words."""
     form = reader.form
     title = "e4e" if form.adds else "pSp"
     if reader.passes:

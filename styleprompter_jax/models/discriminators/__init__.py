@@ -1,1 +1,1 @@
-"""Networks that tell pictures of a data set from generated ones."""
+"""Networks that tell images of a dataset from generated images."""

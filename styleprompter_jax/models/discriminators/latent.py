@@ -7,7 +7,7 @@ import jax
 
 
 class LatentDiscriminator(nn.Module):
-    """Codes to logits, by four linear layers.
+    """Maps codes to logits with four linear layers.
 
     Attributes:
         width: of the hidden layers.
@@ -19,7 +19,7 @@ class LatentDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, w: jax.Array) -> jax.Array:
-        """w (..., w_dim) -> (...), high where a code is taken for a true one."""
+        """Maps w (..., w_dim) to logits (...), high for codes that look true."""
         for k in range(3):
             w = nn.Dense(self.width, dtype=self.dtype, name=f"mlp_{k}")(w)
             w = nn.leaky_relu(w, 0.2)

@@ -69,7 +69,7 @@ class EqualizedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(b, h, w, i) -> (b, h, w, features), half as large with ``down``."""
+        """Maps (b, h, w, i) to (b, h, w, features), half as large with ``down``."""
         k, fan_in = self.kernel_size, x.shape[-1]
         kernel = self.param(
             "kernel", nn.initializers.normal(1.0), (k, k, fan_in, self.features)
@@ -77,7 +77,7 @@ class EqualizedConv(nn.Module):
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         kernel = kernel * (1.0 / math.sqrt(k * k * fan_in))
         if self.down and k == 1:
-            x = downsample2(x)  # a 1x1 kernel needs no pixel that is dropped
+            x = downsample2(x)  # a 1x1 kernel does not need the dropped pixels
         x = downsample_conv(x, kernel) if self.down and k > 1 else conv2d(x, kernel)
         if self.activate:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -88,14 +88,14 @@ class EqualizedConv(nn.Module):
 
 
 def minibatch_stddev(x: jax.Array, group: int) -> jax.Array:
-    """Append one map: the standard deviation over groups of samples, averaged.
+    """Appends one map: the standard deviation over groups of samples, averaged.
 
     (b, h, w, c) -> (b, h, w, c + 1).
     """
     b, h, w, _ = x.shape
     group = min(group, b)
     y = rearrange(x, "(g m) h w c -> g m h w c", g=group)
-    # A small spread of large values: its squares need float32.
+    # The squares of a small spread of large values need float32.
     y = y.astype(jnp.promote_types(y.dtype, jnp.float32))
     std = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).astype(x.dtype)
     std = jnp.mean(std, (1, 2, 3))
@@ -112,7 +112,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Images (b, size, size, 3) -> logits (b,)."""
+        """Maps images (b, size, size, 3) to logits (b,)."""
         cfg = self.config
         channels = cfg.channels[::-1]
         conv = partial(EqualizedConv, clamp=cfg.conv_clamp, dtype=self.dtype)
@@ -134,6 +134,6 @@ class Discriminator(nn.Module):
         x = conv(channels[-1], name="b4_conv")(x)
         x = rearrange(x, "b h w c -> b (h w c)")
         x = leaky_relu(EqualizedDense(channels[-1], dtype=self.dtype, name="b4_fc")(x))
-        # Logits in float32 at least: their differences are what the losses read.
+        # Logits in float32 at least, because the losses read their differences.
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return EqualizedDense(1, name="b4_out")(x)[:, 0]

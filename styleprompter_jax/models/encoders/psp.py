@@ -1,14 +1,14 @@
 """The encoders of pSp (arXiv 2008.00951), e4e (2102.02766) and ReStyle (2104.02699).
 
-IR-SE50 or ResNet-34 reads the image. Of pSp a feature pyramid makes three maps of the
-last three stages, and a small stack of convolutions, "map2style", makes one code of one
-of them: codes 0 to 2 of the coarse map, 3 to 6 of the middle one, the others of the
-fine one. ReStyle makes all codes of the coarse map. The same layers make e4e's first
-code and what each other code adds to it. Two smaller heads make one code for all
-layers, or all codes of one linear layer.
+IR-SE50 or ResNet-34 reads the image. In pSp, a feature pyramid makes three maps from
+the last three stages. A small stack of convolutions, "map2style", makes one code from
+one map: codes 0 to 2 from the coarse map, 3 to 6 from the middle map, the others from
+the fine map. ReStyle makes all codes from the coarse map. In e4e, the same layers make
+the first code and the offset of each other code from it. Two smaller heads make one
+code for all layers, or all codes with one linear layer.
 
-ReStyle's go in passes: beside the image they see what the codes of the pass before
-show, and their codes are added to those.
+ReStyle's encoders work in passes. They see the image beside the image of the codes of
+the pass before, and add their output to these codes.
 
 Axes: b batch, h w space, c channels, n codes, k codes of one map.
 """
@@ -51,13 +51,14 @@ EncoderType = Literal[
 
 
 class Form(NamedTuple):
-    """What an encoder is made of.
+    """The trunk and the head of an encoder.
 
     Attributes:
-        trunk: what reads the image, "ir_se50" or "resnet34".
-        head: what makes codes: map2style blocks of a "pyramid" of three maps or of the
-            "coarse" map, or one linear layer of its mean ("w") or of all ("w_plus").
-        adds: whether the other codes are added to the first.
+        trunk: the network that reads the image, "ir_se50" or "resnet34".
+        head: the layers that make codes: map2style blocks of a "pyramid" of three maps
+            or of the "coarse" map, or one linear layer for its mean ("w") or for all
+            ("w_plus").
+        adds: whether the head adds the other codes to the first.
     """
 
     trunk: str
@@ -82,8 +83,8 @@ class Trunk(NamedTuple):
     """A network that reads the image.
 
     Attributes:
-        maps: makes it, as `ir_se50` does.
-        blocks: how many each of its stages has, as published.
+        maps: makes the network, as `ir_se50` does.
+        blocks: published number of blocks in each stage.
         first: how the names of the layers before the blocks begin.
     """
 
@@ -97,7 +98,7 @@ _TRUNKS = {
     "resnet34": Trunk(resnet34, RESNET_BLOCKS, ("conv1", "bn1", "relu")),
 }
 _FIRST = (3, 4)  # codes of the coarse and of the middle map
-_POOLED = 7  # cells a side of what the linear head into W+ reads
+_POOLED = 7  # cells a side of the input of the linear head into W+
 _STRIDE = 16  # pixels of a cell of the coarse map
 Size = Annotated[int, Between(1, 2**13)]
 Blocks = Annotated[tuple[Annotated[int, Between(1, 64)], ...], Length(4, 4)]
@@ -110,16 +111,16 @@ class PspConfig(EncoderBase):
     Attributes:
         encoder_type: the name of its class in the published code; see `FORMS`.
         image_size: pixels from left to right, a power of two.
-        input_channels: of what the network reads: 3 of a picture, 1 of a sketch, 19 of
-            label maps of faces; in passes 3 more, of the inversion.
-        num_styles: n, how many codes.
+        input_channels: channels of the input: 3 for an image, 1 for a sketch, 19 for
+            label maps of faces; in passes 3 more, for the inversion.
+        num_styles: n, the number of codes.
         w_dim: width of a code.
         widths: channels of the four stages of the trunk.
-        blocks: how many each stage has; None for those of the published trunk.
+        blocks: blocks of each stage; None for those of the published trunk.
         start_from_latent_avg: codes are offsets from the mean code.
-        image_height: pixels from top to bottom, image_size at most; None for that.
-        passes: how many passes it goes by default; 0 for an encoder that sees the image
-            alone, once.
+        image_height: pixels from top to bottom, at most image_size, the default.
+        passes: default number of passes; 0 for an encoder that sees the image alone,
+            once.
     """
 
     type = "psp"
@@ -158,7 +159,7 @@ class PspConfig(EncoderBase):
 
     @property
     def form(self) -> Form:
-        """What it is made of."""
+        """The trunk and the head of the encoder type."""
         return FORMS[self.encoder_type]
 
     @property
@@ -168,7 +169,7 @@ class PspConfig(EncoderBase):
 
     @property
     def num_codes(self) -> int:
-        """n, how many codes it makes."""
+        """n, the number of codes that it makes."""
         return self.num_styles
 
     @property
@@ -179,7 +180,7 @@ class PspConfig(EncoderBase):
 
     @property
     def maps(self) -> dict[str, tuple[int, int]]:
-        """By name, coarse to fine: (codes made of the map, steps down to one cell)."""
+        """By name, coarse to fine: (codes from the map, steps down to one cell)."""
         first = (self.image_size // _STRIDE).bit_length() - 1
         if self.form.head == "coarse":
             return {"coarse": (self.num_styles, first)}
@@ -198,7 +199,7 @@ class PspConfig(EncoderBase):
 
     @property
     def codes_of_layers(self) -> dict[str, np.ndarray]:
-        """The layers of each code, stacked by map, and those that make the maps."""
+        """The layers of each code, stacked by map, and the layers of the maps."""
         if self.form.head not in ("pyramid", "coarse"):
             return {}
         layers: dict[str, np.ndarray] = {}
@@ -212,11 +213,11 @@ class PspConfig(EncoderBase):
 
     @property
     def has_deltas(self) -> bool:
-        """As of e4e."""
+        """Whether the encoder makes w and deltas, as e4e does."""
         return self.form.adds
 
     def with_deltas(self, params: Mapping, deltas: Any) -> dict:
-        """The parameters, where the last layers of all other deltas are zero."""
+        """Returns the parameters with zeros in the last layers of other deltas."""
         changed = {}
         for name in self.maps:
             kept = self.codes_of_layers[name] <= deltas
@@ -226,14 +227,14 @@ class PspConfig(EncoderBase):
         return {**params, **changed}
 
     def with_codes(self, num_codes: int, w_dim: int) -> Self:
-        """The same encoder of so many codes of that width."""
+        """Returns the same encoder with this number and width of codes."""
         return dataclasses.replace(self, num_styles=num_codes, w_dim=w_dim)
 
     @classmethod
     def for_generator(
         cls, generator: GeneratorBase, image_size: int, **fields: Any
     ) -> Self:
-        """The encoder of a generator's codes."""
+        """Returns the encoder of a generator's codes."""
         return cls(
             image_size=image_size,
             num_styles=generator.num_codes,
@@ -286,7 +287,7 @@ class PspEncoder(nn.Module):
         return codes, ()
 
     def _pyramid(self, outputs: list[jax.Array]) -> list[jax.Array]:
-        """Maps (b, h, w, w_dim), coarse to fine, of those after the trunk's blocks."""
+        """Makes maps (b, h, w, w_dim), coarse to fine, from the trunk's outputs."""
         cfg, dtype = self.config, self.dtype
         _, fine, middle, coarse = (outputs[k - 1] for k in np.cumsum(cfg.blocks or ()))
         maps = [coarse]
@@ -296,7 +297,7 @@ class PspEncoder(nn.Module):
         return maps
 
     def _of_maps(self, maps: list[jax.Array]) -> jax.Array:
-        """Codes (b, n, w_dim), some of each map."""
+        """Makes codes (b, n, w_dim), some from each map."""
         cfg = self.config
         codes = [
             _MapToStyles(count, steps, cfg.w_dim, self.dtype, name=name)(x)
@@ -306,17 +307,17 @@ class PspEncoder(nn.Module):
         return jnp.concatenate(codes, 1)
 
     def _of_mean(self, x: jax.Array) -> jax.Array:
-        """One code, n times, of the mean of a map."""
+        """Makes one code, n times, from the mean of a map."""
         cfg, x = self.config, jnp.mean(x, (1, 2))
         code = EqualizedDense(cfg.w_dim, dtype=self.dtype, name="linear")(x)
         return jnp.repeat(code[:, None], cfg.num_styles, 1)
 
     def _of_all(self, x: jax.Array, norm: Callable) -> jax.Array:
-        """Codes (b, n, w_dim) of all cells of a map by two linear layers."""
+        """Makes codes (b, n, w_dim) from all cells of a map with two linear layers."""
         cfg, dtype = self.config, self.dtype
         x = norm(dtype=dtype, name="output_layer_2_0")(x)
         x = adaptive_average_pool(x, _POOLED)
-        # In PyTorch's order, in which the weights that follow are stored.
+        # The stored weights of the next layer have PyTorch's order.
         x = rearrange(x, "b h w c -> b (c h w)")
         x = nn.Dense(cfg.w_dim, dtype=dtype, name="output_layer_2_3")(x)
         size = cfg.num_styles * cfg.w_dim
@@ -325,7 +326,7 @@ class PspEncoder(nn.Module):
 
 
 class _MapToStyles(nn.Module):
-    """A map (b, h, w, c) to k codes (b, k, features), by k "map2style" at once.
+    """Maps (b, h, w, c) to k codes (b, k, features), with k "map2style" at once.
 
     Their convolutions keep the number of channels.
     """
@@ -353,10 +354,10 @@ class _MapToStyles(nn.Module):
 
 
 class _Convs(nn.Module):
-    """k convolutions 3x3 with stride 2, each of a map of its own, or all of one.
+    """k convolutions 3x3 with stride 2, each for its own map, or all for one map.
 
-    As one product of matrices in a batch of k: on CPUs a convolution with groups takes
-    twenty times as long.
+    They are one product of matrices in a batch of k. On CPUs, a convolution with groups
+    takes twenty times as long.
     """
 
     count: int
@@ -365,7 +366,7 @@ class _Convs(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(k or 1, b, h, w, c) -> (k, b, h/2, w/2, features)."""
+        """Maps (k or 1, b, h, w, c) to (k, b, h/2, w/2, features)."""
         shape = (self.count, 3, 3, x.shape[-1], self.features)
         init = nn.initializers.lecun_normal((1, 2, 3), batch_axis=0)
         kernel = self.param("kernel", init, shape)

@@ -1,1 +1,1 @@
-"""What is trained for: the state, its start and one step."""
+"""The objectives of training: the state, its start and one step."""

@@ -1,4 +1,4 @@
-"""Stage "generator": StyleGAN2's own recipe for a generator of one's own domain.
+"""Stage "generator": StyleGAN2's recipe for a generator of your own domain.
 
 Non-saturating logistic loss, R1 on the discriminator and (optionally) path length
 on the generator, both lazily, style mixing, an exponential moving average of the
@@ -44,9 +44,9 @@ class Views(NamedTuple):
     """How the discriminator sees images: functions of (b, s, s, 3).
 
     Attributes:
-        real: of real images.
-        fake: of generated ones, when the discriminator is trained.
-        generated: of generated ones, when the generator is.
+        real: for real images.
+        fake: for generated images, in the discriminator's update.
+        generated: for generated images, in the generator's update.
     """
 
     real: Callable
@@ -55,18 +55,18 @@ class Views(NamedTuple):
 
 
 class Adversarial:
-    """Generator against discriminator.  See `training.loop` for what it calls.
+    """Generator against discriminator.  See `training.loop` for the methods.
 
     ``config.init_from`` may name a model folder that an earlier run of this stage
-    wrote: fine-tuning goes on from its generator and discriminator.  Where that
+    wrote: fine-tuning continues from its generator and discriminator.  If that
     generator is smaller, this one grows from it (`objectives.growing`).
 
     ``config.loss`` holds r1_gamma, r1_every, path_length_weight, path_length_every,
     style_mixing (probability), noise_mode ("random", or "none" for domains without
     texture), blur_sigma and blur_images: the discriminator sees everything blurred,
     by blur_sigma pixels at first and not at all after blur_images images, so that
-    layout is learned before edges (as in StyleGAN3, Karras et al. 2021); and what
-    `objectives.augmentation` reads.
+    the networks learn layout before edges (as in StyleGAN3, Karras et al. 2021).  It
+    also holds the keys of `objectives.augmentation`.
     ``config.optimizer`` holds beta1, beta2, eps; ema_images, the half-life of the
     moving average in images; and frozen_blocks, how many of the discriminator's blocks
     stay as they are in ``init_from``, the largest first (FreezeD, Mo et al. 2020).
@@ -101,7 +101,7 @@ class Adversarial:
         )
 
     def init(self, rng: jax.Array) -> Any:
-        """The state at step 0, a pytree."""
+        """Returns the state at step 0, a pytree."""
         start: Any = self.networks.given or self._fresh(rng)
         if self.networks.grows:
             start = map(growing.grow, self._fresh(rng), start)
@@ -128,9 +128,9 @@ class Adversarial:
         )
         return variables["params"], variables["const"], discriminator["params"]
 
-    # What changes from step to step is a key of `step`: one compiled function each.
+    # `step` has one compiled function for each variant.
     def variant(self, step: int) -> tuple[bool, bool]:
-        """(with R1, with path length) at this step."""
+        """Returns (with R1, with path length) at this step."""
         loss = self.config.loss
         return (
             step % loss.r1_every == 0,
@@ -140,7 +140,7 @@ class Adversarial:
     def step(
         self, state: Any, batch: Any, rng: jax.Array, *, variant: Any
     ) -> tuple[Any, dict[str, jax.Array]]:
-        """One update of the discriminator, then of the generator, on one device."""
+        """Updates the discriminator, then the generator, on one device."""
         with_r1, with_path = variant
         images = batch["image"]
         d_rng, g_rng, path_rng = jax.random.split(rng, 3)
@@ -207,7 +207,7 @@ class Adversarial:
         return state, metrics | {"grad_norm": grad_norm}
 
     def _sample(self, state: Any, params: Any, rng: jax.Array, count: int) -> Any:
-        """Fakes of this device, with style mixing."""
+        """Generates the images of this device, with style mixing."""
         z_rng, cut_rng, noise_rng = jax.random.split(rng, 3)
         cfg, n = self.generator_config, self.generator_config.num_codes
         z = local_slice(
@@ -240,7 +240,7 @@ class Adversarial:
         )
 
     def _views(self, state: Any, shape: tuple, seen: Any, rng: jax.Array) -> Views:
-        """How the discriminator sees the images of this device."""
+        """Returns how the discriminator sees the images of this device."""
         count, size = shape[:2]
         blur = self._blur(size, seen)
         if not self._augments:
@@ -259,7 +259,7 @@ class Adversarial:
         return Views(*map(view, range(views)))
 
     def _blur(self, size: int, seen: Any) -> Any:
-        """The Gaussian blur of (b, size, size, c) after ``seen`` images."""
+        """Returns the Gaussian blur for (b, size, size, c) after ``seen`` images."""
         loss = self.config.loss
         if not loss.blur_images:
             return lambda x: x
@@ -294,7 +294,7 @@ class Adversarial:
         return loss, metrics
 
     def evaluate(self, state: Any, report: Any, step: int) -> Any:
-        """Sample grids with truncation 1.0 and 0.7; Fréchet distance to the data."""
+        """Reports sample grids with truncation 1.0 and 0.7; Fréchet distance."""
         if self._held_out is None:
             self._held_out = gaussian(self._real_features())
         render = jax.jit(self._render)
@@ -318,7 +318,7 @@ class Adversarial:
         return np.concatenate([layout_features(batch["image"]) for batch in batches])
 
     def _render(self, state: Any, z: jax.Array, truncation_psi: float) -> Any:
-        """Images of the moving average, without noise where training had none."""
+        """Generates with the moving average; no noise if training had none."""
         variables = {"params": state["ema"], "const": state["const"]}
 
         def run(generator: Any, z: jax.Array) -> Any:
@@ -332,7 +332,7 @@ class Adversarial:
         return self.generator.apply(variables, z, method=run)
 
     def export(self, state: Any, folder: Path) -> None:
-        """A model folder with the moving average, and the discriminator beside it."""
+        """Writes a model folder with the moving average and the discriminator."""
         z = jax.random.normal(jax.random.key(0), (LATENT_AVG_SAMPLES, self._z_dim))
         variables = {"params": state["ema"], "const": state["const"]}
         w: Any = self.generator.apply(variables, z, method=lambda g, z: g.mapping(z))
@@ -350,7 +350,7 @@ class Adversarial:
         )
 
     def _path_length(self, params: Any, state: Any, rng: jax.Array, count: int) -> Any:
-        """(|J^T y| - its running mean)^2 over half of the batch, and the new mean."""
+        """Returns (|J^T y| - its running mean)^2 of half the batch, and new mean."""
         z_rng, y_rng, noise_rng = jax.random.split(rng, 3)
         cfg, count = self.generator_config, max(1, count // 2)
         variables = {"params": params, "const": state["const"]}
@@ -375,7 +375,7 @@ class Adversarial:
 
 
 def r1_penalty(logits: Callable, images: jax.Array) -> jax.Array:
-    """Mean squared norm of d logits / d images, (b, h, w, 3) -> ().
+    """Computes the mean squared norm of d logits / d images, (b, h, w, 3) -> ().
 
     Its gradient in the parameters is that of ``2 v . (d logits / d images)`` with the
     direction v = d logits / d images held fixed; written as a forward derivative

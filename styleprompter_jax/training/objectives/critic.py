@@ -1,7 +1,7 @@
-"""e4e's adversary: it tells the encoder's codes from those that the generator knows.
+"""e4e's adversary, which tells the encoder's codes from the generator's own codes.
 
-True codes are w of random z.  The encoder's are those that train, one of each image.
-Half of what the discriminator sees is old: each kind has a pool of earlier codes.
+True codes are w of random z.  From the encoder's codes that train, it takes one for
+each image.  Half of its inputs are old: each kind has a pool of earlier codes.
 
 Axes: b images of this device, B of all, n codes of an image, d their width, k codes of
 a pool.
@@ -39,7 +39,7 @@ class Critic:
         self._r1_weight = loss.get("r1_gamma", 10.0) / 2 * self._r1_every
 
     def init(self, rng: jax.Array) -> dict:
-        """The state at step 0."""
+        """Returns the state at step 0."""
         d = self._generator.w_dim
         params = jax.jit(self._module.init)(rng, jnp.zeros((1, d)))["params"]
         pools = {
@@ -52,16 +52,16 @@ class Critic:
         return {"params": params, "opt": self._optimizer.init(params), "pools": pools}
 
     def has_r1(self, step: int) -> bool:
-        """Whether the penalty is part of this step."""
+        """Returns whether the penalty is part of this step."""
         return step % self._r1_every == 0
 
     def draw(self, rng: jax.Array, count: int) -> dict:
-        """What a step leaves to chance, for a batch of B images.
+        """Draws the random numbers of a step, for a batch of B images.
 
         Returns:
-            "z" (B, z_dim) of true codes, "code" (B,) from 0 to 1, which of an image's
-            codes is seen; and of each kind of pool "swap" (B,), whether an old code is
-            seen in place of the new one, and "slot" (B,), which.
+            "z" (B, z_dim) of true codes, and "code" (B,) from 0 to 1, which selects one
+            of an image's codes; for each kind of pool "swap" (B,), whether an old code
+            replaces the new one, and "slot" (B,), which old code.
         """
         z_rng, code_rng, *rngs = jax.random.split(rng, 6)
         pairs = zip(KINDS, (rngs[:2], rngs[2:]), strict=True)
@@ -88,7 +88,7 @@ class Critic:
         draws: dict,
         with_r1: bool,
     ) -> tuple[dict, dict]:
-        """One step of the discriminator.
+        """Makes one step of the discriminator.
 
         Args:
             state: as `init` makes it.
@@ -96,7 +96,7 @@ class Critic:
             w_plus: the encoder's codes on this device, (b, n, d).
             deltas: how many codes after the first train.
             draws: of `draw`.
-            with_r1: whether R1 is part of it.
+            with_r1: whether R1 is part of the step.
 
         Returns:
             The new state, and metrics.
@@ -136,7 +136,7 @@ class Critic:
     def deceive(
         self, params: Any, w_plus: jax.Array, deltas: jax.typing.ArrayLike
     ) -> jax.Array:
-        """The encoder's loss: how true its codes look, a mean over those that train.
+        """Computes the encoder's loss: how true its training codes look, as a mean.
 
         Args:
             params: of the discriminator.
@@ -149,10 +149,10 @@ class Critic:
 
 
 def exchange(pool: dict, codes: jax.Array, draws: dict) -> tuple[dict, jax.Array]:
-    """New codes for new ones or old ones, of each in turn.
+    """Exchanges new codes for new or old ones, one after the other.
 
-    While the pool is not full, it keeps a code, which is seen, too.  Later a code that
-    is swapped takes the place of an old one, which is seen for it.
+    While the pool is not full, it keeps each code and also returns it.  Later, a
+    swapped code takes the place of an old code, and the pool returns the old one.
 
     Args:
         pool: "codes" (k, d), and "count" of them.
@@ -160,7 +160,7 @@ def exchange(pool: dict, codes: jax.Array, draws: dict) -> tuple[dict, jax.Array
         draws: "swap" (B,) and "slot" (B,).
 
     Returns:
-        The pool, and what is seen, (B, d).
+        The pool, and the codes for the discriminator, (B, d).
     """
     size = len(pool["codes"])
     if not size:

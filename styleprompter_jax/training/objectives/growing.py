@@ -1,8 +1,8 @@
-"""A larger generator and its discriminator, which go on from smaller ones.
+"""A larger generator and its discriminator, which continue from smaller ones.
 
 The blocks of both networks are named by their resolution.  A larger network takes over
-those that are the same in both, from 4 px up, as far as all arrays have one shape; what
-lies above is new.
+the blocks from 4 px up while all their arrays have equal shapes.  The blocks above are
+new.
 """
 
 import math
@@ -15,15 +15,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 
 def kept_blocks(given: Mapping, wanted: Mapping) -> tuple[dict, float]:
-    """What a larger network takes over from a smaller one.
+    """Returns the blocks that a larger network takes over from a smaller one.
 
     Args:
         given: nested arrays of the smaller network.
-        wanted: those of the larger one; shapes are enough.
+        wanted: nested arrays of the larger one; shapes are enough.
 
     Returns:
         Nested arrays of ``given``, and the resolution of the last block among them; 0
-        where not even the block of 4 px is the same.
+        if even the block of 4 px differs.
     """
     given, wanted = (flatten_dict(tree, sep="/") for tree in (given, wanted))
     blocks: dict[float, dict] = {}
@@ -40,18 +40,18 @@ def kept_blocks(given: Mapping, wanted: Mapping) -> tuple[dict, float]:
 
 
 def _resolution(key: str) -> float:
-    """That of the block an array belongs to; the mapping network is with the first."""
+    """Returns the resolution of an array's block; the first for the mapping network."""
     if "from_rgb" in key:
-        return math.inf  # reads the image, whatever its size is
+        return math.inf  # reads the image of any size
     block = re.search(r"\bb(\d+)[/_]", key)
     return int(block[1]) if block else 4
 
 
 def grow(fresh: Mapping, kept: Mapping) -> dict:
-    """The larger network: kept arrays in place of fresh ones.
+    """Returns the larger network: kept arrays in place of fresh ones.
 
-    The RGB kernels of new blocks are zero, so the first picture is that of the last
-    block that was kept, upsampled.
+    The RGB kernels of new blocks are zero, so the first image is that of the last
+    kept block, upsampled.
 
     Args:
         fresh: nested arrays of the larger network, as drawn.

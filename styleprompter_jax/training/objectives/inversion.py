@@ -37,7 +37,7 @@ class Inversion:
     """Encoder or refiner against a frozen generator.  See `training.loop`.
 
     ``config.init_from`` is a model folder (or bundled model): its generator for
-    stage "encoder", and with ``config.init_encoder`` the encoder to go on from; its
+    stage "encoder", and with ``config.init_encoder`` the encoder to continue from; its
     generator and encoder for a refiner.  ``config.model`` holds the fields of the
     trained part's config under its name.  ``config.loss`` holds the weights of
     `losses.RECONSTRUCTION`, of `losses.CODES`, of `losses.PERCEPTUAL`, and of
@@ -45,17 +45,17 @@ class Inversion:
     perceptual loss needs a fixed network, whose folder is named beside it:
     lpips_weights for lpips.
 
-    An encoder with deltas may train them one after another: from step
-    ``loss.delta_start`` on one, and one more every ``loss.delta_every`` steps.
+    An encoder with deltas may train them one after another: one from step
+    ``loss.delta_start`` on, and one more every ``loss.delta_every`` steps.
     """
 
     def __init__(self, config: Any, start: Start | None = None):
-        """``start``: `training.start.read_start` of the config where not given."""
+        """Takes ``start``, or else `training.start.read_start` of the config."""
         self.config = config
         given = start or read_start(config)
         self._start: Start | None = given
         self.model_config, self._networks = given.config, given.networks
-        # What is trained, by what its parameters lie under.
+        # The key of the trained parameters.
         self._refines = config.stage != "encoder"
         refiner = self.model_config.refiner
         self.part = refiner.key if refiner and self._refines else "encoder"
@@ -67,7 +67,7 @@ class Inversion:
         self._passes = encoder.passes if encoder else 0
         layers: dict = {} if self._refines else encoder.codes_of_layers
         self.optimizer = make_optimizer(config, layers)
-        # The step at which the first delta begins; None where all train from the start.
+        # The step of the first delta; None if all train from the start.
         self._begins = None if self._refines else config.loss.get("delta_start")
         self._critic: Critic | None = None
         if config.loss.get("discriminator") and not self._refines:
@@ -77,9 +77,10 @@ class Inversion:
         self._measure = jax.jit(self._outputs)
 
     def init(self, rng: jax.Array) -> Any:
-        """The state at step 0: trained and frozen parameters, optimiser.
+        """Returns the state at step 0: trained and frozen parameters, optimiser.
 
-        Once only: it hands over what was read, or memory would hold that twice.
+        Call it once: it hands over the arrays of the start, so that memory does not
+        hold them twice.
         """
         given, self._start = self._start, None
         assert given  # once only
@@ -108,15 +109,15 @@ class Inversion:
         if self._half_life:
             state["ema"] = jax.tree.map(jnp.array, trained)
             state["seen"] = jnp.zeros((), jnp.float32)
-        # Parameters of networks are arguments of the step too, not constants in it.
+        # Parameters of networks are arguments of the step too, not constants.
         networks = given.network_variables
         return state | {"networks": networks} if networks else state
 
     def _fresh(self, rng: jax.Array) -> dict:
-        """Initial values of the trained part, by collection."""
+        """Returns the initial values of the trained part, by collection."""
         images = jnp.zeros((1, *self.model_config.input_shape))
 
-        @jax.jit  # of that part alone: all the others would be compiled and drawn, too
+        @jax.jit  # for that part alone: JAX would compile and draw the others too
         def draw(rng: jax.Array) -> dict:
             made = self.model.init(rng, images)
             return {
@@ -127,15 +128,15 @@ class Inversion:
         return draw(rng)
 
     def variant(self, step: int) -> bool:
-        """Whether the discriminator of codes has its penalty at this step."""
+        """Returns whether the discriminator of codes has its penalty at this step."""
         return self._critic is not None and self._critic.has_r1(step)
 
     def step(
         self, state: Any, batch: Any, rng: jax.Array, *, variant: bool = False
     ) -> tuple[Any, dict[str, jax.Array]]:
-        """One update of the discriminator, if any, then of the trained part.
+        """Updates the discriminator, if any, then the trained part.
 
-        On one device.
+        It runs on one device.
         """
         metrics: dict = {}
         if self._critic:
@@ -160,10 +161,11 @@ class Inversion:
         return self._averaged(state) if self._half_life else state, metrics
 
     def _gradients(self, state: Any, batch: Any, rng: jax.Array) -> tuple:
-        """Gradients, what the loss is made of, and the constants after the step.
+        """Returns gradients, the terms of the loss, and the constants after the step.
 
-        Of an encoder in passes the gradients of all passes are added up, each with the
-        codes and the image of the pass before as constants; losses are their means.
+        For an encoder in passes, it adds up the gradients of all passes.  The codes and
+        the image of the pass before are constants in each.  Losses are means over the
+        passes.
         """
         trained = state["trained"]
         gradients = jax.value_and_grad(self._loss, argnums=1, has_aux=True)
@@ -185,7 +187,7 @@ class Inversion:
         return grads, jax.tree.map(jnp.mean, parts), const
 
     def _first(self, variables: Any, count: int) -> tuple[jax.Array, jax.Array]:
-        """The mean code, and its image, so many times: what a first pass sees."""
+        """Repeats the mean code and its image, which a first pass sees."""
         generator = self.model_config.generator
         codes = (1, generator.num_codes, generator.w_dim)
         mean = jnp.broadcast_to(variables["const"]["latent_avg"], codes)
@@ -195,7 +197,7 @@ class Inversion:
     def _criticise(
         self, state: Any, batch: Any, rng: jax.Array, draws: dict, with_r1: bool
     ) -> tuple[Any, dict[str, jax.Array]]:
-        """The discriminator's turn, with the codes that the encoder makes now."""
+        """Updates the discriminator with the codes that the encoder makes now."""
         apply = partial(self.model.apply, self._variables(state, state["trained"]))
         rngs = {"dropout": rng, "drop_path": rng}
         encode, mapping = StylePrompter.encode, StylePrompter.mapping
@@ -208,7 +210,7 @@ class Inversion:
         return state | {"critic": critic}, metrics
 
     def _deltas(self, state: Any, after: int = 0) -> Any:
-        """How many codes after the first train, so many steps after this one."""
+        """Returns how many codes after the first train, this many steps later."""
         last = self.model_config.generator.num_codes - 1
         if self._begins is None:
             return last
@@ -216,14 +218,14 @@ class Inversion:
         return jnp.clip(since // self.config.loss.get("delta_every", 1) + 1, 0, last)
 
     def _averaged(self, state: Any) -> Any:
-        """The state with the moving average of the trained part one step on."""
+        """Returns the state with the moving average of the trained part updated."""
         seen = state["seen"] + self.config.batch_size
         decay = ema_decay(self._half_life, seen, self.config.batch_size)
         ema = optax.incremental_update(state["trained"], state["ema"], 1 - decay)
         return state | {"seen": seen, "ema": ema}
 
     def _variables(self, state: Any, trained: Any = None) -> dict:
-        """Of the model: with ``trained``, else with what is to be used of the state.
+        """Returns the model's variables with ``trained``, else with those of the state.
 
         Deltas that do not train, or that have not trained yet, are zero.
         """
@@ -246,18 +248,18 @@ class Inversion:
         rng: jax.Array,
         before: tuple[jax.Array, ...] = (),
     ) -> Any:
-        """The loss; what it is made of, the constants, and what a next pass sees.
+        """Computes the loss, its terms, the constants, and the input of a next pass.
 
         Args:
             state: of the training.
             trained: the parameters to train.
-            batch: pictures.
+            batch: images.
             rng: of this device.
             before: codes of the pass before, and their image.
 
         Returns:
-            The loss, and (losses by name, "const" with new running means, what
-            ``before`` is to the next pass).
+            The loss, and (losses by name, "const" with new running means,
+            ``before`` of the next pass).
         """
         images, variables = batch["image"], self._variables(state, trained)
         training_encoder = not self._refines
@@ -282,7 +284,7 @@ class Inversion:
             rngs={"dropout": rng, "drop_path": rng},
             mutable=["const"] if training_encoder else [],
         )
-        # Losses are computed in float32 whatever the model computes in, float64 aside.
+        # Losses have float32 for every dtype of the model, except for float64.
         kind = jnp.promote_types(output.dtype, jnp.float32)
         height, width = images.shape[1:3]
         output = losses.pool_to(framed(output, height, width), height).astype(kind)
@@ -301,14 +303,14 @@ class Inversion:
         return total, (parts, state["const"] | const, (w_plus, output))
 
     def _outputs(self, state: Any, batch: Any) -> Any:
-        """Inversions by name, "w_plus" and of a refiner "refined", and metrics.
+        """Returns inversions by name, "w_plus" and a refiner's "refined", and metrics.
 
         A metric has one number per image; its name ends with that of its inversion.
         """
         variables, images, seen = self._variables(state), batch["image"], _seen(batch)
         before: tuple[jax.Array, ...] = ()
         if self._passes:
-            # All but the last, which is run below.
+            # All passes but the last, which runs below.
             before, _ = lax.scan(
                 lambda before, _: (self._next(variables, seen, before), None),
                 self._first(variables, len(images)),
@@ -341,13 +343,13 @@ class Inversion:
         return outputs, scores
 
     def _next(self, variables: Any, seen: jax.Array, before: tuple) -> tuple:
-        """Codes after a pass, and their image."""
+        """Returns the codes after a pass, and their image."""
         apply = partial(self.model.apply, variables)
         w_plus, _ = apply(seen, *before, method=StylePrompter.encode)
         return w_plus, apply(w_plus, method=StylePrompter.show)
 
     def evaluate(self, state: Any, report: Any, step: int) -> Any:
-        """Metrics of fixed held-out images (`_outputs`), and a grid of the first."""
+        """Reports metrics of fixed held-out images (`_outputs`), and a first grid."""
         if self._held_out is None:
             self._held_out = self._load_held_out()
         rows, grid = [], []
@@ -379,11 +381,11 @@ class Inversion:
         ]
 
     def export(self, state: Any, folder: Path) -> None:
-        """The finished model: what it started from, and the trained part."""
+        """Writes the finished model: the given parts, and the trained part."""
         variables = self._variables(state)
         save_model(folder, self.model_config, variables, keep_directions=True)
 
 
 def _seen(batch: Any) -> Any:
-    """What the encoder sees of the pictures of a batch."""
+    """Returns the encoder's inputs for the images of a batch."""
     return batch.get("input", batch["image"])

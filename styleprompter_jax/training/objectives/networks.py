@@ -1,8 +1,8 @@
 """The two networks of stage "generator": their architecture and their start.
 
 The fields that ``config.model`` leaves out come from ``config.init_from``, if that is
-set: a model folder with a discriminator.  Stage "generator" writes one, and so does
-`styleprompter convert` for a file that holds both networks.
+set: a model folder with a discriminator.  Stage "generator" writes one, and
+`styleprompter convert` writes one for a file that holds both networks.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Networks:
     grows: bool = False
 
     def frozen(self, count: int) -> frozenset[str]:
-        """The layers of the first ``count`` blocks of the discriminator, largest first.
+        """Returns the layers of the discriminator's ``count`` largest blocks.
 
         Raises:
             StylePrompterError: if they cannot stay as they are.
@@ -79,8 +79,8 @@ def read_networks(config: Any) -> Networks:
     """Reads ``config.model`` and ``config.init_from``.
 
     Raises:
-        StylePrompterError: if the start is missing, has no discriminator, or is
-            another than the config describes.
+        StylePrompterError: if the start is missing, has no discriminator, or
+            differs from the config.
     """
     kind, fields = part_fields(config, "generator")
     reader = dict(config.model.get("discriminator") or {})
@@ -124,7 +124,7 @@ def read_networks(config: Any) -> Networks:
 
 
 def constant_blocks(params: dict, names: Collection[str]) -> dict:
-    """The same parameters, of which those of some layers have no gradient."""
+    """Returns the same parameters, without gradients in some layers."""
     return {
         name: lax.stop_gradient(tree) if name in names else tree
         for name, tree in params.items()
@@ -132,7 +132,7 @@ def constant_blocks(params: dict, names: Collection[str]) -> dict:
 
 
 def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBase:
-    """The generator to train, which that of ``name`` must be or grow into."""
+    """Returns the generator to train: that of ``name``, or one that it grows into."""
     if not isinstance(given, kind):
         raise StylePrompterError(
             f"The generator of {name} has the type {given.type!r}, but "
@@ -141,7 +141,7 @@ def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBa
     wanted = dataclasses.replace(given, **fields)
     same = wanted
     if grows := given.image_size < wanted.image_size:
-        # Into another size, with other channels at its end.
+        # It grows into another size, with other channels at its end.
         same = dataclasses.replace(
             wanted, image_size=given.image_size, channels=given.channels
         )
@@ -157,7 +157,7 @@ def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBa
 def _kept_blocks(
     name: str, given: Given, generator: Any, reader: DiscriminatorConfig
 ) -> Given:
-    """The arrays that the larger networks take over."""
+    """Returns the arrays that the larger networks take over."""
     z = jnp.zeros((1, generator.z_dim))
     shapes = jax.eval_shape(make(generator).init, jax.random.key(0), z)
     kept, g_last = growing.kept_blocks(

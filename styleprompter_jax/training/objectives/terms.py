@@ -1,6 +1,6 @@
 """The losses of stages "encoder" and "refiner", each by the name of its weight.
 
-A loss is a function without arguments: that of weight 0 is never called.
+A loss is a function without arguments, and a loss of weight 0 is never called.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +23,14 @@ def of_images(
     output: jax.Array,
     images: jax.Array,
 ) -> Terms:
-    """Losses of the output, of all of it and of the inner part of a face.
+    """Returns losses of the whole output, and of the inner part of a face.
 
     Args:
-        networks: of the perceptual losses that are on, by loss.
-        variables: theirs, by loss.
-        part: which is trained, "encoder" or a refiner.
+        networks: of the perceptual losses in use, by loss.
+        variables: of the networks, by loss.
+        part: the trained part, "encoder" or a refiner.
         output: (b, h, w, 3).
-        images: what it is to be, likewise.
+        images: the targets, of the same shape.
     """
 
     def perceptual(name: str, output: jax.Array, images: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ def of_images(
 
 
 def of_codes(offsets: jax.Array, deltas: jax.typing.ArrayLike) -> Terms:
-    """Losses of the encoder's codes.
+    """Returns losses of the encoder's codes.
 
     Args:
         offsets: from the mean code, (b, n, w_dim).
@@ -65,7 +65,7 @@ def of_codes(offsets: jax.Array, deltas: jax.typing.ArrayLike) -> Terms:
 
 
 def weighted(terms: Terms, weights: Mapping[str, Any]) -> tuple[Any, dict]:
-    """The weighted sum, and by name this and the losses that it is made of."""
+    """Returns the weighted sum, and by name the sum and its terms."""
     used = {name: term() for name, term in terms.items() if weights.get(name)}
     total = sum(weights[name] * loss for name, loss in used.items())
     return total, {"loss": total, **{f"loss_{k}": v for k, v in used.items()}}

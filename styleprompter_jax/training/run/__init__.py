@@ -1,1 +1,1 @@
-"""What any run needs: checkpoints, reports, devices, an orderly end."""
+"""The needs of any run: checkpoints, reports, devices, an orderly end."""

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on, with Orbax."""
+"""Checkpoints: everything that a run needs to continue, with Orbax."""
 
 import contextlib
 import hashlib
@@ -30,15 +30,15 @@ class Checkpoints:
 
     A step holds two items: ``state``, a pytree of arrays, and ``record``, a JSON dict
     with the position in the data, the config, the revision of the code, and SHA-256
-    sums of every array and of the record itself, by which damage is found.
+    sums of every array and of the record itself, which reveal damage.
 
-    Saving goes on while the run does.  Orbax writes a step under a temporary name and
+    Saving runs beside the training.  Orbax writes a step under a temporary name and
     renames it, so a kill never leaves half a step that passes for a whole one.
 
     Args:
-        folder: where the steps are; made where missing.
+        folder: of the steps; made if missing.
         config: of the run, as plain JSON types.
-        keep: how many steps stay.
+        keep: the number of steps that stay.
     """
 
     def __init__(self, folder: Path, config: dict, keep: int = 2):
@@ -62,7 +62,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._manager.close()  # waits for the save that is being written
+            self._manager.close()  # waits for the running save
         except Exception as error:
             if kind is None:
                 raise self._failed(error) from error
@@ -71,12 +71,12 @@ class Checkpoints:
 
     def _on_unraisable(self, found: Any) -> None:
         # After one read or write failed, Orbax closes the event loop that the others
-        # report to; each would print a traceback beside the one sentence of ours.
+        # report to; each would print a traceback beside our one sentence.
         if str(found.exc_value) != "Event loop is closed":
             self._hook(found)
 
     def save(self, step: int, state: Any, position: dict) -> None:
-        """Begins to save a step; one that was saved or restored already stays.
+        """Begins to save a step; a saved or restored step stays.
 
         Raises:
             StylePrompterError: if this step or the one before it cannot be written, or
@@ -122,18 +122,18 @@ class Checkpoints:
             raise self._failed(error) from error
 
     def restore(self, like: Any) -> tuple[int, Any, dict] | None:
-        """The newest whole step as (step, state, record), or None where there is none.
+        """Returns the newest whole step as (step, state, record); None without steps.
 
-        The state comes as NumPy arrays, to be placed on any number of devices.
+        The state has NumPy arrays, which fit any number of devices.
 
-        A damaged step is passed over with a warning and moved to ``damaged/`` beside
-        the folder, since the run is going to save that step again.
+        It skips a damaged step with a warning and moves it to ``damaged/`` beside the
+        folder, since the run will save that step again.
 
         Args:
             like: a state of the same structure, shapes and dtypes.
 
         Raises:
-            StylePrompterError: if there are steps and none is whole; nothing is moved.
+            StylePrompterError: if there are steps and none is whole; it moves nothing.
         """
         problems = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -161,7 +161,7 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, like: Any) -> tuple[Any, dict]:
-        """One step as NumPy arrays, and its record; raises if anything is damaged."""
+        """Returns one step as NumPy arrays, and its record; raises if damaged."""
         empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
         restored = self._manager.restore(
             step,
@@ -204,7 +204,7 @@ class Checkpoints:
         )
 
     def advice(self) -> str:
-        """Which step the same command would go on from; waits for the last save."""
+        """Names the step to continue from; waits for the last save."""
         with contextlib.suppress(Exception):  # `save` and `wait` report it
             self._manager.wait_until_finished()
         steps = saved_steps(self._folder)
@@ -214,12 +214,12 @@ class Checkpoints:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The numbers of the steps in a folder of checkpoints, whole or not."""
+    """Returns the numbers of the steps in a folder, whole or not."""
     return sorted(int(p.name) for p in Path(folder).glob("*") if p.name.isdigit())
 
 
 def saved_config(folder: Path) -> dict | None:
-    """The config of the newest step whose record is whole; None where there is none.
+    """Returns the config of the newest step with a whole record; None without one.
 
     Writes nothing, and needs no state to compare with.
     """
@@ -237,7 +237,7 @@ def saved_config(folder: Path) -> dict | None:
 
 
 def revision() -> str:
-    """The commit of the checkout that this code runs from, or the version."""
+    """Returns the commit of the checkout that this code runs from, or the version."""
     if (ROOT / ".git").exists():  # not some repository around an installed package
         options = ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
         try:
@@ -251,7 +251,7 @@ def revision() -> str:
             if result.returncode == 0:
                 return result.stdout.strip()
         except (OSError, subprocess.SubprocessError):
-            pass  # no git here: the version has to do
+            pass  # without git, the version must do
     return __version__
 
 

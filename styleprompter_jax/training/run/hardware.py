@@ -1,4 +1,4 @@
-"""Public figures of chips, for what a step could take at least."""
+"""Public figures of chips, for the least time of a step."""
 
 import dataclasses
 
@@ -12,14 +12,14 @@ class Chip:
     memory: float
 
 
-# By the name that starts a TPU slice's; from Google Cloud's page of each version.
+# By the start of a TPU slice's name; from Google Cloud's page of each version.
 CHIPS = {
     "v4": Chip(275e12, 1228e9, 32e9),
     "v5e": Chip(197e12, 819e9, 16e9),
     "v5p": Chip(459e12, 2765e9, 95e9),
     "v6e": Chip(918e12, 1638e9, 32e9),
 }
-# By what starts `jax.Device.device_kind`, the longer first; GPUs from NVIDIA's data
+# By the start of `jax.Device.device_kind`, the longer first; GPUs from NVIDIA's data
 # sheets (SXM, without sparsity).
 PEAK_FLOPS = {
     "TPU v4": CHIPS["v4"].flops,
@@ -35,7 +35,7 @@ PEAK_FLOPS = {
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """bfloat16 FLOP/s of a device at its best; None where that is not known."""
+    """Returns the peak bfloat16 FLOP/s of a device; None if unknown."""
     for start, peak in PEAK_FLOPS.items():
         if device_kind.startswith(start):
             return peak

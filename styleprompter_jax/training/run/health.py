@@ -1,4 +1,4 @@
-"""Losses that are not finite: found on the device, without waiting for it."""
+"""Finds losses that are not finite on the device, without waiting for it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,23 +8,23 @@ import jax.numpy as jnp
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-IN_A_ROW = 20  # steps without an update, after which no other is to be hoped for
+IN_A_ROW = 20  # steps without an update, after which the run gives up
 
 
 def guard(step: Callable, skip: bool) -> Callable:
-    """The step of an objective with ``finite`` among its metrics.
+    """Returns the step of an objective with ``finite`` among its metrics.
 
     Args:
         step: ``step(state, batch, rng) -> (state, metrics)``.
         skip: whether a step whose metrics or state are not finite leaves the state as
-            it was.  Costs a pass over what the step changes.
+            it was.  It costs a pass over the changed arrays.
     """
 
     def guarded(state: Any, batch: Any, rng: jax.Array) -> tuple[Any, dict]:
         new, metrics = step(state, batch, rng)
         finite = _all_finite(metrics)
         if skip:
-            # What is frozen comes out as the very same leaf.
+            # A frozen leaf comes out as the same object.
             pairs = zip(jax.tree.leaves(new), jax.tree.leaves(state), strict=True)
             finite &= _all_finite([a for a, b in pairs if a is not b])
             new = jax.tree.map(
@@ -36,7 +36,7 @@ def guard(step: Callable, skip: bool) -> Callable:
 
 
 class Health:
-    """Counts steps that were not finite, on the device, and stops at too many.
+    """Counts steps that are not finite, on the device, and stops at too many.
 
     Args:
         skip: as `guard` takes it.
@@ -51,15 +51,15 @@ class Health:
         self._counts = _add(self._counts, finite)
 
     def check(self, step: int, advice: Callable[[], str]) -> dict:
-        """What to log of the steps since the last call; waits for them.
+        """Returns the counts to log for the steps since the last call; waits for them.
 
         Args:
-            step: the one that was just made.
-            advice: says what can be gone on from.
+            step: the step that has just finished.
+            advice: says from which step the run can continue.
 
         Raises:
-            StylePrompterError: if one was not finite, or with ``skip`` too many in a
-                row.
+            StylePrompterError: if a step was not finite, or with ``skip`` too many
+                in a row.
         """
         count, row, most = (int(n) for n in self._counts)
         self._counts = jnp.array([0, row, row], jnp.int32)

@@ -1,4 +1,4 @@
-"""One step on all devices: what `jax.pmap` does, in today's spelling.
+"""One step on all devices, as in `jax.pmap`, with today's API.
 
 A step is written for one device: it sees its own part of the batch, and averages
 gradients and metrics over the axis :data:`AXIS` with `lax.pmean`.  ``map_step``
@@ -22,16 +22,16 @@ AXIS = "batch"
 def join_hosts(
     coordinator: str, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Makes this process one of several that train together; before all else in JAX.
+    """Joins this process to others that train together; call it before other JAX code.
 
     Args:
-        coordinator: "HOST:PORT" of process 0; "auto" where JAX finds the others by
+        coordinator: "HOST:PORT" of process 0; "auto" if JAX finds the others by
             itself, as on TPU pods and under SLURM.
-        num_processes: how many there are; not for "auto".
-        process_id: which this is, from 0; not for "auto".
+        num_processes: the number of processes; not for "auto".
+        process_id: the number of this process, from 0; not for "auto".
 
     Raises:
-        StylePrompterError: if they do not find each other.
+        StylePrompterError: if the processes do not find each other.
     """
     try:
         if coordinator == "auto":
@@ -47,19 +47,19 @@ def join_hosts(
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes for all."""
+    """Returns whether this process writes for all."""
     return jax.process_index() == 0
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices (of all hosts) along one axis.
+    """Returns a mesh of all devices (of all hosts) along one axis.
 
     Raises:
-        StylePrompterError: if the kind of device that was asked for is not there.
+        StylePrompterError: if JAX finds no device of the chosen kind.
     """
     try:
         devices = jax.devices() if devices is None else devices
-    except (RuntimeError, AssertionError) as error:  # the latter for cuda without it
+    except (RuntimeError, AssertionError) as error:  # the latter for cuda without CUDA
         # JAX makes these attributes when it is imported.
         kind = jax.config.jax_platforms  # type: ignore[attr-defined]
         raise StylePrompterError(
@@ -70,7 +70,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises a StylePrompterError where the devices do not divide the batch."""
+    """Raises a StylePrompterError if the devices do not divide the batch."""
     count = mesh.devices.size
     if batch_size % count:
         raise StylePrompterError(
@@ -107,7 +107,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def local_copy(tree: Any) -> Any:
-    """What `replicate` placed, on this process's first device alone."""
+    """Returns replicated arrays, on this process's first device alone."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
@@ -120,7 +120,7 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def local_slice(draw: Callable, rng: jax.Array, local_size: int) -> Any:
-    """This device's rows of arrays drawn for the whole batch.
+    """Returns this device's rows of arrays drawn for the whole batch.
 
     ``draw(rng, global_size)`` gives a tree of arrays; every device draws the same ones
     and keeps its part, so results do not depend on the number of devices.

@@ -1,4 +1,4 @@
-"""Which models a config names, and which those are that a run used."""
+"""The models that a config names, and the commits that a run used."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,21 +7,21 @@ from styleprompter_jax import losses
 from styleprompter_jax.core.paths import scheme
 from styleprompter_jax.store.places import pin
 
-SOURCES = "sources"  # the key of a run's record
+SOURCES = "sources"  # the key in a run's record
 
 
 def pin_models(config: Any, known: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
-    """A config in which every model on the Hub is named with its commit.
+    """Returns a config that names every model on the Hub with its commit.
 
     Args:
         config: an ml_collections ConfigDict; stays as it is.
-        known: by name, what an earlier call of the run used, and this one uses too.
+        known: by name, the pinned names of an earlier call, which this call uses too.
 
     Returns:
         The config, and the pinned names by those in ``config``.
 
     Raises:
-        StylePrompterError: if there is no such model, or the Hub cannot be asked.
+        StylePrompterError: if there is no such model, or the Hub does not answer.
     """
     pinned, sources = config.copy_and_resolve_references(), {}
     loss = pinned.get("loss") or {}
@@ -35,7 +35,7 @@ def pin_models(config: Any, known: Mapping[str, str]) -> tuple[Any, dict[str, st
 
 
 def known_sources(record: Mapping) -> dict[str, str]:
-    """What `pin_models` gave for a run, from its record."""
+    """Returns the result of `pin_models` for a run, from its record."""
     sources = record.get(SOURCES)
     if not isinstance(sources, dict):
         return {}

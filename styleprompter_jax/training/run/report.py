@@ -1,4 +1,4 @@
-"""What a training tells: progress bar, metrics.jsonl, TensorBoard, sample grids."""
+"""The reports of a training: progress bar, metrics.jsonl, TensorBoard, sample grids."""
 
 import json
 import math
@@ -22,23 +22,23 @@ from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.images.files import image_grid, to_uint8, write_image
 from styleprompter_jax.training.run.workdir import writing
 
-_LINE = 2**16  # bytes; lines have some hundred
+_LINE = 2**16  # bytes; lines have a few hundred
 
 
 class Report:
     """One object a run; use as a context manager.
 
-    What cannot be written is a StylePrompterError of the call that tried.
+    A call that cannot write its file raises StylePrompterError.
 
     Args:
         workdir: where metrics.jsonl, TensorBoard events and samples/ go.
         step: the step that the run resumes from.  Lines of metrics.jsonl beyond it,
             which an interrupted run wrote after its last checkpoint, are dropped.
-        evaluate: whether that step is going to be evaluated: the line of an evaluation
-            before is dropped then too.
+        evaluate: whether the run will evaluate that step; then the line of an earlier
+            evaluation is dropped too.
         total_steps: the end of the bar.
         batch_size: global, for images per second.
-        peak_flops: of a device, for model FLOP utilisation; None where it is not known.
+        peak_flops: of a device, for model FLOP utilisation; None if unknown.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Report:
     ):
         self._workdir = workdir
         self._file = workdir / "metrics.jsonl"
-        self.validation: dict[str, float] = {}  # what the last evaluation found
+        self.validation: dict[str, float] = {}  # metrics of the last evaluation
         with writing(workdir):
             _keep_lines(self._file, step, evaluate)
             # Not SummaryWriter: it writes in a thread, which dies in silence when the
@@ -71,21 +71,21 @@ class Report:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.close()
-        # An error on its way out is not hidden by another.
+        # Another error must not hide an error that already leaves the block.
         with writing(self._workdir) if kind is None else suppress(OSError):
             self._events.close()
 
     def advance(self, flops: float = 0.0) -> None:
-        """One step more on the bar, which took so many FLOPs on one device."""
+        """Adds one step to the bar, with its FLOPs on one device."""
         self._bar.update()
         self._flops += flops
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Prints a line above the bar."""
         self._bar.write(text)
 
     def restart_clock(self, step: int) -> None:
-        """Leaves out what was not training (compiling, evaluating) from the rate."""
+        """Leaves the time of other work (compilation, evaluation) out of the rate."""
         self._since, self._flops = (step, time.perf_counter()), 0.0
 
     def scalars(self, step: int, values: dict, split: str = "train") -> None:
@@ -107,7 +107,7 @@ class Report:
             self._bar.set_postfix_str(
                 ", ".join([rate, *(f"{k} {v:.3f}" for k, v in shown.items())])
             )
-        # JSON has no NaN, which a skipped step may have given.
+        # JSON has no NaN, which a skipped step may give.
         row = {k: v if math.isfinite(v) else None for k, v in values.items()}
         with writing(self._workdir):
             with self._file.open("a") as f:
@@ -145,7 +145,7 @@ class Silence:
 
 
 def _keep_lines(file: Path, step: int, evaluate: bool) -> None:
-    """Drops the lines of later steps, and what is no line of metrics."""
+    """Drops the lines of later steps, and lines that do not hold metrics."""
     if not os.path.lexists(file):
         return
     with (
@@ -162,7 +162,7 @@ def _is_before(line: bytes, step: int, evaluate: bool) -> bool:
     try:
         row = parse_json(line)
     except ValueError:
-        return False  # half of it, of a run that was killed; or a bad byte
+        return False  # half a line of a killed run, or a bad byte
     own = row.get("step")
     if not line.endswith(b"\n") or type(own) is not int:
         return False

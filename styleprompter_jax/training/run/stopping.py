@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish that the loop sees, at once where it can."""
+"""SIGTERM and SIGINT as requests that the loop sees, at once where it can."""
 
 import signal
 import threading
@@ -12,8 +12,8 @@ from jax.experimental import multihost_utils
 class Stop:
     """Whether the run is to stop; use as a context manager.
 
-    Within it, SIGTERM and SIGINT set ``requested``; a step that runs is finished.
-    Signals reach the main thread only: in another one, nothing stops the run.
+    Within it, SIGTERM and SIGINT set ``requested``, and a running step finishes.
+    Signals only reach the main thread: in another thread, nothing stops the run.
 
     Several processes have to stop at one step: there JAX catches SIGTERM, which any of
     them may get, and agrees on the step.
@@ -36,14 +36,14 @@ class Stop:
             signal.signal(number, handler)
 
     def agree(self, step: int) -> None:
-        """Sets ``requested`` where the processes are to stop after this step."""
+        """Sets ``requested`` if the processes must stop after this step."""
         if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(
             step
         ):
             self.requested = True
 
     def at_once(self, work: Callable[[], Any]) -> None:
-        """Calls ``work()``, which a signal breaks off: what can be done again later."""
+        """Calls ``work()``, which a signal interrupts; the work must be repeatable."""
         try:
             self._at_once = True
             if not self.requested:
@@ -62,4 +62,4 @@ class Stop:
 
 
 class _Interrupted(BaseException):
-    """Not an Exception, so that nothing on the way takes it for an error."""
+    """Not an Exception, so that no handler takes it for an error."""

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, its config and pictures, its best model."""
+"""The folder of a run: its owner, config, images and best model."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from styleprompter_jax.store.places import DIRECTIONS, PARTS
 from styleprompter_jax.training.run.checkpoint import saved_config, saved_steps
 from styleprompter_jax.training.run.pinning import SOURCES
 
-# What may differ between a run and its continuation.
+# The keys that may differ between a run and its continuation.
 FREE_KEYS = (
     "total_steps",
     "eval_every",
@@ -27,9 +27,9 @@ FREE_KEYS = (
     "on_nan",
     "data.workers",
     "data.on_bad",
-    "data.path",  # the pictures may move, and are compared by themselves
+    "data.path",  # the images may move; another check compares them
 )
-# Later keys, with the values that runs without them have.
+# Later keys, with their values in runs without them.
 SINCE = {
     "loss.augment": "none",
     "loss.augment_p": 0.0,
@@ -54,7 +54,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def plain(config: Any) -> dict:
-    """A ConfigDict as JSON has it."""
+    """Returns a ConfigDict as JSON stores it."""
     return json.loads(config.to_json_best_effort())
 
 
@@ -62,8 +62,8 @@ def check_config(workdir: Path, config: dict) -> dict:
     """Refuses a workdir that holds a run of another config; writes nothing.
 
     Returns:
-        The config of the run that is there: that of its newest step, or where none was
-        saved yet, that of config.json; {} where there is neither.
+        The config of the run in the folder: from its newest step, or before the first
+        save from config.json; {} without either.
     """
     file = workdir / CONFIG
     if os.path.lexists(workdir) and not workdir.is_dir():
@@ -77,7 +77,7 @@ def check_config(workdir: Path, config: dict) -> dict:
 
 
 def check_same(workdir: Path, there: dict, config: dict) -> None:
-    """Refuses to go on with a config that differs beyond FREE_KEYS."""
+    """Refuses to continue with a config that differs beyond FREE_KEYS."""
     if there.get("stage") != config["stage"]:
         raise StylePrompterError(
             f"{workdir} holds a run of stage {_shown(there.get('stage'))}, but the "
@@ -91,7 +91,7 @@ def check_same(workdir: Path, there: dict, config: dict) -> None:
 
 
 def write_config(workdir: Path, config: dict) -> None:
-    """Writes config.json, unless it is there; call once the config is checked."""
+    """Writes config.json if it is missing; call it after the checks of the config."""
     file = workdir / CONFIG
     with contextlib.suppress(StylePrompterError):
         if not _differences(read_json(file), config):
@@ -100,17 +100,17 @@ def write_config(workdir: Path, config: dict) -> None:
 
 
 def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
-    """Refuses to go on with other pictures than the run began with; writes nothing.
+    """Refuses to continue with other images than at the start; writes nothing.
 
     Args:
         workdir: of the run.
-        data: what `Source.fingerprint` says of each split.
-        there: the config that the run has.
-        config: the one to go on with.
+        data: the `Source.fingerprint` of each split.
+        there: the config of the run.
+        config: the config to continue with.
     """
     file = workdir / DATA
     if not saved_steps(workdir / CHECKPOINTS):
-        return  # nothing depends on them yet
+        return  # no step depends on the images yet
     if not os.path.lexists(file):
         old, new = (str(c.get("data", {}).get("path") or "") for c in (there, config))
         if old != new:
@@ -133,7 +133,7 @@ def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
 
 
 def write_data(workdir: Path, data: dict) -> None:
-    """Writes which pictures the run has, unless that is there."""
+    """Writes the fingerprints of the run's images, if they are missing."""
     file = workdir / DATA
     with contextlib.suppress(StylePrompterError):
         if read_json(file) == data:
@@ -142,7 +142,7 @@ def write_data(workdir: Path, data: dict) -> None:
 
 
 def _change(began: Any, now: dict) -> str:
-    """What is not as in the beginning, in words; "" where all is."""
+    """Describes the change of the images since the start; "" without a change."""
     if not isinstance(began, dict):
         return "the record does not list them"
     if began.get("count") != now["count"]:
@@ -155,7 +155,7 @@ def _change(began: Any, now: dict) -> str:
 
 
 def _differences(there: dict, config: dict) -> list[str]:
-    """What differs beyond FREE_KEYS, a text for each key."""
+    """Returns the differences beyond FREE_KEYS, a text for each key."""
     old, new = (_with_later_keys(_flat(tree)) for tree in (there, config))
     return [
         f"{key if key.isprintable() else ascii(key)}: "
@@ -168,12 +168,12 @@ def _differences(there: dict, config: dict) -> list[str]:
 
 
 def _with_later_keys(flat: dict) -> dict:
-    """Of stage "generator", whose keys these are."""
+    """Adds the later keys to a config of stage "generator"."""
     return SINCE | flat if flat.get("stage") == "generator" else flat
 
 
 def _shown(value: Any) -> str:
-    """A value of a file, in full where it is not huge."""
+    """Returns the text of a value, shortened if it is huge."""
     text = repr(value)
     return text if len(text) <= 300 else f"{text[:300]}..."
 
@@ -190,7 +190,7 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Makes the folder, and holds it against a second training."""
+    """Makes the folder, and locks it against a second training."""
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
     busy = f"Another training runs in {workdir}: stop it, or use another --workdir."
@@ -201,19 +201,19 @@ def lock(workdir: Path) -> Iterator[None]:
 class BestModel:
     """WORKDIR/model_best: the model of the evaluation with the lowest score.
 
-    Its score is in the folder, so that it outlives the run, and a worse model of a
-    later one does not replace it.
+    Its score is in the folder, so that a worse model of a later run does not replace
+    it.
     """
 
     def __init__(self, workdir: Path):
         self._folder = workdir / BEST
         repair_folder(self._folder)
-        old = workdir / f".{BEST}.old"  # of version 0.1, killed between two renames
+        old = workdir / f".{BEST}.old"  # from version 0.1, killed between two renames
         if old.exists() and not self._folder.exists():
             old.rename(self._folder)
 
     def score(self) -> float:
-        """The best one so far; infinity where there is none."""
+        """Returns the best score so far; infinity before the first."""
         try:
             score = read_json(self._folder / SCORE).get("score")
         except StylePrompterError:
@@ -225,9 +225,9 @@ class BestModel:
         if not score < self.score():  # nor if it is NaN
             return
         parts = [*PARTS, SCORE]
-        parts.remove(DIRECTIONS)  # that somebody found since stay
+        parts.remove(DIRECTIONS)  # found directions stay
         with atomic_folder(self._folder, parts) as new:
-            new.rmdir()  # which makes it
+            new.rmdir()  # export makes the folder
             export(new)
             text = {"step": step, "metric": name, "score": score}
             (new / SCORE).write_text(json.dumps(text) + "\n")
