@@ -1,4 +1,4 @@
-"""What the methods of a model may be given, checked before anything is computed.
+"""Checks of the arguments of a model's methods, before any computation.
 
 Axes: b batch, s side of an image, n codes.
 """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _How(NamedTuple):
-    """What a step is compiled for."""
+    """The static arguments of a step."""
 
     module: nn.Module
     refine: bool
@@ -45,7 +45,7 @@ def optimize(
     told: Callable[[int], None] | None,
     **options: Any,
 ) -> Latents:
-    """What `StylePrompter.optimize` does: see there."""
+    """Fits codes to images; see `StylePrompter.optimize`."""
     images = calls.check_pictures(model.config, images)
     refine = calls.refines(model.config, refine, options)
     start = calls.check_latents(model.config, latents, refine)
@@ -111,7 +111,7 @@ def _step(
         total = losses.l2(*pair)
         if how.structure:
             total += how.structure * losses.structure(*pair)
-        # Summed over images: each one's codes are fitted for themselves.
+        # A sum over images, so that each image has its own fit.
         return len(images) * total
 
     gradient = jax.grad(loss)(latents.w_plus)

@@ -1,7 +1,7 @@
 """Codes by an encoder that goes in passes (ReStyle, Alaluf et al., ICCV 2021).
 
-Each pass sees the image beside what the codes of the pass before show, the mean code
-at first, and adds to these codes.
+Each pass sees the image beside the image of the codes of the pass before, and adds to
+these codes. The first pass begins with the mean code.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ MOST = 1000  # passes
 
 
 def check_iterations(config: StylePrompterConfig, iterations: int | None) -> int:
-    """How many passes a call makes: the model's own number for None, 1 without any."""
+    """Returns the number of passes: the model's own for None, 1 without any."""
     own = calls.require(config, "encoder").passes
     if iterations is None:
         return own or 1
@@ -39,7 +39,7 @@ def check_iterations(config: StylePrompterConfig, iterations: int | None) -> int
 def encode_in_passes(
     model: "StylePrompter", images: Any, iterations: int | None = None
 ) -> list[Latents]:
-    """What `StylePrompter.passes` does: see there."""
+    """Returns the latents after each pass; see `StylePrompter.passes`."""
     count = check_iterations(model.config, iterations)
     images = calls.check_images(model.config, images)
     batch, start = len(images), (model.module, model.variables, images)

@@ -46,7 +46,7 @@ def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePr
 
     Args:
         name_or_path: which model.
-        dtype: what its maps are computed in, "float32" or "bfloat16". Codes, features
+        dtype: of its maps, "float32" or "bfloat16". Codes, features
             and images that it gives are float32 either way. "bfloat16" is faster on
             GPUs and TPUs, and slower on CPUs.
 
@@ -62,14 +62,14 @@ class StylePrompter:
     """An encoder, a refiner (SMART) and a generator with their weights.
 
     A model may lack the encoder (a converted generator) or the refiner (trained in
-    stage "encoder" only); asking for what is missing raises StylePrompterError.
+    stage "encoder" only); a call that needs a missing part raises StylePrompterError.
 
     Attributes:
         config: the architecture, a frozen dataclass; `config.encoder` and
             `config.refiner` are None where the model lacks them.
         params: parameters by part: "encoder", "generator", and the refiner's under its
             type, "smart".
-        const: what is no parameter: "latent_avg" (w_dim,), the generator's mean code,
+        const: the other arrays: "latent_avg" (w_dim,), the generator's mean code,
             or (n, w_dim), one for each code; and the generator's stored noise.
         directions: the named directions that came with the model.
         source: the name that `load` finds the same model by: the one it was given,
@@ -99,7 +99,7 @@ class StylePrompter:
 
     @property
     def const(self) -> dict:
-        """What is no parameter; see above."""
+        """The arrays that are not parameters; see above."""
         return self._variables["const"]
 
     @property
@@ -109,7 +109,7 @@ class StylePrompter:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of the weights, whatever file they are from: what a tuning refers to."""
+        """Of the weights, for any file; tunings refer to it."""
         return arrays_sha256(flat_arrays(self._variables))
 
     @property
@@ -218,9 +218,9 @@ class StylePrompter:
         return rendering.render(how, self._variables, groups, inputs, used, rngs)
 
     def options_of(self, direction: Direction) -> dict:
-        """What a direction asks of the refiner, as `decode` takes it here.
+        """Returns a direction's options of the refiner, as `decode` takes them here.
 
-        It is {} where it asks for nothing that this model has.
+        It is {} if this model has none of these options.
         """
         refiner = self.config.refiner
         known = refiner.options if refiner is not None else {}
@@ -255,7 +255,7 @@ class StylePrompter:
         is random.
 
         Args:
-            images: (b, s, s, 3), s = image_size; what the codes shall show.
+            images: (b, s, s, 3), s = image_size; the targets.
             latents: where to start, from `encode`.
             steps: how many.
             refine: as `decode` will be called.
@@ -346,7 +346,7 @@ class StylePrompter:
         Args:
             z: float32 (b, z_dim).
             truncation_psi: 1 leaves w as it is, 0 is the mean code.
-            truncation_cutoff: truncates the first so many codes only.
+            truncation_cutoff: number of the first codes to truncate; None for all.
 
         Returns:
             w; w_plus (b, n, w_dim) with a cutoff, or of a model that has a mean code

@@ -1,4 +1,4 @@
-"""Codes of the mapping network, drawn from a seed: what stands for its distribution."""
+"""Codes of the mapping network, drawn from a seed: a sample of its distribution."""
 
 import numpy as np
 

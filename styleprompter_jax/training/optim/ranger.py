@@ -139,7 +139,7 @@ class LookaheadState(NamedTuple):
 def lookahead(
     sync_period: int = 6, slow_step_size: float = 0.5
 ) -> optax.GradientTransformation:
-    """Every so many steps, moves slow weights towards the parameters and these there.
+    """Moves slow weights towards the parameters, and these there, at each period.
 
     The last of a chain.  Slow weights start as the initial parameters.
 
