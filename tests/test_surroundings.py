@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import styleprompter_jax as sp
 from styleprompter_jax.app import alignment
 from styleprompter_jax.cli import main, surroundings
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
@@ -286,7 +287,10 @@ def test_names_and_folders_of_any_length(tmp_path, capsys, tiny_folder, monkeypa
     subprocess.run(["rm", "-r", "in"], check=True)  # pytest's own clearing is recursive
 
 
-def test_a_picture_that_has_gone_since_it_was_read(tmp_path, caplog, monkeypatch):
+def test_a_picture_that_has_gone_since_it_was_read(
+    tiny_folder, tmp_path, caplog, monkeypatch
+):
     monkeypatch.setattr(alignment.detect, "is_there", lambda: False)
-    alignment.warn(None, [tmp_path / "gone.png"], np.zeros((1, 32, 32, 3)))
+    model = sp.load(tiny_folder)
+    alignment.warn(model, [tmp_path / "gone.png"], np.zeros((1, 32, 32, 3)))
     assert not caplog.text
