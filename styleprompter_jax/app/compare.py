@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.evaluate import (
-    EDITED,
-    TIMED,
+from styleprompter_jax.app.evaluate import EDITED, TIMED
+from styleprompter_jax.app.judges import (
     classifier_of,
     directions_of,
     hashes,

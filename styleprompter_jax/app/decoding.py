@@ -78,7 +78,7 @@ class Decoding:
         return model.optimize(images, latents, steps, **self.fitting())
 
     def fitting(self) -> dict[str, Any]:
-        """The options of what is fitted to pictures, codes or a generator."""
+        """Returns the options for fitting codes or a generator to images."""
         options = self.options()
         if options.pop("rng") is not None:
             # They cannot fit random noise, so they are fitted with the stored noise.

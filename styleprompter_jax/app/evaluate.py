@@ -16,8 +16,14 @@ from tqdm import tqdm
 
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.judges import (
+    classifier_of,
+    directions_of,
+    hashes,
+    load_networks,
+    network_hashes,
+)
 from styleprompter_jax.app.pictures import SHOWN
-from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
@@ -43,8 +49,7 @@ from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops.ssim import ms_ssim_weights
-from styleprompter_jax.store import model_folder, network_folder
-from styleprompter_jax.store.places import local_folder, pin
+from styleprompter_jax.store import model_folder
 
 FILES = "metrics.json", "images.csv", "sheet.png"
 EDITED = 200  # images for the judgement of edits
@@ -184,53 +189,6 @@ def evaluate(
     with place.writing(table):
         write_image(rows, table)
     return Evaluated(results, numbers, values, table)
-
-
-# `compare` uses these, too.
-
-
-def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
-    """Loads fixed networks onto the device; returns their places, and them by kind."""
-    places, found = [pin(place) for place in named], {}
-    for place in places:
-        kind = network_folder.NETWORKS[network_folder.network_name(place)].kind
-        if kind in found:
-            raise StylePrompterError(
-                f"--networks names two networks of the kind {kind}: remove one of them."
-            )
-        module, variables = network_folder.load_network(place, kind)
-        found[kind] = module, jax.device_put(variables)
-    return places, found
-
-
-def network_hashes(places: Sequence[str]) -> dict[str, dict]:
-    """By the name of a network where it is from, and SHA-256 of its files."""
-    return {
-        network_folder.network_name(at): hashes(local_folder(at)) | {"source": at}
-        for at in places
-    }
-
-
-def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
-    """The directions that are named, of a model or of files; all of it for None."""
-    if names is None:
-        return model.directions
-    shape = model.config.generator.num_codes, model.config.generator.w_dim
-    return dict(find_direction(name, model.directions, *shape) for name in names)
-
-
-def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
-    """The file of the classifier that judges edits; that of the avatars for theirs."""
-    if given:
-        return local_path(given)
-    avatars = data and data.partition("/")[0] == "avatars"
-    return classifiers.BUNDLED if avatars else None
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of the files of a model's or network's folder."""
-    files = (folder / name for name in (model_folder.MODEL, model_folder.DIRECTIONS))
-    return {file.name: protocol.sha256(file) for file in files if file.is_file()}
 
 
 def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:

@@ -219,7 +219,7 @@ def _ganspace_edit(tree: Mapping) -> Arrays:
             f"holds an edit of GANSpace that changes {quoted(str(kind))} and no codes: "
             "save it there with the mode latent."
         )
-    # The author's sign: a positive strength does what the edit is called.
+    # The author's sign: a positive strength has the effect in its name.
     scale = float(deviation) * (-1.0 if sigma < 0 else 1.0)
     array = vector.reshape(1, -1).astype(np.float64) * scale
     edit = Edit(codes, float(abs(sigma)) or 1.0)

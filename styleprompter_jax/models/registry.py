@@ -137,15 +137,15 @@ class EncoderBase(PartConfig):
 
     @property
     def trunk(self) -> tuple[str, ...]:
-        """How the names of the layers begin that another network may have, too."""
+        """Returns name prefixes of the layers that another network may share."""
         return ()
 
     @property
     def codes_of_layers(self) -> Mapping[str, np.ndarray]:
-        """By its outermost layers, which code each is the first to be needed for.
+        """Returns, for each outermost layer, the first code that needs it.
 
-        (k,) of a layer whose arrays are those of k codes, stacked; () of another.  What
-        is not named is needed for all.
+        The value is (k,) for a layer whose arrays stack the arrays of k codes, and ()
+        for another layer. All codes need the layers that are not named.
         """
         return {}
 
@@ -248,14 +248,15 @@ class GeneratorBase(PartConfig):
         raise NotImplementedError
 
     def layer_keys(self, params: Mapping) -> list[list[str]]:
-        """The parameters of each of n layers, the layer being what reads a code.
+        """Returns the parameters of each of n layers; a layer reads one code.
 
         Args:
             params: the generator's parameters.
 
         Returns:
-            For each code the keys of what it feeds, parts joined by "/". No key is
-            there twice, and none of what only `mapping` reads.
+            For each code, the keys of the parameters that it feeds, their parts joined
+            by "/". No key occurs twice. Parameters that only `mapping` reads are not
+            among them.
         """
         raise NotImplementedError
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def wrong(args: argparse.Namespace) -> str | None:
-    """What is wrong with the options together."""
+    """Returns the reason why the options do not fit together, if any."""
     of_tune = ("layers", "together", "locality", "network", "half")
     given = [name for name in of_tune if getattr(args, name)]
     return f"--{given[0]} is for --tune" if given and not args.tune else None

@@ -1,0 +1,63 @@
+"""Networks, directions and classifiers that `evaluate` and `compare` judge with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.evaluation import classifier as classifiers
+from styleprompter_jax.evaluation import protocol
+from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.store import model_folder, network_folder
+from styleprompter_jax.store.places import local_folder, pin
+
+
+def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
+    """Loads fixed networks onto the device; returns their places, and them by kind.
+
+    Raises:
+        StylePrompterError: if a folder cannot be read, or two are of one kind.
+    """
+    places, found = [pin(place) for place in named], {}
+    for place in places:
+        kind = network_folder.NETWORKS[network_folder.network_name(place)].kind
+        if kind in found:
+            raise StylePrompterError(
+                f"--networks names two networks of the kind {kind}: remove one of them."
+            )
+        module, variables = network_folder.load_network(place, kind)
+        found[kind] = module, jax.device_put(variables)
+    return places, found
+
+
+def network_hashes(places: Sequence[str]) -> dict[str, dict]:
+    """Returns, by the name of each network, its source and the SHA-256 of its files."""
+    return {
+        network_folder.network_name(at): hashes(local_folder(at)) | {"source": at}
+        for at in places
+    }
+
+
+def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
+    """Returns the named directions, of a model or of files; None: all of the model."""
+    if names is None:
+        return model.directions
+    shape = model.config.generator.num_codes, model.config.generator.w_dim
+    return dict(find_direction(name, model.directions, *shape) for name in names)
+
+
+def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
+    """Returns the file of the classifier that judges edits; avatars bring one."""
+    if given:
+        return local_path(given)
+    avatars = data and data.partition("/")[0] == "avatars"
+    return classifiers.BUNDLED if avatars else None
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file of a model's or network's folder."""
+    files = (folder / name for name in (model_folder.MODEL, model_folder.DIRECTIONS))
+    return {file.name: protocol.sha256(file) for file in files if file.is_file()}
