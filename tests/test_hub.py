@@ -270,7 +270,7 @@ def test_a_run_keeps_the_commit_that_it_began_with(hub, files, tmp_path, monkeyp
     class Prepared(Exception):
         pass
 
-    def prepare(config):
+    def prepare(config, per_device):
         raise Prepared(config.init_from)
 
     def train(config, workdir):

@@ -118,7 +118,7 @@ def test_all_that_is_missing_in_one_message(tiny_folder, lpips_folder, tmp_path)
     first, second, third, fourth, fifth = str(error.value).splitlines()
     assert f"{lpips_folder / 'none'}" in first and "styleprompter convert" in first
     assert "config.loss.id_weights is empty" in second
-    assert "LPIPS on SqueezeNet, where MoCo" in third
+    assert "LPIPS on SqueezeNet, but must contain MoCo" in third
     assert "no_model" in fourth and f"{tmp_path / 'none'}" in fifth
     assert not (tmp_path / "run").exists()
 

@@ -179,7 +179,7 @@ def test_imagenet_resnet34_starts_an_encoder():
         "resnet34.pth": recognise(state, "resnet34.pth"),
         "g.pt": recognise({"g_ema": write_table(table, generator)}, "g.pt"),
     }
-    config, made, notes, _ = build_model(files)
+    config, made, notes, *_ = build_model(files)
     assert config.encoder.encoder_type == "ResNetBackboneEncoder"
     assert (config.encoder.num_styles, config.encoder.w_dim) == (8, 16)
     encoder = made["params"]["encoder"]

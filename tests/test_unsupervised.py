@@ -190,7 +190,12 @@ def test_labels_of_any_tfds_data_set(tmp_path, tiny_folder):
     with pytest.raises(StylePrompterError, match=r"'sur': it has .*attributes_sure"):
         # Which cannot encode: it is said before.
         encode_tfds(
-            SimpleNamespace(image_size=8), "mini", tmp_path, 9, 4, ["sure", "sur"]
+            SimpleNamespace(image_size=8, config=SimpleNamespace(image_size=8)),
+            "mini",
+            tmp_path,
+            9,
+            4,
+            ["sure", "sur"],
         )
     given = model, "mini", tmp_path
     with pytest.raises(StylePrompterError, match="mini: The labels of 6 samples"):

@@ -30,7 +30,7 @@ def test_metrics_are_those_of_evaluate():
         "frozen": {part: params[part] for part in ("encoder", "generator")},
         "const": variables["const"],
     }
-    _, scores = jax.jit(objective._outputs)(state, images)
+    _, scores = jax.jit(objective._outputs)(state, {"image": images})
     expected = evaluate(sp.StylePrompter(config, variables), [images], size=32)
     for name in ("w_plus", "refined"):
         for metric in ("mse", "psnr", "ssim", "ms_ssim"):

@@ -107,9 +107,10 @@ def _load(source: str) -> types.ModuleType:
     try:
         code = path.read_bytes()
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise StylePrompterError(
-            f"The config file {source} cannot be read ({error}): give the path of "
-            f"another, or one of {', '.join(config_names())}."
+            f"The config file {source} cannot be read ({reason}): give the path of "
+            "another, or a name that `styleprompter train --help` lists."
         ) from error
     module = types.ModuleType("config_file")
     module.__file__ = str(path)
