@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/studio.md: `python docs/screens.py`.
+"""Takes the screenshots of docs/studio.md: `python docs/screens.py`.
 
 It starts the studio with the bundled model, and looks at it in Chromium.
 """
@@ -55,7 +55,7 @@ def show(page: Page, address: str) -> None:
 
 
 def main() -> None:
-    """Writes the pictures."""
+    """Writes the screenshots."""
     use_compilation_cache()
     browser_path = shutil.which("chromium") or sys.exit("Install Chromium first.")
     with running() as address, sync_playwright() as started:

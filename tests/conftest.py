@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import recipe
 
+import styleprompter_jax as sp
 from styleprompter_jax.cli import main
 from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.editing.directions import Direction
@@ -134,6 +135,32 @@ def tiny_folder(tmp_path_factory, tiny_variables):
         tiny_variables,
         directions=random_directions(),
     )
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    """The model of the tiny folder, loaded."""
+    return sp.load(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    """A client of the studio's application, in process."""
+    from starlette.testclient import TestClient
+    from studio_user import HERE, LIMITS
+
+    from styleprompter_jax.web.server import make_app
+
+    with TestClient(make_app(model, limits=LIMITS), base_url=HERE) as client:
+        yield client
+
+
+@pytest.fixture
+def user(server):
+    """A user of the studio."""
+    from studio_user import User
+
+    return User(server)
 
 
 @pytest.fixture(scope="session")

@@ -23,11 +23,6 @@ NO_NUMBERS = [None, "smile", b"x", RAGGED, [None], {"a": 1}, [1j], object(), [Tr
 NO_PATH = [None, 3, b"x.png", "a\0b.png", "\ud800.png", ["a.png"]]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_folder):
-    return sp.load(tiny_folder)
-
-
 def refused(call, *values):
     """Each value is refused in one sentence or two, which begin and end as such."""
     for value in values:

@@ -14,11 +14,6 @@ from styleprompter_jax.evaluation.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
-def model(tiny_folder):
-    return sp.load(tiny_folder)
-
-
-@pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
 

@@ -7,8 +7,7 @@ import shlex
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.testclient import TestClient
-from studio_user import HERE, LIMITS, POINTS, User, png
+from studio_user import POINTS, User, png
 
 import styleprompter_jax as sp
 from styleprompter_jax.app.joined import joined
@@ -17,23 +16,6 @@ from styleprompter_jax.editing.mixing import mix
 from styleprompter_jax.images import align as crops
 from styleprompter_jax.images.files import read_image, to_uint8
 from styleprompter_jax.web.api import ENDPOINTS
-from styleprompter_jax.web.server import make_app
-
-
-@pytest.fixture(scope="module")
-def model(tiny_folder):
-    return sp.load(tiny_folder)
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with TestClient(make_app(model, limits=LIMITS), base_url=HERE) as client:
-        yield client
-
-
-@pytest.fixture
-def user(server):
-    return User(server)
 
 
 def test_pictures_are_those_of_the_model(user, model, tmp_path):

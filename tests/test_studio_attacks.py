@@ -10,27 +10,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 from studio_user import HERE, LIMITS, POINTS, User, bearer, png
 
-import styleprompter_jax as sp
 from styleprompter_jax.web.limits import Limits
 from styleprompter_jax.web.security import Names
 from styleprompter_jax.web.server import make_app
-
-
-@pytest.fixture(scope="module")
-def model(tiny_folder):
-    return sp.load(tiny_folder)
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with TestClient(make_app(model, limits=LIMITS), base_url=HERE) as client:
-        yield client
-
-
-@pytest.fixture
-def user(server):
-    return User(server)
-
 
 # Requests that a page of another site, or a stranger, may make.
 FOREIGN = {

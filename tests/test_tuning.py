@@ -27,11 +27,6 @@ STEPS, FAST = 6, {"learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
-def model(tiny_folder):
-    return sp.load(tiny_folder)
-
-
-@pytest.fixture(scope="module")
 def images():
     """Two, of colours that the model does not show."""
     rng = np.random.default_rng(0)

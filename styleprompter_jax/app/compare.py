@@ -14,10 +14,10 @@ from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.evaluate import EDITED, TIMED
 from styleprompter_jax.app.judges import (
     classifier_of,
+    conditions,
     directions_of,
     hashes,
     load_networks,
-    network_hashes,
 )
 from styleprompter_jax.app.pictures import SHOWN
 from styleprompter_jax.core.errors import StylePrompterError
@@ -37,12 +37,11 @@ from styleprompter_jax.evaluation.comparison import (
     measure,
 )
 from styleprompter_jax.evaluation.evaluate import comparison_shape, comparison_size
-from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.images.files import sheet, to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
-from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder
 
 FILES = "metrics.json", "sheet.png"
@@ -177,7 +176,8 @@ def compare(
     folder = local_path(output)
     places, found = load_networks(networks)
     loaded = {entry.name: decoding.loaded(entry.name) for entry in entries}
-    size = size or min(comparison_size(model) for model in loaded.values())
+    if size is None:
+        size = min(comparison_size(model) for model in loaded.values())
     shapes = {comparison_shape(m, comparison_size(m, size)) for m in loaded.values()}
     if len(shapes) > 1:
         raise StylePrompterError(
@@ -271,17 +271,8 @@ def compare(
             "level": LEVEL, "resamples": RESAMPLES, "over": "images",
             "differences": "paired by image",
         },
-        "size": size,
-        "resizing": f"PIL {FILTER.name.lower()}, antialiased",
-        "mse": "on the scale of [-1, 1]",
-        "ms_ssim_scales": len(ms_ssim_weights(min(shape))),
-        "networks": network_hashes(places),
-        "classifier": judge_file and protocol.sha256(judge_file),
         "decoding": decoding.options() | {"rng": decoding.seed},
-        "batch_size": decoding.batch_size,
-        "dtype": decoding.dtype,
-        "versions": protocol.versions(),
-        "device": protocol.device(),
+        **conditions(size, shape, places, judge_file, decoding),
     }  # fmt: skip
     with place.writing(numbers):
         write_json(numbers, {"protocol": settings} | results)

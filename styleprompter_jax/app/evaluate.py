@@ -18,10 +18,10 @@ from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.judges import (
     classifier_of,
+    conditions,
     directions_of,
     hashes,
     load_networks,
-    network_hashes,
 )
 from styleprompter_jax.app.pictures import SHOWN
 from styleprompter_jax.core.atomic import atomic_path
@@ -41,14 +41,13 @@ from styleprompter_jax.evaluation.evaluate import (
     measure,
 )
 from styleprompter_jax.images.batches import batches
-from styleprompter_jax.images.files import FILTER, sheet, to_float, write_image
+from styleprompter_jax.images.files import sheet, to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
-from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder
 
 FILES = "metrics.json", "images.csv", "sheet.png"
@@ -169,17 +168,8 @@ def evaluate(
             "sha256": hashes(source),
         },
         "images": images.description,
-        "size": size,
-        "resizing": f"PIL {FILTER.name.lower()}, antialiased",
-        "mse": "on the scale of [-1, 1]",
-        "ms_ssim_scales": len(ms_ssim_weights(min(shape))),
-        "networks": network_hashes(places),
-        "classifier": classifier_file and protocol.sha256(classifier_file),
         "decoding": own | options | {"rng": seed},
-        "batch_size": batch_size,
-        "dtype": decoding.dtype,
-        "versions": protocol.versions(),
-        "device": protocol.device(),
+        **conditions(size, shape, places, classifier_file, decoding),
     }
 
     with place.writing(numbers):

@@ -1,16 +1,20 @@
-"""Networks, directions and classifiers that `evaluate` and `compare` judge with."""
+"""Networks, directions, classifiers and the protocol of `evaluate` and `compare`."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import protocol
+from styleprompter_jax.images.files import FILTER
 from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder, network_folder
 from styleprompter_jax.store.places import local_folder, pin
 
@@ -33,11 +37,41 @@ def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
     return places, found
 
 
-def network_hashes(places: Sequence[str]) -> dict[str, dict]:
+def _network_hashes(places: Sequence[str]) -> dict[str, dict]:
     """Returns, by the name of each network, its source and the SHA-256 of its files."""
     return {
         network_folder.network_name(at): hashes(local_folder(at)) | {"source": at}
         for at in places
+    }
+
+
+def conditions(
+    size: int,
+    shape: tuple[int, int],
+    places: Sequence[str],
+    classifier: Path | None,
+    decoding: Decoding,
+) -> dict[str, Any]:
+    """Returns the part of a protocol that all measurements share.
+
+    Args:
+        size: width of the compared images.
+        shape: height and width of the compared images.
+        places: places of the networks.
+        classifier: file of the classifier that judges edits, if any.
+        decoding: options for rendering.
+    """
+    return {
+        "size": size,
+        "resizing": f"PIL {FILTER.name.lower()}, antialiased",
+        "mse": "on the scale of [-1, 1]",
+        "ms_ssim_scales": len(ms_ssim_weights(min(shape))),
+        "networks": _network_hashes(places),
+        "classifier": classifier and protocol.sha256(classifier),
+        "batch_size": decoding.batch_size,
+        "dtype": decoding.dtype,
+        "versions": protocol.versions(),
+        "device": protocol.device(),
     }
 
 

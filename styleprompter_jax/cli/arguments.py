@@ -257,6 +257,28 @@ def add_refiner(parser: _Takes, beta: str) -> None:
     )
 
 
+def add_batch_size(parser: _Takes) -> None:
+    """Adds --batch-size."""
+    parser.add_argument(
+        "--batch-size",
+        type=batch_size,
+        default=16,
+        metavar="N",
+        help="images in a batch (default: 16)",
+    )
+
+
+def add_dtype(parser: _Takes) -> None:
+    """Adds --dtype."""
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="number format of the computation: float32 (default), or bfloat16, "
+        "which is faster on GPUs and TPUs",
+    )
+
+
 def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
     """Adds the options of all commands that render images."""
     add_refiner(
@@ -286,81 +308,9 @@ def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, help="seed of all random numbers (default: 0)"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=batch_size,
-        default=16,
-        metavar="N",
-        help="images in a batch (default: 16)",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=["float32", "bfloat16"],
-        default="float32",
-        help="number format of the computation: float32 (default), or bfloat16, "
-        "which is faster on GPUs and TPUs",
-    )
+    add_batch_size(parser)
+    add_dtype(parser)
     add_skip_bad(parser)
-
-
-def add_measured(parser: _Takes, folder: str, files: str, size: str) -> None:
-    """Adds the arguments of commands that measure models.
-
-    Args:
-        parser: of the command.
-        folder: default of --output.
-        files: help text of --output.
-        size: help text of the default of --size.
-    """
-    source = parser.add_mutually_exclusive_group(required=True)
-    add_input(source)
-    source.add_argument(
-        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with images'
-    )
-    parser.add_argument(
-        "--split", default="test", help="split of --data (default: test)"
-    )
-    add_data_dir(parser)
-    parser.add_argument(
-        "--count", type=positive, metavar="N", help="use only the first N images"
-    )
-    parser.add_argument(
-        "--output",
-        type=path,
-        default=folder,
-        metavar="DIR",
-        help=f"{files} (default: {folder})",
-    )
-    add_overwrite(parser)
-    parser.add_argument(
-        "--size",
-        type=side,
-        metavar="S",
-        help=f"side of the compared images (default: {size})",
-    )
-    parser.add_argument(
-        "--networks",
-        type=path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="network folders from `convert`, for LPIPS, ID similarity, FID",
-    )
-    parser.add_argument(
-        "--direction",
-        dest="directions",
-        type=name_or_path,
-        nargs="+",
-        metavar="D",
-        help="directions to measure (default: all directions of the model)",
-    )
-    parser.add_argument(
-        "--classifier",
-        type=path,
-        metavar="FILE",
-        help="classifier that judges edits (default for the avatars: the bundled one)",
-    )
-    add_decoding(parser)
 
 
 def add_skip_bad(parser: _Takes) -> None:

@@ -251,6 +251,42 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
     return Latents(codes, features)
 
 
+def check_fit(
+    config: StylePrompterConfig,
+    latents: Any,
+    count: int,
+    refine: bool | None,
+    noise_mode: str,
+    options: Mapping,
+) -> tuple[Latents, bool, dict]:
+    """Checks the arguments of a fit of codes or of a generator to images.
+
+    Args:
+        config: of the model.
+        latents: the start, latents of `count` images.
+        count: number of images.
+        refine: whether to fit with the refiner; None leaves it to the model.
+        noise_mode: "const" or "none".
+        options: options of the refiner.
+
+    Returns:
+        The latents, whether to refine, and the refiner's options.
+    """
+    refine = refines(config, refine, options)
+    found = check_latents(config, latents, refine)
+    if len(found) != count:
+        raise StylePrompterError(
+            f"There are {count} images but the latents of {len(found)}: give the "
+            "latents of each image."
+        )
+    if noise_mode == "random":
+        raise StylePrompterError(
+            'A fit to random noise is not possible: use noise_mode "const" or "none".'
+        )
+    noise_rngs(noise_mode, None)
+    return found, refine, check_options(config, options, count)
+
+
 _COUNTS = {1: "a number", 2: "two numbers", 3: "three numbers", 4: "four numbers"}
 
 

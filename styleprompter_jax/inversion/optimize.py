@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax import losses
-from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.latents import Latents
@@ -47,23 +46,13 @@ def optimize(
 ) -> Latents:
     """Fits codes to images; see `StylePrompter.optimize`."""
     images = calls.check_pictures(model.config, images)
-    refine = calls.refines(model.config, refine, options)
-    start = calls.check_latents(model.config, latents, refine)
-    if len(start) != len(images):
-        raise StylePrompterError(
-            f"There are {len(images)} images but the latents of {len(start)}: give "
-            "the latents of each image."
-        )
+    start, refine, options = calls.check_fit(
+        model.config, latents, len(images), refine, noise_mode, options
+    )
     steps = whole(steps, "steps")
     structure = real(structure, "structure", 0)
     learning_rate = real(learning_rate, "learning_rate", 0)
-    if noise_mode == "random":
-        raise StylePrompterError(
-            'Codes cannot be fitted to random noise: use noise_mode "const" or "none".'
-        )
-    calls.noise_rngs(noise_mode, None)
     how = _How(model.module, refine, noise_mode, structure)
-    options = calls.check_options(model.config, options, len(images))
     w_plus, done = np.array(start.w_plus), 0
     groups = latents.by_change()
     for rows, change in groups:

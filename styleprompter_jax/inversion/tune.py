@@ -66,27 +66,16 @@ def tune(
 ) -> Latents:
     """Returns the latents with their change; see `StylePrompter.tune`."""
     images = calls.check_targets(model.config, images)
-    refine = calls.refines(model.config, refine, options)
-    pivot = calls.check_latents(model.config, latents, refine)
-    if len(pivot) != len(images):
-        raise StylePrompterError(
-            f"There are {len(images)} images but the latents of {len(pivot)}: give "
-            "the latents of each image."
-        )
+    pivot, refine, options = calls.check_fit(
+        model.config, latents, len(images), refine, noise_mode, options
+    )
     steps = whole(steps, "steps", 1)
     learning_rate = real(learning_rate, "learning_rate", 0)
     module, fixed = _network(network)
     weight = (1.0 if module else STRUCTURE) if perceptual is None else perceptual
     weight, locality = real(weight, "perceptual", 0), real(locality, "locality", 0)
     stop = real((STOP if module else 0.0) if stop is None else stop, "stop", 0)
-    if noise_mode == "random":
-        raise StylePrompterError(
-            "A generator cannot be fitted to random noise: use noise_mode "
-            '"const" or "none".'
-        )
     how = _How(model.module, refine, noise_mode, module)
-    calls.noise_rngs(noise_mode, None)
-    options = calls.check_options(model.config, options, len(images))
     rng = np.random.default_rng(whole(seed, "seed"))
     size = min(whole(batch_size, "batch_size", 1), len(images))
     deltas = _start(model, latents, layers)

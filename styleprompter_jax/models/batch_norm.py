@@ -1,4 +1,4 @@
-"""BatchNorm of the encoders that are trained here."""
+"""BatchNorm, for the encoders that training updates."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# The axis that the devices of a training lie along; its step is mapped over it.
+# The mapped axis of a training step, with the devices along it.
 AXIS = "batch"
-_MOMENTUM = 0.1  # how much of a running statistic is the newest batch's
+_MOMENTUM = 0.1  # the weight of the newest batch in a running statistic
 
 
 class BatchNorm(nn.Module):
-    """BatchNorm by the statistics of the batch in training, and by running ones else.
+    """Normalises with the statistics of the batch in training, else with running ones.
 
-    The running mean and variance lie in the collection "const" beside the generator's
-    stored noise: no optimiser sees them.  Where that collection is mutable, a batch
-    moves them.
+    The running mean and variance are in the collection "const", beside the generator's
+    stored noise, so no optimiser changes them. A batch updates them if that collection
+    is mutable.
 
     Attributes:
-        deterministic: normalise by the running statistics.  Else by those of the batch
-            on all devices, which needs the mapped axis `AXIS`.
+        deterministic: True uses the running statistics. False uses the statistics of
+            the batch on all devices, and needs the mapped axis `AXIS`.
         epsilon: added to the variance.
-        dtype: of the result; None for that of the input.
+        dtype: dtype of the result; None for the dtype of the input.
     """
 
     deterministic: bool = True
@@ -32,7 +32,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(b, ..., c) -> (b, ..., c)."""
+        """Maps (b, ..., c) to (b, ..., c)."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -49,6 +49,19 @@ class BatchNorm(nn.Module):
                 unbiased = var * (count / max(1, count - 1))
                 for running, new in ((running_mean, mean), (running_var, unbiased)):
                     running.value += _MOMENTUM * (new - running.value)
-        scale = scale * lax.rsqrt(var + self.epsilon)
-        x = x * scale + (bias - mean * scale)
-        return x if self.dtype is None else x.astype(self.dtype)
+        return normalised(x, scale, bias, mean, var, self.epsilon, self.dtype)
+
+
+def normalised(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    epsilon: float,
+    dtype: Any = None,
+) -> jax.Array:
+    """Normalises (..., c) with statistics (c,): one product and one sum."""
+    scale = scale * lax.rsqrt(var + epsilon)
+    x = x * scale + (bias - mean * scale)
+    return x if dtype is None else x.astype(dtype)

@@ -92,7 +92,7 @@ async def example(call: Call) -> Any:
 
 
 async def upload(call: Call) -> Any:
-    """Uploads a picture: PNG, JPEG, WebP, BMP, TIFF or GIF.
+    """Uploads an image: PNG, JPEG, WebP, BMP, TIFF or GIF.
 
     The answer has its size, the points of its largest face, and whether the face is
     aligned already.
@@ -101,17 +101,17 @@ async def upload(call: Call) -> Any:
 
 
 async def show(call: Call) -> Any:
-    """A picture to look at: upright, a photograph at most 1600 pixels long."""
+    """An image to look at: upright, a photograph at most 1600 pixels long."""
     return _file(*await call.studio.shown(call.client, call.named["picture"]))
 
 
 async def align(call: Call) -> Any:
-    """Crops a face from a picture; the crop is another picture."""
+    """Crops a face from an image; the crop is another image."""
     return await call.studio.align(call.client, call.body)
 
 
 async def encode(call: Call) -> Any:
-    """Encodes a picture; the answer names the encoded part, too."""
+    """Encodes an image; the answer names the encoded part, too."""
     return await call.studio.encode(call.client, call.body)
 
 
@@ -154,12 +154,12 @@ async def script(call: Call) -> Any:
 
 
 async def fit(call: Call) -> Any:
-    """Starts a job that fits codes to their picture; it gives latents."""
+    """Starts a job that fits codes to their image; it gives latents."""
     return await call.studio.fit(call.client, call.body)
 
 
 async def tune(call: Call) -> Any:
-    """Starts a job that tunes the generator to a picture; it gives latents."""
+    """Starts a job that tunes the generator to an image; it gives latents."""
     return await call.studio.tune(call.client, call.body)
 
 

@@ -25,10 +25,10 @@ class Body(Fields):
 
 @dataclasses.dataclass(frozen=True)
 class Align(Body):
-    """Crops a face from a picture.
+    """Crops a face from an image.
 
     Attributes:
-        picture: the id of the picture.
+        picture: the id of the image.
         points: five points in pixels of the upright picture: left eye, right eye, nose,
             left and right corner of the mouth; without them, the server finds a face.
     """
@@ -39,10 +39,10 @@ class Align(Body):
 
 @dataclasses.dataclass(frozen=True)
 class Encode(Body):
-    """Encodes a picture.
+    """Encodes an image.
 
     Attributes:
-        picture: the id of the picture, of which the middle is encoded.
+        picture: the id of the image, of which the middle is encoded.
         iterations: passes of a ReStyle encoder; by default the model's own number.
     """
 
@@ -130,7 +130,7 @@ class Unalign(Body):
 
 @dataclasses.dataclass(frozen=True)
 class Fit(Body):
-    """Fits codes, or the generator, to their picture.
+    """Fits codes, or the generator, to their image.
 
     Attributes:
         recipe: the latents to begin with, and options of the refiner; a fit ignores

@@ -22,8 +22,8 @@ class Limits:
     """The bounds of a server.
 
     Attributes:
-        upload_bytes: size of an uploaded picture.
-        pixels: width times height of an uploaded picture.
+        upload_bytes: size of an uploaded image.
+        pixels: width times height of an uploaded image.
         json_bytes: size of the body of any other request.
         bodies: bytes of all bodies that the server receives at the same time.
         body_seconds: time to receive a body.

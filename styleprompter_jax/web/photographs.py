@@ -1,7 +1,7 @@
 """Photographs: reading, finding faces, cropping, previews.
 
 The reader of files (`images/decode.py`) reads uploads, after a check of their size.
-A model of cars reads and shows oblong pictures; only square ones have faces to align.
+A model of cars reads and shows oblong images; only square ones have faces to align.
 """
 
 import functools
@@ -21,7 +21,7 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.web.limits import Limits, Refused
 from styleprompter_jax.web.things import Crop, Photo, as_file
 
-PHOTO = "The picture"  # the name of an upload in messages
+PHOTO = "The image"  # the name of an upload in messages
 PREVIEW = 1600  # pixels of the longer side of a preview
 EXAMPLES = 8
 
@@ -42,12 +42,12 @@ class Photographs:
 
     @property
     def encodes(self) -> bool:
-        """Whether the model encodes pictures, and no sketches or label maps."""
+        """Whether the model encodes images, and no sketches or label maps."""
         return self._reads
 
     @property
     def square(self) -> bool:
-        """Whether pictures are square, so that they can be cut out and pasted back."""
+        """Whether images are square, so that they can be cut out and pasted back."""
         return self.shown[0] == self.shown[1]
 
     @functools.cached_property
@@ -57,7 +57,7 @@ class Photographs:
 
     @functools.cached_property
     def examples(self) -> int:
-        """The number of example pictures for this model."""
+        """The number of example images for this model."""
         if self._model.source != "avatars64" or not self.encodes:
             return 0
         try:
@@ -80,7 +80,7 @@ class Photographs:
             name: the name of the photograph in scripts.
 
         Raises:
-            StylePrompterError: if the picture is damaged or too large.
+            StylePrompterError: if the image is damaged or too large.
         """
         width, height = decode.image_size(io.BytesIO(data), PHOTO)
         if width * height > self._limits.pixels:
@@ -103,7 +103,7 @@ class Photographs:
     def _look_for_a_face(self, pixels: np.ndarray) -> tuple[np.ndarray | None, bool]:
         """The points of the largest face, and whether it is aligned already.
 
-        A picture without a face counts as aligned.
+        An image without a face counts as aligned.
         """
         if self.face is None:
             return None, True
@@ -131,7 +131,7 @@ class Photographs:
             StylePrompterError: if the points are wrong, or no face is found.
         """
         if not self.square:
-            raise Refused(400, "This model has no square pictures: nothing to align.")
+            raise Refused(400, "This model has no square images: nothing to align.")
         with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
             if given is None:
                 found = detect.find_faces(pixels)[:1]

@@ -86,7 +86,7 @@ def sampled(seed: int, truncation: float, z_dim: int) -> Script:
 
 
 def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
-    """The code that fits latents to their picture."""
+    """The code that fits latents to their image."""
     arguments = ", ".join([f"images, latents, {steps}", *_arguments(refine, options)])
     line = f"latents = model.optimize({arguments})"
     # The command fits codes before it tunes.
@@ -96,7 +96,7 @@ def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script
 
 
 def tuned(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
-    """The code that tunes the generator to a picture."""
+    """The code that tunes the generator to an image."""
     arguments = ", ".join([f"targets, latents, {steps}", *_arguments(refine, options)])
     lines = (
         f"targets = sp.read_images([{script.photo!r}], model.config.shown_shape)",

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from styleprompter_jax.web.limits import Limits, Refused
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-# Scripts, styles and pictures come from the page alone, which makes blob: addresses.
+# Scripts, styles and images come from the page alone, which makes blob: addresses.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "

@@ -121,13 +121,13 @@ class Studio:
         return await self._aside(self.photographs.example, number)
 
     async def upload(self, client: Client, data: bytes) -> dict[str, Any]:
-        """Keeps an uploaded picture, if it can be read."""
+        """Keeps an uploaded image, if it can be read."""
         name = f"photo_{client.number()}.png"
         photo, facts = await self._aside(self.photographs.read, data, name)
         return {"picture": self._keep(client, photo)} | facts
 
     async def shown(self, client: Client, name: str) -> tuple[bytes, str]:
-        """Returns a picture and its format: a crop, or a smaller photograph."""
+        """Returns an image and its format: a crop, or a smaller photograph."""
         picture = client.find(name, Picture)
         if isinstance(picture, Photo):
             return await self._aside(photographs.preview, picture), "jpg"
@@ -141,7 +141,7 @@ class Studio:
         return {"picture": self._keep(client, crop)}
 
     async def encode(self, client: Client, body: bodies.Encode) -> dict[str, Any]:
-        """Encodes a picture."""
+        """Encodes an image."""
         if not self.photographs.encodes:
             raise Refused(
                 400, "This model does not encode photographs: sample instead."
@@ -194,7 +194,7 @@ class Studio:
         if crop is None:
             raise Refused(400, "These latents are not of a photograph.")
         if not self.photographs.square:
-            raise Refused(400, "Only square pictures are pasted back into photographs.")
+            raise Refused(400, "Only square images are pasted back into photographs.")
         edited = await self._render(client, body.recipe)
 
         def paste() -> bytes:
@@ -231,7 +231,7 @@ class Studio:
         }
 
     async def fit(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
-        """Starts a job that fits codes to their picture."""
+        """Starts a job that fits codes to their image."""
 
         def work(crop: Crop, *args: Any, **options: Any) -> Latents:
             return self.model.optimize(to_float(crop.seen[None]), *args, **options)
@@ -239,7 +239,7 @@ class Studio:
         return self._fitting(client, body, work, scripts.fitted)
 
     async def tune(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
-        """Starts a job that tunes the generator to a picture."""
+        """Starts a job that tunes the generator to an image."""
 
         def work(crop: Crop, *args: Any, told: Any, **options: Any) -> Latents:
             def heard(done: int, loss: float) -> None:
@@ -257,12 +257,12 @@ class Studio:
         fit: Callable[..., Latents],
         written: Callable[..., scripts.Script],
     ) -> dict[str, Any]:
-        """Starts a job that fits codes or a generator to a picture."""
+        """Starts a job that fits codes or a generator to an image."""
         recipe = dataclasses.replace(body.recipe, mix=None, edits={})
         ready = self._recipes.ready(client, recipe)
         codes, crop, refine = ready.codes, ready.codes.crop, ready.refine
         if crop is None:
-            raise Refused(400, "These latents are not of a picture to fit to.")
+            raise Refused(400, "These latents are not of an image to fit to.")
         options = ready.given if refine else {}
 
         def work(job: Job) -> dict[str, Any]:

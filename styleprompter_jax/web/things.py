@@ -32,7 +32,7 @@ class Photo(Picture):
     Attributes:
         data: the bytes of the file.
         name: a name for scripts.
-        width, height: pixels of the upright picture.
+        width, height: pixels of the upright image.
     """
 
     data: bytes
@@ -66,7 +66,7 @@ class Codes:
 
     Attributes:
         latents: NumPy arrays (1, ...).
-        crop: the encoded picture; None for sampled latents.
+        crop: the encoded image; None for sampled latents.
         script: code that makes the same latents.
     """
 

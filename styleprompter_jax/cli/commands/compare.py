@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
-from styleprompter_jax.cli.arguments import add_measured, name_or_path, options
+from styleprompter_jax.cli.arguments import name_or_path, options
+from styleprompter_jax.cli.measured import add_measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

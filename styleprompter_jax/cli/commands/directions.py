@@ -3,12 +3,12 @@
 import argparse
 
 from styleprompter_jax.cli.arguments import (
+    add_batch_size,
     add_data_dir,
     add_layers,
     add_model,
     add_overwrite,
     add_refiner,
-    batch_size,
     name_or_path,
     not_negative,
     options,
@@ -107,13 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "the model at --output, or a directions.png that the command did not write",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=batch_size,
-        default=16,
-        metavar="N",
-        help="images in a batch (default: 16)",
-    )
+    add_batch_size(parser)
 
 
 def run(args: argparse.Namespace) -> None:

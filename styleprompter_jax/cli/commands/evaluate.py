@@ -2,7 +2,8 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import add_measured, add_model, options
+from styleprompter_jax.cli.arguments import add_model, options
+from styleprompter_jax.cli.measured import add_measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

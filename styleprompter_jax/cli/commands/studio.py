@@ -2,7 +2,7 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import add_model, whole
+from styleprompter_jax.cli.arguments import add_dtype, add_model, whole
 from styleprompter_jax.core.errors import StylePrompterError
 
 
@@ -32,13 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="other names of the server, such as the name of a proxy",
     )
-    parser.add_argument(
-        "--dtype",
-        choices=["float32", "bfloat16"],
-        default="float32",
-        help="precision of the model: float32 (default), or bfloat16, which is faster "
-        "on GPUs and TPUs",
-    )
+    add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> None:

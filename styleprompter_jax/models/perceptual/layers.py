@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from styleprompter_jax.models.batch_norm import normalised
+
 _EPSILON = 1e-10
 
 Features = jax.Array | tuple[jax.Array, ...]
 
 
 class FrozenBatchNorm(nn.Module):
-    """BatchNorm with stored statistics: one product and one sum."""
+    """BatchNorm with stored statistics."""
 
     epsilon: float = 1e-5
     dtype: Any = None
@@ -32,9 +34,7 @@ class FrozenBatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.param("mean", nn.initializers.zeros, shape)
         var = self.param("var", nn.initializers.ones, shape)
-        scale = scale * jax.lax.rsqrt(var + self.epsilon)
-        x = x * scale + (bias - mean * scale)
-        return x if self.dtype is None else x.astype(self.dtype)
+        return normalised(x, scale, bias, mean, var, self.epsilon, self.dtype)
 
 
 class PReLU(nn.Module):

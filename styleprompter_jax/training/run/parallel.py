@@ -15,8 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from styleprompter_jax.core.errors import StylePrompterError
-
-AXIS = "batch"
+from styleprompter_jax.models.batch_norm import AXIS
 
 
 def join_hosts(

@@ -65,7 +65,7 @@ async function open(files) {
   }
   if ($("#adding").open) $("#adding").close();
   for (const file of files) {
-    const item = store.add({ kind: "photo", file }, file.name || "Picture");
+    const item = store.add({ kind: "photo", file }, file.name || "Image");
     await begin(item);
   }
 }
@@ -132,7 +132,7 @@ async function start() {
   document.title = `${facts.model.split("/").pop() || "Studio"} · Studio`;
   if (!facts.encodes) {
     $("#choose").hidden = $("#choose-more").hidden = true;
-    $("#welcome h2").textContent = "Draw a picture";
+    $("#welcome h2").textContent = "Draw an image";
     $("#invite").textContent = "This model reads no photographs, but it can draw.";
   }
   render.setUp(facts);

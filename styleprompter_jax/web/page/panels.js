@@ -58,8 +58,7 @@ function showMix(item) {
   if (place.dataset.key !== key) {
     place.dataset.key = key;
     place.replaceChildren(...(others.length ? mixer(item, others) : [
-      h("p", {}, "Add a second picture, and some of its codes can take the place of " +
-        "this one's."),
+      h("p", {}, "Add a second image to replace codes of this image with its codes."),
     ]));
   }
   if (mix) {
@@ -85,8 +84,8 @@ function mixer(item, others) {
       checked: (mix?.item ?? null) === other, onchange: () => choose(other),
     }), content);
   const nodes = [
-    h("p", {}, "Codes of another picture in the place of this one's."),
-    h("div", { className: "thumbs", role: "radiogroup", "aria-label": "Other picture" },
+    h("p", {}, "Replace codes of this image with codes of another image."),
+    h("div", { className: "thumbs", role: "radiogroup", "aria-label": "Other image" },
       radio(null, "None", h("span", {}, "None")),
       ...others.map((other) => radio(other, other.title, h("img", {
         src: other.after || other.before || "icon.svg", alt: "",
@@ -171,7 +170,7 @@ function buildMore() {
   if (facts.encodes) {
     nodes.push(
       h("div", { id: "fitting" },
-        h("h3", {}, "Closer to the picture"),
+        h("h3", {}, "Closer to the image"),
         h("p", { className: "small" }, "Gradient descent fits the codes, or tunes the ",
           "generator while the codes stay. Many steps on the codes make edits worse."),
         h("div", { className: "row" },

@@ -1,4 +1,4 @@
-// From looks to pictures: one request at a time, and always the latest look.
+// From looks to images: one request at a time, and always the latest look.
 
 import * as api from "./api.js";
 import * as store from "./store.js";

@@ -37,7 +37,7 @@ export function build(facts) {
   }
 }
 
-const named = (item) => item.title.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "_") || "picture";
+const named = (item) => item.title.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "_") || "image";
 
 function open() {
   const item = store.current;

@@ -1,4 +1,4 @@
-// The picture: before, after, and the edge between them; what is dropped and pasted.
+// The image: before, after, and the edge between them; what is dropped and pasted.
 
 import { $, $$, h } from "./dom.js";
 

@@ -1,8 +1,8 @@
-// The pictures so far: what each is of, what was changed, and how to undo that.
+// The images so far: what each is of, what was changed, and how to undo that.
 //
 // A look is all that can be undone: {latents, edits, mix, refine, options}. `latents` is
-// an id where codes were fitted, and null for those that the picture was opened with.
-// `mix` is {item, layers, share}, and its item another picture of the gallery.
+// an id where codes were fitted, and null for those that the image was opened with.
+// `mix` is {item, layers, share}, and its item another image of the gallery.
 
 import * as api from "./api.js";
 

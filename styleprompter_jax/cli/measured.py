@@ -1,0 +1,76 @@
+"""The arguments of `evaluate` and `compare`, which measure models."""
+
+import argparse
+
+from styleprompter_jax.cli.arguments import (
+    add_data_dir,
+    add_decoding,
+    add_input,
+    add_overwrite,
+    name_or_path,
+    path,
+    positive,
+    side,
+)
+
+
+def add_measured(
+    parser: argparse.ArgumentParser, folder: str, files: str, size: str
+) -> None:
+    """Adds the arguments of commands that measure models.
+
+    Args:
+        parser: of the command.
+        folder: default of --output.
+        files: help text of --output.
+        size: help text of the default of --size.
+    """
+    source = parser.add_mutually_exclusive_group(required=True)
+    add_input(source)
+    source.add_argument(
+        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with images'
+    )
+    parser.add_argument(
+        "--split", default="test", help="split of --data (default: test)"
+    )
+    add_data_dir(parser)
+    parser.add_argument(
+        "--count", type=positive, metavar="N", help="use only the first N images"
+    )
+    parser.add_argument(
+        "--output",
+        type=path,
+        default=folder,
+        metavar="DIR",
+        help=f"{files} (default: {folder})",
+    )
+    add_overwrite(parser)
+    parser.add_argument(
+        "--size",
+        type=side,
+        metavar="S",
+        help=f"side of the compared images (default: {size})",
+    )
+    parser.add_argument(
+        "--networks",
+        type=path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="network folders from `convert`, for LPIPS, ID similarity, FID",
+    )
+    parser.add_argument(
+        "--direction",
+        dest="directions",
+        type=name_or_path,
+        nargs="+",
+        metavar="D",
+        help="directions to measure (default: all directions of the model)",
+    )
+    parser.add_argument(
+        "--classifier",
+        type=path,
+        metavar="FILE",
+        help="classifier that judges edits (default for the avatars: the bundled one)",
+    )
+    add_decoding(parser)
