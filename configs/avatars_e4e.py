@@ -2,9 +2,9 @@
 
     python train.py --config=configs/avatars_e4e.py --workdir=runs/e4e
 
-The encoder is as large as that of configs/avatars_psp.py.  Its codes stay near one w:
-deltas come one after another, and a discriminator sees to it that the codes are such as
-the generator knows.
+The encoder is as large as that of configs/avatars_psp.py. Its codes stay near one w.
+The deltas start one after another, and a discriminator keeps the codes close to the
+codes of the mapping network. Not yet run.
 """
 
 from styleprompter_jax.configs import avatars_psp

@@ -79,7 +79,7 @@ def _first():
             noise_mode="none",
             blur_sigma=4.0,
             blur_images=36_000,
-            # For few pictures: "adaptive".
+            # For few images: "adaptive".
             augment="none",
             augment_p=0.0,
             augment_target=0.6,

@@ -2,9 +2,9 @@
 
     python train.py --config=configs/avatars_psp.py --workdir=runs/psp
 
-This is a small size of the published encoder, with a quarter of its channels and seven
-blocks.  Two other tasks are avatars_psp.py:super_resolution (by 4 and 8) and
-avatars_psp.py:inpainting.
+The encoder is smaller than the published one: it has a quarter of its channels, and
+seven blocks. avatars_psp.py:super_resolution (by 4 and 8) and avatars_psp.py:inpainting
+train two other tasks. Not yet run.
 """
 
 from ml_collections import ConfigDict
@@ -37,7 +37,7 @@ def get_config(task: str = "inversion"):
                 widths=(16, 32, 64, 128),
                 blocks=(1, 2, 3, 1),
             ),
-            # Read from init_from; what --compile_only assumes.
+            # init_from replaces it; --compile_only uses it.
             generator=avatars_generator.get_config().model.generator,
         )
     )

@@ -2,9 +2,9 @@
 
     python train.py --config=configs/avatars_restyle.py --workdir=runs/restyle
 
-The encoder is as large as that of configs/avatars_psp.py, and goes five times over an
-image: it sees the image and the inversion so far.  avatars_restyle.py:e4e has deltas
-and the discriminator of configs/avatars_e4e.py.
+The encoder is as large as that of configs/avatars_psp.py. It encodes an image in five
+passes, and reads the image and its current inversion. avatars_restyle.py:e4e adds the
+deltas and the discriminator of configs/avatars_e4e.py. Not yet run.
 """
 
 from styleprompter_jax.configs import avatars_e4e, avatars_psp

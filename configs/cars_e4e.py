@@ -1,4 +1,4 @@
-"""e4e as published, for cars: pictures of 256 x 192 to a StyleGAN2 of 512 px.
+"""e4e as published, for cars: images of 256 x 192 to a StyleGAN2 of 512 px.
 
     styleprompter convert stylegan2-car-config-f.pt runs/cars_generator
     styleprompter convert alexnet.pth lpips_alex.pth runs/lpips
@@ -7,10 +7,10 @@
     python train.py --config=configs/cars_e4e.py --workdir=runs/cars_e4e \
         --config.data.path=FOLDER
 
-FOLDER holds the folders "train" and "validation" of pictures of cars.  Of the
-generator's squares the middle rows are compared, which show the car.
+FOLDER holds the folders "train" and "validation" of images of cars. The
+losses compare the middle rows of the generator's images, which show the car.
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory that it needs.
 """
 
 from styleprompter_jax.configs import ffhq_e4e

@@ -3,9 +3,9 @@
     python train.py --config=configs/ffhq_e4e.py --workdir=runs/ffhq_e4e \
         --config.data.path=FOLDER
 
-What it needs is converted as for configs/ffhq_psp.py.
+Convert the files that configs/ffhq_psp.py names first.
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory that it needs.
 """
 
 from styleprompter_jax.configs import ffhq_psp

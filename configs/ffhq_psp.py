@@ -9,11 +9,11 @@ published files (docs/weights.md):
     python train.py --config=configs/ffhq_psp.py --workdir=runs/ffhq_psp \
         --config.data.path=FOLDER
 
-FOLDER holds the folders "train" and "validation" of aligned faces.  Other tasks are
+FOLDER holds the folders "train" and "validation" of aligned faces. Other tasks are
 ffhq_psp.py:sketch, :super_resolution, :frontal and :labels (of 19 classes, with
 --config.data.input_path=MAPS, a folder of label maps).
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory that it needs.
 """
 
 from ml_collections import ConfigDict
@@ -55,7 +55,7 @@ def get_config(task: str = "inversion"):
                 encoder_type="GradualStyleEncoder",
                 input_channels=channels,
             ),
-            # Read from init_from; what --compile_only assumes.
+            # init_from replaces it; --compile_only uses it.
             generator=dict(image_size=1024),
         )
     )

@@ -3,10 +3,10 @@
     python train.py --config=configs/ffhq_restyle.py --workdir=runs/ffhq_restyle \
         --config.data.path=FOLDER
 
-What it needs is converted as for configs/ffhq_psp.py.  ffhq_restyle.py:e4e has the
+Convert the files that configs/ffhq_psp.py names first. ffhq_restyle.py:e4e adds the
 deltas and the discriminator of configs/ffhq_e4e.py.
 
-Not yet run: memory is what --compile_only=SLICE prints, and the time is not known.
+Not yet run. --compile_only=SLICE prints the memory that it needs.
 """
 
 from styleprompter_jax.configs import ffhq_e4e, ffhq_psp

@@ -3,7 +3,7 @@
     python train.py --config=configs/own_images_generator.py \
         --workdir=runs/own_images_generator --config.data.path=FOLDER
 
-FOLDER holds the images at any depth; a few hundred are enough. This run starts from the
+FOLDER holds the images at any depth. This run starts from the
 bundled generator of 64 px. To start from a published one, which is larger and was
 trained on photographs, convert it and name the size of its images, for example 256:
 
@@ -13,14 +13,14 @@ trained on photographs, convert it and name the size of its images, for example 
 SNAPSHOT.pkl contains both networks: a snapshot of NVIDIA's code (G_ema and D), or a
 checkpoint of rosinality's (g_ema and d). The architecture comes from this file. For few
 images, add --config.optimizer.frozen_blocks=3, which keeps the blocks of the
-discriminator with the most pixels. To start from random weights, at 64 px and with some
-ten thousand images:
+discriminator with the most pixels. To start from random weights, at 64 px, which needs
+more images:
 
     python train.py --config=configs/own_images_generator.py:new ...
 
 The run trains on all images, and the Frechet distance compares with all. The
 augmentation of the images that the discriminator sees follows the discriminator:
-metrics.jsonl has its probability, augment_p.
+metrics.jsonl has its probability, augment_p. Not yet run.
 """
 
 from ml_collections import ConfigDict
