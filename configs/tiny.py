@@ -6,10 +6,12 @@
     python train.py --config=configs/tiny.py:smart --workdir=runs/tiny/smart \
         --config.init_from=runs/tiny/encoder/model
 
-Other encoders, as "encoder": tiny.py:psp and tiny.py:e4e.
+Other encoders, as "encoder": tiny.py:psp and tiny.py:e4e. Another refiner, as "smart":
+tiny.py:conv.
 """
 
 from styleprompter_jax.configs import (
+    avatars_conv,
     avatars_e4e,
     avatars_encoder,
     avatars_generator,
@@ -24,6 +26,7 @@ def get_config(stage: str = "generator"):
         generator=avatars_generator,
         encoder=avatars_encoder,
         smart=avatars_smart,
+        conv=avatars_conv,
         psp=avatars_psp,
         e4e=avatars_e4e,
     )
@@ -53,6 +56,8 @@ def get_config(stage: str = "generator"):
         )
     elif stage == "smart":
         config.model.smart.update(refined_layers=(4,), num_heads=2, ffn_dim=16)
+    elif stage == "conv":
+        config.model.refiner.update(refined_layers=(4,), width=8)
     else:
         config.model.encoder.update(widths=(4, 8, 12, 16), blocks=(1, 1, 1, 1))
     if stage == "e4e":

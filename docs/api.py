@@ -31,6 +31,8 @@ BEYOND = {
         ("models.encoders.psp", "PspEncoder"),
         ("models.refiners.smart", "SmartConfig"),
         ("models.refiners.smart", "Smart"),
+        ("models.refiners.conv", "ConvConfig"),
+        ("models.refiners.conv", "ConvRefiner"),
         ("models.generators.stylegan2", "GeneratorConfig"),
         ("models.generators.stylegan2", "Generator"),
     ],

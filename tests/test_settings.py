@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,14 +26,18 @@ ROOT = Path(loop.__file__).parents[2]
 ALL_OFF = ("loss.l2", "loss.hardest", "loss.structure", "loss.align")
 
 
+def kind_of(name):
+    """What a config trains for: the name without its stage or refiner."""
+    return re.sub(r"_(generator|encoder|smart|conv)$", "", name)
+
+
 def config_of(name):
     """A config of configs/, with the parts that its starting model would bring."""
     config = get_config(name)
-    kind = name.removesuffix(f"_{config.stage}")
+    kind = kind_of(name)
     # The parts that an earlier stage of the same name makes.
-    for part in {"encoder": ["generator"], "smart": ["generator", "encoder"]}.get(
-        config.stage, ()
-    ):
+    both = ["generator", "encoder"]
+    for part in dict(encoder=both[:1], smart=both, refiner=both).get(config.stage, ()):
         before = ROOT / "configs" / f"{kind}_{part}.py"
         if part not in config.model and before.is_file():
             with config.unlocked():
@@ -53,11 +58,10 @@ def test_configs_fit_their_models():
         make_optimizer(config)
         model = describe_start(config).config  # traced: every shape fits the others
         check_sizes(config, model)
-        # SMART goes with the encoder of the stage before.
-        kind = name.removesuffix(f"_{config.stage}")
+        # A refiner goes with the encoder of the stage before.
+        kind = kind_of(name)
         assert encoders.setdefault(kind, model.encoder) == model.encoder, name
-    ends = [name.rpartition("_")[2] for name in names]
-    assert len(encoders) == len(names) - ends.count("generator") - ends.count("smart")
+    assert encoders.keys() == {kind_of(name) for name in names}
     assert model_folder.load_model("avatars64")[0].encoder == encoders["avatars"]
 
 

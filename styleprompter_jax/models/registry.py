@@ -16,14 +16,14 @@ Axes: b batch, h w space, c channels, n codes.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fields import Fields
+from styleprompter_jax.core.fields import Between, Fields, Length
 from styleprompter_jax.core.refusal import quoted
 
 # The class attribute `type` hides the built-in one.
@@ -190,6 +190,10 @@ class EncoderBase(PartConfig):
         raise NotImplementedError
 
 
+# Numbers of layers of the generator, from 1.
+Layers = Annotated[tuple[Annotated[int, Between(1, 63)], ...], Length(1, 32)]
+
+
 class RefinerBase(PartConfig):
     """Config of a module that refines the generator's maps with the encoder's maps.
 
@@ -212,6 +216,14 @@ class RefinerBase(PartConfig):
     title: ClassVar[str] = "the refiner"
 
     refined_layers: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.refined_layers)) < len(self.refined_layers):
+            raise StylePrompterError(
+                f"{type(self).__name__}: refined_layers {list(self.refined_layers)} "
+                "names a layer twice: name each layer once."
+            )
 
     @property
     def key(self) -> str:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from styleprompter_jax.core.errors import StylePrompterError
+
 Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
@@ -33,6 +35,27 @@ def window_reverse(x: Array, window: int, height: int) -> Array:
         y=window,
         x=window,
     )
+
+
+def coarser(size: int, side: int, title: str) -> int:
+    """Returns the smaller of two sides of maps, whose cells the other map divides.
+
+    Args:
+        size: side of the generator's map, in cells.
+        side: side of the encoder's map.
+        title: name of the refiner, for the message.
+
+    Raises:
+        StylePrompterError: if neither side is a multiple of the other.
+    """
+    grid = min(size, side)
+    if size % grid or side % grid:
+        raise StylePrompterError(
+            f"A map with {size} cells a side and a map with {side} do not fit together "
+            f"in {title}: one must be a multiple of the other, so change "
+            "refined_layers or the encoder."
+        )
+    return grid
 
 
 def shift_regions(size: int, window: int, shift: int) -> np.ndarray:

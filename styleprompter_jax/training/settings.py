@@ -41,7 +41,7 @@ COUNTS = {
     "loss.augment_images": 1,
     "optimizer.frozen_blocks": 0,
 }
-# The losses of the stages "encoder" and "smart"; then the keys of "generator".
+# The losses of the stages "encoder" and "refiner"; then the keys of "generator".
 OF_CODES = (*CODES, "discriminator")
 WEIGHTS = (
     *RECONSTRUCTION,
@@ -209,7 +209,7 @@ def _check_weights(config: Any) -> None:
     """Refuses a loss whose weights are all 0, because it has no gradient."""
     if config.stage == "generator":
         return
-    # The encoder makes the codes, and stage "smart" does not train it.
+    # The encoder makes the codes, and stage "refiner" does not train it.
     names = [n for n in WEIGHTS if n not in OF_CODES or config.stage == "encoder"]
     for name in ("delta", "discriminator", "w_norm"):
         if config.loss.get(name) and name not in names:

@@ -1,4 +1,4 @@
-"""The start of stages "encoder" and "smart": a model and fixed networks."""
+"""The start of stages "encoder" and "refiner": a model and fixed networks."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ def describe_start(config: Any) -> Start:
     """Returns the same without files: arrays of zeros for `training.compile_only`.
 
     ``config.model.generator`` describes the generator, and ``config.model.encoder`` the
-    encoder of stage "smart".  Each network is the first of its kind.
+    encoder of stage "refiner".  Each network is the first of its kind.
     """
     generator = part_config(config, "generator")
     has_encoder = config.stage != "encoder" or config.get("init_encoder")

@@ -21,9 +21,9 @@ import numpy as np
 from einops import rearrange
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fields import Between, Length
-from styleprompter_jax.models.registry import RefinerBase
-from styleprompter_jax.ops.windows import window_partition, window_reverse
+from styleprompter_jax.core.fields import Between
+from styleprompter_jax.models.registry import Layers, RefinerBase
+from styleprompter_jax.ops.windows import coarser, window_partition, window_reverse
 
 _kernel_init = nn.initializers.xavier_uniform()
 
@@ -49,21 +49,11 @@ class SmartConfig(RefinerBase):
     title = "SMART"
     rates = ("dropout",)
 
-    refined_layers: Annotated[
-        tuple[Annotated[int, Between(1, 63)], ...], Length(1, 32)
-    ] = (4,)
+    refined_layers: Layers = (4,)
     num_heads: Annotated[int, Between(1, 1024)] = 4
     ffn_dim: Annotated[int, Between(1, 2**16)] = 1024
     dropout: Annotated[float, Between(0, 1)] = 0.1
     attention: Literal["linear", "softmax"] = "linear"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(set(self.refined_layers)) < len(self.refined_layers):
-            raise StylePrompterError(
-                f"SmartConfig: refined_layers {list(self.refined_layers)} names a "
-                "layer twice: name each layer once."
-            )
 
 
 def retrieve(
@@ -93,12 +83,7 @@ def retrieve(
     blocks, weights, values = [], [], []  # block: queries a side of a grid cell
     for kv in keys_values:
         side = kv.shape[1]
-        grid = min(size, side)
-        if size % grid or side % grid:
-            raise StylePrompterError(
-                f"SMART: a map with {size} cells a side cannot attend to a map with "
-                f"{side}: one must be a multiple of the other."
-            )
+        grid = coarser(size, side, SmartConfig.title)
         k, v = jnp.split(window_partition(kv, side // grid), 2, axis=-1)
         q = window_partition(query, size // grid)
         blocks.append(size // grid)

@@ -1,8 +1,8 @@
 """Stages "encoder" and "refiner": learning to invert a given generator.
 
-Stage "encoder" trains an encoder with the generator frozen; stage "smart" trains SMART
-with generator and encoder frozen and deterministic.  Gradients are taken with respect
-to the trained part only.
+Stage "encoder" trains an encoder with the generator frozen; stage "refiner" trains a
+refiner, such as SMART, with generator and encoder frozen and deterministic.  Gradients
+are taken with respect to the trained part only.
 """
 
 from functools import partial
