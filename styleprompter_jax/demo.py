@@ -2,9 +2,10 @@
 
     python -m styleprompter_jax.demo
 
-It trains an encoder and SMART for the bundled generator. Then it inverts the test split
-with them, and with the bundled encoder and SMART. It writes a sheet of images and a
-table of metrics to runs/quickstart/, and replaces an earlier run.
+It trains an encoder and SMART for the bundled generator. The layers that read the image
+start from the bundled encoder; the latent tokens, the head and SMART are new. Then it
+inverts the test split with them, and with the bundled encoder and SMART. It writes a
+sheet of images and a table of metrics to runs/quickstart/, and replaces an earlier run.
 """
 
 import json
@@ -64,6 +65,8 @@ def quickstart_config(stage: str) -> Any:
     config.total_steps = STEPS[stage]
     config.eval_every = config.checkpoint_every = config.total_steps
     config.optimizer.warmup_steps = min(50, config.total_steps // 10)
+    if stage == "encoder":
+        config.init_trunk = config.init_from
     return config
 
 

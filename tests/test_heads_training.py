@@ -1,5 +1,7 @@
 """How e4e is trained: ten steps beside PyTorch, and what they are made of."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,6 +83,23 @@ def test_a_trunk_starts_from_another_models(tmp_path):
     config.init_from = folder
     with pytest.raises(StylePrompterError, match="no feature maps, which SMART reads"):
         read_start(config)
+
+
+def test_a_trunk_of_swin(tiny_folder):
+    """The layers that read the image; the latent tokens and the head are new."""
+    config = tiny.get_config("encoder")
+    config.model.encoder = {k: v for k, v in dataclasses.asdict(TINY.encoder).items()
+                            if k not in TINY.encoder.derived}  # fmt: skip
+    config.init_from = config.init_trunk = str(tiny_folder)
+    given = load_model(tiny_folder)[1]["params"]["encoder"]
+    fresh = {"params": {"encoder": jax.tree.map(jnp.zeros_like, given)}}
+    found = with_trunk(fresh, read_start(config).trunk)["params"]["encoder"]
+    new = {"latent_tok", "prediction_head", "dim_up_layers_0_0", "dim_up_layers_0_1"}
+    assert new < found.keys()
+    for name, layer in found.items():
+        same = lambda a, b: np.array_equal(a, b)  # noqa: E731
+        kept = jax.tree.leaves(jax.tree.map(same, layer, given[name]))
+        assert all(kept) if name not in new else not any(kept), name
 
 
 def test_pools():

@@ -16,6 +16,7 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models import registry
 from styleprompter_jax.store.model_folder import load_model
+from styleprompter_jax.training.start import read_start
 from styleprompter_jax.training.settings import check_settings
 
 pytestmark = pytest.mark.slow
@@ -123,6 +124,15 @@ def folder(registered, tmp_path_factory, tiny_folder):
     refiner = dict(kind="refiner", fields=dict(type="add", refined_layers=(4,)))
     first = run("encoder", encoder, root / "encoder", tiny_folder, images)
     return run("refiner", refiner, root / "refiner", first, images)
+
+
+def test_a_trunk_it_does_not_have(tiny_folder):
+    config = tiny.get_config("encoder")
+    with config.unlocked():
+        config.model = ConfigDict({"encoder": dict(type="pooled", width=4)})
+    config.init_from = config.init_trunk = str(tiny_folder)
+    with pytest.raises(sp.StylePrompterError, match="no separate trunk"):
+        read_start(config)
 
 
 def test_what_is_saved_names_the_types(folder):

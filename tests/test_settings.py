@@ -142,7 +142,7 @@ def test_variants_of_configs():
         ("e4e", {"model.encoder.encoder_type": "e4e"}, "encoder_type"),
         ("e4e", {"init_trunk": "no/such/folder"}, "no model folder no/such/folder"),
         ("e4e", {"init_trunk": "x", "init_encoder": True}, "new encoder of stage"),
-        ("encoder", {"init_trunk": "x"}, "no separate trunk"),
+        ("encoder", {"init_trunk": "no/such/folder"}, "no model folder no/such/folder"),
         ("smart", {"loss.discriminator": 0.1}, "loss.discriminator is 0.1"),
         ("smart", {"init_trunk": "x"}, "new encoder of stage"),
         ("psp", {"data.input": "dream"}, '"downsample", "grey"'),

@@ -119,6 +119,11 @@ class SwinConfig(EncoderBase):
                 )
 
     @property
+    def trunk(self) -> tuple[str, ...]:
+        """The layers that read the image; the latent tokens and the head are new."""
+        return ("patch_embed", "layers_")
+
+    @property
     def map_sizes(self) -> tuple[int, ...]:
         """Cells a side of each stage's map."""
         first = self.image_size // self.patch_size
