@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import recipe
+from jax._src import compiler
 
 import styleprompter_jax as sp
 from styleprompter_jax.cli import main
@@ -21,8 +22,21 @@ from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.store import model_folder
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
-# Tests run each program once or twice: half the time, or a third, to compile it.
+# Tests run each program once or twice, so they compile with few optimisations. Without
+# XLA's new emitters of fused loops, a program compiles in two thirds of the time.
 jax.config.update("jax_disable_most_optimizations", True)
+_compile_options = compiler.get_compile_options
+
+
+def _quick_options(*args, env_options_overrides=None, **options):
+    overrides = dict(env_options_overrides or {})
+    if jax.config.read("jax_disable_most_optimizations"):
+        overrides.setdefault("xla_cpu_use_fusion_emitters", False)
+    return _compile_options(*args, env_options_overrides=overrides, **options)
+
+
+# JAX has no public setting for the options of all programs.
+compiler.get_compile_options = _quick_options
 
 
 def pytest_addoption(parser):
