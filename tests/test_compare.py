@@ -1,13 +1,19 @@
 """Comparisons of models and procedures on the same images."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 import styleprompter_jax as sp
 from styleprompter_jax.app.compare import Entry, compare
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.evaluate import evaluate
 from styleprompter_jax.cli import main
+from styleprompter_jax.editing.generator_change import GeneratorChange
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import BUNDLED
 from styleprompter_jax.evaluation.comparison import Procedure, interval
 
@@ -35,12 +41,19 @@ def test_entries():
     assert entry.procedure == Procedure(optimize=20, tune=350)
     own, given = Entry.parse("m,iterations=2", 3), Entry.parse("m", 3)
     assert (own.procedure.iterations, given.procedure.iterations) == (2, 3)
+    betas = [Entry.parse(f"m,beta={text}").beta for text in ("0.5", "1:0")]
+    assert betas == [(0.5, 0.5), (1.0, 0.0)]
     for text, match in (
         ("m,tune=0", "tune of 'm,tune=0' is 0: it must be 1 or more"),
         ("m,tune=-1", "whole number"),
         ("m,refine=maybe", "choose yes or no"),
         ("m,speed=3", "'speed=3' .* not an option"),
         ("m,tune=3,tune=4", "at most once"),
+        ("m,beta=much", "a number, or two"),
+        ("m,beta=1:2:3", "a number, or two"),
+        ("m,beta=1,refine=no", "refine=no skips"),
+        ("m,latents=", "is empty"),
+        ("m,latents=x.npz,tune=3", "has latents and tune"),
     ):
         with pytest.raises(sp.StylePrompterError, match=match):
             Entry.parse(text)
@@ -58,14 +71,84 @@ def test_wrong_calls(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_command(tiny_folder, tmp_path, capsys):
-    """With SMART and without; what both have in common, and what differs."""
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Three images, and their folder."""
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
-    sp.write_images(images, [tmp_path / "in" / f"{k}.png" for k in range(3)])
+    folder = tmp_path_factory.mktemp("images")
+    sp.write_images(images, [folder / f"{k}.png" for k in range(3)])
+    return sp.read_images([folder / f"{k}.png" for k in range(3)], 32), folder
+
+
+def psnr_of(outputs, images):
+    return 10 * np.log10(4 / np.mean((np.asarray(outputs) - images) ** 2, (1, 2, 3)))
+
+
+def test_stored_latents(model, tiny_folder, images, tmp_path, capsys):
+    """Codes and generators come from the file, in any order, and maps from images."""
+    shown, folder = images
+    key, kernel = next(
+        (key, value)
+        for key, value in flatten_dict(model.params["generator"], sep="/").items()
+        if key.endswith("kernel") and "mapping" not in key
+    )
+    change = GeneratorChange({key: 0.3 * np.asarray(kernel)}, model.sha256)
+    latents = model.encode(shown[[2, 0, 1]])
+    moved = Latents(latents.w_plus * 0.9, latents.features)
+    tuned = dataclasses.replace(moved, changes=np.array([None, change, change]))
+    file = tmp_path / "latents.npz"
+    tuned.save(file, names=["2", "0", "1"])
+    options = dict(inputs=[folder], classifier=BUNDLED)
+    options["decoding"] = Decoding(batch_size=2)
+    found = evaluate(tiny_folder, tmp_path / "e", latents=file, **options).results
+    expected = psnr_of(model.decode(tuned), shown[[2, 0, 1]])[[1, 2, 0]]
+    rows = (tmp_path / "e" / "images.csv").read_text().splitlines()
+    column = rows[0].split(",").index("refined_psnr")
+    psnr = [float(row.split(",")[column]) for row in rows[1:]]
+    np.testing.assert_allclose(psnr, expected, atol=1e-3)
+    assert "time" not in found and "from a file" in found["skipped"]["time"]
+    assert found["edits"]["refined"]["smile"]["count"] == 3
+    entries = [f"{tiny_folder},latents={file}", str(tiny_folder)]
+    compared = compare(entries, tmp_path / "c", **options)
+    np.testing.assert_allclose(compared.values[entries[0]]["psnr"], expected, atol=1e-3)
+    first, second = compared.results["models"]
+    assert first["seconds"] is None and second["seconds"]["median"] > 0
+    # What does not fit is said at once.
+    tuned[:2].save(tmp_path / "two.npz", names=["2", "0"])
+    other = dataclasses.replace(change, model="0" * 64)
+    tuned.changed(other).save(tmp_path / "other.npz", names=["2", "0", "1"])
+    for name, source, match in (
+        ("two.npz", {"inputs": [folder]}, "has no latents of .*1.png"),
+        ("other.npz", {"inputs": [folder]}, "another model|other weights"),
+        ("latents.npz", {"data": "avatars"}, "give the images with --input"),
+    ):
+        with pytest.raises(sp.StylePrompterError, match=match):
+            evaluate(tiny_folder, tmp_path / "x", latents=tmp_path / name, **source)
+    call = ["evaluate", "--model", tiny_folder, "--input", folder, "--latents",
+            tmp_path / "none.npz", "--output", tmp_path / "x"]  # fmt: skip
+    assert main([*map(str, call)]) == 1
+    assert "none.npz" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_betas(model, tiny_folder, images, tmp_path):
+    shown, folder = images
+    entries = [f"{tiny_folder},beta={text}" for text in ("0.5:0", "1")]
+    options = dict(inputs=[folder], decoding=Decoding(batch_size=2))
+    found = compare(entries, tmp_path / "c", **options)
+    for entry, beta in zip(entries, ((0.5, 0.0), (1.0, 1.0)), strict=True):
+        outputs = model.invert(shown, beta=beta)[0]
+        psnr = found.values[entry]["psnr"]
+        np.testing.assert_allclose(psnr, psnr_of(outputs, shown), atol=1e-3)
+
+
+def test_command(model, tiny_folder, images, tmp_path, capsys):
+    """With SMART and without; what both have in common, and what differs."""
+    shown, folder = images
     plain = f"{tiny_folder},refine=no"
     command = ["compare", "--models", str(tiny_folder), plain, "--input",
-               str(tmp_path / "in"), "--output", str(tmp_path / "out"),
+               str(folder), "--output", str(tmp_path / "out"),
                "--classifier", str(BUNDLED), "--batch-size", "2"]  # fmt: skip
     assert main(command) == 0
     table = capsys.readouterr().out
@@ -83,9 +166,6 @@ def test_command(tiny_folder, tmp_path, capsys):
     means = [row["metrics"]["psnr"]["mean"] for row in (first, second)]
     change = found["differences"][plain]["psnr"]["mean"]
     assert change == pytest.approx(means[1] - means[0], abs=1e-4) and change
-    model = sp.load(tiny_folder)
-    shown = sp.read_images(sorted((tmp_path / "in").glob("*")), 32)
-    outputs = np.asarray(model.invert(shown)[0])
-    psnr = 10 * np.log10(4 / np.mean((outputs - shown) ** 2, (1, 2, 3)))
+    psnr = psnr_of(model.invert(shown)[0], shown)
     assert means[0] == pytest.approx(psnr.mean(), abs=1e-3)
     assert (tmp_path / "out" / "sheet.png").stat().st_size

@@ -1,6 +1,7 @@
 """Compares models and procedures: writes metrics.json and a sheet."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from styleprompter_jax.app.judges import (
     load_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
+from styleprompter_jax.app.stored import described, stored_latents, with_latents
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.paths import AnyPath, local_path
@@ -39,6 +41,7 @@ from styleprompter_jax.evaluation.comparison import (
 from styleprompter_jax.evaluation.evaluate import comparison_shape, comparison_size
 from styleprompter_jax.images.files import sheet, to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
+from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
@@ -57,16 +60,26 @@ class Entry:
         name: name or path of the model.
         procedure: the way from images to latents.
         refine: False skips the refiner; None follows the other options of the call.
+        beta: weights of the refiner for inversions and edits; None for the others.
+        latents: a file that `invert` wrote, which replaces the procedure; or None.
     """
 
     title: str
     name: str
     procedure: Procedure
     refine: bool | None = None
+    beta: tuple[float, float] | None = None
+    latents: str | None = None
+
+    def decoding(self, given: Decoding) -> Decoding:
+        """Returns the options of the call, with those of the entry."""
+        refine = given.refine if self.refine is None else self.refine
+        refiner = {**given.refiner, **({"beta": self.beta} if self.beta else {})}
+        return dataclasses.replace(given, refine=refine, refiner=refiner)
 
     @classmethod
     def parse(cls, text: str, iterations: int | None = None) -> "Entry":
-        """Parses "MODEL", "MODEL,tune=350" or "MODEL,optimize=50,refine=no".
+        """Parses "MODEL", "MODEL,tune=350" or "MODEL,beta=0.5:1,optimize=50".
 
         Args:
             text: the entry.
@@ -85,9 +98,19 @@ class Entry:
                     f"MODEL,OPTION=X with {', '.join(_OPTIONS)}, each at most once."
                 )
             found[key] = _OPTIONS[key](value, f"{key} of {text!r}")
-        refine = found.pop("refine", None)
+        own = {key: found.pop(key, None) for key in ("refine", "beta", "latents")}
+        if own["latents"] and found:
+            raise StylePrompterError(
+                f"{text!r} has latents and {', '.join(found)}, but stored latents are "
+                "measured as they are: remove one of them."
+            )
+        if own["refine"] is False and own["beta"]:
+            raise StylePrompterError(
+                f"{text!r} has a beta of the refiner that refine=no skips: remove one "
+                "of them."
+            )
         found.setdefault("iterations", iterations)
-        return cls(text, name, Procedure(**found), refine)
+        return cls(text, name, Procedure(**found), **own)
 
 
 def _steps(value: str, name: str) -> int:
@@ -100,11 +123,32 @@ def _yes_or_no(value: str, name: str) -> bool:
     return value == "yes"
 
 
+def _pair(value: str, name: str) -> tuple[float, float]:
+    texts = value.split(":")
+    try:
+        first, second = map(float, texts if len(texts) > 1 else texts * 2)
+    except ValueError:
+        first = second = math.nan
+    if not math.isfinite(first + second):
+        raise StylePrompterError(
+            f"{name} is {value!r}: give a number, or two as in 1:0.5."
+        )
+    return first, second
+
+
+def _file(value: str, name: str) -> str:
+    if not value:
+        raise StylePrompterError(f"{name} is empty: name a file that `invert` wrote.")
+    return value
+
+
 _OPTIONS: dict[str, Callable] = {
     "iterations": _steps,
     "optimize": _steps,
     "tune": _steps,
     "refine": _yes_or_no,
+    "beta": _pair,
+    "latents": _file,
 }
 
 
@@ -114,10 +158,12 @@ class Comparison:
 
     Attributes:
         results: the content of metrics.json without the protocol.
+        values: float32 (m,) of each image, by entry and metric.
         metrics, sheet: the files.
     """
 
     results: dict
+    values: dict[str, dict[str, np.ndarray]]
     metrics: Path
     sheet: Path
 
@@ -143,8 +189,8 @@ def compare(
 
     Args:
         models: names or paths as `load` takes them, optionally with options:
-            "M,tune=350", "M,optimize=50,refine=no". The first is the reference of the
-            differences.
+            "M,tune=350", "M,beta=0.5:1,optimize=50", "M,latents=FILE". The first is
+            the reference of the differences.
         output: folder of the results.
         inputs: files, folders and globs of images.
         data: "avatars", or a TFDS dataset, instead of images.
@@ -187,6 +233,9 @@ def compare(
     (shape,) = shapes
     for entry in entries:
         check_iterations(loaded[entry.name].config, entry.procedure.iterations)
+        rendering = entry.decoding(decoding)
+        calls.refines(loaded[entry.name].config, rendering.refine, rendering.refiner)
+        calls.check_options(loaded[entry.name].config, rendering.refiner, 1)
     known = {name: directions_of(directions, m) for name, m in loaded.items()}
     judge_file = classifier_of(classifier, data)
     judge = judge_file and classifiers.load_classifier(judge_file)
@@ -204,9 +253,15 @@ def compare(
         )
         for name, model in loaded.items()
     }
+    stored = {
+        entry: stored_latents(entry.latents, loaded[entry.name], images_of[entry.name])
+        for entry in entries
+        if entry.latents
+    }
     numbers, table = files = [folder / file for file in FILES]
     first = images_of[entries[0].name]
     read: list = [*first.paths, *(directions or ())]
+    read += [entry.latents for entry in stored]
     read += [judge_file] if judge_file else []
     place = Results(folder, files, inputs=read, overwrite=overwrite)
 
@@ -215,12 +270,13 @@ def compare(
     rows: list[dict] = []
     for entry in entries:
         model, images = loaded[entry.name], images_of[entry.name]
-        how = decoding.fitting()
-        how["refine"] = decoding.refine if entry.refine is None else entry.refine
+        rendering = entry.decoding(decoding)
+        how = rendering.fitting()
+        batches = _batches(entry, images, decoding.batch_size)
         measured = measure(
             model,
             entry.procedure,
-            _batches(entry, images, decoding.batch_size),
+            with_latents(batches, stored.get(entry)),
             shape=shape,
             networks=found,
             keep=EDITED,
@@ -229,16 +285,20 @@ def compare(
         )
         own = measured.values | _codes(model, measured, decoding.seed)
         if judge and known[entry.name]:
-            options = {k: how[k] for k in ("refine",)} | dict(decoding.refiner)
-            latents, ways = measured.latents, known[entry.name]
             own |= edits_of_each(
-                model, judge, latents, ways, batch_size=decoding.batch_size, **options
+                model,
+                judge,
+                measured.latents,
+                known[entry.name],
+                refine=rendering.refine,
+                batch_size=decoding.batch_size,
+                **rendering.refiner,
             )
         values[entry.title], columns[entry.title] = own, measured.shown
         rows.append({
             "title": entry.title,
             "metrics": {k: interval(v, decoding.seed) for k, v in own.items()},
-            "seconds": _seconds(entry, model, images, how),
+            "seconds": None if entry in stored else _seconds(entry, model, images, how),
         })  # fmt: skip
     base = entries[0].title
     results = {
@@ -261,6 +321,8 @@ def compare(
                 "sha256": hashes(model_folder.find_model(loaded[entry.name].source)),
                 **dataclasses.asdict(entry.procedure),
                 "refine": entry.refine,
+                "beta": entry.beta,
+                "latents": described(entry.latents),
             }
             for entry in entries
         },
@@ -278,7 +340,7 @@ def compare(
         write_json(numbers, {"protocol": settings} | results)
     with place.writing(table):
         write_image(_sheet(first, columns), table)
-    return Comparison(results, numbers, table)
+    return Comparison(results, values, numbers, table)
 
 
 def _batches(entry: Entry, images: Compared, batch_size: int) -> Iterator[dict]:

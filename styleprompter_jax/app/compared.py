@@ -36,6 +36,7 @@ class Compared:
     Attributes:
         paths: paths of the images; [] for a dataset.
         names: names of the images, to show to users.
+        keys: the names that `invert` gives to the images; [] for a dataset.
         labels: names of the labels; see `attributes`.
         description: a description of the images for metrics.json.
     """
@@ -56,8 +57,13 @@ class Compared:
         self._reader, self._shape = reader, shape
         self._pixels = ReadOnce(self._read)
         if inputs:
-            paths, _, skipped = find_pictures(inputs, output, skip_bad, self._pixels)
+            found = find_pictures(inputs, output, skip_bad, self._pixels)
+            paths, results, skipped = found
             self.paths = paths[:count]
+            self.keys = [
+                str(result.relative_to(output).with_suffix(""))
+                for result in results[:count]
+            ]
             self._source: Any = [{"image": path} for path in self.paths]
             self.names: Sequence = [str(path) for path in self.paths]
             self.labels: list[str] = []
@@ -69,7 +75,8 @@ class Compared:
             name = "avatars/64" if data == "avatars" else data
             place = None if data_dir is None else os.fspath(data_dir)
             source = TfdsSource(name, split, place)
-            self.paths, self._source = [], Labelled(source, count)
+            self.paths, self.keys = [], []
+            self._source = Labelled(source, count)
             self.names, self.labels = range(len(self._source)), self._source.names
             self.description = {"data": name, "split": split}
 

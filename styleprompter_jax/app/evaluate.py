@@ -24,6 +24,7 @@ from styleprompter_jax.app.judges import (
     load_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
+from styleprompter_jax.app.stored import described, stored_latents, with_latents
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
@@ -31,6 +32,7 @@ from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.editability import agreement, editability
@@ -38,6 +40,7 @@ from styleprompter_jax.evaluation.evaluate import (
     Measured,
     comparison_shape,
     comparison_size,
+    latents_of,
     measure,
 )
 from styleprompter_jax.images.batches import batches
@@ -84,6 +87,7 @@ def evaluate(
     split: str = "test",
     data_dir: AnyPath | None = None,
     count: int | None = None,
+    latents: AnyPath | None = None,
     size: int | None = None,
     networks: Sequence[AnyPath] = (),
     directions: Sequence[str] | None = None,
@@ -102,6 +106,8 @@ def evaluate(
         split: split of `data`.
         data_dir: folder of the TFDS datasets.
         count: use only the first `count` images; None for all.
+        latents: a file that `invert` wrote for `inputs`. It measures these codes and
+            tuned generators, instead of the encoder's codes.
         size: width of the compared images; None for the model's width, at most 256.
         networks: folders of perceptual networks, one for each kind.
         directions: directions to measure; None for all directions of the model.
@@ -137,12 +143,10 @@ def evaluate(
         count=count,
         skip_bad=skip_bad,
     )
+    stored = None if latents is None else stored_latents(latents, loaded, images)
     numbers, values, table = files = [folder / file for file in FILES]
-    read: list = [
-        *images.paths,
-        *(directions or ()),
-        *([classifier_file] if classifier_file else []),
-    ]
+    given = latents, classifier_file
+    read: list = [*images.paths, *(directions or ()), *filter(None, given)]
     place = Results(folder, files, inputs=read, overwrite=overwrite)
     batch_size, seed, options = decoding.batch_size, decoding.seed, decoding.options()
     options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)
@@ -152,14 +156,17 @@ def evaluate(
     bar: dict[str, Any] = dict(desc="inversion", unit="batch", disable=None)
     bar["total"] = -(-len(images) // batch_size)
     shown = tqdm(images.batches(batch_size), **bar)
-    measured = measure(loaded, shown, size=size, networks=found, **options)
-    results = measured.means() | {"time": _time(loaded, images, options)}
+    batches_of = with_latents(shown, stored)
+    measured = measure(loaded, batches_of, size=size, networks=found, **options)
+    results = measured.means()
+    if stored is None:
+        results["time"] = _time(loaded, images, options)
     if len(images) > 1:
         results["codes"] = _codes(loaded, measured, shape, found.get("lpips"), seed)
     if judge and known:
-        results["edits"] = _edits(decoding, loaded, judge, images, known)
+        results["edits"] = _edits(decoding, loaded, judge, images, stored, known)
     results["skipped"] = _skipped(results, found, known)
-    rows = _sheet(loaded, images, measured, batch_size, options)
+    rows = _sheet(loaded, images, stored, measured, batch_size, options)
     own = dict(loaded.config.refiner.options) if loaded.config.refiner else {}
     settings = {
         "model": {
@@ -168,6 +175,7 @@ def evaluate(
             "sha256": hashes(source),
         },
         "images": images.description,
+        "latents": described(latents),
         "decoding": own | options | {"rng": seed},
         **conditions(size, shape, places, classifier_file, decoding),
     }
@@ -190,6 +198,8 @@ def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
         for kind, name in NEEDED.items()
         if kind not in found
     }
+    if "time" not in results:
+        skipped["time"] = "the latents come from a file, so nothing inverts an image"
     if "codes" not in results:
         skipped["codes, distances of sets"] = "needs more than one image"
     if "edits" not in results and directions:
@@ -261,17 +271,20 @@ def _edits(
     model: StylePrompter,
     classifier: classifiers.Classifier,
     images: Compared,
+    stored: Latents | None,
     directions: dict[str, Direction],
 ) -> dict:
     """Measures the labels that inversions keep, and the effects of edits.
 
     It uses the first `EDITED` images.
     """
-    shown, latents = list(images.batches(decoding.batch_size, EDITED)), []
+    batches = images.batches(decoding.batch_size, EDITED)
+    shown = list(with_latents(batches, stored))
     size = min(decoding.batch_size, len(images))
-    for batch in shown:
-        encoded = model.encode(pad(batch["image"], size), decoding.iterations)
-        latents.append(take(encoded, len(batch["image"])))
+    latents = [
+        take(latents_of(model, batch, size, decoding.iterations), len(batch["image"]))
+        for batch in shown
+    ]
     found: dict[str, Any] = {"count": sum(map(len, latents)), "labels": {}}
     modes = {"w_plus": False}
     if calls.refines(model.config, decoding.refine):
@@ -286,12 +299,12 @@ def _edits(
                 for part in latents
             )
         found["labels"][name] = agreement(classifier, judged, attributes)
-    latents = jax.tree.map(lambda *parts: np.concatenate(parts), *latents)
+    everything = concatenate(latents)
     for name, refine in modes.items():
         found[name] = editability(
             model,
             classifier,
-            latents,
+            everything,
             directions,
             refine=refine,
             batch_size=decoding.batch_size,
@@ -319,6 +332,7 @@ def _write_values(path: Path, names: Sequence, measured: Measured) -> None:
 def _sheet(
     model: StylePrompter,
     images: Compared,
+    stored: Latents | None,
     measured: Measured,
     batch_size: int,
     decoding: dict,
@@ -334,7 +348,9 @@ def _sheet(
     iterations = rendering.pop("iterations", None)
     for part in batches(count, batch_size):
         batch = np.stack([images.read(k)["image"] for k in chosen[part]])
-        latents = model.encode(pad(to_float(batch), batch_size), iterations)
+        own = None if stored is None else stored[chosen[part]]
+        (given,) = with_latents([{"image": to_float(batch)}], own)
+        latents = latents_of(model, given, batch_size, iterations)
         made = [
             model.shown(
                 model.decode(latents, **rendering | {"refine": name == "refined"})

@@ -100,6 +100,16 @@ def load_latents(
     """Reads latents, and returns them with the path of each result.
 
     Raises:
+        StylePrompterError: as for `load_checked`.
+    """
+    latents, names = load_checked(file, model)
+    return latents, [folder / f"{name}{suffix}" for name in names]
+
+
+def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str]]:
+    """Reads latents of a model, and the names of their images.
+
+    Raises:
         StylePrompterError: if the file cannot be read, or the shape of its codes or the
             changes of its generators belong to another model.
     """
@@ -114,7 +124,7 @@ def load_latents(
         )
     for _, change in latents.by_change():
         deltas_of(model, change)  # before anything is written
-    return latents, [folder / f"{name}{suffix}" for name in names]
+    return latents, names
 
 
 def list_inputs(

@@ -16,7 +16,7 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.evaluation.classifier import Classifier
 from styleprompter_jax.evaluation.editability import judge_edits
-from styleprompter_jax.evaluation.evaluate import scores
+from styleprompter_jax.evaluation.evaluate import latents_of, scores
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.ops.metrics import resized
 
@@ -101,7 +101,8 @@ def measure(
         model: a model with an encoder.
         procedure: the way from images to latents.
         batches: dicts with an "image" (b, h', w', 3) in [-1, 1], and a "target" (b, h,
-            w, 3). The last batch may be smaller.
+            w, 3). The last batch may be smaller. "latents", as for `latents_of`,
+            replace the procedure.
         shape: (h, w).
         networks: results of `network_folder.load_network` by kind.
         keep: number of latents in the result.
@@ -114,7 +115,10 @@ def measure(
     for batch in batches:
         count = len(batch["image"])
         batch_size = batch_size or count
-        found = procedure(model, batch["image"], batch_size, **decoding)
+        if "latents" in batch:
+            found = take(latents_of(model, batch, batch_size), count)
+        else:
+            found = procedure(model, batch["image"], batch_size, **decoding)
         # Latents of several generators are rendered one by one, in any number.
         inputs = pad(found, batch_size) if found.changes is None else found
         outputs = resized(model.shown(model.decode(inputs, **decoding)), shape)

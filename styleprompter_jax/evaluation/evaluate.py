@@ -19,6 +19,7 @@ import numpy as np
 
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import resize, to_float, to_uint8
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -97,7 +98,8 @@ def measure(
         model: a model with an encoder; the refined half of the results needs SMART.
         batches: batches of images (b, h, w, 3) in [-1, 1], as the encoder reads them,
             or dicts with such an "image" and optionally a "target" (b, h', t, 3) for
-            the comparison. The last batch may be smaller; the function pads it.
+            the comparison, and "latents" as for `latents_of`. The last batch may be
+            smaller; the function pads it.
         size: t, the width of the compared images; by default the generator's size, at
             most 256.
         networks: results of `network_folder.load_network` by kind ("lpips", "arcface",
@@ -130,14 +132,13 @@ def measure(
         batch = batch if isinstance(batch, dict) else {"image": batch}
         count = len(batch["image"])
         batch_size = batch_size or count
-        images = pad(batch["image"], batch_size)
         target = pad(batch.get("target", batch["image"]), batch_size)
         target = metrics.resized(jnp.asarray(target), shape)
-        encoded = model.encode(images, iterations)
+        latents = latents_of(model, batch, batch_size, iterations)
         of_target = _network_features(networks, target)
         sets["target"].append(_set_features(networks, target, count))
         for part in parts:
-            made = model.decode(encoded, refine=part == "refined", **decoding)
+            made = model.decode(latents, refine=part == "refined", **decoding)
             made = model.shown(made)
             for depth in DEPTHS:
                 outputs = _at_depth(made, depth, shape)
@@ -147,7 +148,7 @@ def measure(
                     {k: take(found[k], count) for k in METRICS if k in found}
                 )
                 sets[depth, part].append(_set_features(networks, outputs, count))
-        w_plus.append(take(encoded.w_plus, count))
+        w_plus.append(take(latents.w_plus, count))
     if not w_plus:
         raise StylePrompterError("`batches` has no images: give at least one.")
     joined = {key: _concatenate(rows) for key, rows in sets.items()}
@@ -161,6 +162,28 @@ def measure(
         nested(lambda key: _set_distances(joined[key], target)),
         np.concatenate(w_plus),
     )
+
+
+def latents_of(
+    model: StylePrompter, batch: Mapping, size: int, iterations: int | None = None
+) -> Latents:
+    """Returns the latents of a batch: those that it has, or else the encoder's.
+
+    Args:
+        model: a model with an encoder.
+        batch: has an "image" (b, h, w, 3) in [-1, 1], and may have the "latents" of b
+            images. From these it takes the codes and the changes of generators. The
+            maps for the refiner are the encoder's maps of the image.
+        size: rows of the result, b or more; see `pad`.
+        iterations: passes of a ReStyle encoder; None for the model's own number.
+    """
+    given = batch.get("latents")
+    if given is not None and model.config.refiner is None:
+        return pad(given, size)
+    found = model.encode(pad(batch["image"], size), iterations)
+    if given is None:
+        return found
+    return dataclasses.replace(pad(given, size), features=found.features)
 
 
 def scores(

@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="M",
         help="models, each a name or path as for `evaluate --model`, optionally with "
-        "options: M,iterations=N M,optimize=N M,tune=N M,refine=no; the first is the "
-        "reference",
+        "options: M,iterations=N M,optimize=N M,tune=N M,refine=no M,beta=B1:B2 "
+        "M,latents=FILE; the first is the reference",
     )
     add_measured(
         parser,
@@ -46,7 +46,7 @@ def _table(results: dict) -> str:
     ]
     for row in rows:
         cells = (_cell(row["metrics"].get(name)) for name in names)
-        seconds = f"{row['seconds']['median']:.3g}"
+        seconds = f"{row['seconds']['median']:.3g}" if row["seconds"] else "-"
         lines.append(f"| {row['title']} | {' | '.join(cells)} | {seconds} |")
     lines += [
         f"\nDifferences from {first['title']}, paired by image:\n",

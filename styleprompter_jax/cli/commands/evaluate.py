@@ -2,7 +2,7 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import add_model, options
+from styleprompter_jax.cli.arguments import add_model, options, path
 from styleprompter_jax.cli.measured import add_measured
 
 
@@ -14,6 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "evaluation",
         "folder of metrics.json, images.csv and sheet.png",
         "the model's size, at most 256",
+    )
+    parser.add_argument(
+        "--latents",
+        type=path,
+        metavar="FILE",
+        help="latents.npz that `invert` wrote for the same --input; measures these "
+        "codes and tuned generators, instead of the encoder's codes",
     )
 
 
@@ -40,7 +47,8 @@ def _summary(results: dict) -> str:
         numbers = (results[depth][part][name] for depth, part in columns)
         cells = ("-" if number is None else f"{number:.4g}" for number in numbers)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for kind, text in (("model", "the model alone"), ("end_to_end", "end to end")):
+    timed = (("model", "the model alone"), ("end_to_end", "end to end"))
+    for kind, text in timed if "time" in results else ():
         times = (
             "{} {:.1f} ms, p95 {:.1f}".format(
                 TITLES[part], 1000 * time["median"], 1000 * time["p95"]

@@ -1,0 +1,57 @@
+"""Stored latents of the images that `evaluate` and `compare` measure."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.pictures import load_checked
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.evaluation import protocol
+from styleprompter_jax.inversion.pipeline import StylePrompter
+
+
+def stored_latents(file: AnyPath, model: StylePrompter, images: Compared) -> Latents:
+    """Returns the latents of images from a file of `invert`, in their order.
+
+    It finds them by the names that `invert` gives to images. Latents of other images
+    may be in the file.
+
+    Raises:
+        StylePrompterError: if the file cannot be read, belongs to another model, or
+            lacks an image, or if the images come from a dataset.
+    """
+    latents, names = load_checked(file, model)
+    if not images.paths:
+        raise StylePrompterError(
+            f"The latents of {file} are found by the names of images, which a dataset "
+            "does not have: give the images with --input."
+        )
+    rows = {name: k for k, name in enumerate(names)}
+    for name, path in zip(images.keys, images.paths, strict=True):
+        if name not in rows:
+            raise StylePrompterError(
+                f"{file} has no latents of {path}, which would have the name {name!r}: "
+                "give the same --input as to `invert`."
+            )
+    return latents[[rows[name] for name in images.keys]]
+
+
+def described(file: AnyPath | None) -> dict[str, str] | None:
+    """Returns the file of latents and its SHA-256, for a protocol."""
+    if file is None:
+        return None
+    return {"file": str(file), "sha256": protocol.sha256(file)}
+
+
+def with_latents(batches: Iterable[dict], latents: Latents | None) -> Iterator[dict]:
+    """Yields batches with the key "latents", or as they are without latents."""
+    done = 0
+    for batch in batches:
+        count = len(batch["image"])
+        found: dict[str, Any] = {}
+        if latents is not None:
+            found["latents"] = latents[done : done + count]
+        done += count
+        yield batch | found
