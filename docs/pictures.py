@@ -1,4 +1,4 @@
-"""Makes the pictures of README.md from the bundled model.
+"""Makes the images of README.md and docs/models.md from the bundled model.
 
 python docs/pictures.py
 """
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from PIL import Image
 
 import styleprompter_jax as sp
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
-from styleprompter_jax.demo import choose_faces, make_sheet
+from styleprompter_jax.demo import EDITS, choose_faces, make_sheet
 from styleprompter_jax.images.files import image_grid, to_uint8, write_image
 
 FOLDER = Path(__file__).parent / "images"
@@ -29,6 +30,28 @@ def samples(model, rows: int = 5, columns: int = 8) -> np.ndarray:
     return np.concatenate([grids[0], gap, grids[1]], axis=1)
 
 
+def animation(model, images, frames: int = 10) -> list[Image.Image]:
+    """Frames of EDITS, one after the other: each comes and goes. Enlarged twice."""
+    latents = model.encode(images)
+    still = np.asarray(model.decode(latents))
+    result = [still] * frames
+    for title, name, _ in EDITS:
+        direction = model.directions[name]
+        print(f"The animation: {title}")
+        options = model.options_of(direction)
+        # From the refined image to the options of the edit, as the strength grows.
+        moved = []
+        for share in np.sin(np.linspace(0, np.pi / 2, frames)) ** 2:
+            edited = latents.edit(direction, share * direction.strength)
+            edit = np.asarray(model.decode(edited, **options))
+            plain = np.asarray(model.decode(latents, **options))
+            moved.append(edit + (1 - share) * (still - plain))
+        result += [*moved, *[moved[-1]] * frames, *reversed(moved)]
+    rows = (image_grid(to_uint8(frame), columns=len(images)) for frame in result)
+    pictures = map(Image.fromarray, rows)
+    return [x.resize((2 * x.width, 2 * x.height), Image.LANCZOS) for x in pictures]
+
+
 def main():
     model = sp.load("avatars64")
     write_image(samples(model), FOLDER / "samples.png")
@@ -37,6 +60,16 @@ def main():
     chosen = choose_faces(source, batch)
     sheet = make_sheet({"avatars64": model}, model.directions, batch, chosen)
     write_image(sheet, FOLDER / "inversions.png")
+    first, *others = animation(model, batch["image"][chosen])
+    first.save(
+        FOLDER / "edits.webp",
+        save_all=True,
+        append_images=others,
+        duration=60,
+        loop=0,
+        quality=60,
+        method=6,
+    )
 
 
 if __name__ == "__main__":
