@@ -22,6 +22,8 @@ from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.store import model_folder
 
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
+# Commands then use one device; tests/test_devices.py has the tests on all.
+jax.config.update("jax_default_device", jax.local_devices()[0])
 # Tests run each program once or twice, so they compile with few optimisations. Without
 # XLA's new emitters of fused loops, a program compiles in two thirds of the time.
 jax.config.update("jax_disable_most_optimizations", True)

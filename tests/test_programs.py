@@ -4,7 +4,7 @@ import numpy as np
 
 import styleprompter_jax as sp
 from styleprompter_jax.core.programs import KEPT, BySize
-from styleprompter_jax.inversion import pipeline
+from styleprompter_jax.inversion.mapping import map_z
 
 
 def test_the_latest_sizes_are_kept():
@@ -30,4 +30,4 @@ def test_a_model_compiled_for_every_size_keeps_a_few(tiny_folder):
     whole = np.asarray(model.mapping(z))
     for size in range(1, len(z) + 1):
         np.testing.assert_allclose(model.mapping(z[:size]), whole[:size], atol=1e-5)
-        assert len(pipeline._mapping._jitted) <= KEPT
+        assert len(map_z._jitted) <= KEPT

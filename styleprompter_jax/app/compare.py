@@ -272,11 +272,13 @@ def compare(
         model, images = loaded[entry.name], images_of[entry.name]
         rendering = entry.decoding(decoding)
         how = rendering.fitting()
-        batches = _batches(entry, images, decoding.batch_size)
+        batch_size = decoding.batch(model, len(images))
+        batches = _batches(entry, images, batch_size)
         measured = measure(
             model,
             entry.procedure,
             with_latents(batches, stored.get(entry)),
+            batch_size=batch_size,
             shape=shape,
             networks=found,
             keep=EDITED,

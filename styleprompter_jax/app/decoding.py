@@ -10,6 +10,7 @@ import numpy as np
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.inversion.devices import of_this_host
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 
@@ -24,7 +25,7 @@ class Decoding:
             option has the direction's value, or else the refiner's default.
         noise_mode: the generator's noise: "const", "random" or "none".
         seed: the seed of the noise in mode "random".
-        batch_size: images in a batch, 1 or more.
+        batch_size: images in a batch of one device, 1 or more.
         dtype: number format in which a loaded model computes: "float32" or "bfloat16".
         iterations: passes of a ReStyle encoder; None for the model's own number.
     """
@@ -42,16 +43,27 @@ class Decoding:
         whole(self.seed, "seed")
 
     def loaded(self, model: AnyPath | StylePrompter) -> StylePrompter:
-        """Returns the model itself, or loads the model of that name.
+        """Returns the model itself, or loads the model of that name on all devices.
 
         Raises:
             StylePrompterError: also if the model's encoder does not make the passes.
         """
         if not isinstance(model, StylePrompter):
-            model = load(model, dtype=self.dtype)
+            # Random noise depends on the place of an image in its batch.
+            alone = self.noise_mode == "random"
+            devices = None if alone else of_this_host()
+            model = load(model, dtype=self.dtype, devices=devices)
         if self.iterations is not None:
             check_iterations(model.config, self.iterations)
         return model
+
+    def batch(self, model: StylePrompter, count: int) -> int:
+        """Returns the rows to which batches of `count` images are padded.
+
+        Each device gets as many rows as one device alone would. Another number would
+        change the last bits of the results.
+        """
+        return min(self.batch_size, count) * model.devices.count
 
     def options(self, batch: int = 0) -> dict[str, Any]:
         """Returns the options of `StylePrompter.decode` for the batch of a number."""

@@ -127,7 +127,7 @@ def edit(
         inputs=[*paths, *([latents] if latents else []), *directions],
         overwrite=overwrite,
     )
-    batch_size = min(decoding.batch_size, len(results))
+    batch_size = decoding.batch(model, len(results))
     rows: list = []
     titles: list = []
     if paths:
@@ -238,7 +238,7 @@ class _Sweeps(_Stills):
         for name, (direction, strengths) in self.plan.items():
             options = model.options_of(direction) | self.decoding.options(index)
             count = len(strengths)
-            batch_size = min(self.decoding.batch_size, count)
+            batch_size = self.decoding.batch(model, count)
             repeat = functools.partial(np.repeat, repeats=batch_size, axis=0)
             ends = (0, count // 2, count - 1)
             columns = {f"{name}_{strengths[at]:+.3g}": at for at in ends}

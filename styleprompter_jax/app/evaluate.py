@@ -48,7 +48,7 @@ from styleprompter_jax.images.files import sheet, to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
-from styleprompter_jax.inversion.pipeline import StylePrompter, load
+from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.store import model_folder
@@ -125,7 +125,7 @@ def evaluate(
         raise StylePrompterError("Give evaluate either inputs or data.")
     folder = local_path(output)
     places, found = load_networks(networks)
-    name, loaded = str(model), load(model, dtype=decoding.dtype)
+    name, loaded = str(model), decoding.loaded(model)
     source = model_folder.find_model(loaded.source)
     size = comparison_size(loaded, size)
     known = directions_of(directions, loaded)
@@ -148,7 +148,8 @@ def evaluate(
     given = latents, classifier_file
     read: list = [*images.paths, *(directions or ()), *filter(None, given)]
     place = Results(folder, files, inputs=read, overwrite=overwrite)
-    batch_size, seed, options = decoding.batch_size, decoding.seed, decoding.options()
+    batch_size = decoding.batch(loaded, len(images))
+    seed, options = decoding.seed, decoding.options()
     options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)
     if calls.require(loaded.config, "encoder").passes or decoding.iterations:
         options["iterations"] = check_iterations(loaded.config, decoding.iterations)
@@ -157,7 +158,8 @@ def evaluate(
     bar["total"] = -(-len(images) // batch_size)
     shown = tqdm(images.batches(batch_size), **bar)
     batches_of = with_latents(shown, stored)
-    measured = measure(loaded, batches_of, size=size, networks=found, **options)
+    how: dict[str, Any] = dict(size=size, networks=found, batch_size=batch_size)
+    measured = measure(loaded, batches_of, **how, **options)
     results = measured.means()
     if stored is None:
         results["time"] = _time(loaded, images, options)
@@ -166,6 +168,7 @@ def evaluate(
     if judge and known:
         results["edits"] = _edits(decoding, loaded, judge, images, stored, known)
     results["skipped"] = _skipped(results, found, known)
+    batch_size = decoding.batch(loaded, min(SHOWN, len(images)))
     rows = _sheet(loaded, images, stored, measured, batch_size, options)
     own = dict(loaded.config.refiner.options) if loaded.config.refiner else {}
     settings = {
@@ -278,9 +281,9 @@ def _edits(
 
     It uses the first `EDITED` images.
     """
-    batches = images.batches(decoding.batch_size, EDITED)
+    size = decoding.batch(model, len(images))
+    batches = images.batches(size, EDITED)
     shown = list(with_latents(batches, stored))
-    size = min(decoding.batch_size, len(images))
     latents = [
         take(latents_of(model, batch, size, decoding.iterations), len(batch["image"]))
         for batch in shown
@@ -344,7 +347,7 @@ def _sheet(
     count = min(SHOWN, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
     rows: list = []
-    batch_size, rendering = min(batch_size, count), decoding.copy()
+    rendering = decoding.copy()
     iterations = rendering.pop("iterations", None)
     for part in batches(count, batch_size):
         batch = np.stack([images.read(k)["image"] for k in chosen[part]])

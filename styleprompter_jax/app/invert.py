@@ -104,7 +104,7 @@ def invert(
         changes = [folder / f"generator{SUFFIX}"] if together else alone
     files = [*results, codes, table, *changes]
     place = Results(folder, files, inputs=paths, overwrite=overwrite)
-    batch_size = min(decoding.batch_size, len(paths))
+    batch_size = decoding.batch(model, len(paths))
     refined = calls.refines(model.config, decoding.refine, decoding.refiner)
     kept: list = []
     rows: list = []

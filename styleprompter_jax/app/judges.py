@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.errors import StylePrompterError
@@ -13,6 +11,7 @@ from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import protocol
 from styleprompter_jax.images.files import FILTER
+from styleprompter_jax.inversion.devices import Devices, of_this_host
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder, network_folder
@@ -20,12 +19,13 @@ from styleprompter_jax.store.places import local_folder, pin
 
 
 def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
-    """Loads fixed networks onto the device; returns their places, and them by kind.
+    """Loads fixed networks onto the devices; returns their places, and them by kind.
 
     Raises:
         StylePrompterError: if a folder cannot be read, or two are of one kind.
     """
     places, found = [pin(place) for place in named], {}
+    devices = Devices(of_this_host())
     for place in places:
         kind = network_folder.NETWORKS[network_folder.network_name(place)].kind
         if kind in found:
@@ -33,7 +33,7 @@ def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
                 f"--networks names two networks of the kind {kind}: remove one of them."
             )
         module, variables = network_folder.load_network(place, kind)
-        found[kind] = module, jax.device_put(variables)
+        found[kind] = module, devices.replicate(variables)
     return places, found
 
 

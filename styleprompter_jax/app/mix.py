@@ -119,7 +119,7 @@ def mix(
     inputs = [*pictured, *references, *([latents] if latents else [])]
     place = Results(folder, [*made, table], inputs=inputs, overwrite=overwrite)
 
-    batch_size = min(decoding.batch_size, max(len(results), len(references)))
+    batch_size = decoding.batch(model, max(len(results), len(references)))
     shown, codes = _encode(model, references, read_other, decoding, batch_size)
     rows: list = []
     if pictured:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -77,7 +76,7 @@ class Tuner:
         digest = ""
         if network is not None:
             module, variables = load_network(pin(network), "lpips")
-            self._network = module, jax.device_put(variables)
+            self._network = module, model.devices.replicate(variables)
             digest = arrays_sha256(flat_arrays(variables))
         self._digest = digest
 

@@ -264,7 +264,7 @@ def add_batch_size(parser: _Takes) -> None:
         type=batch_size,
         default=16,
         metavar="N",
-        help="images in a batch (default: 16)",
+        help="images in a batch of one device (default: 16)",
     )
 
 
@@ -327,8 +327,8 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     from styleprompter_jax.app.decoding import Decoding
 
     given = vars(args).copy()
-    for name in ("command", "parser", "traceback"):
-        del given[name]
+    for name in ("command", "parser", "traceback", "engine", "address"):
+        given.pop(name, None)
     if "beta" in given:
         beta, others = given.pop("beta"), given.pop("refiner") or ()
         given["refiner"] = ({"beta": beta} if beta else {}) | dict(others)

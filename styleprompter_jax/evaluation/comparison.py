@@ -93,6 +93,7 @@ def measure(
     networks: Mapping,
     keep: int,
     show: int,
+    batch_size: int | None = None,
     **decoding: Any,
 ) -> Measured:
     """Inverts images with a procedure, and compares the inversions with the images.
@@ -107,11 +108,12 @@ def measure(
         networks: results of `network_folder.load_network` by kind.
         keep: number of latents in the result.
         show: number of inversions in the result.
+        batch_size: rows to which each batch is padded; None for those of the first.
         decoding: options of `StylePrompter.decode`.
     """
     values: list[dict] = []
     codes: list[np.ndarray] = []
-    latents, shown, batch_size = [], [], 0
+    latents, shown = [], []
     for batch in batches:
         count = len(batch["image"])
         batch_size = batch_size or count

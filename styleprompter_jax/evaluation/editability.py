@@ -67,7 +67,7 @@ def editability(
             and values ("hair_color_red"); the function skips others.
         strengths: strengths of some directions, instead of their own.
         refine: False skips the refiner.
-        batch_size: images rendered in a batch.
+        batch_size: images rendered in a batch of one device.
         options: options of the refiner for all edits, instead of the directions' own.
 
     Returns:
@@ -115,7 +115,7 @@ def judge_edits(
     **options: Any,
 ) -> dict[str, Edit]:
     """The edits of `editability`, image by image, with its arguments."""
-    batch_size = min(batch_size, len(latents))
+    batch_size = min(batch_size, len(latents)) * model.devices.count
 
     def judge(latents: Latents, **options: Any) -> dict[str, np.ndarray]:
         rows = []

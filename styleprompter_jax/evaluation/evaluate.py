@@ -85,6 +85,7 @@ def measure(
     networks: Mapping | None = None,
     refine: bool | None = None,
     iterations: int | None = None,
+    batch_size: int | None = None,
     **decoding: Any,
 ) -> Measured:
     """Inverts images, and compares the results with them.
@@ -106,6 +107,7 @@ def measure(
             "moco", "inception"); the function skips the metrics of missing kinds.
         refine: False skips the refined half; None measures it if the model has one.
         iterations: passes of a ReStyle encoder; None for the model's own number.
+        batch_size: rows to which each batch is padded; None for those of the first.
         decoding: options of `StylePrompter.decode`, the same for all batches.
 
     Returns:
@@ -127,13 +129,13 @@ def measure(
     keys = [(depth, part) for depth in DEPTHS for part in parts]
     values: dict[tuple[str, str], list] = {key: [] for key in keys}
     sets: dict[Any, list] = {key: [] for key in ["target", *keys]}
-    w_plus, batch_size = [], None
+    w_plus = []
     for batch in batches:
         batch = batch if isinstance(batch, dict) else {"image": batch}
         count = len(batch["image"])
         batch_size = batch_size or count
         target = pad(batch.get("target", batch["image"]), batch_size)
-        target = metrics.resized(jnp.asarray(target), shape)
+        target = metrics.resized(model.devices.split(jnp.asarray(target)), shape)
         latents = latents_of(model, batch, batch_size, iterations)
         of_target = _network_features(networks, target)
         sets["target"].append(_set_features(networks, target, count))
@@ -141,7 +143,7 @@ def measure(
             made = model.decode(latents, refine=part == "refined", **decoding)
             made = model.shown(made)
             for depth in DEPTHS:
-                outputs = _at_depth(made, depth, shape)
+                outputs = model.devices.split(_at_depth(made, depth, shape))
                 found = metrics.compare(outputs, target)
                 found |= _scores(_network_features(networks, outputs), of_target)
                 values[depth, part].append(

@@ -60,6 +60,8 @@ def optimize(
         part, shown, own = jax.tree.map(
             lambda x, rows=rows: x[rows] if x.ndim else x, (start, images, options)
         )
+        asked = len(shown)
+        part, shown, own = model.devices.split((part, shown, own))
         codes, state = part.w_plus, descent.start(part.w_plus)
         for rate in descent.rates(learning_rate, steps):
             current = dataclasses.replace(part, w_plus=codes)
@@ -70,7 +72,7 @@ def optimize(
             if told is not None:
                 jax.block_until_ready(codes)  # JAX has only scheduled the step
                 told(done // len(groups))
-        w_plus[rows] = codes
+        w_plus[rows] = codes[:asked]
     return dataclasses.replace(latents, w_plus=jnp.asarray(w_plus))
 
 

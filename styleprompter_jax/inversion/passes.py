@@ -42,19 +42,21 @@ def encode_in_passes(
     """Returns the latents after each pass; see `StylePrompter.passes`."""
     count = check_iterations(model.config, iterations)
     images = calls.check_images(model.config, images)
+    asked, images = len(images), model.devices.split(images)
     batch, start = len(images), (model.module, model.variables, images)
     if not calls.require(model.config, "encoder").passes:
-        return [_encode(batch, *start)]
+        return [model.devices.cut(_encode(batch, *start), asked)]
     n, w_dim = model.config.generator.num_codes, model.config.generator.w_dim
-    before: Any = jnp.broadcast_to(model.const["latent_avg"], (batch, n, w_dim))
-    shown = jnp.broadcast_to(model.average_image, images.shape)
+    first = jnp.broadcast_to(model.const["latent_avg"], (batch, n, w_dim))
+    average = jnp.broadcast_to(model.average_image, images.shape)
+    before, shown = model.devices.split((first, average))
     found: list[Latents] = []
     for k in range(count):
         if k:
             shown = show(batch, model.module, model.variables, before)
         found.append(_encode(batch, *start, before, shown))
         before = found[-1].w_plus
-    return found
+    return [model.devices.cut(one, asked) for one in found]
 
 
 @by_size(static_argnums=0)

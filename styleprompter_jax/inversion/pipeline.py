@@ -16,13 +16,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.core.sums import arrays_sha256
-from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion import calls, rendering
 from styleprompter_jax.inversion.changes import deltas_of
+from styleprompter_jax.inversion.devices import Devices
+from styleprompter_jax.inversion.mapping import mapping
 from styleprompter_jax.inversion.optimize import optimize
 from styleprompter_jax.inversion.passes import encode_in_passes, show
 from styleprompter_jax.inversion.tune import tune
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 _RENDERING = ("refine", "noise_mode", "rng")  # options of `decode`, not of a refiner
 
 
-def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePrompter":
+def load(
+    name_or_path: str | os.PathLike,
+    *,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+) -> "StylePrompter":
     """Loads a model folder, or a bundled model by its name ("avatars64").
 
     Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]", with the
@@ -49,13 +54,17 @@ def load(name_or_path: str | os.PathLike, *, dtype: str = "float32") -> "StylePr
         dtype: of its maps, "float32" or "bfloat16". Codes, features
             and images that it gives are float32 either way. "bfloat16" is faster on
             GPUs and TPUs, and slower on CPUs.
+        devices: of this host, which share each batch, such as jax.local_devices();
+            None for JAX's default device.
 
     Raises:
         StylePrompterError: if there is no such model, it cannot be fetched, or it is
             damaged.
     """
     source = pin(name_or_path)
-    return StylePrompter(*load_model(source), source=source, dtype=dtype)
+    return StylePrompter(
+        *load_model(source), source=source, dtype=dtype, devices=devices
+    )
 
 
 class StylePrompter:
@@ -74,6 +83,7 @@ class StylePrompter:
         directions: the named directions that came with the model.
         source: the name that `load` finds the same model by: the one it was given,
             with the commit if it is on the Hub; "" for a model that was not loaded.
+        devices: where its arrays are; they share each batch.
     """
 
     def __init__(
@@ -83,13 +93,15 @@ class StylePrompter:
         directions: Mapping[str, Direction] | None = None,
         source: str = "",
         dtype: str = "float32",
+        devices: Sequence[jax.Device] | None = None,
     ):
         calls.check_variables(config, variables)
         calls.check_dtype(dtype)
         self.config = config
         self.directions = dict(directions or {})
         self.source = source
-        self._variables = jax.device_put(dict(variables))
+        self.devices = Devices(devices)
+        self._variables = self.devices.replicate(dict(variables))
         self._module = inverter.StylePrompter(config, inverter.DTYPES[dtype])
 
     @property
@@ -215,7 +227,7 @@ class StylePrompter:
         groups = [(rows, deltas_of(self, c)) for rows, c in latents.by_change()]
         how = rendering.How(self._module, refine, noise_mode)
         used = options if refine else {}
-        return rendering.render(how, self._variables, groups, inputs, used, rngs)
+        return rendering.render(self, how, groups, inputs, used, rngs)
 
     def options_of(self, direction: Direction) -> dict:
         """Returns a direction's options of the refiner, as `decode` takes them here.
@@ -352,19 +364,7 @@ class StylePrompter:
             w; w_plus (b, n, w_dim) with a cutoff, or of a model that has a mean code
             for each code.
         """
-        cfg = self.config.generator
-        z, psi = calls.check_z(self.config, z, truncation_psi)
-        if truncation_cutoff is not None:
-            truncation_cutoff = whole(truncation_cutoff, "truncation_cutoff")
-        w = _mapping(len(z), self._module, self._variables, z)
-        mean = self.const["latent_avg"]
-        if mean.ndim == 1 and truncation_cutoff is None:
-            return mean + psi * (w - mean)
-        w, psi = w[:, None], psi[..., None]
-        truncated = mean + psi * (w - mean)
-        cutoff = cfg.num_codes if truncation_cutoff is None else truncation_cutoff
-        first = jnp.arange(cfg.num_codes)[:, None] < cutoff
-        return jnp.where(first, truncated, w)
+        return mapping(self, z, truncation_psi, truncation_cutoff)
 
     def synthesize(
         self, w_plus: Any, noise_mode: str = "const", rng: Any = None
@@ -378,7 +378,7 @@ class StylePrompter:
         how = rendering.How(self._module, False, noise_mode)
         everything = [(slice(None), deltas_of(self, None))]
         latents = Latents(w_plus)
-        return rendering.render(how, self._variables, everything, latents, {}, rngs)
+        return rendering.render(self, how, everything, latents, {}, rngs)
 
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
         """Writes a model folder; see `model_folder.save_model`."""
@@ -389,11 +389,3 @@ class StylePrompter:
             dtype=dtype,
             directions=self.directions,
         )
-
-
-# Compiled once for all: models of one architecture share the programs.
-
-
-@by_size(static_argnums=0)
-def _mapping(module: nn.Module, variables: Mapping, z: Any) -> Any:
-    return module.apply(variables, z, method="mapping")

@@ -4,7 +4,7 @@ Axes: b images, s side of one.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,9 @@ import numpy as np
 from styleprompter_jax.core.programs import by_size
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion.changes import Deltas, changed
+
+if TYPE_CHECKING:
+    from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
 class How(NamedTuple):
@@ -25,8 +28,8 @@ class How(NamedTuple):
 
 
 def render(
+    model: "StylePrompter",
     how: How,
-    variables: Mapping,
     groups: Sequence[tuple[slice | np.ndarray, Deltas]],
     latents: Latents,
     options: Mapping,
@@ -35,8 +38,8 @@ def render(
     """Renders b latents to images (b, s, s, 3).
 
     Args:
+        model: whose variables and devices these are.
         how: the static arguments.
-        variables: of the model.
         groups: rows of the latents, and the numbers to add to the generator for them.
         latents: checked latents, without their changes.
         options: checked options of the refiner.
@@ -44,8 +47,9 @@ def render(
     """
     if len(groups) == 1:
         ((_, deltas),) = groups
-        inputs = variables, deltas, latents, options, rngs
-        return _render(len(latents), how, *inputs)
+        rows, own = model.devices.split((latents, options))
+        inputs = model.variables, deltas, rows, own, rngs
+        return model.devices.cut(_render(len(rows), how, *inputs), len(latents))
     # One by one, because each size of a group would need a compilation.
     made: dict[int, jax.Array] = {}
     for rows, deltas in groups:
@@ -54,7 +58,7 @@ def render(
                 lambda x, k=k: x[k : k + 1] if x.ndim else x, (latents, options)
             )
             keys = {name: jax.random.fold_in(key, k) for name, key in rngs.items()}
-            made[k] = _render(1, how, variables, deltas, part, own, keys)
+            made[k] = _render(1, how, model.variables, deltas, part, own, keys)
     return jnp.concatenate([made[k] for k in range(len(latents))])
 
 

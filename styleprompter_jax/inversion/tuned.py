@@ -28,6 +28,7 @@ class Tuned(StylePrompter):
             model.directions,
             model.source,
         )
+        self.devices = model.devices
         self._module = model._module
         self.model, self.latents, self._change = model, latents, change
 
