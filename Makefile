@@ -56,6 +56,7 @@ soak: $(READY)
 	$(RUN) tests/soak_files.py
 	$(RUN) tests/soak_damage.py
 	$(RUN) tests/soak_training.py
+	$(RUN) tests/soak_buckets.py
 
 site: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict

@@ -174,6 +174,6 @@ def test_a_model_saved_to_a_link(tmp_path, tiny_variables):
 def test_a_model_is_found_after_a_kill(tmp_path, tiny_folder):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    left = tmp_path / f".model.{atomic._machine()}-{process.pid}-0.old"
+    left = tmp_path / f".model.{atomic.machine()}-{process.pid}-0.old"
     left.symlink_to(tiny_folder)
     assert model_folder.load_model(tmp_path / "model")[2].keys() == {"smile", "hat"}

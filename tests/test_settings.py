@@ -246,7 +246,7 @@ def test_a_config_by_name_by_file_and_of_ones_own(tmp_path):
         ("avatars_smart:large", None, "avatars_smart:large does not fit"),
         ("no/such.py", None, "The config file no/such.py cannot be read"),
         ("~nobody-here/a.py", None, "~nobody-here/a.py begins with an unknown home"),
-        ("gs://bucket/a.py", None, "gs://bucket/a.py is an address"),
+        ("az://bucket/a.py", None, "az://bucket/a.py is an address"),
         ("a.py", "x = 1", "a.py has no function get_config"),
         ("a.py", "def get_config(:", "a.py fails with SyntaxError"),
         ("a.py", "import no_such_module", "a.py fails with ModuleNotFoundError"),

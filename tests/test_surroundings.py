@@ -209,8 +209,8 @@ def test_data_folders_that_cannot_be_written(name):
     ("value", "said"),
     [
         ("~nobody_of_this_name/x", "begins with an unknown home folder"),
-        ("gs://bucket/x", "is an address"),
-        ("s3://bucket/x", "is an address"),
+        ("az://bucket/x", "is an address"),
+        ("s3://b/x", "is not an address in a bucket"),
         ("", "is empty"),
     ],
 )

@@ -100,7 +100,7 @@ def test_pictures_are_the_same_wherever_they_lie(pictures, tmp_path):
     assert prints(pictures, on_bad="skip") == prints(pictures)
     assert prints(pictures, "[1:]") != prints(pictures, "[:5]")
     with pytest.raises(StylePrompterError, match="is an address"):
-        prints("gs://bucket/pictures")
+        prints("az://bucket/pictures")
     with pytest.raises(StylePrompterError, match="~nobody-here"):
         prints("~nobody-here/pictures")
 
@@ -149,7 +149,7 @@ def test_a_run_that_does_not_say_what_its_pictures_were(pictures, tmp_path, capl
         folders.check_data(tmp_path, prints(pictures), old, old)
 
 
-@pytest.mark.parametrize("place", ["gs://bucket/run", "s3://b/r", "~nobody-here/run"])
+@pytest.mark.parametrize("place", ["az://bucket/run", "s3://b/r", "~nobody-here/run"])
 def test_a_workdir_that_is_not_of_this_machine(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--config=tiny", f"--workdir={place}"]) == 1

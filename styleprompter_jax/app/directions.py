@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path
+from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
@@ -120,7 +121,8 @@ def find_directions(
     source_folder = model_folder.find_model(source)
     folder = local_path(output) if output else source_folder
     if not output and (scheme(source) or source_folder.parent == model_folder.BUNDLED):
-        where = "on the Hub" if scheme(source) else "a bundled model"
+        where = "in a bucket" if in_bucket(source) else "on the Hub"
+        where = where if scheme(source) else "a bundled model"
         raise StylePrompterError(
             f"{model} is {where}: name a folder for a copy with --output."
         )

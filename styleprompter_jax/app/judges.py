@@ -7,7 +7,8 @@ from typing import Any
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.fetch import local_copy
+from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import protocol
 from styleprompter_jax.images.files import FILTER
@@ -86,7 +87,7 @@ def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
 def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
     """Returns the file of the classifier that judges edits; avatars bring one."""
     if given:
-        return local_path(given)
+        return local_copy(given)
     avatars = data and data.partition("/")[0] == "avatars"
     return classifiers.BUNDLED if avatars else None
 

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, as_paths
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.latents import Latents, load_named
@@ -140,7 +141,7 @@ def list_inputs(
         warn: warn of images in unsupported formats.
     """
     output, paths = output.resolve(), []
-    for entry in dict.fromkeys(as_paths(inputs)):
+    for entry in dict.fromkeys(as_paths(inputs, local_copy)):
         found = list_pictures(entry, warn)
         if entry.resolve() in output.parents:
             found = [path for path in found if output not in path.resolve().parents]

@@ -10,6 +10,7 @@ import numpy as np
 
 from styleprompter_jax.app.pictures import Made, each, find_pictures
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.paths import AnyPath, local_path, path_text
 from styleprompter_jax.core.results import Results
@@ -75,7 +76,7 @@ def unalign(
     paths, results, skipped = find_pictures(
         inputs, folder, skip_bad, read, f".{format}"
     )
-    known = _read_crops(local_path(crops))
+    known = _read_crops(local_copy(crops))
     jobs = []
     for path, result in zip(paths, results, strict=True):
         crop = find_crop(path, known)

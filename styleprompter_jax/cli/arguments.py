@@ -5,7 +5,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.buckets import checked_path
 from styleprompter_jax.core.values import LARGEST_NUMBER
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def sha256(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """Parses a local file, folder or glob, and expands "~"."""
-    return str(local_path(text))
+    """Parses a file, folder or glob, or an address in a bucket, and expands "~"."""
+    return str(checked_path(text))
 
 
 def name_or_path(text: str) -> str:

@@ -16,8 +16,8 @@ import numpy as np
 
 from styleprompter_jax.convert.reading.files import Object, read_file
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.names import check_name
-from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.spelling import another_path, another_spelling
 from styleprompter_jax.editing.directions import Direction
@@ -58,7 +58,7 @@ def find_direction(
     name = os.fspath(name_or_path)
     if name in known:
         return check_name(name, "The model's directions"), known[name]
-    path = local_path(name)
+    path = local_copy(name)
     if path.suffix.lower() in _SUFFIXES or path.exists():
         name = check_name(path.stem, os.fspath(path))
         return name, read_direction(path, num_codes, w_dim)

@@ -172,7 +172,7 @@ def make_folder(path: Path) -> None:
 
 def _temporary(path: Path, kind: str) -> Path:
     """Returns a path beside ``path`` whose name identifies this process."""
-    whose = f"{_machine()}-{os.getpid()}-{next(_count)}"
+    whose = f"{machine()}-{os.getpid()}-{next(_count)}"
     return path.with_name(f".{_shortened(path.name)}.{whose}.{kind}")
 
 
@@ -186,7 +186,7 @@ def _shortened(name: str) -> str:
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Returns eight digits that identify the machine, or container, of process IDs."""
     known = [platform.node()]
     with contextlib.suppress(OSError):
@@ -196,9 +196,9 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
-def _is_gone(machine: str | None, process: str) -> bool:
-    """Returns whether the process that made a temporary name has certainly ended."""
-    if machine not in (None, _machine()) or os.name != "posix":
+def is_gone(where: str | None, process: str) -> bool:
+    """Returns whether a process of a machine has certainly ended; None is this one."""
+    if where not in (None, machine()) or os.name != "posix":
         return False
     try:
         os.kill(int(process), 0)
@@ -217,7 +217,7 @@ def _sweep(folder: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _PARTIAL.fullmatch(entry.name)
-            if found and _is_gone(found[1], found[2]):
+            if found and is_gone(found[1], found[2]):
                 _remove(Path(entry.path))
 
 
@@ -238,7 +238,7 @@ def _left_behind(place: Path) -> list[Path]:
             for entry in entries
             if (m := _OLD.fullmatch(entry.name))
             and m[1] in names
-            and _is_gone(m[2], m[3])
+            and is_gone(m[2], m[3])
         ]
         return sorted(found, key=lambda old: old.stat().st_mtime)
     return []

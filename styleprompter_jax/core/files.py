@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.refusal import Refusal
 from styleprompter_jax.core.spelling import another_path
 
@@ -33,7 +33,8 @@ def open_file(
     """Opens a regular file for reading bytes; follows links.
 
     Args:
-        path: the file; "~" means the home folder.
+        path: the file; "~" means the home folder. Of an address in a bucket, its local
+            copy is opened.
         limit: the largest allowed size in bytes; None allows any size.
 
     Raises:
@@ -42,9 +43,9 @@ def open_file(
             `Refusal` inside the block. The message names the file.
     """
     try:
-        file = _open(local_path(path), limit)
+        file = _open(local_copy(path), limit)
     except FileNotFoundError as error:
-        hint = another_path(local_path(path))
+        hint = another_path(local_copy(path))
         raise StylePrompterError(f"There is no file {path}.{hint}") from error
     # ValueError: the path contains NUL, or characters outside the system's encoding.
     except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -97,8 +97,10 @@ def path_text(path: str | os.PathLike) -> str:
     return text
 
 
-def as_paths(paths: Iterable[str | os.PathLike]) -> list[Path]:
-    """Returns several paths as a list.
+def as_paths(
+    paths: Iterable[str | os.PathLike], find: Callable[..., Path] | None = None
+) -> list[Path]:
+    """Returns several paths as a list, each from ``find``; None is `local_path`.
 
     A single path is refused, because iteration would split a string into letters.
 
@@ -109,4 +111,4 @@ def as_paths(paths: Iterable[str | os.PathLike]) -> list[Path]:
         raise StylePrompterError(
             f"The paths are {shown(paths)}: give a list of paths, even for one path."
         )
-    return [local_path(path) for path in paths]
+    return [(find or local_path)(path) for path in paths]

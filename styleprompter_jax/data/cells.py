@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
 from styleprompter_jax.images.files import read_image, resize
 from styleprompter_jax.images.find import find_images
@@ -146,7 +146,7 @@ def _chosen(
             "(https://doi.org/10.17632/snkd93bnjr.1): unpack it, and set "
             f"config.data.path to the folder that holds {', '.join(CLASSES)}."
         )
-    folder = local_path(source)
+    folder = local_copy(source)
     if missing := [name for name in CLASSES if not (folder / name).is_dir()]:
         raise StylePrompterError(
             f"{folder} is not the dataset of blood cells, because it has no folder "

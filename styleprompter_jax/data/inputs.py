@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.images.files import FILTER
 from styleprompter_jax.images.find import find_images
 from styleprompter_jax.images.inputs import InputReader, default_kind, to_grey
@@ -104,7 +104,7 @@ class Inputs:
                     f'config.data.input is "{name}", and config.data.input_path is '
                     "empty: name the folder of these files there."
                 )
-            self.folder = local_path(data_config.input_path)
+            self.folder = local_copy(data_config.input_path)
         self._draw = draw
 
     def draw(self, element: dict, rng: np.random.Generator) -> dict:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from absl import logging
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.inputs import Inputs, beside
@@ -58,7 +59,8 @@ def make_source(
                 "array_record" (files of `styleprompter pack`), "cells" (at 64 or 128
                 px), or any TFDS name with images in a feature "image" ("avatars/128",
                 "oxford_flowers102").
-            path: the folder for "folder" and "array_record"; for "cells", the download;
+            path: the folder for "folder" and "array_record", which may be in a
+                bucket; for "cells", the download;
                 otherwise the folder in which TFDS keeps its datasets, or None for
                 TFDS's own folder.
             image_size: side of the images that the loader will make.
@@ -94,13 +96,13 @@ def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> "Kept |
                 "config.data.path is empty: set it to the folder of images."
             )
         split, _, part = split.partition("[")
-        place = local_path(path) / split
+        place = local_copy(path, split + ARRAY_RECORD * (name == "array_record"))
         if name == "folder":
             source: FolderSource | ArrayRecordSource = FolderSource(
                 place, inputs, split
             )
         else:
-            source = ArrayRecordSource(place.with_name(place.name + ARRAY_RECORD))
+            source = ArrayRecordSource(place)
         return Part(source, part) if part else source
     if name == "avatars":
         size = next((s for s in (64, 128) if data_config.image_size <= s), 256)

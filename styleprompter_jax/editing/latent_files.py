@@ -20,9 +20,9 @@ import numpy as np
 
 from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import beside
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
-from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 from styleprompter_jax.editing.generator_change import GeneratorChange
 
@@ -97,7 +97,7 @@ def read(path: str | os.PathLike) -> Content:
             f"{path} cannot be read as latents, because its arrays have different "
             "lengths: save it again, with one entry for each image in each array."
         )
-    changes = None if files is None else _load_changes(local_path(path), files)
+    changes = None if files is None else _load_changes(path, files)
     return Content(w_plus, tuple(features), changes, names)
 
 
@@ -115,13 +115,13 @@ def _files(arrays: dict[str, np.ndarray], batch: int) -> list[list[str]] | None:
     return rows
 
 
-def _load_changes(path: Path, files: list[list[str]]) -> np.ndarray:
+def _load_changes(path: str | os.PathLike, files: list[list[str]]) -> np.ndarray:
     """Returns objects (b,): the change for each image, one object for each file."""
     known: dict[tuple, GeneratorChange | None] = {("", ""): None}
     changes = np.full(len(files), None)
     for k, (name, digest) in enumerate(files):
         if (name, digest) not in known:
-            known[name, digest] = GeneratorChange.load(path.parent / name, digest)
+            known[name, digest] = GeneratorChange.load(beside(path, name), digest)
         changes[k] = known[name, digest]
     return changes
 

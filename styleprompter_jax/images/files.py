@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from styleprompter_jax.core import values
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import as_paths, local_path
 from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.images.decode import decoded, image_size
@@ -83,7 +84,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
 @contextlib.contextmanager
 def picture_file(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
     """Opens an image file; yields the file and its name for messages."""
-    name = shown(path)
+    path, name = local_copy(path), shown(path)
     if not os.path.lexists(path):
         raise StylePrompterError(f"There is no file {name}.{another_path(path)}")
     with contextlib.ExitStack() as stack:
@@ -162,8 +163,8 @@ def read_images(paths: Iterable[str | os.PathLike], size: Size) -> np.ndarray:
     Raises:
         StylePrompterError: if there are no paths, or an image cannot be read.
     """
-    paths, is_pair = as_paths(paths), isinstance(size, tuple) and len(size) == 2
-    sides: Any = size if is_pair else (size, size)
+    paths = as_paths(paths, local_copy)
+    sides: Any = size if isinstance(size, tuple) and len(size) == 2 else (size, size)
     height, width = (values.whole(side, "size", 1, LARGEST_SIDE) for side in sides)
     if not paths:
         raise StylePrompterError("There are no images to read: give their paths.")

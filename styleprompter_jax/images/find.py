@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.core.walk import folders, is_folder, matching
 
@@ -114,13 +114,15 @@ def shown(path: str | os.PathLike) -> str:
 def find_images(path: str | os.PathLike) -> Found:
     """Finds the images of a file name, a folder (recursively) or a glob.
 
+    Of an address in a bucket, it finds them in a local copy.
+
     The result includes unreadable paths, which `read_image` refuses later: broken
     links, folders without permission, formats such as HEIC.
 
     Raises:
         StylePrompterError: if the path does not exist, or has no images.
     """
-    path = local_path(path)
+    path = local_copy(path)
     images: list[Path] = []
     unread: list[Path] = []
     if os.path.isdir(path):

@@ -3,6 +3,7 @@
     models/ffhq                        a folder
     avatars64                          a bundled model (`model_folder.find_model`)
     hf://USER/MODEL[@REVISION][/FOLDER]  the Hugging Face Hub
+    gs://BUCKET/FOLDER, s3://...         a bucket (`core.fetch`)
 
 The model with a given name may change later. So `pin` gives a name of its current
 version. Results contain this name, and it can be used again.
@@ -15,8 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from styleprompter_jax.core.buckets import checked_path, in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path, scheme
+from styleprompter_jax.core.fetch import local_copy
+from styleprompter_jax.core.paths import scheme
 
 if TYPE_CHECKING:
     from styleprompter_jax.store.hub import HubName
@@ -31,27 +34,27 @@ PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 def pin(name: str | os.PathLike) -> str:
     """Returns a name with the commit, which always finds the same model.
 
-    Names of folders and of bundled models do not change.
+    Names of folders, in buckets too, and of bundled models do not change.
 
     Raises:
         StylePrompterError: if the Hub cannot be reached, or the model does not exist.
     """
-    if scheme(name):
+    if _is_hub(name):
         return str(_hub().pin(_hub_name(name)))
-    return os.fspath(name)
+    return str(checked_path(name)) if in_bucket(name) else os.fspath(name)
 
 
 def local_folder(name: str | os.PathLike) -> Path:
-    """Returns the folder of a name; downloads a model on the Hub.
+    """Returns the folder of a name; downloads a model on the Hub or in a bucket.
 
     It does not check whether a local folder exists.
 
     Raises:
         StylePrompterError: if the model cannot be downloaded.
     """
-    if scheme(name):
+    if _is_hub(name):
         return _hub().fetch(_hub_name(name))
-    return local_path(name)
+    return local_copy(name)
 
 
 @contextlib.contextmanager
@@ -62,24 +65,25 @@ def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
     except StylePrompterError as error:
         if not scheme(name):
             raise
-        kept = _hub().kept_in(folder)
+        kept = _hub().kept_in(folder) if _is_hub(name) else folder
         raise StylePrompterError(
             f"{error} It is the copy of {os.fspath(name)}: if the copy is damaged, "
             f"delete {kept} to download it again."
         ) from error
 
 
+def _is_hub(name: str | os.PathLike) -> bool:
+    """Returns whether a name is an address that is not in a bucket."""
+    return bool(scheme(name)) and not in_bucket(name)
+
+
 def _hub_name(name: str | os.PathLike) -> "HubName":
     kind, text = scheme(name), os.fspath(name)
-    if kind in ("gs", "s3"):
-        raise StylePrompterError(
-            f"{text!r} is in a bucket, and models cannot be read from buckets: copy "
-            "the folder to this machine, and name the copy."
-        )
     if kind != "hf":
         raise StylePrompterError(
             f"{text!r} is an address that models cannot be read from: name a folder, a "
-            "bundled model, or hf://USER/MODEL on the Hugging Face Hub."
+            "bundled model, hf://USER/MODEL on the Hugging Face Hub, or gs:// or "
+            "s3://BUCKET/FOLDER."
         )
     return _hub().parse(text)
 

@@ -17,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.config_files import PACKAGE, config_names
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import local_path, path_text
 
 
@@ -37,8 +39,12 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
         StylePrompterError: if there is no such config, or its file fails.
     """
     text = path_text(name_or_file)
-    local_path(text)  # refuses an address before the code below splits at the colon
-    drive, rest = os.path.splitdrive(text)
+    if in_bucket(text):
+        drive, slash, rest = text.partition("/")
+        drive += slash
+    else:
+        local_path(text)  # refuses an address before the code splits at the colon
+        drive, rest = os.path.splitdrive(text)
     source, colon, variant = rest.partition(":")
     source = drive + source
     try:
@@ -103,7 +109,7 @@ def _load(source: str) -> types.ModuleType:
             )
         with _one_sentence(source):
             return importlib.import_module(f"{PACKAGE}.{source}")
-    path = local_path(source)
+    path = local_copy(source)
     try:
         code = path.read_bytes()
     except (OSError, ValueError) as error:

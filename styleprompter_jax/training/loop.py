@@ -15,7 +15,7 @@ and does the rest: devices, data, logs, checkpoints, resuming, stopping.
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,6 @@ from jax.sharding import Mesh
 
 from styleprompter_jax.core import xnnpack
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
@@ -39,6 +38,7 @@ from styleprompter_jax.training.run.checkpoint import Checkpoints
 from styleprompter_jax.training.run.hardware import peak_flops
 from styleprompter_jax.training.run.health import Health, guard
 from styleprompter_jax.training.run.pinning import SOURCES, known_sources, pin_models
+from styleprompter_jax.training.run.place import Local, open_place
 from styleprompter_jax.training.run.report import Report, Silence
 from styleprompter_jax.training.run.stopping import Stop
 from styleprompter_jax.training.settings import (
@@ -80,12 +80,13 @@ def train(
     *,
     devices: Sequence[jax.Device] | None = None,
     time_limit: float | None = None,
-) -> Path:
+) -> Path | str:
     """Trains as ``config`` says, or continues where an earlier call stopped.
 
     Args:
         config: an ml_collections ConfigDict; see configs/.
-        workdir: folder of the run; made where missing.
+        workdir: folder of the run, made where missing; or its address in a bucket,
+            gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
         devices: jax devices to use; all by default.
         time_limit: seconds after which to finish as if total_steps were reached.
 
@@ -99,7 +100,18 @@ def train(
             anything; for a full disk, images that cannot be read and losses that are
             not finite.  Saved files stay as they are.
     """
-    workdir, start = local_path(workdir), time.perf_counter()
+    with open_place(workdir) as place:
+        return _train_at(place, config, devices, time_limit)
+
+
+def _train_at(
+    place: Local,
+    config: Any,
+    devices: Sequence[jax.Device] | None,
+    time_limit: float | None,
+) -> Path | str:
+    """Trains at a place; see `train`."""
+    workdir, start = place.folder, time.perf_counter()
     check_settings(config)
     mesh = parallel.make_mesh(devices)
     xnnpack.check_off(mesh.devices.flat[0].platform)
@@ -116,7 +128,7 @@ def train(
         run = _Run(config, workdir, objective, mesh)
         run.state = parallel.replicate(objective.init(init_rng), mesh)
         with (
-            folders.lock(workdir) if parallel.is_first() else nullcontext(),
+            place.owned() if parallel.is_first() else nullcontext(),
             Checkpoints(workdir / folders.CHECKPOINTS, settings) as checkpoints,
             iterator,
         ):
@@ -130,11 +142,11 @@ def train(
                 folders.write_config(workdir, settings)
                 folders.write_data(workdir, data)
             deadline = start + time_limit if time_limit is not None else math.inf
-            run.loop(iterator, run_rng, checkpoints, stop, deadline)
+            run.loop(iterator, run_rng, checkpoints, stop, deadline, place.check)
             if parallel.is_first():
                 state = parallel.local_copy(run.state)
                 objective.export(state, workdir / "model")
-    return workdir / "model"
+    return place.shown("model")
 
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:
@@ -200,10 +212,12 @@ class _Run:
         checkpoints: Checkpoints,
         stop: Stop,
         deadline: float,
+        check: Callable[[], None],
     ) -> None:
         """Trains from ``self.step`` to the end; raises SystemExit if stopped before.
 
         Batch and random numbers of a step are functions of its number alone.
+        ``check()`` raises an error if the run must stop.
         """
         config, health = self._config, Health(self._skip)
 
@@ -218,6 +232,7 @@ class _Run:
                     report.restart_clock(self.step)
                 if self.step >= self.end or stop.requested:
                     break
+                check()
                 try:
                     batch = parallel.shard_batch(next(iterator), self._mesh)
                 except StylePrompterError:

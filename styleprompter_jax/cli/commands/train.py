@@ -6,9 +6,9 @@ import re
 import textwrap
 
 from styleprompter_jax.cli.arguments import not_negative, positive
+from styleprompter_jax.core.buckets import checked_path
 from styleprompter_jax.core.config_files import config_names
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import local_path
 
 _AFTER = """The same command again resumes the training. To set keys of the config:
 
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "avatars_generator:sharpen",
     )
     parser.add_argument(
-        "--workdir", metavar="DIR", help="folder of the run; created if missing"
+        "--workdir",
+        metavar="DIR",
+        help="folder of the run, created if missing; or gs:// or s3://BUCKET/FOLDER",
     )
     parser.add_argument(
         "--coordinator",
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     from styleprompter_jax.training.config import get_config, override
 
-    workdir = args.workdir and local_path(args.workdir)
+    workdir = args.workdir and checked_path(args.workdir)
     config = override(get_config(args.config), args.overrides)
     if args.compile_only:
         # Only the compiler for the slice runs, and no local device.

@@ -1,0 +1,143 @@
+"""Local copies of objects and folders in buckets.
+
+Code that reads files reads the copy. Copies are in the user's cache, in a folder for
+each version of an address: a changed object gives another folder. The cache holds at
+most `LIMIT` bytes; the copies that were not used for the longest time go first.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from styleprompter_jax.core import buckets
+from styleprompter_jax.core.atomic import atomic_path, is_gone, machine
+from styleprompter_jax.core.buckets import Address, Object
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.lock import lock
+from styleprompter_jax.core.paths import cache_folder, local_path
+from styleprompter_jax.core.snapshots import is_part, newest_around
+from styleprompter_jax.core.sums import sha256
+
+LIMIT = 200 * 2**30  # bytes of all copies
+_USERS = ".users"  # a folder with a file for each process that reads the copy
+
+
+def local_copy(path: str | os.PathLike, name: str = "") -> Path:
+    """Returns a local path as `local_path` does, and of an address its local copy.
+
+    Args:
+        path: a path, or an address in a bucket.
+        name: a file or folder below it; only this part of a bucket is copied.
+
+    Raises:
+        StylePrompterError: if nothing has this address, or it cannot be read.
+    """
+    if not buckets.in_bucket(path):
+        return local_path(path) / name
+    address = buckets.parse(f"{buckets.parse(path)}/{name}")
+    for _ in range(3):  # a training may remove old parts meanwhile
+        with contextlib.suppress(buckets.Missing):
+            return _fetch(address)
+    raise StylePrompterError(
+        f"A part of {address} is missing: try again; a training may have changed it."
+    )
+
+
+def beside(path: str | os.PathLike, name: str) -> Path:
+    """Returns the local path of another file in the folder of a file."""
+    if not buckets.in_bucket(path):
+        return local_path(path).parent / name
+    return local_copy(str(buckets.parse(path).parent), name)
+
+
+def _fetch(address: Address) -> Path:
+    files = {n: o for n, o in buckets.listing(address).items() if not is_part(n)}
+    if files:
+        found = {name: (address / name, one) for name, one in files.items()}
+    elif address.key and (one := buckets.find(address)):
+        found = {"": (address, one)}
+    else:
+        found = _of_run(address)
+    identity = [str(address), [(name, one) for name, (_, one) in found.items()]]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    root = cache_folder("buckets")
+    entry = root / digest
+    with lock(root / f".{digest}.lock", guarded=entry):
+        users = entry / _USERS
+        users.mkdir(parents=True, exist_ok=True)
+        (users / f"{machine()}-{os.getpid()}").touch()
+        os.utime(entry)
+        place = entry / address.name
+        missing = {
+            place / name: source
+            for name, source in found.items()
+            if not (place / name).exists()
+        }
+        _make_room(root, sum(one.size for _, one in missing.values()), address)
+        buckets.each(lambda file: _download(file, *missing[file]), missing)
+    return place
+
+
+def _of_run(address: Address) -> dict[str, tuple[Address, Object]]:
+    """Returns the files of a run that a training keeps in a bucket."""
+    if found := newest_around(address):
+        run, snapshot = found
+        inside = address.key.removeprefix(run.key).strip("/")
+        start = f"{inside}/" if inside else ""
+        files = {
+            name.removeprefix(start) if name != inside else "": (
+                run / part.object,
+                Object(part.size, part.sha256),
+            )
+            for name, part in snapshot.files.items()
+            if name == inside or name.startswith(start)
+        }
+        if files:
+            return files
+    raise StylePrompterError(f"There is nothing at {address}: check the address.")
+
+
+def _download(file: Path, address: Address, known: Object) -> None:
+    with atomic_path(file) as partial:
+        buckets.download(address, partial)
+        whole = partial.stat().st_size == known.size
+        if is_part(address.name) and whole:
+            whole = sha256(partial) == known.tag
+        if not whole:
+            raise StylePrompterError(
+                f"{address} came damaged: try again, or replace the object."
+            )
+
+
+def _make_room(root: Path, needed: int, address: Address) -> None:
+    """Removes old copies; refuses a copy that is too large."""
+    free = shutil.disk_usage(root).free
+    if needed > min(LIMIT, free):
+        raise StylePrompterError(
+            f"{address} has {needed:,} bytes, but its copy in {root} can have "
+            f"{min(LIMIT, free):,}: name a smaller folder, free space there, or set "
+            "XDG_CACHE_HOME to a larger disk."
+        )
+    if not needed:
+        return
+    entries = [entry for entry in root.iterdir() if (entry / _USERS).is_dir()]
+    sizes = {entry: _size(entry) for entry in entries}
+    left = LIMIT - needed - sum(sizes.values())
+    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime):
+        if left >= 0:
+            break
+        if not _is_used(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+            left += sizes[entry]
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _is_used(entry: Path) -> bool:
+    names = (user.name.partition("-") for user in (entry / _USERS).iterdir())
+    return any(not is_gone(where, process) for where, _, process in names)

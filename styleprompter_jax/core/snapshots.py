@@ -1,0 +1,253 @@
+"""Folders in a bucket that change as a whole, by one writer at a time.
+
+    RUN/.styleprompter/0000000012.json   the ledger: numbered entries, the last counts
+    RUN/PATH@TOKEN.7                     a part: the content of the file PATH
+
+An entry names its writer and a manifest, a part that lists the files. `buckets.create`
+makes entries, so only one writer can make the next one. This is the lock, and it makes
+a new manifest valid. A writer renews its lock with further entries. Nobody writes over
+a part, since each has a name of its own. So a reader sees one whole version or another,
+and a writer that lost the lock can change nothing.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from styleprompter_jax.core import buckets
+from styleprompter_jax.core.atomic import is_gone, machine
+from styleprompter_jax.core.buckets import Address
+from styleprompter_jax.core.errors import StylePrompterError
+
+LEDGER = ".styleprompter"
+RENEW, EXPIRY = 15.0, 60.0  # seconds between entries, and without one until it ends
+_POLL = 2.0
+_ENTRY = re.compile(r"\d{10}\.json")
+_PART = re.compile(r".+@[0-9a-f]{12}\.\d+")
+_OLD_ENTRIES = 4  # kept for readers that have just listed them
+
+
+class Part(NamedTuple):
+    """The object with the content of a file, its size in bytes and its SHA-256."""
+
+    object: str
+    size: int
+    sha256: str
+
+
+class Snapshot(NamedTuple):
+    """The last entry of a ledger, with the files of its manifest by path."""
+
+    number: int
+    manifest: str
+    files: dict[str, Part]
+    holder: dict[str, Any]
+
+
+class Lost(Exception):
+    """Another writer has made the next entry."""
+
+
+def is_part(name: str) -> bool:
+    """Returns whether a name of an object belongs to a snapshot."""
+    return _PART.fullmatch(name) is not None or f"/{LEDGER}/" in f"/{name}"
+
+
+def newest(run: Address) -> Snapshot | None:
+    """Returns the current version of a folder; None if it was never written.
+
+    Raises:
+        StylePrompterError: if it cannot be read.
+    """
+    for _ in range(3):  # the writer may remove old entries meanwhile
+        if not (numbers := _numbers(run)):
+            return None
+        with contextlib.suppress(buckets.Missing):
+            return _read(run, numbers[-1])
+    raise StylePrompterError(f"{run} changes all the time: try again.")
+
+
+def newest_around(address: Address) -> tuple[Address, Snapshot] | None:
+    """Returns the folder at or around an address that has a ledger, and its version."""
+    run: Address | None = address
+    while run:
+        if snapshot := newest(run):
+            return run, snapshot
+        run = run.parent
+    return None
+
+
+class Writer:
+    """The only writer of a folder in a bucket.
+
+    Args:
+        run: the folder.
+    """
+
+    def __init__(self, run: Address):
+        self.run = run
+        self._token = secrets.token_hex(6)
+        self._count = 0
+        self._number = 0
+        self.manifest = ""
+        self.files: dict[str, Part] = {}
+        self._before: set[str] = set()  # parts of the version before
+
+    def acquire(self) -> None:
+        """Takes the lock; waits whether another writer is alive.
+
+        Raises:
+            StylePrompterError: if another writer holds the lock.
+        """
+        found = newest(self.run)
+        if found and not _is_free(found.holder):
+            end = time.monotonic() + EXPIRY
+            while time.monotonic() < end:
+                time.sleep(_POLL)
+                if _numbers(self.run)[-1:] != [found.number]:
+                    raise self._busy(found.holder)
+
+        if found:
+            self._number, self.manifest, self.files = found[:3]
+        try:
+            self._append()
+        except Lost as error:
+            raise self._busy(found.holder if found else {}) from error
+
+    def renew(self) -> None:
+        """Extends the lock.
+
+        Raises:
+            Lost: if another writer has it now.
+        """
+        self._append()
+
+    def part(self, path: str) -> Address:
+        """Returns a new name for the content of a file."""
+        self._count += 1
+        return self.run / f"{path}@{self._token}.{self._count}"
+
+    def commit(self, files: Mapping[str, Part]) -> None:
+        """Makes ``files``, whose parts are written, the current version.
+
+        Raises:
+            Lost: if another writer has the lock now; then nothing changes.
+        """
+        manifest = self.part("manifest")
+        rows = {path: part._asdict() for path, part in files.items()}
+        buckets.write(manifest, json.dumps({"version": 1, "files": rows}).encode())
+        old_parts = {self.manifest, *(part.object for part in self.files.values())}
+        self.manifest, self.files = manifest.key.removeprefix(self._start), dict(files)
+        self._append()
+        now = {self.manifest, *(part.object for part in files.values())}
+        # One version more stays, for readers.
+        gone, self._before = self._before - now - old_parts, old_parts - now
+        buckets.remove(self.run / name for name in gone if name)
+
+    def sweep(self) -> None:
+        """Removes the parts that killed writers left."""
+        there = [*buckets.listing(self.run)]
+        others = {name.partition(f"{LEDGER}/")[0] for name in there if LEDGER in name}
+        others.discard("")  # other runs inside this folder keep their parts
+        named = {self.manifest, *(part.object for part in self.files.values())}
+        buckets.remove(
+            self.run / name
+            for name in there
+            if _PART.fullmatch(name)
+            and name not in named
+            and not name.startswith(tuple(others))
+        )
+
+    def release(self) -> None:
+        """Gives the lock back, and removes the parts of the version before."""
+        with contextlib.suppress(Lost):
+            self._append(free=True)
+            buckets.remove(self.run / name for name in self._before if name)
+
+    @property
+    def _start(self) -> str:
+        return f"{self.run.key}/" if self.run.key else ""
+
+    def _append(self, free: bool = False) -> None:
+        holder = {
+            "token": self._token,
+            "machine": machine(),
+            "boot": _boot(),
+            "process": os.getpid(),
+            "free": free,
+        }
+        entry = {"version": 1, "manifest": self.manifest, "holder": holder}
+        content = json.dumps(entry).encode()
+        while not buckets.create(_place(self.run, self._number + 1), content):
+            # It may be of an earlier call of this writer, whose answer was lost.
+            self._number += 1
+            try:
+                holder = _read(self.run, self._number).holder
+            except buckets.Missing as error:
+                raise Lost from error
+            if holder.get("token") != self._token:
+                raise Lost
+        self._number += 1
+        numbers = _numbers(self.run)
+        if numbers[-1:] != [self._number]:  # this one was old, and removed
+            raise Lost
+        old = [n for n in numbers if n <= self._number - _OLD_ENTRIES]
+        buckets.remove(_place(self.run, number) for number in old)
+
+    def _busy(self, holder: Mapping) -> StylePrompterError:
+        here = holder.get("machine") == machine()
+        where = f", in process {holder.get('process')} of this machine" if here else ""
+        return StylePrompterError(
+            f"Another training runs in {self.run}{where}: stop it, or use another "
+            "--workdir."
+        )
+
+
+def _place(run: Address, number: int) -> Address:
+    return run / LEDGER / f"{number:010}.json"
+
+
+def _numbers(run: Address) -> list[int]:
+    found = buckets.listing(run / LEDGER)
+    return sorted(int(name[:10]) for name in found if _ENTRY.fullmatch(name))
+
+
+def _read(run: Address, number: int) -> Snapshot:
+    """Returns an entry with its manifest; raises Missing if it went away."""
+    place = _place(run, number)
+    try:
+        entry = json.loads(buckets.read(place))
+        manifest, holder, files = entry["manifest"], dict(entry["holder"]), {}
+        if manifest:
+            rows = json.loads(buckets.read(run / manifest))["files"]
+            files = {path: Part(**row) for path, row in rows.items()}
+        for path, part in files.items():
+            if not (buckets.is_plain(path) and buckets.is_plain(part.object)):
+                raise ValueError(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise StylePrompterError(
+            f"{place} is damaged, or of a newer version of this program: use another "
+            "folder."
+        ) from error
+    return Snapshot(number, manifest, files, holder)
+
+
+def _is_free(holder: Mapping) -> bool:
+    """Returns whether a writer has certainly ended."""
+    if holder.get("free"):
+        return True
+    here = holder.get("machine") == machine() and holder.get("boot") == _boot()
+    return here and is_gone(holder["machine"], str(holder.get("process")))
+
+
+def _boot() -> str:
+    """Returns an identity of this start of the machine."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""

