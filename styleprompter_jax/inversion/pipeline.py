@@ -45,9 +45,9 @@ def load(
 ) -> "StylePrompter":
     """Loads a model folder, or a bundled model by its name ("avatars64").
 
-    Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]", with the
-    extra `hub`: it is fetched once, and then loads without a network. A folder that
-    exists wins over a bundled model of the same name.
+    Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]" (extra
+    `hub`; later loads need no network), or of a bucket, "gs://BUCKET/FOLDER" or
+    "s3://..." (`gcs`, `s3`). A folder wins over a bundled model of the same name.
 
     Args:
         name_or_path: which model.
