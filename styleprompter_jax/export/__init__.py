@@ -1,0 +1,1 @@
+"""Exports of models for other programs."""

@@ -1,0 +1,1 @@
+"""ONNX graphs of functions of JAX."""

@@ -1,0 +1,106 @@
+"""Operations of ONNX that work on each number alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from styleprompter_jax.export.onnx.graph import (
+    Graph,
+    Tensor,
+    Value,
+    common_axes,
+    condensed,
+)
+
+
+def _joined(graph: Graph, op: str, shape: Any, *values: Value) -> Tensor:
+    """Applies an operation that broadcasts its inputs."""
+    axes = common_axes(values)
+    names = [_trimmed(graph, value, axes) for value in values]
+    return graph.made(graph.node(op, *names), shape, axes)
+
+
+def _trimmed(graph: Graph, value: Value, axes: list[int]) -> str:
+    """Returns a value without the first axes, where it has none of them."""
+    stored = value.order if isinstance(value, Tensor) else ()
+    if isinstance(value, np.ndarray):
+        small = condensed(value)
+        stored = tuple(a for a in range(value.ndim) if small.shape[a] != 1)
+    places = [axes.index(a) for a in stored]
+    return graph.laid_out(value, axes[min(places, default=len(axes)) :])
+
+
+def _of(op: str) -> Callable:
+    def rule(graph: Graph, eqn: Any, *values: Value) -> Tensor:
+        return _joined(graph, op, eqn.outvars[0].aval.shape, *values)
+
+    return rule
+
+
+def _same(graph: Graph, op: str, x: Tensor) -> Tensor:
+    return Tensor(graph.node(op, x.name), x.shape, x.order)
+
+
+def _reciprocal_root(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
+    return _same(graph, "Reciprocal", _same(graph, "Sqrt", x))
+
+
+def _square(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
+    return Tensor(graph.node("Mul", x.name, x.name), x.shape, x.order)
+
+
+def _power(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
+    exponent = eqn.params["y"]
+    if exponent == 2:
+        return _square(graph, eqn, x)
+    name = graph.node("Pow", x.name, graph.constant(np.float32(exponent)))
+    return Tensor(name, x.shape, x.order)
+
+
+def _max(graph: Graph, eqn: Any, a: Value, b: Value) -> Tensor:
+    for x, other in ((a, b), (b, a)):
+        if isinstance(x, Tensor) and isinstance(other, np.ndarray):
+            if not np.any(condensed(other)):
+                return _same(graph, "Relu", x)
+    return _joined(graph, "Max", eqn.outvars[0].aval.shape, a, b)
+
+
+def _select(graph: Graph, eqn: Any, which: Value, *cases: Value) -> Tensor:
+    shape = eqn.outvars[0].aval.shape
+    return _joined(graph, "Where", shape, which, cases[1], cases[0])
+
+
+def _not_equal(graph: Graph, eqn: Any, *values: Value) -> Tensor:
+    return _same(
+        graph, "Not", _joined(graph, "Equal", eqn.outvars[0].aval.shape, *values)
+    )
+
+
+ELEMENTWISE: dict[str, Callable] = {
+    "add": _of("Add"),
+    "add_any": _of("Add"),
+    "sub": _of("Sub"),
+    "mul": _of("Mul"),
+    "div": _of("Div"),
+    "max": _max,
+    "min": _of("Min"),
+    "exp": _of("Exp"),
+    "log": _of("Log"),
+    "tanh": _of("Tanh"),
+    "erf": _of("Erf"),
+    "sqrt": _of("Sqrt"),
+    "logistic": _of("Sigmoid"),
+    "neg": _of("Neg"),
+    "abs": _of("Abs"),
+    "ge": _of("GreaterOrEqual"),
+    "gt": _of("Greater"),
+    "le": _of("LessOrEqual"),
+    "lt": _of("Less"),
+    "eq": _of("Equal"),
+    "ne": _not_equal,
+    "rsqrt": _reciprocal_root,
+    "square": _square,
+    "integer_pow": _power,
+    "select_n": _select,
+}

@@ -1,0 +1,195 @@
+"""An ONNX graph in the making: values with the axes of JAX in any order in memory.
+
+JAX's images are NHWC, and convolutions of ONNX read NCHW. So a `Tensor` says in which
+order its axes are stored. An operation that does not depend on the order keeps it, and
+a transposition is free until an operation needs another order. Axes of size 1, and axes
+along which all values are equal, are not stored at all.
+
+Known values are NumPy arrays with the shape that JAX gives them for a batch of one.
+They become constants of the graph only where a tensor meets them.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from styleprompter_jax.core.errors import StylePrompterError
+
+# `Reduce*` take their axes as an input from here on, and `Split` its number of parts.
+OPSET = 18
+_HALVED_FROM = 1024  # elements; smaller constants stay float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A value of the graph.
+
+    Attributes:
+        name: its name in the graph.
+        shape: its sizes in JAX; the size of the batch is a symbol.
+        order: the stored axes, in the order of storage. The value is the same along
+            all other axes.
+    """
+
+    name: str
+    shape: tuple
+    order: tuple[int, ...]
+
+
+Value = Tensor | np.ndarray
+
+
+def is_symbol(size: Any) -> bool:
+    """Returns whether a size depends on the batch."""
+    return not isinstance(size, int | np.integer)
+
+
+def of_one(size: Any) -> int:
+    """Returns a size for a batch of one."""
+    if not is_symbol(size):
+        return int(size)
+    # JAX has no public function for it; this one is as old as symbolic sizes.
+    return int(size._evaluate(dict.fromkeys(size.get_vars(), 1)))
+
+
+def refuse(eqn: Any) -> NoReturn:
+    """Raises the error of an operation, or of a form of one, without a rule."""
+    raise StylePrompterError(
+        f"The graph of this model needs the operation {eqn.primitive.name!r} in a form "
+        "that this program cannot write as ONNX: export the model with --format jax."
+    )
+
+
+def condensed(array: np.ndarray) -> np.ndarray:
+    """Returns a broadcast array with size 1 in the axes that it was broadcast along."""
+    return array[tuple(slice(0, 1 if s == 0 else None) for s in array.strides)]
+
+
+class Graph:
+    """Collects nodes and constants.
+
+    Args:
+        half: store large constants in float16; the graph computes in float32.
+    """
+
+    def __init__(self, half: bool = False):
+        self.nodes: list = []
+        self.constants: list = []
+        self._half = half
+        self._names: dict[bytes, str] = {}
+        self._count = 0
+
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Adds a node; returns the name of its output, or a list of names."""
+        names = [self._new(op.lower()) for _ in range(outputs)]
+        self.nodes.append(helper.make_node(op, inputs, names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def _new(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"
+
+    def constant(self, array: Any, kind: Any = None) -> str:
+        """Returns the name of a constant; equal constants are one."""
+        array = np.ascontiguousarray(array, kind).reshape(np.shape(array))
+        content = hashlib.sha256(array.data if array.size else b"")
+        content.update(repr((array.dtype.str, array.shape)).encode())
+        key = content.digest()
+        if key not in self._names:
+            self._names[key] = self._stored(array)
+        return self._names[key]
+
+    def _stored(self, array: np.ndarray) -> str:
+        name = self._new("constant")
+        if not (self._half and array.dtype == np.float32 and array.size > _HALVED_FROM):
+            self.constants.append(numpy_helper.from_array(array, name))
+            return name
+        self.constants.append(numpy_helper.from_array(array.astype(np.float16), name))
+        return self.node("Cast", name, to=TensorProto.FLOAT)
+
+    def sizes(self, values: Sequence) -> str:
+        """Returns a constant of whole numbers, as shapes and axes are."""
+        return self.constant(np.array(values, np.int64))
+
+    def made(
+        self, name: str, shape: Sequence, axes: Sequence[int], ones: Iterable[int] = ()
+    ) -> Tensor:
+        """Returns the tensor of a node's output, whose axes of size 1 are removed.
+
+        Args:
+            name: the output.
+            shape: its shape in JAX.
+            axes: the axes of the output, in its order.
+            ones: axes of size 1 in the output that are larger in JAX.
+        """
+        gone = {a for a in axes if a in set(ones) or shape[a] == 1}
+        if gone:
+            places = [k for k, a in enumerate(axes) if a in gone]
+            name = self.node("Squeeze", name, self.sizes(places))
+        return Tensor(name, tuple(shape), tuple(a for a in axes if a not in gone))
+
+    def laid_out(
+        self, value: Value, axes: Sequence[int], full: Iterable[int] = ()
+    ) -> str:
+        """Returns the name of a value with these axes, in this order.
+
+        Args:
+            value: a tensor, or a known array.
+            axes: all stored axes of the value, and any others, which get size 1.
+            full: axes that get their whole size; not the batch of a known array.
+        """
+        full = set(full)
+        if isinstance(value, np.ndarray):
+            return self.constant(arranged(value, axes, full))
+        stored = [a for a in axes if a in value.order]
+        name = value.name
+        if tuple(stored) != value.order:
+            places = [value.order.index(a) for a in stored]
+            name = self.node("Transpose", name, perm=places)
+        missing = [k for k, a in enumerate(axes) if a not in value.order]
+        if missing:
+            name = self.node("Unsqueeze", name, self.sizes(missing))
+        wide = [a in full and a not in value.order for a in axes]
+        if any(w and value.shape[a] != 1 for w, a in zip(wide, axes, strict=True)):
+            grown = [
+                value.shape[a] if w else 1 for w, a in zip(wide, axes, strict=True)
+            ]
+            name = self.node("Expand", name, self.sizes(grown))
+        return name
+
+
+def arranged(
+    array: np.ndarray, axes: Sequence[int], full: Iterable[int] = ()
+) -> np.ndarray:
+    """Returns an array with these axes, in this order; see `Graph.laid_out`."""
+    small = condensed(array)
+    sizes = [
+        array.shape[a] if a in set(full) else small.shape[a] for a in range(array.ndim)
+    ]
+    array = np.broadcast_to(small, sizes)
+    rest = [a for a in range(array.ndim) if a not in axes]
+    array = array.transpose([*rest, *axes])
+    return array.reshape(array.shape[len(rest) :])
+
+
+def stored_axes(value: Value) -> tuple[int, ...]:
+    """Returns the axes along which a value differs, in the order of storage."""
+    if isinstance(value, Tensor):
+        return value.order
+    small = condensed(value)
+    return tuple(a for a in range(value.ndim) if small.shape[a] != 1)
+
+
+def common_axes(values: Sequence[Value]) -> list[int]:
+    """Returns an order for the axes of several values, that of the largest tensor."""
+    orders = [stored_axes(value) for value in values]
+    tensors = [v.order for v in values if isinstance(v, Tensor)]
+    found = list(max(tensors, key=len))
+    for axis in sorted({a for order in orders for a in order} - set(found)):
+        after = [k for k, other in enumerate(found) if other < axis]
+        found.insert(after[-1] + 1 if after else 0, axis)
+    return found

@@ -1,0 +1,74 @@
+"""Computes the operations whose inputs are all known, for a batch of one.
+
+Arrays that JAX broadcasts stay views of a small array: a bias never gets the size of
+the map that it is added to.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from styleprompter_jax.export.onnx.graph import condensed, of_one
+
+
+def computed(eqn: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns the results of an operation of JAX on NumPy arrays."""
+    params = {name: _of_one(value) for name, value in eqn.params.items()}
+    name = eqn.primitive.name
+    if name == "broadcast_in_dim":
+        return [_broadcast(inputs[0], params)]
+    if name == "reshape" and _adds_ones(inputs[0].shape, params["new_sizes"]):
+        return [_with_ones(inputs[0], params["new_sizes"])]
+    if name in _ELEMENTWISE:
+        small = [condensed(x) for x in inputs]
+        kind = eqn.outvars[0].aval.dtype
+        made = np.asarray(_ELEMENTWISE[name](*small), kind)
+        return [np.broadcast_to(made, np.broadcast_shapes(*(x.shape for x in inputs)))]
+    made = eqn.primitive.bind(*inputs, **params)
+    made = made if eqn.primitive.multiple_results else [made]
+    return [np.asarray(x) for x in made]
+
+
+_ELEMENTWISE: dict[str, Callable] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "convert_element_type": lambda x: x,
+    "max": np.maximum,
+    "min": np.minimum,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "square": np.square,
+    "lt": np.less,
+    "ge": np.greater_equal,
+    "gt": np.greater,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+
+
+def _of_one(value: Any) -> Any:
+    """Returns a parameter for a batch of one."""
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_of_one(each) for each in value)
+    return of_one(value) if hasattr(value, "get_vars") else value
+
+
+def _broadcast(array: np.ndarray, params: dict) -> np.ndarray:
+    sizes = [1] * len(params["shape"])
+    for axis, place in enumerate(params["broadcast_dimensions"]):
+        sizes[place] = array.shape[axis]
+    return np.broadcast_to(_with_ones(array, sizes), params["shape"])
+
+
+def _adds_ones(old: Sequence[int], new: Sequence[int]) -> bool:
+    return [n for n in old if n != 1] == [n for n in new if n != 1]
+
+
+def _with_ones(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Returns a view with axes of size 1 in other places; strides stay 0 where 0."""
+    kept = array[tuple(slice(None) if n != 1 else 0 for n in array.shape)]
+    index = tuple(slice(None) if n != 1 else None for n in sizes)
+    return kept[index]
