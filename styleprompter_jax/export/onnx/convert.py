@@ -59,6 +59,7 @@ def to_onnx(
         axes = range(len(value.shape))
         whole = graph.laid_out(value, axes, axes)
         graph.nodes.append(helper.make_node("Identity", [whole], [name]))
+    graph.prune(outputs)
     results = {
         name: aval for name, aval in zip(outputs, traced.jaxpr.out_avals, strict=True)
     }

@@ -68,7 +68,33 @@ def _max(graph: Graph, eqn: Any, a: Value, b: Value) -> Tensor:
 
 def _select(graph: Graph, eqn: Any, which: Value, *cases: Value) -> Tensor:
     shape = eqn.outvars[0].aval.shape
-    return _joined(graph, "Where", shape, which, cases[1], cases[0])
+    x = cases[1]
+    slope = _slope(graph, which, cases[0], x)
+    if slope is None:
+        return _joined(graph, "Where", shape, which, x, cases[0])
+    if slope not in graph.arrays:
+        name = graph.node("PRelu", x.name, slope)
+    else:
+        alpha = float(graph.arrays[slope].item())
+        name = graph.node("LeakyRelu", x.name, alpha=alpha)
+    return Tensor(name, x.shape, x.order)
+
+
+def _slope(graph: Graph, which: Value, other: Value, x: Value) -> str | None:
+    """Returns the slope a of ``where(x > 0, x, a * x)``, one pass over a large map."""
+    if not all(isinstance(value, Tensor) for value in (which, other, x)):
+        return None
+    test, scaled = graph.makers.get(which.name), graph.makers.get(other.name)
+    if test is None or test.op_type not in ("Greater", "GreaterOrEqual"):
+        return None
+    zero = graph.arrays.get(test.input[1])
+    if test.input[0] != x.name or zero is None or zero.item() != 0:
+        return None
+    if scaled is None or scaled.op_type != "Mul" or x.name not in scaled.input:
+        return None
+    slope = next(name for name in scaled.input if name != x.name)
+    constant = slope not in graph.makers or graph.makers[slope].op_type == "Cast"
+    return slope if constant and x.order == other.order else None
 
 
 def _not_equal(graph: Graph, eqn: Any, *values: Value) -> Tensor:

@@ -79,6 +79,8 @@ class Graph:
     def __init__(self, half: bool = False):
         self.nodes: list = []
         self.constants: list = []
+        self.makers: dict[str, Any] = {}  # the node of each output
+        self.arrays: dict[str, np.ndarray] = {}  # constants of one number
         self._half = half
         self._names: dict[bytes, str] = {}
         self._count = 0
@@ -86,7 +88,9 @@ class Graph:
     def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Adds a node; returns the name of its output, or a list of names."""
         names = [self._new(op.lower()) for _ in range(outputs)]
-        self.nodes.append(helper.make_node(op, inputs, names, **attributes))
+        made = helper.make_node(op, inputs, names, **attributes)
+        self.nodes.append(made)
+        self.makers |= dict.fromkeys(names, made)
         return names[0] if outputs == 1 else names
 
     def _new(self, stem: str) -> str:
@@ -105,11 +109,23 @@ class Graph:
 
     def _stored(self, array: np.ndarray) -> str:
         name = self._new("constant")
+        if array.size == 1:
+            self.arrays[name] = array
         if not (self._half and array.dtype == np.float32 and array.size > _HALVED_FROM):
             self.constants.append(numpy_helper.from_array(array, name))
             return name
         self.constants.append(numpy_helper.from_array(array.astype(np.float16), name))
         return self.node("Cast", name, to=TensorProto.FLOAT)
+
+    def prune(self, outputs: Iterable[str]) -> None:
+        """Removes the nodes and constants that no output needs."""
+        needed, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        self.nodes = kept[::-1]
+        self.constants = [c for c in self.constants if c.name in needed]
 
     def sizes(self, values: Sequence) -> str:
         """Returns a constant of whole numbers, as shapes and axes are."""

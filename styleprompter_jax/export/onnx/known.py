@@ -25,6 +25,8 @@ def computed(eqn: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         kind = eqn.outvars[0].aval.dtype
         made = np.asarray(_ELEMENTWISE[name](*small), kind)
         return [np.broadcast_to(made, np.broadcast_shapes(*(x.shape for x in inputs)))]
+    if name in _SHAPED:
+        return [_SHAPED[name](params, *inputs)]
     made = eqn.primitive.bind(*inputs, **params)
     made = made if eqn.primitive.multiple_results else [made]
     return [np.asarray(x) for x in made]
@@ -46,6 +48,43 @@ _ELEMENTWISE: dict[str, Callable] = {
     "gt": np.greater,
     "eq": np.equal,
     "ne": np.not_equal,
+    "exp": np.exp,
+    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "select_n": lambda which, *cases: np.choose(which.astype(int), cases),
+}
+
+
+def _slice(params: dict, x: np.ndarray) -> np.ndarray:
+    bounds = zip(params["start_indices"], params["limit_indices"], strict=True)
+    strides = params["strides"] or [1] * x.ndim
+    pairs = zip(bounds, strides, strict=True)
+    return x[tuple(slice(first, last, step) for (first, last), step in pairs)]
+
+
+def _pad(params: dict, x: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    widths = [(low, high) for low, high, _ in params["padding_config"]]
+    return np.pad(x, widths, constant_values=fill)
+
+
+def _iota(params: dict) -> np.ndarray:
+    shape = [1] * len(params["shape"])
+    shape[params["dimension"]] = -1
+    line = np.arange(params["shape"][params["dimension"]], dtype=params["dtype"])
+    return np.broadcast_to(line.reshape(shape), params["shape"])
+
+
+# JAX compiles each operation for each shape, which takes longer than all of them here.
+_SHAPED: dict[str, Callable] = {
+    "reshape": lambda p, x: x.reshape(p["new_sizes"]),
+    "transpose": lambda p, x: x.transpose(p["permutation"]),
+    "squeeze": lambda p, x: np.squeeze(x, p["dimensions"]),
+    "concatenate": lambda p, *x: np.concatenate(x, p["dimension"]),
+    "rev": lambda p, x: np.flip(x, p["dimensions"]),
+    "reduce_sum": lambda p, x: x.sum(p["axes"], dtype=x.dtype),
+    "integer_pow": lambda p, x: x ** p["y"],
+    "slice": _slice,
+    "pad": _pad,
+    "iota": _iota,
 }
 
 

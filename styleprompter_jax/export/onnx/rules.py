@@ -153,7 +153,8 @@ def _joined(
 ) -> Tensor:
     axes = common_axes(values)
     if axis not in axes:
-        axes.append(axis)
+        # Beside the axis before it, which a reshape may join it to.
+        axes.insert(axes.index(axis - 1) + 1 if axis - 1 in axes else 0, axis)
     batch = next((a for a in axes if is_symbol(shape[a])), None)
     full = [a for a in axes if a != batch]
     names = [graph.laid_out(value, axes, full) for value in values]
