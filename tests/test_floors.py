@@ -15,6 +15,7 @@ FLOORS = (
     {"images", "models", "editing"},
     {"losses"},
     {"data", "store", "configs"},
+    {"export"},
     {"convert", "training", "inversion"},
     {"evaluation", "search"},
     {"app"},

@@ -17,7 +17,7 @@ from styleprompter_jax.app.judges import (
     classifier_of,
     conditions,
     directions_of,
-    hashes,
+    hashes_of,
     load_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
@@ -45,7 +45,6 @@ from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
-from styleprompter_jax.store import model_folder
 
 FILES = "metrics.json", "sheet.png"
 TIMED_SLOWLY = 2  # images for the time of a slow procedure
@@ -320,7 +319,7 @@ def compare(
             entry.title: {
                 "name": entry.name,
                 "source": loaded[entry.name].source,
-                "sha256": hashes(model_folder.find_model(loaded[entry.name].source)),
+                "sha256": hashes_of(loaded[entry.name]),
                 **dataclasses.asdict(entry.procedure),
                 "refine": entry.refine,
                 "beta": entry.beta,

@@ -20,7 +20,7 @@ from styleprompter_jax.app.judges import (
     classifier_of,
     conditions,
     directions_of,
-    hashes,
+    hashes_of,
     load_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
@@ -51,7 +51,6 @@ from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
-from styleprompter_jax.store import model_folder
 
 FILES = "metrics.json", "images.csv", "sheet.png"
 EDITED = 200  # images for the judgement of edits
@@ -126,7 +125,6 @@ def evaluate(
     folder = local_path(output)
     places, found = load_networks(networks)
     name, loaded = str(model), decoding.loaded(model)
-    source = model_folder.find_model(loaded.source)
     size = comparison_size(loaded, size)
     known = directions_of(directions, loaded)
     classifier_file = classifier_of(classifier, data)
@@ -175,7 +173,7 @@ def evaluate(
         "model": {
             "name": name,
             "source": loaded.source,
-            "sha256": hashes(source),
+            "sha256": hashes_of(loaded),
         },
         "images": images.description,
         "latents": described(latents),

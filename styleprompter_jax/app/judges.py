@@ -8,9 +8,10 @@ from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import protocol
+from styleprompter_jax.export.folder import MANIFEST, is_export
 from styleprompter_jax.images.files import FILTER
 from styleprompter_jax.inversion.devices import Devices, of_this_host
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -90,6 +91,14 @@ def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
         return local_copy(given)
     avatars = data and data.partition("/")[0] == "avatars"
     return classifiers.BUNDLED if avatars else None
+
+
+def hashes_of(model: StylePrompter) -> dict[str, str]:
+    """Returns the SHA-256 of each file that a loaded model was read from."""
+    if is_export(model.source):
+        # Which has those of all other files.
+        return {MANIFEST: protocol.sha256(local_path(model.source) / MANIFEST)}
+    return hashes(model_folder.find_model(model.source))
 
 
 def hashes(folder: Path) -> dict[str, str]:

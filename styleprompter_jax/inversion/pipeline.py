@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from styleprompter_jax.core.sums import arrays_sha256
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.export.folder import is_export
 from styleprompter_jax.inversion import calls, rendering
 from styleprompter_jax.inversion.changes import deltas_of
 from styleprompter_jax.inversion.devices import Devices
@@ -43,7 +44,7 @@ def load(
     dtype: str = "float32",
     devices: Sequence[jax.Device] | None = None,
 ) -> "StylePrompter":
-    """Loads a model folder, or a bundled model by its name ("avatars64").
+    """Loads a model folder, an export, or a bundled model by its name ("avatars64").
 
     Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]" (extra
     `hub`; later loads need no network), or of a bucket, "gs://BUCKET/FOLDER" or
@@ -51,17 +52,19 @@ def load(
 
     Args:
         name_or_path: which model.
-        dtype: of its maps, "float32" or "bfloat16". Codes, features
-            and images that it gives are float32 either way. "bfloat16" is faster on
-            GPUs and TPUs, and slower on CPUs.
+        dtype: of its maps, "float32" or "bfloat16"; codes, features and images are
+            float32. "bfloat16" is faster on GPUs and TPUs, and slower on CPUs.
         devices: of this host, which share each batch, such as jax.local_devices();
             None for JAX's default device.
 
     Raises:
-        StylePrompterError: if there is no such model, it cannot be fetched, or it is
-            damaged.
+        StylePrompterError: if there is no such model, or it is damaged.
     """
     source = pin(name_or_path)
+    if is_export(source):
+        from styleprompter_jax.inversion.exported import ExportedModel
+
+        return ExportedModel.opened(source, dtype)
     return StylePrompter(
         *load_model(source), source=source, dtype=dtype, devices=devices
     )
@@ -382,10 +385,5 @@ class StylePrompter:
 
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
         """Writes a model folder; see `model_folder.save_model`."""
-        save_model(
-            folder,
-            self.config,
-            self._variables,
-            dtype=dtype,
-            directions=self.directions,
-        )
+        given = folder, self.config, self._variables
+        save_model(*given, dtype=dtype, directions=self.directions)

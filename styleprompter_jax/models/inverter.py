@@ -148,7 +148,7 @@ class StylePrompter(nn.Module):
             if before is None:
                 before = jnp.broadcast_to(mean, (1, reader.num_codes, reader.w_dim))
             shown = self.show(before) if shown is None else shown
-            shown = jnp.broadcast_to(shown, (len(images), *shown.shape[1:]))
+            shown = jnp.broadcast_to(shown, (images.shape[0], *shown.shape[1:]))
             images = jnp.concatenate([images, shown.astype(images.dtype)], -1)
         elif reader is not None and reader.start_from_latent_avg:
             before = mean

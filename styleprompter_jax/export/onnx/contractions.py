@@ -10,11 +10,12 @@ from styleprompter_jax.export.onnx.graph import (
     Tensor,
     Value,
     arranged,
+    is_symbol,
     stored_axes,
 )
 
 
-def product(graph: Graph, eqn: Any, a: Value, b: Value) -> Tensor:
+def product(graph: Graph, eqn: Any, a: Any, b: Any) -> Tensor:
     """JAX's `dot_general`."""
     ((ca, cb), (ba, bb)) = eqn.params["dimension_numbers"]
     shape = eqn.outvars[0].aval.shape
@@ -43,7 +44,7 @@ def product(graph: Graph, eqn: Any, a: Value, b: Value) -> Tensor:
     name = graph.node("MatMul", left, right)
     axes = [*order, *(place_a[k] for k in free_a), *(place_b[k] for k in free_b)]
     if len(free_a) != 1 or len(free_b) != 1:
-        sizes = [0] * batch + [int(shape[k]) for k in axes[batch:]]
+        sizes = [0] * batch + [_flat(shape, [k]) for k in axes[batch:]]
         name = graph.node("Reshape", name, graph.sizes(sizes))
     has = {place_a[k] for k in stored_axes(a) if k in ba}
     has |= {place_b[k] for k in stored_axes(b) if k in bb}
@@ -88,11 +89,16 @@ def _matrix(
     name = graph.laid_out(x, [*batch, *inner], inner)
     if len(free) == len(contracted) == 1:
         return name
-    sizes = [
-        int(np.prod([x.shape[k] for k in axes], dtype=int))
-        for axes in ((free, contracted) if is_left else (contracted, free))
-    ]
+    pairs = (free, contracted) if is_left else (contracted, free)
+    sizes = [_flat(x.shape, axes) for axes in pairs]
     return graph.node("Reshape", name, graph.sizes([0] * len(batch) + sizes))
+
+
+def _flat(shape: Sequence, axes: Sequence[int]) -> int:
+    """Returns the size of joined axes; -1 if it depends on the batch."""
+    if any(is_symbol(shape[k]) for k in axes):
+        return -1
+    return int(np.prod([shape[k] for k in axes], dtype=int))
 
 
 def convolution(graph: Graph, eqn: Any, x: Tensor, kernel: np.ndarray) -> Tensor:
@@ -109,7 +115,7 @@ def convolution(graph: Graph, eqn: Any, x: Tensor, kernel: np.ndarray) -> Tensor
     if any(n != 1 for n in stride):
         sizes = np.array(weights.shape[2:])
         own = sizes - 1 - pads  # of the transposed convolution; below 0 it is a border
-        weights = np.flip(weights, range(2, weights.ndim))
+        weights = np.flip(weights, tuple(range(2, weights.ndim)))
         name = graph.node(
             "ConvTranspose",
             name,

@@ -111,7 +111,7 @@ def _walk(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(graph: Graph, eqn: Any, inputs: list[Value]) -> Sequence[Value]:
+def _apply(graph: Graph, eqn: Any, inputs: list[Any]) -> Sequence[Value]:
     name, params = eqn.primitive.name, eqn.params
     if name in _PASSED:
         return inputs

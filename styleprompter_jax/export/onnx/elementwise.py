@@ -59,14 +59,16 @@ def _power(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
 
 
 def _max(graph: Graph, eqn: Any, a: Value, b: Value) -> Tensor:
+    x: Any
+    other: Any
     for x, other in ((a, b), (b, a)):
-        if isinstance(x, Tensor) and isinstance(other, np.ndarray):
-            if not np.any(condensed(other)):
-                return _same(graph, "Relu", x)
+        known = isinstance(other, np.ndarray)
+        if isinstance(x, Tensor) and known and not np.any(condensed(other)):
+            return _same(graph, "Relu", x)
     return _joined(graph, "Max", eqn.outvars[0].aval.shape, a, b)
 
 
-def _select(graph: Graph, eqn: Any, which: Value, *cases: Value) -> Tensor:
+def _select(graph: Graph, eqn: Any, which: Value, *cases: Any) -> Tensor:
     shape = eqn.outvars[0].aval.shape
     x = cases[1]
     slope = _slope(graph, which, cases[0], x)
@@ -80,7 +82,7 @@ def _select(graph: Graph, eqn: Any, which: Value, *cases: Value) -> Tensor:
     return Tensor(name, x.shape, x.order)
 
 
-def _slope(graph: Graph, which: Value, other: Value, x: Value) -> str | None:
+def _slope(graph: Graph, which: Any, other: Any, x: Any) -> str | None:
     """Returns the slope a of ``where(x > 0, x, a * x)``, one pass over a large map."""
     if not all(isinstance(value, Tensor) for value in (which, other, x)):
         return None

@@ -95,7 +95,7 @@ class Graph:
 
     def _new(self, stem: str) -> str:
         self._count += 1
-        return f"{stem}_{self._count}"
+        return f"/{stem}_{self._count}"  # no name of an input has a slash
 
     def constant(self, array: Any, kind: Any = None) -> str:
         """Returns the name of a constant; equal constants are one."""
@@ -127,7 +127,7 @@ class Graph:
         self.nodes = kept[::-1]
         self.constants = [c for c in self.constants if c.name in needed]
 
-    def sizes(self, values: Sequence) -> str:
+    def sizes(self, values: Any) -> str:
         """Returns a constant of whole numbers, as shapes and axes are."""
         return self.constant(np.array(values, np.int64))
 
@@ -204,7 +204,7 @@ def common_axes(values: Sequence[Value]) -> list[int]:
     """Returns an order for the axes of several values, that of the largest tensor."""
     orders = [stored_axes(value) for value in values]
     tensors = [v.order for v in values if isinstance(v, Tensor)]
-    found = list(max(tensors, key=len))
+    found = max(map(list, tensors), key=len)
     for axis in sorted({a for order in orders for a in order} - set(found)):
         after = [k for k, other in enumerate(found) if other < axis]
         found.insert(after[-1] + 1 if after else 0, axis)

@@ -27,9 +27,9 @@ def computed(eqn: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.broadcast_to(made, np.broadcast_shapes(*(x.shape for x in inputs)))]
     if name in _SHAPED:
         return [_SHAPED[name](params, *inputs)]
-    made = eqn.primitive.bind(*inputs, **params)
-    made = made if eqn.primitive.multiple_results else [made]
-    return [np.asarray(x) for x in made]
+    results = eqn.primitive.bind(*inputs, **params)
+    results = results if eqn.primitive.multiple_results else [results]
+    return [np.asarray(x) for x in results]
 
 
 _ELEMENTWISE: dict[str, Callable] = {

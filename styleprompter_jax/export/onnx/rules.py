@@ -43,9 +43,7 @@ def _transpose(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
 
 def _broadcast(graph: Graph, eqn: Any, x: Tensor, *sizes: Any) -> Tensor:
     places = eqn.params["broadcast_dimensions"]
-    return Tensor(
-        x.name, tuple(eqn.params["shape"]), tuple(places[a] for a in x.order)
-    )
+    return Tensor(x.name, tuple(eqn.params["shape"]), tuple(places[a] for a in x.order))
 
 
 def _tile(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
@@ -124,9 +122,9 @@ def _gather(graph: Graph, eqn: Any, x: Tensor, indices: np.ndarray) -> Tensor:
     rank = len(eqn.outvars[0].aval.shape)
     free = [a for a in range(rank) if a not in numbers.offset_dims]
     kept = [a for a in range(len(x.shape)) if a not in numbers.collapsed_slice_dims]
-    places = dict(zip(kept, numbers.offset_dims, strict=True))
-    places |= {axis: free[k] for axis, k in moved.items()}
-    order = tuple(places[a] for a in x.order)
+    placed = dict(zip(kept, numbers.offset_dims, strict=True))
+    placed |= {axis: free[k] for axis, k in moved.items()}
+    order = tuple(placed[a] for a in x.order)
     return Tensor(x.name, tuple(eqn.outvars[0].aval.shape), order)
 
 

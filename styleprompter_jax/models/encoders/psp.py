@@ -283,7 +283,7 @@ class PspEncoder(nn.Module):
             case _:
                 codes = self._of_all(outputs[-1], norm)
         if cfg.form.adds:
-            codes = codes.at[:, 1:].add(codes[:, :1])
+            codes = jnp.concatenate([codes[:, :1], codes[:, 1:] + codes[:, :1]], 1)
         return codes, ()
 
     def _pyramid(self, outputs: list[jax.Array]) -> list[jax.Array]:

@@ -1,0 +1,46 @@
+"""`styleprompter export`: writes a model as programs for other runtimes."""
+
+import argparse
+
+from styleprompter_jax.cli.arguments import add_overwrite, name_or_path, options, path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    parser.add_argument(
+        "model",
+        type=name_or_path,
+        help="a model folder, the name of a bundled model, or hf://USER/MODEL",
+    )
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=["jax", "onnx"],
+        help="jax: programs of jax.export for CPUs, CUDA and TPUs, with the weights "
+        "beside; onnx: graphs for ONNX Runtime and others, with the weights inside",
+    )
+    parser.add_argument(
+        "--output", type=path, required=True, metavar="DIR", help="folder to write"
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store the weights of ONNX graphs in float16, at half the size; the "
+        "graphs compute in float32",
+    )
+    add_overwrite(parser, "an existing export")
+
+
+def wrong(args: argparse.Namespace) -> str | None:
+    """Returns the reason why the options do not fit together, if any."""
+    return "--half is for --format onnx" if args.half and args.format == "jax" else None
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the command and prints its results."""
+    from styleprompter_jax.app.export import export
+
+    made = export(**options(args))
+    print(f"{made.folder} has the programs {', '.join(made.programs)}.")
+    largest = max(made.difference.values())
+    print(f"Compared with the model: they differ by {largest:.1g} at most.")

@@ -1,0 +1,98 @@
+"""Programs as ONNX graphs, one file each, with the weights inside."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.files import read_bytes
+from styleprompter_jax.export.programs import Program
+
+SUFFIX = ".onnx"
+_LIMIT = 2**31  # bytes of a graph
+_PROVIDERS = "CUDAExecutionProvider", "CPUExecutionProvider"
+_WARNINGS = 3  # ONNX Runtime's level of errors: its warnings are for developers
+
+
+def write(
+    folder: Path, programs: Mapping[str, Program], weights: Mapping, half: bool
+) -> list[str]:
+    """Writes the graphs; returns the names of the files.
+
+    Args:
+        folder: where.
+        programs: by name.
+        weights: of the programs; they become constants.
+        half: store them in float16; the graphs compute in float32.
+    """
+    _installed("onnx")
+    from styleprompter_jax.export.onnx.convert import to_onnx
+
+    known = jax.tree.map(np.asarray, dict(weights))
+    files = []
+    for name, program in programs.items():
+        inputs = {k: each.about for k, each in program.inputs.items()}
+        graph = to_onnx(
+            partial(program.function, known),
+            program.specs(),
+            list(program.outputs),
+            half=half,
+            description="\n".join(f"{k}: {about}" for k, about in inputs.items()),
+        )
+        (folder / f"{name}{SUFFIX}").write_bytes(graph)
+        files.append(f"{name}{SUFFIX}")
+    return files
+
+
+class Runtime:
+    """Calls the graphs of a folder with ONNX Runtime.
+
+    Args:
+        folder: with the files that `write` wrote.
+    """
+
+    def __init__(self, folder: Path):
+        self._runtime = _installed("onnxruntime")
+        self._folder = folder
+        self._sessions: dict[str, Any] = {}
+
+    def __call__(self, name: str, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        """Returns the outputs of a program, in order."""
+        if name not in self._sessions:
+            self._sessions[name] = self._read(name)
+        given = {k: np.asarray(value) for k, value in inputs.items()}
+        return self._sessions[name].run(None, given)
+
+    def _read(self, name: str) -> Any:
+        path = self._folder / f"{name}{SUFFIX}"
+        options = self._runtime.SessionOptions()
+        options.log_severity_level = _WARNINGS
+        known = self._runtime.get_available_providers()
+        chosen = [each for each in _PROVIDERS if each in known]
+        try:
+            # Bytes, not a path: a graph cannot name other files to read.
+            content = read_bytes(path, _LIMIT)
+            return self._runtime.InferenceSession(content, options, providers=chosen)
+        except StylePrompterError:
+            raise
+        except Exception as error:  # of many kinds, for a file of another kind
+            raise StylePrompterError(
+                f"{path} cannot be read by this version of ONNX Runtime: export the "
+                "model again."
+            ) from error
+
+
+def _installed(package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise StylePrompterError(
+            f"ONNX needs the package {package}: run "
+            "`pip install 'styleprompter_jax[onnx]'`."
+        ) from error

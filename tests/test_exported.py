@@ -1,0 +1,291 @@
+"""Exports of models: ONNX graphs, programs of JAX, and their use by others."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import styleprompter_jax as sp
+from styleprompter_jax.app import export as exporting
+from styleprompter_jax.app.export import export
+from styleprompter_jax.cli import main
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.export.folder import MANIFEST, is_export
+from styleprompter_jax.images.files import write_images
+from styleprompter_jax.models.encoders.psp import PspConfig
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+
+onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+from styleprompter_jax.export.onnx.convert import to_onnx  # noqa: E402
+
+PAGE = Path(__file__).parents[1] / "docs/export.md"
+
+
+@pytest.fixture(scope="module")
+def graphs(tiny_folder, tmp_path_factory):
+    """The tiny model as ONNX graphs, made by the command."""
+    folder = tmp_path_factory.mktemp("exports") / "onnx"
+    wanted = ["--format", "onnx", "--output", str(folder)]
+    assert main(["export", str(tiny_folder), *wanted]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def programs(tiny_folder, tmp_path_factory):
+    """The tiny model as programs of JAX."""
+    folder = tmp_path_factory.mktemp("exports") / "jax"
+    return export(tiny_folder, folder, format="jax")
+
+
+@pytest.fixture
+def images():
+    shape = 3, 32, 32, 3
+    return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+
+
+def session(folder, name):
+    return onnxruntime.InferenceSession(folder / f"{name}.onnx")
+
+
+def test_graphs_have_no_operations_on_shapes_and_any_batch(graphs, model, images):
+    nodes = {}
+    for path in graphs.glob("*.onnx"):
+        graph = onnx.load(path).graph
+        onnx.checker.check_model(path, full_check=True)
+        nodes[path.stem] = {node.op_type for node in graph.node}
+        assert all(i.type.tensor_type.shape.dim[0].dim_param for i in graph.input)
+    assert nodes.keys() == {"encode", "edit", "decode", "synthesize", "map"}
+    assert "ConvTranspose" in nodes["decode"] and "LeakyRelu" in nodes["decode"]
+    assert not set().union(*nodes.values()) & {"Shape", "If", "Loop", "Where", "Range"}
+    encode, decode = session(graphs, "encode"), session(graphs, "decode")
+    w_plus, *maps = encode.run(None, {"image": images})
+    features = {f"features_{k}": each for k, each in enumerate(maps)}
+    beta = np.array([[1, 1], [0.5, 0], [0, 0]], np.float32)
+    (made,) = decode.run(None, {"w_plus": w_plus, "beta": beta} | features)
+    expected = model.decode(model.encode(images), beta=tuple(beta.T))
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+
+
+def test_manifest_says_all_that_a_foreign_program_needs(graphs, model):
+    manifest = json.loads((graphs / MANIFEST).read_text())
+    assert manifest["opset"] == 18 and manifest["format"] == "onnx"
+    assert manifest["model"]["sha256"] == model.sha256
+    assert set(manifest["files"]) | {MANIFEST} == {p.name for p in graphs.iterdir()}
+    encode = manifest["programs"]["encode"]
+    image = encode["inputs"]["image"]
+    assert image["shape"] == ["batch", 32, 32, 3] and image["range"] == [-1, 1]
+    assert list(manifest["directions"]) == list(model.directions)
+    assert manifest["check"]["difference"].keys() == manifest["programs"].keys()
+
+
+def test_programs_of_jax_give_equal_bits(programs, model, images):
+    exported = sp.load(programs.folder)
+    ours, theirs = model.encode(images), exported.encode(images)
+    assert ours == theirs
+    decoded = exported.decode(theirs, beta=(0.5, 0.25))
+    np.testing.assert_array_equal(model.decode(ours, beta=(0.5, 0.25)), decoded)
+
+
+@pytest.mark.parametrize("format", ["onnx", "jax"])
+def test_the_ten_lines_of_the_page_edit_a_face(
+    format, graphs, programs, model, images, monkeypatch, tmp_path
+):
+    text = PAGE.read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (block,) = [b for b in blocks if f"--format {format} --output" in b]
+    folder = graphs if format == "onnx" else programs.folder
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces").symlink_to(folder)
+    write_images(images[:1], [tmp_path / "face.png"])
+    name = next(iter(model.directions))
+    exec(block.replace("glasses", name), {})
+    image = sp.read_images([tmp_path / "face.png"], 32)
+    latents = model.encode(image).edit(model.directions[name], 1.0)
+    made = sp.read_images([tmp_path / "edited.png"], 32)
+    expected = np.clip(model.decode(latents, beta=(0.5, 0.5)), -1, 1)
+    np.testing.assert_allclose(made, expected, atol=2 / 255)
+
+
+def test_invert_and_evaluate_take_an_export(graphs, tiny_folder, images, tmp_path):
+    face = tmp_path / "face.png"
+    write_images(images[:1], [face])
+    for name, model in (("own", tiny_folder), ("other", graphs)):
+        given = ["--model", str(model), "--input", str(face)]
+        assert main(["invert", *given, "--output", str(tmp_path / name)]) == 0
+        given += ["--output", str(tmp_path / f"{name}_measured")]
+        assert main(["evaluate", *given]) == 0
+    a, b = (np.load(tmp_path / n / "latents.npz")["w_plus"] for n in ("own", "other"))
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    a, b = (
+        json.loads((tmp_path / f"{n}_measured/metrics.json").read_text())
+        for n in ("own", "other")
+    )
+    for part in ("w_plus", "refined"):
+        ours, theirs = a["unquantised"][part]["mse"], b["unquantised"][part]["mse"]
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert MANIFEST in b["protocol"]["model"]["sha256"]
+
+
+def test_an_export_says_what_it_cannot(graphs, tmp_path, images):
+    exported = sp.load(graphs)
+    latents = exported.encode(images)
+    for call in (
+        lambda: exported.optimize(images, latents, 1),
+        lambda: exported.tune(images, latents, 1),
+        lambda: exported.save(tmp_path / "model"),
+        lambda: exported.params,
+        lambda: exported.decode(latents, noise_mode="none"),
+        lambda: sp.load(graphs, dtype="bfloat16"),
+        lambda: export(graphs, tmp_path / "again", format="onnx"),
+    ):
+        with pytest.raises(StylePrompterError, match="export"):
+            call()
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_difference_leaves_nothing(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(StylePrompterError, match=r"program map differs .* nothing was"):
+        export(tiny_folder, tmp_path / "faces", format="onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_it_replaces_only_an_export(graphs, tiny_folder, tmp_path, capsys):
+    call = ["export", str(tiny_folder), "--format", "jax", "--output"]
+    assert main([*call, str(graphs)]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    (tmp_path / "mine.txt").touch()
+    assert main([*call, str(tmp_path), "--overwrite"]) == 1
+    assert "not an export" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*call, "x", "--half"])
+    assert is_export(graphs) and not is_export(tiny_folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"version": 1', '"version": 2'),
+        lambda text: text.replace('"format": "onnx"', '"format": ["onnx"]'),
+        lambda text: text.replace("encode.onnx", "../encode.onnx"),
+        lambda text: text.replace('"files"', '"file"'),
+        lambda text: "{}",
+        lambda text: "",
+    ],
+)
+def test_damaged_manifests_are_refused(change, graphs, tmp_path):
+    for path in graphs.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / MANIFEST).unlink()
+    (tmp_path / MANIFEST).write_text(change((graphs / MANIFEST).read_text()))
+    with pytest.raises(StylePrompterError, match="again"):
+        sp.load(tmp_path)
+
+
+def test_a_flipped_bit_is_refused(graphs, tmp_path):
+    for path in graphs.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    content = bytearray((graphs / "map.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "map.onnx").write_bytes(content)
+    with pytest.raises(StylePrompterError, match=r"map\.onnx is missing, damaged"):
+        sp.load(tmp_path)
+
+
+def converted(function, *shapes, half=False):
+    """The results of JAX and of ONNX Runtime for a batch of 3, and the graph."""
+    (batch,) = jax.export.symbolic_shape("batch")
+    inputs = {
+        f"x{k}": jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+        for k, shape in enumerate(shapes)
+    }
+    graph = to_onnx(lambda *x: (function(*x),), inputs, ["y"], half=half)
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal((3, *s)).astype(np.float32) for s in shapes]
+    run = onnxruntime.InferenceSession(graph)
+    (made,) = run.run(None, dict(zip(inputs, given, strict=True)))
+    return np.asarray(function(*given)), made, onnx.load_from_string(graph).graph
+
+
+W = np.random.default_rng(5).standard_normal((6, 8)).astype(np.float32)
+WIDE = np.random.default_rng(6).standard_normal((64, 64)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x: x[:, 1:, ::2], (4, 6)),
+        (lambda x: x[:, :-1].reshape(x.shape[0], -1), (4, 6)),
+        (lambda x: x.reshape(x.shape[0] * 2, 3).sum(1), (6,)),
+        (lambda x: jnp.swapaxes(x, 1, 2).reshape(x.shape[0], 2, -1), (4, 6)),
+        (lambda x: jnp.concatenate([x, jnp.broadcast_to(W, (x.shape[0], 6, 8))], 1),
+         (2, 8)),
+        (lambda x: jnp.stack([x, 2 * x], 2), (4, 6)),
+        (lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 0))), (4, 6)),
+        (lambda x: jnp.where(x > 0, x, 0.1 * x), (4,)),
+        (lambda x: jnp.where(x > 0.5, x, 0.1 * x), (4,)),
+        (lambda x: jax.nn.softmax(x @ W) ** 3, (4, 6)),
+        (lambda x: jnp.einsum("bij,bkj->bki", x, x + 1), (4, 6)),
+        (lambda x: jnp.einsum("bij,kj->bki", x, W[:, :6]), (4, 6)),
+        (lambda x: jnp.einsum("bij,bij->b", x, x)[:, None] * x[:, 0], (4, 6)),
+        (lambda x: jnp.broadcast_to(x[:, :1], x.shape).sum(1), (4, 6)),
+        (lambda x: jnp.maximum(x.max(1), 0) - x.min(1), (4, 6)),
+        (lambda x: jnp.tile(x, (1, 2, 1)), (2, 3)),
+        (lambda x: jax.lax.conv_transpose(x, W[None, :, :6, None], (2, 2), "VALID",
+                                          dimension_numbers=("NHWC", "HWOI", "NHWC")),
+         (3, 4, 1)),
+    ],
+)  # fmt: skip
+def test_operations(function, shape):
+    expected, made, graph = converted(function, shape)
+    assert made.shape == expected.shape
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    assert not {node.op_type for node in graph.node} & {"Shape", "Gather", "If"}
+
+
+def test_half_keeps_large_weights_in_float16():
+    expected, made, graph = converted(lambda x: x @ WIDE, (64,), half=True)
+    kinds = {each.data_type for each in graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    difference = np.abs(made - expected).max()
+    assert 0 < difference < 0.05
+
+
+def test_an_operation_without_a_rule_is_named():
+    with pytest.raises(StylePrompterError, match=r"'sort'.*--format jax"):
+        converted(lambda x: jnp.sort(x), (4,))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("GradualStyleEncoder", marks=pytest.mark.slow),
+        "ResNetBackboneEncoder",
+    ],
+)
+def test_encoders_of_psp_and_restyle(kind, tiny_variables):
+    passes = 2 * kind.startswith("ResNet")
+    generator = StylePrompterConfig.from_dict(
+        {"encoder": None, "refiner": None, "generator": {
+            "type": "stylegan2", "image_size": 32, "channels": [8, 8, 8, 8],
+            "z_dim": 16, "w_dim": 16, "mapping_layers": 2}}
+    ).generator  # fmt: skip
+    encoder = PspConfig(
+        kind, 32, 6 if passes else 3, 8, 16, (4, 4, 8, 8), (1, 1, 1, 1), passes=passes
+    )
+    module = StylePrompter(StylePrompterConfig(encoder, None, generator))
+    shapes = [(32, 32, 3)] + [(8, 16)] * bool(passes)
+    first = [np.zeros((1, *shape), np.float32) for shape in shapes]
+    variables = jax.jit(module.init)(jax.random.key(0), first[0])
+
+    @jax.jit
+    def encode(*inputs):
+        return module.apply(variables, *inputs, method="encode")[0]
+
+    expected, made, _ = converted(encode, *shapes)
+    np.testing.assert_allclose(made, expected, atol=1e-4)
