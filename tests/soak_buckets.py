@@ -154,7 +154,7 @@ class Soak:
             before = [0]
             while True:
                 process = self._undisturbed.start(address, self._environment, cache)
-                process.join(self._rng.uniform(0.1, 1.5) * self._undisturbed.seconds)
+                process.join(self._rng.uniform(0.1, 1.1) * self._undisturbed.seconds)
                 if process.exitcode is None and found["kills"] < count:
                     os.kill(process.pid, signal.SIGKILL)
                     found["kills"] += 1
@@ -167,6 +167,7 @@ class Soak:
                 moved = max(steps, default=0) > max(before)
                 found["with new steps" if moved else "without new steps"] += 1
                 before = steps or before
+                print(address, dict(found), flush=True)
                 if self._rng.random() < 0.5:
                     cache, _ = self._machine(), shutil.rmtree(cache)
                     found["continued on another machine"] += 1
@@ -190,6 +191,7 @@ class Soak:
             assert process.exitcode == 0, self._undisturbed.log()
             self._compare(address)
             found["runs compared"] += 1
+            print(address, self._proxy.cuts - start, flush=True)
         return dict(found, connections=self._proxy.cuts - start)
 
     def _machine(self) -> Path:
