@@ -12,11 +12,13 @@ the results.
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -50,6 +52,8 @@ def main() -> int:
                 soak = Soak(undisturbed, emulator, proxy, random.Random(args.seed))
                 print(kind, "SIGKILL:", soak.kills(args.kills // 2), flush=True)
                 print(kind, "cut:", soak.cuts(args.cuts // 2), flush=True)
+        two_machines("gs", undisturbed.model, Path(folder))
+        print("Two machines trained as one.")
     print("Nothing was lost.")
     return 0
 
@@ -154,7 +158,7 @@ class Soak:
             before = [0]
             while True:
                 process = self._undisturbed.start(address, self._environment, cache)
-                process.join(self._rng.uniform(0.1, 1.1) * self._undisturbed.seconds)
+                self._wait(process, cache)
                 if process.exitcode is None and found["kills"] < count:
                     os.kill(process.pid, signal.SIGKILL)
                     found["kills"] += 1
@@ -169,11 +173,11 @@ class Soak:
                 before = steps or before
                 print(address, dict(found), flush=True)
                 if self._rng.random() < 0.5:
-                    cache, _ = self._machine(), shutil.rmtree(cache)
+                    cache, _ = self._machine(), shutil.rmtree(cache, True)
                     found["continued on another machine"] += 1
             self._compare(address)
             found["runs compared"] += 1
-            shutil.rmtree(cache)
+            shutil.rmtree(cache, ignore_errors=True)
         return dict(found)
 
     def cuts(self, count: int) -> dict:
@@ -193,6 +197,16 @@ class Soak:
             found["runs compared"] += 1
             print(address, self._proxy.cuts - start, flush=True)
         return dict(found, connections=self._proxy.cuts - start)
+
+    def _wait(self, process, cache: Path) -> None:
+        """Waits until a random moment: one in five before the first new step."""
+        if self._rng.random() < 0.2:
+            process.join(self._rng.uniform(0, 0.5) * self._undisturbed.seconds)
+            return
+        before = _lines(cache)
+        while process.exitcode is None and _lines(cache) <= before:
+            process.join(0.1)
+        process.join(self._rng.uniform(0, 0.2) * self._undisturbed.seconds)
 
     def _machine(self) -> Path:
         self._machines += 1
@@ -221,6 +235,45 @@ class Soak:
             for name in ("model", "model_best"):
                 model_folder.load_model(f"{address}/{name}")
             shutil.rmtree(self._folder / "reader")
+
+
+def _lines(cache: Path) -> int:
+    """The number of lines that the runs of a machine wrote."""
+    files = cache.rglob("metrics.jsonl")
+    return sum(file.read_bytes().count(b"\n") for file in files)
+
+
+def two_machines(kind: str, model: Path, folder: Path) -> None:
+    """Trains with two processes, each with a cache of its own; continues on others."""
+    with Emulator(kind) as emulator:
+        for call, steps in enumerate(("1", "2")):
+            command = [
+                sys.executable, "train.py", "--config=configs/tiny.py:encoder",
+                f"--config.init_from={model}", f"--config.total_steps={steps}",
+                f"--workdir={emulator.address}/run", "--num_processes=2",
+                f"--coordinator=localhost:{free_port()}",
+            ]  # fmt: skip
+            own = emulator.environment | {"JAX_PLATFORMS": "cpu"}
+            own["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+            processes = [
+                subprocess.Popen(
+                    [*command, f"--process_id={k}"],
+                    cwd=Path(loop.__file__).parents[2],
+                    env=os.environ | own | {"XDG_CACHE_HOME": f"{folder}/{call}{k}"},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                for k in range(2)
+            ]
+            for process in processes:
+                output, _ = process.communicate(timeout=PATIENCE)
+                assert process.returncode == 0, output
+        with using(emulator.environment, folder / "reader"):
+            run = fetch.local_copy(f"{emulator.address}/run")
+            rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+            assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2]
+            model_folder.load_model(f"{emulator.address}/run/model")
 
 
 def run(model, workdir, folder, environment, cache) -> None:

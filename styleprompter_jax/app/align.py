@@ -11,6 +11,7 @@ import numpy as np
 from styleprompter_jax.app.pictures import Made, each, find_pictures, list_inputs
 from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
@@ -25,6 +26,7 @@ from styleprompter_jax.images.read_once import ReadOnce
 log = logging.getLogger(__name__)
 
 
+@to_bucket("output")
 def align(
     inputs: Sequence[AnyPath],
     output: AnyPath,

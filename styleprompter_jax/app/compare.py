@@ -24,6 +24,7 @@ from styleprompter_jax.app.pictures import SHOWN
 from styleprompter_jax.app.stored import described, stored_latents, with_latents
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import whole
@@ -167,6 +168,7 @@ class Comparison:
     sheet: Path
 
 
+@to_bucket("output")
 def compare(
     models: Sequence[str],
     output: AnyPath = "comparison",

@@ -22,6 +22,7 @@ from styleprompter_jax.convert.tables.perceptual import read_network
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, is_link, local_path
 from styleprompter_jax.core.results import check_files
 from styleprompter_jax.store import model_folder, network_folder
@@ -61,6 +62,7 @@ class Exported:
     left_out: Sequence[str]
 
 
+@to_bucket("folder")
 def convert(
     files: Sequence[str],
     folder: AnyPath,
@@ -101,6 +103,7 @@ def convert(
     return _convert_model(trees, folder, overwrite)
 
 
+@to_bucket("file", file=True)
 def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exported:
     """Writes a model in the format of the published PyTorch code.
 

@@ -16,6 +16,7 @@ from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, scheme
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
@@ -60,6 +61,7 @@ class Found:
     replaced: list[str]
 
 
+@to_bucket("output")
 def find_directions(
     model: AnyPath,
     method: str,

@@ -17,6 +17,7 @@ from styleprompter_jax.app.joined import joined
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
@@ -44,6 +45,7 @@ class Edited(pictures.Shown):
     pictures: int
 
 
+@to_bucket("output")
 def edit(
     model: AnyPath | StylePrompter,
     output: AnyPath,

@@ -29,6 +29,7 @@ from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.directions import Direction
@@ -77,6 +78,7 @@ class Evaluated:
     sheet: Path
 
 
+@to_bucket("output")
 def evaluate(
     model: AnyPath,
     output: AnyPath = "evaluation",

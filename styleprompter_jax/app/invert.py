@@ -11,6 +11,7 @@ from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.tuning import Tuner
 from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import whole
@@ -37,6 +38,7 @@ class Inverted(pictures.Shown):
     changes: list[Path]
 
 
+@to_bucket("output")
 def invert(
     model: AnyPath | StylePrompter,
     inputs: Sequence[AnyPath],

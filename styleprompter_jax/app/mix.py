@@ -11,6 +11,7 @@ from styleprompter_jax.app import pictures
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import plural
@@ -33,6 +34,7 @@ class Mixed(pictures.Shown):
     references: int
 
 
+@to_bucket("output")
 def mix(
     model: AnyPath | StylePrompter,
     sources: Sequence[AnyPath],

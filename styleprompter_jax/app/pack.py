@@ -14,6 +14,7 @@ from tqdm import tqdm
 from styleprompter_jax.app.pictures import Made, list_pictures
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import check_files
 from styleprompter_jax.core.values import check_choice
@@ -40,6 +41,7 @@ class Packed(Made):
     count: int
 
 
+@to_bucket("dest", file=True)
 def pack(
     folder: AnyPath,
     dest: AnyPath,

@@ -12,6 +12,7 @@ from styleprompter_jax.app.pictures import Made, each, find_pictures
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, path_text
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.images.align import MOST, check_quad
@@ -44,6 +45,7 @@ LARGEST = 2**16  # largest size of a record in bytes
 log = logging.getLogger(__name__)
 
 
+@to_bucket("output")
 def unalign(
     inputs: Sequence[AnyPath],
     crops: AnyPath,

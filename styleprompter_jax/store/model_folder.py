@@ -29,6 +29,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.safetensors_files import read_metadata, read_safetensors
@@ -75,6 +76,7 @@ class Sums(NamedTuple):
     config: str
 
 
+@to_bucket("folder")
 def save_model(
     folder: str | os.PathLike,
     config: StylePrompterConfig,

@@ -15,6 +15,7 @@ import flax.linen as nn
 
 from styleprompter_jax.core.atomic import repair_folder
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.losses.perceptual import PERCEPTUAL, Network
 from styleprompter_jax.models.perceptual.inception import Inception
@@ -29,6 +30,7 @@ NETWORKS = {
 } | {"inception": Network("inception", "Inception-v3 of FID", Inception())}
 
 
+@to_bucket("folder")
 def save_network(
     folder: str | os.PathLike, name: str, params: Mapping, *, replace: bool = True
 ) -> Path:

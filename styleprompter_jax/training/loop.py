@@ -129,7 +129,9 @@ def _train_at(
         run.state = parallel.replicate(objective.init(init_rng), mesh)
         with (
             place.owned() if parallel.is_first() else nullcontext(),
-            Checkpoints(workdir / folders.CHECKPOINTS, settings) as checkpoints,
+            Checkpoints(
+                workdir / folders.CHECKPOINTS, settings, shared=place.shared
+            ) as checkpoints,
             iterator,
         ):
             if (saved := checkpoints.restore(run.state)) is not None:

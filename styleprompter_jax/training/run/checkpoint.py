@@ -39,16 +39,25 @@ class Checkpoints:
         folder: of the steps; made if missing.
         config: of the run, as plain JSON types.
         keep: the number of steps that stay.
+        shared: whether all processes of the run see this folder; otherwise each has a
+            folder with the same steps, and only the first process saves.
     """
 
-    def __init__(self, folder: Path, config: dict, keep: int = 2):
+    def __init__(self, folder: Path, config: dict, keep: int = 2, shared: bool = True):
         self._folder, self._config = Path(folder).absolute(), config
         self._revision = revision()
         self._last: int | None = None
+        self._writes = shared or parallel.is_first()
+        self._moves = parallel.is_first() or not shared
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=True
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            create=shared,
+            multiprocessing_options=_together() if shared else _alone(),
         )
         try:
+            if not shared:  # Orbax would wait for the other processes
+                self._folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except OSError as error:
             raise StylePrompterError(
@@ -82,7 +91,7 @@ class Checkpoints:
             StylePrompterError: if this step or the one before it cannot be written, or
                 the state is not finite; the steps saved before stay as they are.
         """
-        if step == self._last:
+        if step == self._last or not self._writes:
             return
         # Copies: the next training step overwrites the buffers.
         state = jax.tree.map(np.array, state)
@@ -185,7 +194,7 @@ class Checkpoints:
         return restored.state, record
 
     def _set_aside(self, steps: Iterable[int]) -> None:
-        if parallel.is_first():
+        if self._moves:
             aside = self._folder.with_name("damaged")
             aside.mkdir(exist_ok=True)
             for step in steps:
@@ -211,6 +220,19 @@ class Checkpoints:
         if not steps:
             return "No step was saved before."
         return f"Step {steps[-1]} is saved, and the same command continues from there."
+
+
+def _together() -> ocp.options.MultiprocessingOptions:
+    """All processes save and restore in step."""
+    return ocp.options.MultiprocessingOptions()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Each process saves and restores without waiting for others."""
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"of{own}"
+    )
 
 
 def saved_steps(folder: Path) -> list[int]:

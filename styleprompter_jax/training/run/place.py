@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import jax
 from absl import logging
 
 from styleprompter_jax.core import buckets, snapshots
@@ -53,7 +54,10 @@ class Local:
 
     Attributes:
         folder: where the training reads and writes.
+        shared: whether all processes of the training see this folder.
     """
+
+    shared = True
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -80,6 +84,8 @@ class Staged(Local):
         stage: the local folder, locked.
         version: the bucket's version that the stage continues; None for a new run.
     """
+
+    shared = False
 
     def __init__(self, run: Address, stage: Path, version: Snapshot | None):
         super().__init__(stage)
@@ -241,11 +247,14 @@ def open_place(workdir: str | os.PathLike) -> Iterator[Local]:
         return
     run = buckets.parse(workdir)
     digest = hashlib.sha256(str(run).encode()).hexdigest()[:16]
+    if several := jax.process_count() > 1:  # each has a stage, perhaps on one machine
+        digest += f"-{jax.process_index()}"
     stage = cache_folder("runs") / digest
     busy = f"Another training runs in {run}: stop it, or use another --workdir."
     with lock(stage.with_name(f".{digest}.lock"), busy, guarded=stage):
         version = snapshots.newest(run)
-        _pull(run, stage, version)
+        # Several processes must begin with the same step, which the bucket has.
+        _pull(run, stage, version, exact=several)
         try:
             yield Staged(run, stage, version)
         except StylePrompterError as error:
@@ -257,11 +266,11 @@ def open_place(workdir: str | os.PathLike) -> Iterator[Local]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _pull(run: Address, stage: Path, version: Snapshot | None) -> None:
+def _pull(run: Address, stage: Path, version: Snapshot | None, exact: bool) -> None:
     """Makes a stage the bucket's version, or one that continues it."""
     base, manifest = stage / BASE, _manifest(version)
     with folders.writing(stage):
-        if base.exists() and base.read_text() == manifest:
+        if not exact and base.exists() and base.read_text() == manifest:
             return  # it may hold later steps than the bucket
         base.unlink(missing_ok=True)
         files = version.files if version else {}
