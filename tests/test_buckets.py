@@ -14,14 +14,17 @@ import pytest
 from conftest import TINY
 from emulators import KINDS, Emulator, environment, using
 from loopback import Handler, Loopback
+from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import buckets, fetch
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.data.tables import find_pictures
 from styleprompter_jax.editing.latents import load_named
-from styleprompter_jax.images.files import read_images, write_image
+from styleprompter_jax.images.files import read_image, read_images, write_image
 from styleprompter_jax.images.find import find_images
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.training.run.place import open_place
@@ -161,6 +164,44 @@ def test_results_go_to_a_bucket(bucket, tiny_folder, tmp_path, capsys):
     assert f"{out}/a.png exists, and this program" in capsys.readouterr().err
     assert buckets.read(out / "a.png") == b"mine"
     assert not [*cache_folder("outputs").iterdir()]
+
+
+def test_packed_images(bucket, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        image = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        write_image(image, tmp_path / "in" / f"{name}.png")
+    put(tmp_path / "in", f"{bucket}/to pack")
+    for folder, place in (
+        (tmp_path / "in", tmp_path),
+        (f"{bucket}/to pack", f"{bucket}/packed"),
+    ):
+        call = ["pack", str(folder), f"{place}/train.array_record", "--size", "8"]
+        assert main(call) == 0
+    assert main(call) == 1  # it exists
+    for name, split in (("array_record", "train[1:]"), ("folder", "[1:]")):
+        found = [
+            make_source(
+                ConfigDict({"name": name, "path": str(path), "image_size": 8}), split
+            )
+            for path in (
+                (tmp_path, f"{bucket}/packed")
+                if name == "array_record"
+                else (tmp_path / "in", f"{bucket}/to pack")
+            )
+        ]
+        assert found[0].fingerprint() == found[1].fingerprint()
+        np.testing.assert_array_equal(found[0][1]["image"], found[1][1]["image"])
+
+
+def test_tables_and_folders_that_must_be_local(bucket, tmp_path, capsys):
+    write_image(np.zeros((8, 8, 3), np.uint8), tmp_path / "faces" / "a.png")
+    put(tmp_path, f"{bucket}/table")
+    (path,) = find_pictures(f"{bucket}/table/labels.csv", ["faces/a.png"])
+    assert read_image(path).shape == (8, 8, 3)
+    call = ["evaluate", "--model", "m", "--data", "d", "--data-dir", f"{bucket}/x"]
+    assert main(call) == 1
+    assert f"{bucket}/x is an address" in capsys.readouterr().err
 
 
 def test_models_are_saved_to_a_bucket(bucket, tiny_variables, monkeypatch):

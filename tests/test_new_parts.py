@@ -16,8 +16,8 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models import registry
 from styleprompter_jax.store.model_folder import load_model
-from styleprompter_jax.training.start import read_start
 from styleprompter_jax.training.settings import check_settings
+from styleprompter_jax.training.start import read_start
 
 pytestmark = pytest.mark.slow
 

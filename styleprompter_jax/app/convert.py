@@ -19,7 +19,9 @@ from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.convert.recognise import recognise, recognise_network
 from styleprompter_jax.convert.tables.perceptual import read_network
+from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.outbox import to_bucket
@@ -138,7 +140,9 @@ def _fetched(files: Sequence[str], sums: Sequence[str]) -> dict[str, Path]:
     places: dict[str, Path] = {}
     given = iter(sums)
     for k, file in enumerate(files):
-        if is_link(file):
+        if in_bucket(file):
+            places[file] = local_copy(file)
+        elif is_link(file):
             from styleprompter_jax.convert.links.download import fetch, shown
 
             name = shown(file)

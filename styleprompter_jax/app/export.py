@@ -10,6 +10,7 @@ import numpy as np
 
 from styleprompter_jax.core.atomic import atomic_folder
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.values import check_choice
 from styleprompter_jax.editing.latents import Latents
@@ -37,6 +38,7 @@ class ExportedFolder:
     difference: dict[str, float]
 
 
+@to_bucket("output")
 def export(
     model: AnyPath,
     output: AnyPath,

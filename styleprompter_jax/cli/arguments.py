@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from styleprompter_jax.core.buckets import checked_path
+from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.values import LARGEST_NUMBER
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def path(text: str) -> str:
     return str(checked_path(text))
 
 
+def local(text: str) -> str:
+    """Parses the path of a file or folder that must be local, and expands "~"."""
+    return str(local_path(text))
+
+
 def name_or_path(text: str) -> str:
     """Parses a path, a name or an address."""
     return path(text) if text.startswith("~") else text
@@ -181,7 +187,7 @@ def add_data_dir(parser: _Takes) -> None:
     """Adds --data-dir."""
     parser.add_argument(
         "--data-dir",
-        type=path,
+        type=local,
         metavar="DIR",
         help="folder of the TFDS datasets",
     )

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from styleprompter_jax.cli.arguments import path
+from styleprompter_jax.cli.arguments import local
 from styleprompter_jax.cli.surroundings import orderly
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", default="train", help="split to train on")
     parser.add_argument("--test-split", default="test", help="to test on")
     parser.add_argument(
-        "--output", type=path, required=True, help="file to write: NAME.safetensors"
+        "--output", type=local, required=True, help="file to write: NAME.safetensors"
     )
     return orderly(lambda: run(parser.parse_args(argv)))
 

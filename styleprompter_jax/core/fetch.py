@@ -53,6 +53,13 @@ def beside(path: str | os.PathLike, name: str) -> Path:
     return local_copy(str(buckets.parse(path).parent), name)
 
 
+def folder_of(path: str | os.PathLike) -> Path:
+    """Returns the local path of the folder of a file."""
+    if not buckets.in_bucket(path):
+        return Path(path).parent
+    return local_copy(str(buckets.parse(path).parent))
+
+
 def _fetch(address: Address) -> Path:
     files = {n: o for n, o in buckets.listing(address).items() if not is_part(n)}
     if files:

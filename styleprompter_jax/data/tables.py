@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import folder_of
 from styleprompter_jax.core.files import TEXT, read_bytes
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.spelling import another_path
@@ -70,7 +71,8 @@ def find_pictures(file: str | os.PathLike, names: Iterable[str]) -> list[Path]:
     Raises:
         StylePrompterError: if an image does not exist.
     """
-    paths = [find_picture(Path(file).parent, name) for name in names]
+    folder = folder_of(file)
+    paths = [find_picture(folder, name) for name in names]
     if missing := [path for path in paths if not path.is_file()]:
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise StylePrompterError(
