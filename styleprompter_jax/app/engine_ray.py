@@ -1,0 +1,379 @@
+"""Inverts images on the machines of a Ray cluster; Ray Data is the engine.
+
+The images are divided into units. An actor inverts a unit and writes it as one shard,
+so no pixels travel between machines. Ray Data starts the actors, gives each a unit when
+it is free, repeats units of lost machines, and shows the progress. A shard's name
+depends on its images alone: a unit that is done twice replaces its own shard.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.pictures import Made, list_inputs
+from styleprompter_jax.core import buckets
+from styleprompter_jax.core.atomic import make_folder, writing
+from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
+from styleprompter_jax.core.lock import lock
+from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.sums import arrays_sha256
+from styleprompter_jax.data.sources import ARRAY_RECORD, ArrayRecordSource
+from styleprompter_jax.editing.latents import Latents, concatenate
+from styleprompter_jax.images.batches import read_ahead, threads
+from styleprompter_jax.images.files import WRITTEN, to_uint8
+from styleprompter_jax.images.find import EXTENSIONS
+from styleprompter_jax.images.inputs import InputReader
+from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion.passes import check_iterations
+from styleprompter_jax.store import model_folder, shards
+from styleprompter_jax.store.places import pin
+
+UNIT = 128  # images of a shard
+OBJECTS = 200 * 2**20  # bytes of a local Ray's object store, which holds names only
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharded(Made):
+    """The shards of this call, and the images in them.
+
+    Attributes:
+        count: number of images that this call inverted.
+        before: number of images that finished shards had before.
+    """
+
+    count: int
+    before: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The settings of all actors.
+
+    Attributes:
+        model: the name of the model, which each machine finds it by.
+        run: see `shards.write_shard`.
+        folder: folder of the shards.
+        decoding: options for rendering.
+        skip_bad: skip images that cannot be read.
+    """
+
+    model: str
+    run: dict[str, Any]
+    folder: Path
+    decoding: Decoding
+    skip_bad: bool
+
+
+def invert_on_ray(
+    model: AnyPath,
+    inputs: Sequence[AnyPath],
+    output: AnyPath,
+    *,
+    address: str | None = None,
+    features: bool = False,
+    optimize: int = 0,
+    input_kind: str | None = None,
+    decoding: Decoding = Decoding(),
+    format: str = "png",
+    skip_bad: bool = False,
+) -> Sharded:
+    """Inverts the images that no finished shard in the output names.
+
+    Args:
+        model: a name as `load` takes it; each machine must find the model by it.
+        inputs: files, folders and globs of images, and files of `pack`; each machine
+            must find them by the same paths. They may be in buckets.
+        output: folder of the shards, which all machines share.
+        address: address of a Ray cluster, as `ray.init` takes it; None starts Ray on
+            this machine.
+        features: also store SMART's feature maps.
+        optimize: steps of gradient descent that fit the codes of each image.
+        input_kind: kind of the files; see `app.invert`.
+        decoding: options for rendering.
+        format: format of the inversions: "png", "jpg" or "webp".
+        skip_bad: skip images that cannot be read, with a warning for each.
+
+    Raises:
+        StylePrompterError: if the output has shards of another run, an image cannot be
+            read, a shard cannot be written, or Ray fails. Finished shards stay.
+    """
+    folder = local_path(output).absolute()
+    plan = make_plan(
+        model,
+        folder,
+        features=features,
+        optimize=optimize,
+        input_kind=input_kind,
+        decoding=decoding,
+        format=format,
+        skip_bad=skip_bad,
+    )
+    found = _sources(inputs, folder)
+    with writing(folder):
+        make_folder(folder)
+    busy = f"Another call writes to {folder}: wait for its end, or choose another."
+    with lock(folder / ".lock", busy, folder):
+        done = shards.finished(folder, plan.run)
+        units = [
+            {"sources": [source for source in unit if source not in done]}
+            for unit in (found[k : k + UNIT] for k in range(0, len(found), UNIT))
+        ]
+        units = [unit for unit in units if unit["sources"]]
+        reports = [] if not units else list(_run(units, plan, address))
+    skipped = [reason for report in reports for reason in report["skipped"]]
+    files = [folder / report["shard"] for report in reports if report["count"]]
+    before = sum(source in done for source in found)
+    return Sharded(files, skipped, sum(r["count"] for r in reports), before)
+
+
+def make_plan(
+    model: AnyPath,
+    folder: Path,
+    *,
+    features: bool,
+    optimize: int,
+    input_kind: str | None,
+    decoding: Decoding,
+    format: str,
+    skip_bad: bool,
+) -> Plan:
+    """Checks the arguments of `invert_on_ray`, and reads the model."""
+    if decoding.noise_mode == "random":
+        raise StylePrompterError(
+            "Random noise depends on the batch of an image, and the engine chooses the "
+            'batches: use noise_mode "const" or "none".'
+        )
+    source = _absolute(pin(model))
+    config, variables, _ = model_folder.load_model(source)
+    kind = InputReader(config.input_shape, input_kind).kind
+    calls.require(config, "encoder")
+    run = {
+        "model": arrays_sha256(model_folder.flat_arrays(variables)),
+        "input_kind": kind,
+        "refine": calls.refines(config, decoding.refine, decoding.refiner),
+        "refiner": dict(decoding.refiner),
+        "noise_mode": decoding.noise_mode,
+        "dtype": decoding.dtype,
+        "iterations": check_iterations(config, decoding.iterations),
+        "optimize": optimize,
+        "features": features,
+        "format": format,
+    }
+    return Plan(source, run, folder, decoding, skip_bad)
+
+
+def _absolute(name: str) -> str:
+    """Returns a name that finds the same model from another working folder."""
+    return os.path.abspath(name) if os.path.isdir(name) else name
+
+
+def _sources(inputs: Sequence[AnyPath], output: Path) -> list[str]:
+    """Returns the name of each image: its path, or that of its file with "#NUMBER"."""
+    local = [entry for entry in inputs if not buckets.in_bucket(entry)]
+    there = dict.fromkeys(entry for entry in inputs if buckets.in_bucket(entry))
+    places = [str(path.absolute()) for path in list_inputs(local, output, warn=True)]
+    places += [name for entry in there for name in _in_bucket(entry)]
+    found: list[str] = []
+    for place in dict.fromkeys(places):
+        if place.endswith(ARRAY_RECORD):
+            count = len(ArrayRecordSource(local_copy(place)))
+            found += [f"{place}#{k}" for k in range(count)]
+        else:
+            found.append(place)
+    for name in found:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise StylePrompterError(
+                f"{name!a} is not valid UTF-8, which shards need: rename the file."
+            ) from error
+    return found
+
+
+def _in_bucket(entry: AnyPath) -> list[str]:
+    """Returns the addresses of the images and packed files below an address."""
+    address, known = buckets.parse(entry), EXTENSIONS | {ARRAY_RECORD}
+    found = sorted(buckets.listing(address))
+    names = [name for name in found if Path(name).suffix.lower() in known]
+    if found and not names:
+        raise StylePrompterError(
+            f"{address} has no images and no packed files: name another folder."
+        )
+    return [str(address / name) for name in names] or [str(address)]
+
+
+def _run(units: list[dict], plan: Plan, address: str | None) -> Iterator[dict]:
+    """Yields the report of each unit."""
+    with _connected(address) as ray:
+        slots, resources = _slots(ray)
+        actors = ray.data.ActorPoolStrategy(
+            size=min(slots, len(units)), max_tasks_in_flight_per_actor=1
+        )
+        reports = ray.data.from_items(units, override_num_blocks=len(units)).map(
+            Worker, fn_constructor_args=(plan,), compute=actors, **resources
+        )
+        for row in reports.iter_rows():
+            report = json.loads(row["report"])
+            if problem := report.get("problem"):
+                raise StylePrompterError(problem)
+            for reason in report["skipped"]:
+                log.warning("Skipped: %s", reason)
+            yield report
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    """Yields Ray, connected to a cluster or started here."""
+    try:
+        import ray
+        import ray.data
+        import ray.exceptions
+    except ImportError as error:
+        raise StylePrompterError(
+            "--engine ray needs Ray: install it with "
+            "pip install 'styleprompter_jax[ray]'."
+        ) from error
+    here = dict(object_store_memory=OBJECTS, include_dashboard=False)
+    how: dict[str, Any] = (
+        {"address": address} if address else here | {"address": "local"}
+    )
+    ours = not ray.is_initialized()
+    try:
+        if ours:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, **how)
+        yield ray
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if isinstance(error, StylePrompterError) or ray.is_initialized():
+            raise
+        raise StylePrompterError(
+            f"There is no Ray cluster at {address} ({_first_line(error)}): start one "
+            "with `ray start --head`, or leave out --address."
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise StylePrompterError(
+            f"Ray stopped the work ({_first_line(error)}): the same call continues it."
+        ) from error
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), repr(error)).rstrip(".")
+
+
+def _slots(ray: Any) -> tuple[int, dict[str, Any]]:
+    """Returns the number of actors, and the resources of each.
+
+    An actor has a GPU, all TPU chips of a machine, or a CPU if there is neither.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    chips = [node["TPU"] for node in nodes if node.get("TPU")]
+    if gpus := int(sum(node.get("GPU", 0) for node in nodes)):
+        return gpus, {"num_gpus": 1}
+    if chips:
+        return len(chips), {"resources": {"TPU": min(chips)}}
+    return int(sum(node.get("CPU", 0) for node in nodes)) or 1, {"num_cpus": 1}
+
+
+class Worker:
+    """An actor: it loads the model at its first unit, and inverts unit after unit."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        self._model: Any = None
+        self._packed: dict[str, ArrayRecordSource] = {}
+
+    def __call__(self, unit: dict) -> dict:
+        """Inverts a unit; returns {"report": JSON}."""
+        try:
+            report = self._invert(list(unit["sources"]))
+        except StylePrompterError as error:
+            # As a value, because Ray would wrap an exception, and might try again.
+            report = {"problem": str(error)}
+        return {"report": json.dumps(report)}
+
+    def _invert(self, sources: list[str]) -> dict:
+        plan, name = self._plan, shards.shard_name(sources)
+        model, decoding = self._loaded(), plan.decoding
+        size = decoding.batch(model, UNIT)
+        reader = InputReader(model.config.input_shape, plan.run["input_kind"])
+        kept: list[Latents] = []
+        skipped: list[str] = []
+        written: list[str] = []
+        waiting: list = []
+
+        def read(index: int) -> Any:
+            try:
+                return self._read(reader, sources[index])
+            except StylePrompterError as error:
+                if not plan.skip_bad:
+                    raise
+                return error
+
+        with threads() as pool:
+            for part, found in read_ahead(read, len(sources), size):
+                good = [x for x in found if not isinstance(x, StylePrompterError)]
+                skipped += [str(x) for x in found if isinstance(x, StylePrompterError)]
+                written += [
+                    source
+                    for source, x in zip(sources[part], found, strict=True)
+                    if not isinstance(x, StylePrompterError)
+                ]
+                if not good:
+                    continue
+                images = pad(reader.to_array(np.stack(good)), size)
+                latents = model.encode(images, decoding.iterations)
+                latents = decoding.fit(model, images, latents, plan.run["optimize"])
+                made = model.shown(model.decode(latents, **decoding.options()))
+                maps = latents.features if plan.run["features"] else ()
+                kept.append(take(Latents(latents.w_plus, maps), len(good)))
+                for pixels in to_uint8(take(made, len(good))):
+                    waiting.append(pool.submit(_encoded, pixels, plan.run["format"]))
+            encoded = [future.result() for future in waiting]
+        if kept:
+            path = plan.folder / name
+            shards.write_shard(path, plan.run, written, encoded, concatenate(kept))
+        return {"shard": name, "count": len(written), "skipped": skipped}
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            use_compilation_cache()
+            model = self._plan.decoding.loaded(self._plan.model)
+            if model.sha256 != self._plan.run["model"]:
+                raise StylePrompterError(
+                    f"{self._plan.model} is another model on {os.uname().nodename}: "
+                    "copy the same model to each machine."
+                )
+            self._model = model
+        return self._model
+
+    def _read(self, reader: InputReader, source: str) -> np.ndarray:
+        file, mark, index = source.rpartition("#")
+        if not (mark and file.endswith(ARRAY_RECORD)):
+            return reader.read(local_copy(source))
+        if file not in self._packed:
+            self._packed[file] = ArrayRecordSource(local_copy(file))
+        pixels = self._packed[file][int(index)]["image"]
+        return reader.fit(pixels, f"Image {index} of {file}")
+
+
+def _encoded(pixels: np.ndarray, format: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **WRITTEN[f".{format}"])
+    return file.getvalue()
