@@ -6,7 +6,8 @@ import pytest
 from configs import ffhq_smart, tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.losses import PERCEPTUAL
-from styleprompter_jax.training.compile_only import Estimate, compile_only
+from styleprompter_jax.training.compile_only import Estimate, compile_only, lowered
+from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.start import describe_start
 
 
@@ -33,6 +34,18 @@ def test_an_unknown_slice():
     config = tiny.get_config("generator")
     with pytest.raises(StylePrompterError, match=r"not name a TPU slice: .*v5e:2x4"):
         compile_only(config, "v9:2x4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["e4e", "restyle"])
+def test_steps_of_every_kind_are_traced(kind):
+    """Without the compiler of a slice, and without weights."""
+    config = tiny.get_config("psp" if kind == "restyle" else kind)
+    if kind == "restyle":
+        config.model.encoder.update(input_channels=6, passes=2)
+    mesh = parallel.make_mesh()
+    inputs = jax.tree.leaves(lowered(config, mesh).in_avals)
+    assert (8, 32, 32, 3) in [leaf.shape for leaf in inputs]
 
 
 @pytest.mark.slow

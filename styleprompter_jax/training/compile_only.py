@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -85,8 +85,34 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
         StylePrompterError: for an unknown slice, for a batch that its chips do
             not divide, or if the extra "tpu" is not installed.
     """
-    check_settings(config)
     mesh = parallel.make_mesh(_devices(slice_name))
+    compiled = lowered(config, mesh).compile()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    images_a_chip = config.batch_size // mesh.devices.size
+    return Estimate(
+        slice_name,
+        mesh.devices.size,
+        images_a_chip,
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        cost["flops"] / images_a_chip,
+        cost["bytes accessed"] / images_a_chip,
+    )
+
+
+def lowered(config: Any, mesh: Mesh) -> Any:
+    """Traces the usual step of a run on a mesh; reads no weights and no data.
+
+    Returns:
+        The result of `lower` of a jitted function.
+
+    Raises:
+        StylePrompterError: as for `compile_only`.
+    """
+    check_settings(config)
     parallel.check_batch_size(config.batch_size, mesh)
     if config.stage == "generator":
         objective: Any = Adversarial(config)
@@ -113,24 +139,10 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
     step = parallel.map_step(
         partial(objective.step, variant=objective.variant(1)), mesh
     )
-    compiled = step.lower(
+    return step.lower(
         abstract(jax.eval_shape(objective.init, rng), on_all),
         abstract(batch, split),
         abstract(rng, on_all),
-    ).compile()
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    images_a_chip = config.batch_size // mesh.devices.size
-    return Estimate(
-        slice_name,
-        mesh.devices.size,
-        images_a_chip,
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes,
-        cost["flops"] / images_a_chip,
-        cost["bytes accessed"] / images_a_chip,
     )
 
 
