@@ -42,16 +42,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--cuts", type=int, default=20)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         undisturbed = Undisturbed(Path(folder))
         print(f"Undisturbed: {undisturbed.seconds:.0f} s.", flush=True)
-        for kind in KINDS:
+        for kind in args.kinds:
             with Emulator(kind) as emulator, Proxy(emulator.port) as proxy:
                 soak = Soak(undisturbed, emulator, proxy, random.Random(args.seed))
-                print(kind, "SIGKILL:", soak.kills(args.kills // 2), flush=True)
-                print(kind, "cut:", soak.cuts(args.cuts // 2), flush=True)
+                print(
+                    kind,
+                    "SIGKILL:",
+                    soak.kills(args.kills // len(args.kinds)),
+                    flush=True,
+                )
+                print(kind, "cut:", soak.cuts(args.cuts // len(args.kinds)), flush=True)
         two_machines("gs", undisturbed.model, Path(folder))
         print("Two machines trained as one.")
     print("Nothing was lost.")
@@ -239,7 +245,7 @@ class Soak:
 
 def _lines(cache: Path) -> int:
     """The number of lines that the runs of a machine wrote."""
-    files = cache.rglob("metrics.jsonl")
+    files = cache.glob("styleprompter_jax/runs/*/metrics.jsonl")
     return sum(file.read_bytes().count(b"\n") for file in files)
 
 

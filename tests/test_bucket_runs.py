@@ -123,6 +123,27 @@ def test_one_training_at_a_time(run, machine):
         place.check()
 
 
+def test_a_slow_network_does_not_lose_the_lock(run, machine, monkeypatch):
+    slow, write_object = threading.Event(), buckets.write
+
+    def write_slowly(address, content):
+        if "metrics" in address.name:
+            slow.wait(4)  # more than twice as long as a lock lasts
+        write_object(address, content)
+
+    monkeypatch.setattr(buckets, "write", write_slowly)
+    with open_place(run) as place, place.owned():
+        write(place.folder, 2)
+        machine("second")
+        with (
+            open_place(run) as other,
+            pytest.raises(StylePrompterError, match=f"Another training runs in {run}"),
+            other.owned(),
+        ):
+            pytest.fail("two trainings own a run")
+        slow.set()
+
+
 def test_a_training_that_lost_its_lock_changes_nothing(run, machine, monkeypatch):
     frozen = threading.Event()
     with (

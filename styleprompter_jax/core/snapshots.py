@@ -11,10 +11,12 @@ and a writer that lost the lock can change nothing.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +95,8 @@ class Writer:
     def __init__(self, run: Address):
         self.run = run
         self._token = secrets.token_hex(6)
-        self._count = 0
+        self._counts = itertools.count(1)  # for several threads
+        self._entry = threading.Lock()
         self._number = 0
         self.manifest = ""
         self.files: dict[str, Part] = {}
@@ -121,17 +124,17 @@ class Writer:
             raise self._busy(found.holder if found else {}) from error
 
     def renew(self) -> None:
-        """Extends the lock.
+        """Extends the lock, perhaps while another thread writes parts.
 
         Raises:
             Lost: if another writer has it now.
         """
-        self._append()
+        with self._entry:
+            self._append()
 
     def part(self, path: str) -> Address:
         """Returns a new name for the content of a file."""
-        self._count += 1
-        return self.run / f"{path}@{self._token}.{self._count}"
+        return self.run / f"{path}@{self._token}.{next(self._counts)}"
 
     def commit(self, files: Mapping[str, Part]) -> None:
         """Makes ``files``, whose parts are written, the current version.
@@ -143,8 +146,10 @@ class Writer:
         rows = {path: part._asdict() for path, part in files.items()}
         buckets.write(manifest, json.dumps({"version": 1, "files": rows}).encode())
         old_parts = {self.manifest, *(part.object for part in self.files.values())}
-        self.manifest, self.files = manifest.key.removeprefix(self._start), dict(files)
-        self._append()
+        with self._entry:
+            self.manifest = manifest.key.removeprefix(self._start)
+            self.files = dict(files)
+            self._append()
         now = {self.manifest, *(part.object for part in files.values())}
         # One version more stays, for readers.
         gone, self._before = self._before - now - old_parts, old_parts - now

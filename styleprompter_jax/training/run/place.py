@@ -14,7 +14,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -47,6 +47,26 @@ class _File(NamedTuple):
     size: int
     changed: int
     node: int
+
+
+class _Worker:
+    """A thread that calls ``work(ended)`` within the block, until the event is set."""
+
+    def __init__(self, work: Callable[[threading.Event], None]):
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=work, args=(self._ended,), daemon=True)
+
+    def __enter__(self) -> "_Worker":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the work; waits for it."""
+        self._ended.set()
+        self._thread.join()
 
 
 class Local:
@@ -92,7 +112,8 @@ class Staged(Local):
         self._run, self._writer, self._version = run, Writer(run), version
         self._sent: dict[str, tuple[_File, Part]] = {}
         self._error: Exception | None = None
-        self._end = threading.Event()
+        self._sender = _Worker(self._work)
+        self._renewer = _Worker(self._renew)
 
     def shown(self, name: str) -> str:
         """Returns the address of a file of the run."""
@@ -113,18 +134,15 @@ class Staged(Local):
                 "again."
             )
         self._writer.sweep()
-        thread = threading.Thread(target=self._work, daemon=True)
-        with super().owned():
-            thread.start()
+        with super().owned(), self._renewer:
             try:
-                yield
+                with self._sender:
+                    yield
             except BaseException:
-                self._stop(thread)
                 # The error that ends the training matters more.
                 with contextlib.suppress(Lost, StylePrompterError, OSError):
                     self._finish()
                 raise
-            self._stop(thread)
             try:
                 self._finish()
             except (Lost, StylePrompterError) as error:
@@ -140,15 +158,12 @@ class Staged(Local):
         if self._error is not None:
             raise self._told(self._error) from self._error
 
-    def _stop(self, thread: threading.Thread) -> None:
-        self._end.set()
-        thread.join()
-
     def _finish(self) -> None:
         """Sends the last changes, also after an error of the training."""
         if isinstance(self._error, Lost):
             raise self._error
         self._send()
+        self._renewer.stop()
         self._writer.release()
 
     def _told(self, error: Exception) -> StylePrompterError:
@@ -163,21 +178,29 @@ class Staged(Local):
             "on this machine continues from there."
         )
 
-    def _work(self) -> None:
-        """Sends new steps, and renews the lock."""
+    def _renew(self, ended: threading.Event) -> None:
+        """Renews the lock, also while a large file is sent."""
+        while not ended.wait(snapshots.RENEW):
+            try:
+                self._writer.renew()
+            except Lost as error:
+                self._error = error
+                return
+            except StylePrompterError as error:
+                logging.warning("%s", error)
+
+    def _work(self, ended: threading.Event) -> None:
+        """Sends new steps, and the rest from time to time."""
         steps: list[int] | None = None
-        sent = renewed = well = time.monotonic()
+        sent = well = time.monotonic()
         pause = 0.0
-        while not self._end.wait(pause):
+        while not ended.wait(pause):
             now, there = time.monotonic(), saved_steps(self.folder / CHECKPOINTS)
             pause = _SOON
             try:
                 if there != steps or now - sent > _OFTEN:
                     self._send()
-                    steps, sent, renewed = there, now, now
-                elif now - renewed > snapshots.RENEW:
-                    self._writer.renew()
-                    renewed = now
+                    steps, sent = there, now
                 well = now
             except FileNotFoundError:
                 pass  # the run replaced a file meanwhile: the next look sees it
