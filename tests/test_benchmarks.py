@@ -5,14 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import cases, work
+from benchmarks import cases, claims, work
 from styleprompter_jax import large_pages
+from styleprompter_jax.app.compare import Entry
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.training.settings import check_settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,3 +84,28 @@ def test_a_program_starts_anew_with_large_pages(before, is_anew):
         assert done.stdout == "glibc.malloc.hugetlb=1 ['a b']\n"
     else:
         assert done.stdout.startswith("None")
+
+
+def test_claims():
+    """Every row can be asked for, and the table has paired differences."""
+    for variant in claims.VARIANTS:
+        config = claims.config_of(variant, steps=10, seed=1)
+        check_settings(config)
+        assert (config.total_steps, config.seed) == (10, 1)
+        assert config.init_from == "avatars64"
+    for rows in claims.QUESTIONS.values():
+        for row in rows:
+            assert Entry.parse(f"m{row.options}").name == "m"
+            assert row.variant in {"", *claims.VARIANTS}
+    psnr = np.random.default_rng(0).normal(30, 3, 50)
+    budget = dict(parameters=7, images=80, processor_seconds=3.0)
+    table = claims.table_of(
+        {
+            "first": ([{"psnr": psnr}, {"psnr": psnr + 2}], 0.1, [budget] * 2),
+            "second": ([{"psnr": psnr + 1}, {"psnr": psnr + 4}], 0.2, [budget] * 2),
+            "W+": ([{"psnr": psnr - 1}], 0.3, None),
+        }
+    )
+    assert "| second | 1.5 (1.5 to 1.5) [1, 2] |" in table
+    assert "| W+ | -2 (-2 to -2) |" in table
+    assert f"| {psnr.mean() + 1:.4g} (" in table and "| 7 | 80 | 3 |" in table

@@ -42,6 +42,7 @@ TRUE = {
     "drop_path": ["zero"],
     "dropout": ["zero"],
     "remat": ["yes"],
+    "token_mlp": ["yes"],
     "channels": ["list"],
     "mapping_lr_multiplier": ["fraction"],
     "conv_clamp": ["fraction", "null", "billion"],

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import quick
 import recipe
 import reference
 from einops import rearrange
+from scipy import special
 
 from styleprompter_jax.convert.table import Buffer, read_table
 from styleprompter_jax.convert.tables.swin import encoder_config, encoder_table
@@ -167,6 +169,42 @@ def test_block_in_float64(size, shift):
             expected = reference.swin_block(params, x[b], tokens[b], 2, 4, shift)
             assert recipe.relative_error(y[b], expected[0]) < 1e-10
             assert recipe.relative_error(t[b], expected[1]) < 1e-10
+
+
+def test_tokens_with_mlp_and_averaged():
+    """An option of ours; and sums over windows, as published, equal averages."""
+    draw = np.random.default_rng(2).standard_normal
+    x, tokens = draw((2, 8, 8, 6)), draw((2, 3, 6))
+
+    def block(token_mlp):
+        return SwinBlock(num_heads=2, window=4, shift=0, token_mlp=token_mlp)
+
+    def averaging(run, args, kwargs, context):
+        if context.module.name != "norm1":
+            return run(*args, **kwargs)
+        windows = np.where(np.arange(67) < 64, 1, 4)[:, None]  # 4 windows of 16 cells
+        return run(args[0] / windows)
+
+    with quick.float64():
+        like = jax.eval_shape(block(False).init, jax.random.key(0), x, tokens)["params"]
+        params = jax.tree.map(lambda a: a.astype(np.float64), random_params(like))
+
+        @quick.jit
+        def run(params):
+            given = {"params": params}, x, tokens
+            plain, more = (block(some).apply(*given) for some in (False, True))
+            with nn.intercept_methods(averaging):
+                return plain, more, block(False).apply(*given)
+
+        (y, t), (same, more), (_, averaged) = run(params)
+        np.testing.assert_array_equal(y, same)
+        hidden = reference.dense(t, params["mlp"]["fc1"])
+        hidden *= (1 + special.erf(hidden / np.sqrt(2))) / 2
+        hidden = reference.dense(hidden, params["mlp"]["fc2"])
+        expected = t + reference.norm(hidden, params["norm2"])
+        assert recipe.relative_error(more, expected) < 1e-10
+    # The norm after the sum removes the factor, but for its epsilon.
+    assert 0 < recipe.relative_error(averaged, t) < 1e-4
 
 
 def test_gradient(tiny):

@@ -41,23 +41,27 @@ def device() -> dict:
 def seconds(
     call: Callable, inputs: Sequence, warm_up: int = 1
 ) -> dict[str, float | int]:
-    """Measures the wall time of a call for each of several inputs.
+    """Measures the time of a call for each of several inputs.
 
     It waits for each result. Before, it calls the first inputs once without timing, so
     that the measured calls compile nothing.
 
     Returns:
-        "median" and "p95" in seconds, and the "count" of the calls.
+        "median" and "p95" of the wall time in seconds; "processor", the median time of
+        all cores, which other programs on the machine do not change much; and the
+        "count" of the calls.
     """
-    times = []
+    times, processor = [], []
     for k, value in enumerate([*inputs[:warm_up], *inputs]):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         jax.block_until_ready(call(value))
         if k >= warm_up:
             times.append(time.perf_counter() - start)
+            processor.append(time.process_time() - busy)
     return {
         "median": float(np.median(times)),
         "p95": float(np.percentile(times, 95)),
+        "processor": float(np.median(processor)),
         "count": len(times),
     }
 

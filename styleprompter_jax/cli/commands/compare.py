@@ -45,7 +45,7 @@ def _table(results: dict) -> str:
         "|---" * (len(names) + 2) + "|",
     ]
     for row in rows:
-        cells = (_cell(row["metrics"].get(name)) for name in names)
+        cells = (cell(row["metrics"].get(name)) for name in names)
         seconds = f"{row['seconds']['median']:.3g}" if row["seconds"] else "-"
         lines.append(f"| {row['title']} | {' | '.join(cells)} | {seconds} |")
     lines += [
@@ -54,13 +54,13 @@ def _table(results: dict) -> str:
         "|---" * (len(names) + 1) + "|",
     ]
     for title, found in results["differences"].items():
-        cells = (_cell(found.get(name)) for name in names)
+        cells = (cell(found.get(name)) for name in names)
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(found: Mapping | None) -> str:
-    """Formats a mean and its interval."""
+def cell(found: Mapping | None) -> str:
+    """Formats a mean and its interval, a result of `interval`."""
     if found is None or found["mean"] is None:
         return "-"
     ends = (found["low"], found["high"])

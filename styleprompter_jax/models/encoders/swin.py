@@ -52,6 +52,7 @@ class SwinConfig(EncoderBase):
         mlp_ratio: hidden width of a block's MLP over its channels.
         drop_path: rate of stochastic depth in the last block, rising from 0.
         remat: recompute each block in the backward pass, to save memory.
+        token_mlp: the tokens go through the MLP of each block too; not as published.
     """
 
     type = "swin"
@@ -80,6 +81,7 @@ class SwinConfig(EncoderBase):
     mlp_ratio: Annotated[int, Between(1, 64)] = 4
     drop_path: Annotated[float, Between(0, 1)] = 0.1
     remat: bool = False
+    token_mlp: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -220,6 +222,7 @@ class SwinEncoder(nn.Module):
                     cfg.mlp_ratio,
                     next(rates),
                     self.dtype,
+                    cfg.token_mlp,
                     name=f"layers_{i}_blocks_{j}",
                 )
                 x, tokens = block(x, tokens, deterministic)

@@ -131,6 +131,7 @@ class SwinBlock(nn.Module):
     mlp_ratio: int = 4
     drop_path: float = 0.0
     dtype: Any = None
+    token_mlp: bool = False
 
     @nn.compact
     def __call__(
@@ -138,7 +139,8 @@ class SwinBlock(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Maps x (b, h, w, c) and tokens (b, n, c) to the same shapes.
 
-        The tokens share the attention's norm with the cells and skip the MLP.
+        The tokens share the attention's norm with the cells. They skip the MLP, unless
+        `token_mlp` is true; then they share it and its norm too.
         """
         size, channels = x.shape[1], x.shape[-1]
         norm = dict(scale_init=nn.initializers.zeros, dtype=self.dtype)
@@ -167,6 +169,8 @@ class SwinBlock(nn.Module):
         x = x + drop_path(y)
         tokens = tokens + drop_path(t)
         mlp = Mlp(self.mlp_ratio * channels, self.dtype, name="mlp")
+        if self.token_mlp:
+            tokens = tokens + drop_path(norm2(mlp(tokens)))
         return x + drop_path(norm2(mlp(x))), tokens
 
 
