@@ -1,7 +1,7 @@
 """Exports a model for other programs and runtimes, and checks the export."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def export(
     format: str,
     half: bool = False,
     overwrite: bool = False,
+    page: Callable[[Path, StylePrompter], dict] | None = None,
 ) -> ExportedFolder:
     """Writes a model as programs for other runtimes, and compares them with it.
 
@@ -55,6 +56,8 @@ def export(
         format: "jax" for `jax.export`, or "onnx".
         half: store the weights of ONNX graphs in float16; they compute in float32.
         overwrite: replace an existing export.
+        page: writes a page into the folder of a model, and returns what the page reads
+            in the manifest (`web.static`).
 
     Raises:
         StylePrompterError: if the model cannot be read or exported, the export differs
@@ -70,7 +73,9 @@ def export(
         raise StylePrompterError(f"{model} is an export: name the model itself.")
     loaded = load(model)
     parts = loaded.config, loaded.variables, loaded.directions
-    with atomic_folder(folder, folders.PARTS) as partial:
+    old = [path.name for path in folder.iterdir()] if folder.exists() else []
+    with atomic_folder(folder, old) as partial:
+        facts = page(partial, loaded) if page else None
         files = folders.write_programs(partial, format, *parts, half=half)
         made = folders.open_programs(
             partial, format, loaded.config, loaded.directions, loaded.sha256
@@ -86,6 +91,7 @@ def export(
             model={"source": loaded.source, "sha256": loaded.sha256},
             check={"tolerance": tolerance, "batches": BATCHES, "difference": found},
             half=half,
+            page=facts,
         )
     return ExportedFolder(folder, list(made.programs), found)
 

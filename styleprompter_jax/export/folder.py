@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json, write_json
@@ -34,7 +35,7 @@ MANIFEST = "manifest.json"
 VERSION = 1
 FORMATS = "jax", "onnx"
 _AGAIN = "export the model again."
-# All names that an export may have.
+# All names of programs and their data.
 PARTS = frozenset(
     {MANIFEST, DIRECTIONS, jax_programs.WEIGHTS}
     | {
@@ -104,6 +105,7 @@ def write_manifest(
     model: Mapping[str, str],
     check: Mapping[str, Any],
     half: bool,
+    page: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes manifest.json.
 
@@ -116,7 +118,9 @@ def write_manifest(
         model: the "source" and the "sha256" of the weights.
         check: what the comparison with the model found.
         half: whether the weights are in float16.
+        page: what the script of a page in the same folder has to know.
     """
+    refiner = config.refiner
     suffix = jax_programs.SUFFIX if format == "jax" else onnx_programs.SUFFIX
     entries = {
         name: {
@@ -134,6 +138,11 @@ def write_manifest(
         "model": {**model, "config": config.to_dict()},
         "passes": config.encoder.passes if config.encoder is not None else 0,
         "programs": entries,
+        "refiner": refiner
+        and {
+            "title": refiner.title,
+            "options": {k: np.ravel(v).tolist() for k, v in refiner.options.items()},
+        },
         "directions": {
             name: {
                 "index": k,
@@ -141,13 +150,14 @@ def write_manifest(
                 "strength": one.strength,
                 "layers": one.layers,
                 "options": dict(one.options),
+                "origin": one.origin,
             }
             for k, (name, one) in enumerate(directions.items())
         },
         "check": check,
         "files": {name: {"sha256": sha256(folder / name)} for name in files},
     }
-    write_json(folder / MANIFEST, value)
+    write_json(folder / MANIFEST, value | ({"page": page} if page else {}))
 
 
 def _made_with(format: str) -> dict[str, Any]:

@@ -15,9 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         required=True,
-        choices=["jax", "onnx"],
+        choices=["jax", "onnx", "web"],
         help="jax: programs of jax.export for CPUs, CUDA and TPUs, with the weights "
-        "beside; onnx: graphs for ONNX Runtime and others, with the weights inside",
+        "beside; onnx: graphs for ONNX Runtime and others, with the weights inside; web: "
+        "the same graphs, and the page of the studio over them, for any web server",
     )
     parser.add_argument(
         "--output", type=path, required=True, metavar="DIR", help="folder to write"
@@ -28,19 +29,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="store the weights of ONNX graphs in float16, at half the size; the "
         "graphs compute in float32",
     )
+    parser.add_argument(
+        "--runtime",
+        type=path,
+        metavar="PATH",
+        help="for --format web: the npm package onnxruntime-web, packed or unpacked "
+        "(default: fetch it from npm)",
+    )
     add_overwrite(parser, "an existing export")
 
 
 def wrong(args: argparse.Namespace) -> str | None:
     """Returns the reason why the options do not fit together, if any."""
-    return "--half is for --format onnx" if args.half and args.format == "jax" else None
+    if args.half and args.format == "jax":
+        return "--half is for --format onnx and web"
+    if args.runtime and args.format != "web":
+        return "--runtime is for --format web"
+    return None
 
 
 def run(args: argparse.Namespace) -> None:
     """Runs the command and prints its results."""
-    from styleprompter_jax.app.export import export
+    given = options(args)
+    if args.format == "web":
+        from styleprompter_jax.web.static import export_page
 
-    made = export(**options(args))
+        del given["format"]
+        made = export_page(**given)
+    else:
+        from styleprompter_jax.app.export import export
+
+        del given["runtime"]
+        made = export(**given)
     print(f"{made.folder} has the programs {', '.join(made.programs)}.")
     largest = max(made.difference.values())
     print(f"Compared with the model: they differ by {largest:.1g} at most.")

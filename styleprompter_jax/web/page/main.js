@@ -135,6 +135,7 @@ async function start() {
     $("#welcome h2").textContent = "Draw an image";
     $("#invite").textContent = "This model reads no photographs, but it can draw.";
   }
+  $("#place").textContent = facts.place;
   render.setUp(facts);
   stage.setUp(facts);
   sliders.build(facts);

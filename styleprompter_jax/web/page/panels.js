@@ -167,7 +167,7 @@ function buildMore() {
       },
     }, "As the directions ask")));
   }
-  if (facts.encodes) {
+  if (facts.encodes && facts.can.fit) {
     nodes.push(
       h("div", { id: "fitting" },
         h("h3", {}, "Closer to the image"),

@@ -8,7 +8,10 @@ import { follow } from "./panels.js";
 let pastes = true;
 
 export function build(facts) {
-  pastes = facts.aligns;
+  pastes = facts.aligns && facts.can.paste;
+  $("#save-latents").hidden = !facts.can.latents;
+  $("#code").hidden = !facts.can.script;
+  $("#animation").hidden = !facts.animations.length;
   $("#along").replaceChildren(...facts.directions.map(({ name }) => (
     h("option", { value: name }, words(name))
   )));
