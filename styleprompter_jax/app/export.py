@@ -73,8 +73,7 @@ def export(
         raise StylePrompterError(f"{model} is an export: name the model itself.")
     loaded = load(model)
     parts = loaded.config, loaded.variables, loaded.directions
-    old = [path.name for path in folder.iterdir()] if folder.exists() else []
-    with atomic_folder(folder, old) as partial:
+    with atomic_folder(folder, folders.written(folder)) as partial:
         facts = page(partial, loaded) if page else None
         files = folders.write_programs(partial, format, *parts, half=half)
         made = folders.open_programs(
@@ -88,7 +87,8 @@ def export(
             loaded.config,
             loaded.directions,
             files,
-            model={"source": loaded.source, "sha256": loaded.sha256},
+            # A path of this machine is nobody's business.
+            model={"name": Path(loaded.source).name, "sha256": loaded.sha256},
             check={"tolerance": tolerance, "batches": BATCHES, "difference": found},
             half=half,
             page=facts,

@@ -115,7 +115,7 @@ def write_manifest(
         config: the architecture.
         directions: by name.
         files: names of all other files.
-        model: the "source" and the "sha256" of the weights.
+        model: its "name", and the "sha256" of its weights.
         check: what the comparison with the model found.
         half: whether the weights are in float16.
         page: what the script of a page in the same folder has to know.
@@ -186,6 +186,16 @@ def is_export(folder: AnyPath) -> bool:
         return False
     path = local_path(folder)
     return (path / MANIFEST).is_file() and not (path / CONFIG).exists()
+
+
+def written(folder: Path) -> set[str]:
+    """Returns the names of an export's own files, which a new export replaces."""
+    found = set(PARTS)
+    if is_export(folder):
+        page = read_json(folder / MANIFEST, hint=_AGAIN).get("page")
+        files = page.get("files") if isinstance(page, dict) else ()
+        found.update(map(str, files if isinstance(files, list) else ()))
+    return found
 
 
 def read_export(folder: Path) -> Export:

@@ -62,8 +62,8 @@ def _fetched() -> bytes:
             content = answer.read(_LIMIT)
     except (OSError, ValueError) as error:
         raise StylePrompterError(
-            f"onnxruntime-web cannot be fetched from {ADDRESS} ({error}): fetch it "
-            "yourself with `npm pack onnxruntime-web`, and name the file with --runtime."
+            f"onnxruntime-web cannot be fetched from {ADDRESS} ({error}): run `npm "
+            "pack onnxruntime-web`, and name the file with --runtime."
         ) from error
     if base64.b64encode(hashlib.sha512(content).digest()).decode() != _SHA512:
         raise StylePrompterError(

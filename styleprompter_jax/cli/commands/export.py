@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         choices=["jax", "onnx", "web"],
         help="jax: programs of jax.export for CPUs, CUDA and TPUs, with the weights "
-        "beside; onnx: graphs for ONNX Runtime and others, with the weights inside; web: "
-        "the same graphs, and the page of the studio over them, for any web server",
+        "beside; onnx: graphs for ONNX Runtime and others, with the weights inside; "
+        "web: the same graphs, and the studio's page over them, for any web server",
     )
     parser.add_argument(
         "--output", type=path, required=True, metavar="DIR", help="folder to write"

@@ -27,7 +27,7 @@ export async function facts() {
   const [, height, width, channels] = (encode ?? { inputs: synthesize.outputs }).inputs.image.shape;
   const encodes = Boolean(encode) && channels === 3;
   known = {
-    model: manifest.model.source,
+    model: manifest.model.name,
     height, width, encodes,
     codes: synthesize.inputs.w_plus.shape[1],
     aligns: encodes && height === width,
