@@ -95,6 +95,9 @@ def test_the_model_runs_in_the_browser(browser, tiny_folder, tmp_path):  # noqa:
         assert settled(page) != alone
         page.click("#tiles .tile >> nth=1")
         page.click("#tab-more")
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        found = axe.run(page).response["violations"]
+        assert not [v["id"] for v in found if v["impact"] in ("serious", "critical")]
         assert page.locator("#fitting").count() == 0 and page.is_hidden("#code")
         before = settled(page)
         page.uncheck("#refine")
