@@ -56,5 +56,5 @@ def _write(folder: Path, model: StylePrompter, runtime: AnyPath | None) -> dict:
     make_folder(folder / "examples")
     for k in range(photographs.examples):
         (folder / "examples" / f"{k}.png").write_bytes(photographs.example(k))
-    files = sorted(path.name for path in folder.iterdir())
-    return {"examples": photographs.examples, "files": files}
+    names = sorted(path.name for path in folder.iterdir())
+    return {"examples": photographs.examples, "files": names}
