@@ -74,7 +74,7 @@ class Row:
 
 QUESTIONS: dict[str, list[Row]] = {
     "betas": [
-        Row("beta 0, 0: W+", ",beta=0"),
+        Row("beta 0, 0 (W+, but for a bias)", ",beta=0"),
         *(Row(f"beta {b}, {b}", f",beta={b}") for b in (0.25, 0.5, 0.75, 1)),
         Row("beta 1, 0", ",beta=1:0"),
         Row("beta 0, 1", ",beta=0:1"),
