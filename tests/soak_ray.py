@@ -155,7 +155,7 @@ def memory(images, out, count):
 def main(part, count=COUNT):
     """Runs a part."""
     # Otherwise Ray's processes starve on a busy machine.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ.update(RAY_worker_niceness="0")
     with tempfile.TemporaryDirectory() as place:
         images, out = Path(place, "images"), Path(place, "out")
         avatars(images, int(count))
