@@ -14,10 +14,10 @@ PAGE = Path(__file__).with_name("api.md")
 HEAD = """\
 # The Python interface
 
-Scripts and notebooks may rely on `import styleprompter_jax as sp` and on the names below.
-`python docs/api.py` writes this page from the docstrings. `styleprompter COMMAND --help`
-lists the options of a command. Images are float32 (b, s, s, 3) in [-1, 1], unless a
-docstring gives another range. n is the number of W+ codes.
+Scripts and notebooks may rely on `import styleprompter_jax as sp` and on the names
+below. `python docs/api.py` writes this page from the docstrings. `styleprompter COMMAND
+--help` lists the options of a command. Images are float32 (b, s, s, 3) in [-1, 1],
+unless a docstring gives another range. n is the number of W+ codes.
 """
 
 # Beside what `sp` names: what one gets hold of through a model.

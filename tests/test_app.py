@@ -46,7 +46,7 @@ def test_arguments_and_defaults_are_those_of_the_function(command):
 
 def test_every_command_is_called_so():
     # The others are not one call of one function.
-    assert CALLS.keys() == _SUMMARIES.keys() - {"convert", "train", "studio"}
+    assert CALLS.keys() == _SUMMARIES.keys() - {"convert", "export", "train", "studio"}
 
 
 def test_from_python(tmp_path, capsys, tiny_folder):
