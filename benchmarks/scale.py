@@ -33,10 +33,10 @@ MACHINES = {
     "v5e-256": Machine(256, V5E, 256 * 1.20),
     "8 H100": Machine(8, H100, 23.92),
 }
-STEPS = 600_000 * 4  # images of configs/ffhq_encoder.py and configs/ffhq_smart.py
+IMAGES = 600_000 * 4  # images of configs/ffhq_encoder.py and configs/ffhq_smart.py
 WORK = {
-    "encoder": ("encoder", STEPS),
-    "SMART": ("smart", STEPS),
+    "encoder": ("encoder", IMAGES),
+    "SMART": ("smart", IMAGES),
     "70,000 images": ("inversion", 70_000),
     "100 million images": ("inversion", 100_000_000),
 }

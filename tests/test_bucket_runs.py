@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,81 @@ def test_a_run_goes_on_on_another_machine(run, machine):
     assert contents(best) == {
         name: f"8 of model_best/{name}" for name in ("config.json", "model.safetensors")
     }
+
+
+def until(found, seconds=30):
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def sent(run):
+    """The paths of the bucket's version."""
+    version = snapshots.newest(buckets.parse(run))
+    return version.files if version else {}
+
+
+def test_a_step_that_goes_while_it_is_sent_is_left_out(run, machine, monkeypatch):
+    """As in a run that saves faster than the network sends."""
+    with open_place(run) as place, place.owned():
+        upload = place._upload
+
+        def gone(path, size):
+            if path.startswith("checkpoints/2/"):
+                raise FileNotFoundError(path)
+            return upload(path, size)
+
+        monkeypatch.setattr(place, "_upload", gone)
+        write(place.folder, 2)
+        write(place.folder, 4)
+        until(lambda: "checkpoints/4/state/d" in sent(run))
+        assert "checkpoints/2/state/d" not in sent(run)
+        monkeypatch.undo()
+
+
+def test_no_version_lacks_a_model_that_is_replaced(run, machine):
+    with open_place(run) as place, place.owned():
+        best, aside = place.folder / "model_best", place.folder / ".model_best.old"
+        write(place.folder, 2)
+        until(lambda: "model_best/config.json" in sent(run))
+        best.rename(aside)
+        step = place.folder / "checkpoints/4/state"
+        step.mkdir(parents=True)
+        (step / "d").write_text("4")
+        time.sleep(1)
+        assert "model_best/config.json" in sent(run)
+        aside.rename(best)
+        until(lambda: "checkpoints/4/state/d" in sent(run))
+        assert "model_best/config.json" in sent(run)
+
+
+def test_a_stage_goes_on_from_versions_that_it_made(tmp_path):
+    later = tmp_path / "checkpoints/12/d"
+    for token, stays in (("abc", True), ("xyz", False)):
+        later.parent.mkdir(parents=True, exist_ok=True)
+        later.touch()
+        (tmp_path / places.BASE).write_text("manifest@first.1\n@abc.")
+        version = snapshots.Snapshot(1, f"manifest@{token}.3", {}, {})
+        run = buckets.parse("s3://runs/one")
+        places._pull(run, tmp_path, version, exact=False)
+        assert later.exists() == stays
+    assert not (tmp_path / "checkpoints").exists()  # no step without files
+
+
+def test_large_and_missing_files(run, tmp_path, monkeypatch):
+    address, file = buckets.parse(run) / "large", tmp_path / "large"
+    with pytest.raises(FileNotFoundError):
+        buckets.upload(file, address, 4)
+    monkeypatch.setattr(buckets, "_SMALL", 0)
+    file.write_bytes(b"content")
+    buckets.upload(file, address, 7)
+    assert buckets.read(address) == b"content"
+    with pytest.raises(StylePrompterError, match="changed while it was sent"):
+        buckets.upload(file, address, 4)
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        buckets.upload(file, address, 7)
 
 
 def test_one_training_at_a_time(run, machine):

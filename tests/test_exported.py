@@ -14,7 +14,8 @@ from styleprompter_jax.app import export as exporting
 from styleprompter_jax.app.export import export
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.export.folder import MANIFEST, is_export
+from styleprompter_jax.export import jax_programs, onnx_programs
+from styleprompter_jax.export.folder import MANIFEST, is_export, written
 from styleprompter_jax.images.files import write_images
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
@@ -112,8 +113,8 @@ def test_the_ten_lines_of_the_page_edit_a_face(
 
 
 def test_invert_and_evaluate_take_an_export(graphs, tiny_folder, images, tmp_path):
-    face = tmp_path / "face.png"
-    write_images(images[:1], [face])
+    face = tmp_path / "faces"
+    write_images(images[:2], [face / "a.png", face / "b.png"])
     for name, model in (("own", tiny_folder), ("other", graphs)):
         given = ["--model", str(model), "--input", str(face)]
         assert main(["invert", *given, "--output", str(tmp_path / name)]) == 0
@@ -195,6 +196,62 @@ def test_a_flipped_bit_is_refused(graphs, tmp_path):
     (tmp_path / "map.onnx").write_bytes(content)
     with pytest.raises(StylePrompterError, match=r"map\.onnx is missing, damaged"):
         sp.load(tmp_path)
+
+
+def test_only_the_programs_of_the_manifest_run(graphs, tmp_path, images):
+    for path in graphs.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    exported = sp.load(tmp_path)
+    content = (tmp_path / "encode.onnx").read_bytes()
+    (tmp_path / "encode.onnx").write_bytes(content + b"\0")
+    with pytest.raises(StylePrompterError, match=r"encode\.onnx is .* replaced"):
+        exported.encode(images)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    del manifest["files"]["encode.onnx"]
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(StylePrompterError, match=r"no SHA-256 of encode\.onnx"):
+        sp.load(tmp_path)
+
+
+def test_programs_that_read_files_or_call_other_code(programs, tmp_path):
+    x = np.zeros((2, 3), np.float32)
+    graph = onnx.load_from_string(to_onnx(lambda x: (x @ WIDE[:3],), {
+        "x": jax.ShapeDtypeStruct((2, 3), jnp.float32)}, ["y"]))  # fmt: skip
+    onnx.save(graph, tmp_path / "encode.onnx", save_as_external_data=True,
+              size_threshold=0, location="secret")  # fmt: skip
+    with pytest.raises(StylePrompterError, match="reads other files"):
+        onnx_programs.Runtime(tmp_path)("encode", {"x": x})
+
+    foreign = jax.jit(lambda _, x: (jax.ffi.ffi_call("a-b", spec)(x),))
+    spec = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    allowed = [jax.export.DisabledSafetyCheck.custom_call("a-b")]
+    weights = {"w": spec}
+    made = jax.export.export(foreign, disabled_checks=allowed)(weights, spec)
+    (tmp_path / "encode.jax").write_bytes(made.serialize())
+    (tmp_path / jax_programs.WEIGHTS).write_bytes(
+        (programs.folder / jax_programs.WEIGHTS).read_bytes()
+    )
+    with pytest.raises(StylePrompterError, match="code outside of StableHLO"):
+        jax_programs.Runtime(tmp_path)("encode", {"x": x})
+
+
+def test_files_of_others_in_an_export_stay(graphs, tmp_path):
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / MANIFEST).write_text('{"name": "another application"}')
+    with pytest.raises(StylePrompterError, match="is not an export"):
+        exporting.check_place(app, overwrite=True)
+    ours, new = tmp_path / "ours", tmp_path / "new"
+    for folder in (ours, new):
+        folder.mkdir()
+    (ours / MANIFEST).write_bytes((graphs / MANIFEST).read_bytes())
+    (ours / "index.html").touch()
+    old = written(ours)
+    exporting.check_files(ours, old, new)
+    (new / "index.html").touch()
+    with pytest.raises(StylePrompterError, match=r"index\.html does not belong"):
+        exporting.check_files(ours, old, new)
+    exporting.check_files(ours, old | {"index.html"}, new)
 
 
 def converted(function, *shapes, half=False):

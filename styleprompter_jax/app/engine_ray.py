@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,9 @@ def _run(units: list[dict], plan: Plan, address: str | None) -> Iterator[dict]:
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
     """Yields Ray, connected to a cluster or started here."""
+    if not address:
+        # Without clusters, Ray serves on the loopback alone, as on Windows and macOS.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
         import ray.data
@@ -260,6 +264,11 @@ def _connected(address: str | None) -> Iterator[Any]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         if isinstance(error, StylePrompterError) or ray.is_initialized():
             raise
+        if not address:
+            raise StylePrompterError(
+                f"Ray does not start on this machine ({_first_line(error)}): start it "
+                "with `ray start --head`, and give its --address."
+            ) from error
         raise StylePrompterError(
             f"There is no Ray cluster at {address} ({_first_line(error)}): start one "
             "with `ray start --head`, or leave out --address."
@@ -357,7 +366,7 @@ class Worker:
             model = self._plan.decoding.loaded(self._plan.model)
             if model.sha256 != self._plan.run["model"]:
                 raise StylePrompterError(
-                    f"{self._plan.model} is another model on {os.uname().nodename}: "
+                    f"{self._plan.model} is another model on {platform.node()}: "
                     "copy the same model to each machine."
                 )
             self._model = model

@@ -73,16 +73,18 @@ def export(
         raise StylePrompterError(f"{model} is an export: name the model itself.")
     loaded = load(model)
     parts = loaded.config, loaded.variables, loaded.directions
-    with atomic_folder(folder, folders.written(folder)) as partial:
-        facts = page(partial, loaded) if page else None
-        files = folders.write_programs(partial, format, *parts, half=half)
+    old = folders.written(folder) or set()
+    with atomic_folder(folder, {name.split("/")[0] for name in old}) as new:
+        facts = page(new, loaded) if page else None
+        check_files(folder, old, new)
+        files = folders.write_programs(new, format, *parts, half=half)
         made = folders.open_programs(
-            partial, format, loaded.config, loaded.directions, loaded.sha256
+            new, format, loaded.config, loaded.directions, loaded.sha256
         )
         tolerance = HALF_TOLERANCE if half else TOLERANCE
         found = compare(loaded, ExportedModel(made, str(folder)), tolerance)
         folders.write_manifest(
-            partial,
+            new,
             format,
             loaded.config,
             loaded.directions,
@@ -100,7 +102,7 @@ def check_place(folder: Path, overwrite: bool) -> None:
     """Refuses a folder that is not empty; with overwrite, accepts an export."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not folders.is_export(folder):
+    if not folders.is_export(folder) or folders.written(folder) is None:
         raise StylePrompterError(
             f"{folder} exists and is not an export: choose another --output."
         )
@@ -108,6 +110,30 @@ def check_place(folder: Path, overwrite: bool) -> None:
         raise StylePrompterError(
             f"{folder} exists: choose another --output, or replace it with --overwrite."
         )
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Returns the files of a folder at any depth."""
+    return [path for path in folder.rglob("*") if not path.is_dir()]
+
+
+def check_files(folder: Path, old: set[str], new: Path) -> None:
+    """Refuses to replace files in an export that the export did not write.
+
+    Args:
+        folder: the export to replace, if there is one.
+        old: the paths in it that it wrote.
+        new: the folder with the files of the page that replaces it.
+    """
+    replaced = {path.name for path in new.iterdir()}
+    replaced |= {name.split("/")[0] for name in old}
+    for path in files_in(folder):
+        name = path.relative_to(folder).as_posix()
+        if name not in old and name.split("/")[0] in replaced:
+            raise StylePrompterError(
+                f"{path} does not belong to the export: move it, or choose another "
+                "--output."
+            )
 
 
 def compare(

@@ -6,6 +6,7 @@ from typing import Any
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.pictures import load_checked
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation import protocol
@@ -42,7 +43,7 @@ def described(file: AnyPath | None) -> dict[str, str] | None:
     """Returns the file of latents and its SHA-256, for a protocol."""
     if file is None:
         return None
-    return {"file": str(file), "sha256": protocol.sha256(file)}
+    return {"file": str(file), "sha256": protocol.sha256(local_copy(file))}
 
 
 def with_latents(batches: Iterable[dict], latents: Latents | None) -> Iterator[dict]:

@@ -8,6 +8,7 @@ which one of several writers succeeds, takes their place.
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import logging
 import os
@@ -25,6 +26,9 @@ KINDS = {
     "s3": ("s3", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with aws"),
 }
 TOGETHER = 8  # transfers at the same time
+_SMALL = 2**25  # bytes; only smaller files are read at once
+# Errors of the local disk.
+_LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _FORM = re.compile(r"[A-Za-z0-9]+:/+([A-Za-z0-9][\w.-]{1,221}[A-Za-z0-9])(?:/(.*))?")
 
 
@@ -162,16 +166,32 @@ def write(address: Address, content: bytes) -> None:
 
 
 def upload(file: Path, address: Address, size: int) -> None:
-    """Writes the first ``size`` bytes of a local file, which may grow meanwhile."""
+    """Writes the first ``size`` bytes of a local file, which may grow meanwhile.
 
-    def send(fs: Any) -> None:
-        with open(file, "rb") as source, fs.open(address.path, "wb") as target:
-            left = size
-            while block := source.read(min(left, 2**23)):
-                target.write(block)
-                left -= len(block)
-
-    _call(address, "written", send)
+    Raises:
+        FileNotFoundError: if the file is removed or shortened meanwhile.
+        StylePrompterError: if the object cannot be written, or a large file grew.
+    """
+    if size <= _SMALL:
+        with open(file, "rb") as source:
+            content = source.read(size)
+        if len(content) < size:
+            raise FileNotFoundError(file)
+        write(address, content)
+        return
+    # The client sends the whole file, and an interrupted one makes no object.
+    try:
+        _call(
+            address,
+            "written",
+            lambda fs: fs.put_file(os.fspath(file), address.path),
+        )
+    except StylePrompterError:
+        if not file.exists():
+            raise FileNotFoundError(file) from None
+        raise
+    if (made := find(address)) is None or made.size != size:
+        raise StylePrompterError(f"{file} changed while it was sent: try again.")
 
 
 def create(address: Address, content: bytes) -> bool:
@@ -215,8 +235,9 @@ def _object(info: dict) -> Object:
 def is_plain(name: str) -> bool:
     """Returns whether a name stays below a folder when it becomes a local path."""
     parts = name.split("/")
+    unsafe = "\\:" if os.name == "nt" else "\\"
     return name.isprintable() and not any(
-        part in ("", ".", "..") or "\\" in part for part in parts
+        part in ("", ".", "..") or set(part) & set(unsafe) for part in parts
     )
 
 
@@ -262,6 +283,11 @@ def _call(address: Address, verb: str, work: Callable, missing: bool = False) ->
         ) from error
     except Exception as error:  # of HTTP, of the clients, of their authentication
         text = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, OSError) and error.errno in _LOCAL:
+            raise StylePrompterError(
+                f"{address} cannot be {verb}, because of the local disk ({text}): free "
+                "space there, and try again."
+            ) from error
         if _is_refusal(error):
             raise StylePrompterError(
                 f"{address} cannot be {verb}, because access is refused ({text}): "
@@ -276,7 +302,8 @@ def _call(address: Address, verb: str, work: Callable, missing: bool = False) ->
 def _exists(address: Address) -> bool:
     """Returns whether the bucket of a missing object exists."""
     try:
-        _client(address.kind).find(address.bucket + "/", maxdepth=1)
+        # Nothing is there, so nothing is listed.
+        _client(address.kind).find(f"{address.bucket}/.styleprompter-none/")
     except FileNotFoundError:
         return False
     except Exception:  # such as no right to list it: then the object is missing
@@ -288,7 +315,7 @@ def _is_refusal(error: BaseException) -> bool:
     """Returns whether an error is about credentials or rights."""
     names = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
     return (
-        isinstance(error, PermissionError)
+        (isinstance(error, PermissionError) and error.filename is None)
         or type(error).__name__ in names
         or getattr(error, "code", None) in (401, 403, "401", "403")
         or str(error).startswith("Forbidden")  # gcsfs

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 from styleprompter_jax.core import buckets
@@ -22,7 +23,12 @@ from styleprompter_jax.core.snapshots import is_part, newest_around
 from styleprompter_jax.core.sums import sha256
 
 LIMIT = 200 * 2**30  # bytes of all copies
+_FORGOTTEN = 7 * 24 * 3600  # seconds, for users on other machines
 _USERS = ".users"  # a folder with a file for each process that reads the copy
+
+
+class NothingThere(StylePrompterError):
+    """An address has no object and no run."""
 
 
 def local_copy(path: str | os.PathLike, name: str = "") -> Path:
@@ -61,9 +67,13 @@ def folder_of(path: str | os.PathLike) -> Path:
 
 
 def _fetch(address: Address) -> Path:
-    files = {n: o for n, o in buckets.listing(address).items() if not is_part(n)}
+    listed = buckets.listing(address)
+    files = {name: one for name, one in listed.items() if not is_part(name)}
     if files:
         found = {name: (address / name, one) for name, one in files.items()}
+        if len(files) < len(listed):  # results of other commands beside a run
+            with contextlib.suppress(NothingThere):
+                found = _of_run(address) | found
     elif address.key and (one := buckets.find(address)):
         found = {"": (address, one)}
     else:
@@ -83,7 +93,7 @@ def _fetch(address: Address) -> Path:
             for name, source in found.items()
             if not (place / name).exists()
         }
-        _make_room(root, sum(one.size for _, one in missing.values()), address)
+        _make_room(entry, sum(one.size for _, one in missing.values()), address)
         buckets.each(lambda file: _download(file, *missing[file]), missing)
     return place
 
@@ -104,7 +114,7 @@ def _of_run(address: Address) -> dict[str, tuple[Address, Object]]:
         }
         if files:
             return files
-    raise StylePrompterError(f"There is nothing at {address}: check the address.")
+    raise NothingThere(f"There is nothing at {address}: check the address.")
 
 
 def _download(file: Path, address: Address, known: Object) -> None:
@@ -119,32 +129,53 @@ def _download(file: Path, address: Address, known: Object) -> None:
             )
 
 
-def _make_room(root: Path, needed: int, address: Address) -> None:
+def _make_room(own: Path, needed: int, address: Address) -> None:
     """Removes old copies; refuses a copy that is too large."""
-    free = shutil.disk_usage(root).free
-    if needed > min(LIMIT, free):
-        raise StylePrompterError(
-            f"{address} has {needed:,} bytes, but its copy in {root} can have "
-            f"{min(LIMIT, free):,}: name a smaller folder, free space there, or set "
-            "XDG_CACHE_HOME to a larger disk."
-        )
     if not needed:
         return
+    root = own.parent
     entries = [entry for entry in root.iterdir() if (entry / _USERS).is_dir()]
     sizes = {entry: _size(entry) for entry in entries}
-    left = LIMIT - needed - sum(sizes.values())
-    for entry in sorted(entries, key=lambda entry: entry.stat().st_mtime):
-        if left >= 0:
+    room = min(LIMIT - sum(sizes.values()), shutil.disk_usage(root).free)
+    for entry in sorted(set(entries) - {own}, key=_last_use):
+        if room >= needed:
             break
-        if not _is_used(entry):
-            shutil.rmtree(entry, ignore_errors=True)
-            left += sizes[entry]
+        # A copy that another process is making or taking is locked: leave it.
+        with (
+            contextlib.suppress(OSError, StylePrompterError),
+            lock(root / f".{entry.name}.lock", f"{entry} is in use."),
+        ):
+            if not _is_used(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+                room += sizes[entry]
+    if room < needed:
+        raise StylePrompterError(
+            f"{address} has {needed:,} bytes, but its copy in {root} can have "
+            f"{max(0, room):,}: name a smaller folder, free space there, or set "
+            "XDG_CACHE_HOME to a larger disk."
+        )
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    total = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another process removes it
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
+def _last_use(entry: Path) -> float:
+    with contextlib.suppress(OSError):
+        return entry.stat().st_mtime
+    return 0.0
 
 
 def _is_used(entry: Path) -> bool:
-    names = (user.name.partition("-") for user in (entry / _USERS).iterdir())
-    return any(not is_gone(where, process) for where, _, process in names)
+    """Returns whether a process that took the copy may still run."""
+    for user in (entry / _USERS).iterdir():
+        where, _, process = user.name.partition("-")
+        # Nobody knows the processes of another machine with the same cache.
+        other = where != machine() and time.time() - user.stat().st_mtime > _FORGOTTEN
+        if not other and not is_gone(where, process):
+            return True
+    return False

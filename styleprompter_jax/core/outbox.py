@@ -25,9 +25,10 @@ from styleprompter_jax.core.snapshots import is_part
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# Sent before and after all other files: the record of results (`core.results`), which
-# makes a file the program's own, and the config that completes a model.
-_FIRST, _LAST = ".styleprompter", "config.json"
+# The record of results (`core.results`) is sent before all other files, because a file
+# is the program's own if the record has it. The config of a model and the manifest of
+# an export are sent after them, because they complete the folder.
+_FIRST, _LAST = ".styleprompter", ("config.json", "manifest.json")
 _OPEN = re.compile(r"([0-9a-f]{8})-(\d+)-\d+")
 _count = itertools.count()
 
@@ -97,7 +98,14 @@ def _begin(address: Address, place: Path, one_file: bool) -> None:
         return
     if buckets.find(address) if address.key else None:
         raise StylePrompterError(f"{address} is a file: choose another --output.")
-    found = [name for name in buckets.listing(address) if not is_part(name)]
+    there = buckets.listing(address)
+    found = [name for name in there if not is_part(name)]
+    size = sum(there[name].size for name in found)
+    if size > shutil.disk_usage(place.parent).free:
+        raise StylePrompterError(
+            f"{address} has {size:,} bytes, more than {place.parent} has room for: "
+            "choose a new folder for --output, or set XDG_CACHE_HOME to a larger disk."
+        )
 
     def fetch(name: str) -> None:
         make_folder((place / name).parent)
@@ -115,7 +123,7 @@ def _send(address: Address, place: Path, box: Path, before: dict) -> None:
     changed = [file for file in after if after[file] != before.get(file)]
     groups: list[list[Path]] = [[], [], []]
     for file in changed:
-        groups[1 + (file.name == _LAST) - (file.name == _FIRST)].append(file)
+        groups[1 + (file.name in _LAST) - (file.name == _FIRST)].append(file)
     for group in groups:
         buckets.each(lambda f: buckets.upload(f, target(f), after[f][0]), group)
     buckets.remove(target(file) for file in before if file not in after)

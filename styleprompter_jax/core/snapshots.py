@@ -94,7 +94,7 @@ class Writer:
 
     def __init__(self, run: Address):
         self.run = run
-        self._token = secrets.token_hex(6)
+        self.token = secrets.token_hex(6)  # in the names of its parts
         self._counts = itertools.count(1)  # for several threads
         self._entry = threading.Lock()
         self._number = 0
@@ -134,7 +134,7 @@ class Writer:
 
     def part(self, path: str) -> Address:
         """Returns a new name for the content of a file."""
-        return self.run / f"{path}@{self._token}.{next(self._counts)}"
+        return self.run / f"{path}@{self.token}.{next(self._counts)}"
 
     def commit(self, files: Mapping[str, Part]) -> None:
         """Makes ``files``, whose parts are written, the current version.
@@ -181,7 +181,7 @@ class Writer:
 
     def _append(self, free: bool = False) -> None:
         holder = {
-            "token": self._token,
+            "token": self.token,
             "machine": machine(),
             "boot": _boot(),
             "process": os.getpid(),
@@ -196,7 +196,7 @@ class Writer:
                 holder = _read(self.run, self._number).holder
             except buckets.Missing as error:
                 raise Lost from error
-            if holder.get("token") != self._token:
+            if holder.get("token") != self.token:
                 raise Lost
         self._number += 1
         numbers = _numbers(self.run)
@@ -247,8 +247,10 @@ def _is_free(holder: Mapping) -> bool:
     """Returns whether a writer has certainly ended."""
     if holder.get("free"):
         return True
+    process = holder.get("process")
+    known = bool(_boot()) and isinstance(process, int)
     here = holder.get("machine") == machine() and holder.get("boot") == _boot()
-    return here and is_gone(holder["machine"], str(holder.get("process")))
+    return known and here and is_gone(holder["machine"], str(process))
 
 
 def _boot() -> str:

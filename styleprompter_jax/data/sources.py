@@ -60,9 +60,8 @@ def make_source(
                 px), or any TFDS name with images in a feature "image" ("avatars/128",
                 "oxford_flowers102").
             path: the folder for "folder" and "array_record", which may be in a
-                bucket; for "cells", the download;
-                otherwise the folder in which TFDS keeps its datasets, or None for
-                TFDS's own folder.
+                bucket; for "cells", the download; otherwise the folder in which TFDS
+                keeps its datasets, or None for TFDS's own folder.
             image_size: side of the images that the loader will make.
             on_bad: optional; "skip" replaces an unreadable image by the next image,
                 "error" stops there.

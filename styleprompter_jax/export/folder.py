@@ -1,6 +1,6 @@
 """Folders of exported models: programs, directions, and a manifest.
 
-manifest.json           the programs, their inputs, and the sums of all files
+manifest.json           the programs, their inputs, and the sums of these files
 encode.onnx, ...        the programs; of JAX encode.jax, ... and weights.safetensors
 directions.safetensors  the directions, as in a model folder
 """
@@ -114,7 +114,7 @@ def write_manifest(
         format: one of `FORMATS`.
         config: the architecture.
         directions: by name.
-        files: names of all other files.
+        files: names of the programs, the weights and the directions.
         model: its "name", and the "sha256" of its weights.
         check: what the comparison with the model found.
         half: whether the weights are in float16.
@@ -188,14 +188,17 @@ def is_export(folder: AnyPath) -> bool:
     return (path / MANIFEST).is_file() and not (path / CONFIG).exists()
 
 
-def written(folder: Path) -> set[str]:
-    """Returns the names of an export's own files, which a new export replaces."""
-    found = set(PARTS)
-    if is_export(folder):
-        page = read_json(folder / MANIFEST, hint=_AGAIN).get("page")
-        files = page.get("files") if isinstance(page, dict) else ()
-        found.update(map(str, files if isinstance(files, list) else ()))
-    return found
+def written(folder: Path) -> set[str] | None:
+    """Returns the paths in a folder that an export wrote; None for another folder."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except StylePrompterError:
+        return None
+    if manifest.get("format") not in FORMATS or "programs" not in manifest:
+        return None
+    page = manifest.get("page")
+    files = page.get("files") if isinstance(page, dict) else ()
+    return {*PARTS, *map(str, files if isinstance(files, list) else ())}
 
 
 def read_export(folder: Path) -> Export:
@@ -231,6 +234,13 @@ def read_export(folder: Path) -> Export:
                 f"{file} is missing, damaged or replaced: copy the folder again, or "
                 + _AGAIN
             )
+    if manifest["format"] == "jax":
+        needed = {name + jax_programs.SUFFIX for name in entries}
+        needed.add(jax_programs.WEIGHTS)
+    else:
+        needed = {name + onnx_programs.SUFFIX for name in entries}
+    if missing := sorted(needed - sums.keys()):
+        raise StylePrompterError(f"{path} has no SHA-256 of {missing[0]}: {_AGAIN}")
     known = load_directions(folder)
     if sorted(known) != sorted(order):
         raise StylePrompterError(
@@ -242,7 +252,9 @@ def read_export(folder: Path) -> Export:
         raise StylePrompterError(
             f"{path} lists other programs than its config has: {_AGAIN}"
         )
-    return open_programs(folder, manifest["format"], config, directions, str(digest))
+    return open_programs(
+        folder, manifest["format"], config, directions, str(digest), sums
+    )
 
 
 def open_programs(
@@ -251,8 +263,9 @@ def open_programs(
     config: StylePrompterConfig,
     directions: dict[str, Direction],
     digest: str,
+    sums: Mapping[str, str] | None = None,
 ) -> Export:
     """Opens the programs of a folder, without its manifest; see `Export`."""
     made = jax_programs.Runtime if format == "jax" else onnx_programs.Runtime
-    run = made(folder)
+    run = made(folder, sums)
     return Export(config, directions, programs(config, directions), run, digest)

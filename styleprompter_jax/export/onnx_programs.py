@@ -9,12 +9,14 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.files import read_bytes
+from styleprompter_jax.export.program_files import read_program
 from styleprompter_jax.export.programs import Program
 
 SUFFIX = ".onnx"
 _LIMIT = 2**31  # bytes of a graph
 _PROVIDERS = "CUDAExecutionProvider", "CPUExecutionProvider"
+# A key of arrays in other files, which ONNX Runtime reads from the current folder.
+_ELSEWHERE = b"location"
 _WARNINGS = 3  # ONNX Runtime's level of errors: its warnings are for developers
 
 
@@ -53,11 +55,12 @@ class Runtime:
 
     Args:
         folder: with the files that `write` wrote.
+        sums: SHA-256 of each file, by name; None for files that were just written.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, sums: Mapping[str, str] | None = None):
         self._runtime = _installed("onnxruntime")
-        self._folder = folder
+        self._folder, self._sums = folder, sums
         self._sessions: dict[str, Any] = {}
 
     def __call__(self, name: str, inputs: Mapping[str, Any]) -> list[np.ndarray]:
@@ -74,8 +77,12 @@ class Runtime:
         known = self._runtime.get_available_providers()
         chosen = [each for each in _PROVIDERS if each in known]
         try:
-            # Bytes, not a path: a graph cannot name other files to read.
-            content = read_bytes(path, _LIMIT)
+            content = read_program(path, _LIMIT, self._sums)
+            if _ELSEWHERE in content:
+                raise StylePrompterError(
+                    f"{path} reads other files, which no exported model needs: do not "
+                    "run it, and export the model again."
+                )
             return self._runtime.InferenceSession(content, options, providers=chosen)
         except StylePrompterError:
             raise

@@ -23,6 +23,8 @@ def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
     z = np.random.default_rng(seed).standard_normal((count, z_dim), np.float32)
     size = min(_BATCH, count)
     parts = [z[k : k + size] for k in range(0, count, size)]
-    return np.concatenate(
+    w = np.concatenate(
         [take(model.mapping(pad(part, size)), len(part)) for part in parts]
     )
+    # Some models give w once for each layer; without truncation, all are equal.
+    return w if w.ndim == 2 else w[:, 0]

@@ -1,10 +1,13 @@
 """The files of onnxruntime-web: from its npm package, or from a path."""
 
 import base64
+import gzip
 import hashlib
+import http.client
 import io
 import tarfile
 import urllib.request
+import zlib
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -60,10 +63,10 @@ def _fetched() -> bytes:
     try:
         with urllib.request.urlopen(ADDRESS, timeout=_SECONDS) as answer:
             content = answer.read(_LIMIT)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise StylePrompterError(
             f"onnxruntime-web cannot be fetched from {ADDRESS} ({error}): run `npm "
-            "pack onnxruntime-web`, and name the file with --runtime."
+            f"pack onnxruntime-web@{VERSION}`, and name the file with --runtime."
         ) from error
     if base64.b64encode(hashlib.sha512(content).digest()).decode() != _SHA512:
         raise StylePrompterError(
@@ -77,7 +80,9 @@ def _unpacked(content: bytes, source: str) -> dict[str, bytes]:
     """Returns the files of a packed package; nothing is written."""
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as package:
+        # gzip checks the sum of the content; tarfile does not read so far.
+        packed = io.BytesIO(gzip.decompress(content))
+        with tarfile.open(fileobj=packed) as package:
             for member in package:
                 name = Path(member.name).name
                 wanted = member.isfile() and member.name == f"package/dist/{name}"
@@ -85,7 +90,7 @@ def _unpacked(content: bytes, source: str) -> dict[str, bytes]:
                     file = package.extractfile(member)
                     assert file is not None  # for it is a file
                     found[name] = file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise StylePrompterError(
             f"{source} is not an npm package ({error}): name the packed or unpacked "
             "package onnxruntime-web with --runtime."

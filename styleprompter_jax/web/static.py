@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from styleprompter_jax.app.export import ExportedFolder, export
+from styleprompter_jax.app.export import ExportedFolder, export, files_in
 from styleprompter_jax.core.atomic import make_folder
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -56,5 +56,5 @@ def _write(folder: Path, model: StylePrompter, runtime: AnyPath | None) -> dict:
     make_folder(folder / "examples")
     for k in range(photographs.examples):
         (folder / "examples" / f"{k}.png").write_bytes(photographs.example(k))
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.relative_to(folder).as_posix() for path in files_in(folder))
     return {"examples": photographs.examples, "files": names}

@@ -47,6 +47,7 @@ class Checkpoints:
         self._folder, self._config = Path(folder).absolute(), config
         self._revision = revision()
         self._last: int | None = None
+        self._shared = shared
         self._writes = shared or parallel.is_first()
         self._moves = parallel.is_first() or not shared
         options = ocp.CheckpointManagerOptions(
@@ -202,7 +203,7 @@ class Checkpoints:
                 while name.exists():
                     name, count = aside / f"{step}_{count}", count + 1
                 (self._folder / str(step)).rename(name)
-        if jax.process_count() > 1:
+        if self._shared and jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged steps are set aside")
         self._manager.reload()
 

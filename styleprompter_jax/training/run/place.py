@@ -31,14 +31,16 @@ from styleprompter_jax.core.snapshots import Lost, Part, Snapshot, Writer
 from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.training.run import workdir as folders
 from styleprompter_jax.training.run.checkpoint import saved_steps
-from styleprompter_jax.training.run.workdir import CHECKPOINTS
+from styleprompter_jax.training.run.workdir import BEST, CHECKPOINTS
 
-BASE = ".version"  # in a stage: the version of the bucket that it continues
+# In a stage: the version of the bucket that it continues, and the mark of those that it
+# made.
+BASE = ".version"
 _SOON = 0.5  # seconds between looks at the stage
 _OFTEN = 60.0  # seconds between versions without a new step
 _PATIENCE = 600.0  # seconds without the bucket, after which the training stops
 _PAUSE = 5.0  # seconds after a failure
-_SMALL = 2**23  # bytes; only smaller files are read at once
+_BLOCK = 2**23  # bytes
 
 
 class _File(NamedTuple):
@@ -133,9 +135,11 @@ class Staged(Local):
                 f"Another training has just changed {self._run}: run the same command "
                 "again."
             )
-        self._writer.sweep()
         with super().owned(), self._renewer:
+            base = f"{self._writer.manifest}\n@{self._writer.token}."
+            write_text(self.folder / BASE, base)
             try:
+                self._writer.sweep()
                 with self._sender:
                     yield
             except BaseException:
@@ -145,7 +149,7 @@ class Staged(Local):
                 raise
             try:
                 self._finish()
-            except (Lost, StylePrompterError) as error:
+            except (Lost, StylePrompterError, OSError) as error:
                 raise self._told(error) from error
 
     def check(self) -> None:
@@ -188,6 +192,9 @@ class Staged(Local):
                 return
             except StylePrompterError as error:
                 logging.warning("%s", error)
+            except Exception as error:  # else the lock would end without a word
+                self._error = error
+                return
 
     def _work(self, ended: threading.Event) -> None:
         """Sends new steps, and the rest from time to time."""
@@ -195,15 +202,18 @@ class Staged(Local):
         sent = well = time.monotonic()
         pause = 0.0
         while not ended.wait(pause):
-            now, there = time.monotonic(), saved_steps(self.folder / CHECKPOINTS)
-            pause = _SOON
+            now, pause = time.monotonic(), _SOON
             try:
+                there = saved_steps(self.folder / CHECKPOINTS)
                 if there != steps or now - sent > _OFTEN:
                     self._send()
                     steps, sent = there, now
                 well = now
-            except FileNotFoundError:
-                pass  # the run replaced a file meanwhile: the next look sees it
+            except FileNotFoundError as error:
+                # The run replaced a file meanwhile: the next look sees it.
+                if now - well > _PATIENCE:
+                    logging.warning("%s could not be sent: %s", self.folder, error)
+                    well = now
             except Lost as error:
                 self._error = error
                 return
@@ -213,31 +223,47 @@ class Staged(Local):
                 if now - well > _PATIENCE:
                     self._error = error
                     return
+            except Exception as error:  # else the training would go on unsent
+                self._error = error
+                return
 
     def _send(self) -> None:
-        """Makes the stage the bucket's version.
+        """Makes the stage the bucket's version, without steps that change meanwhile.
 
         Raises:
-            FileNotFoundError: if the run replaced a file meanwhile.
+            FileNotFoundError: if the run replaced another file or all steps meanwhile.
         """
         there = _scan(self.folder)
 
-        def send(path: str) -> tuple[_File, Part]:
+        def send(path: str) -> None:
             known = self._sent.get(path)
             if known and known[0] == there[path]:
-                return known
-            return there[path], self._upload(path, there[path].size)
+                return
+            try:
+                self._sent[path] = there[path], self._upload(path, there[path].size)
+            except FileNotFoundError:
+                self._sent.pop(path, None)
 
-        self._sent = dict(zip(there, buckets.each(send, there), strict=True))
-        # A folder that was replaced meanwhile must not come in two versions.
+        buckets.each(send, there)
         now = _scan(self.folder)
-        for path, file in there.items():
-            if path not in now or now[path].node != file.node:
-                raise FileNotFoundError(path)
-        files = {path: part for path, (_, part) in self._sent.items()}
+        changed = {
+            _unit(path)
+            for path, file in there.items()
+            if path not in self._sent or path not in now or now[path].node != file.node
+        }
+        # A run replaces its models, and never removes them.
+        models = {_unit(path) for path in (*self._writer.files, *now)} & {BEST, "model"}
+        new = {_unit(path) for path in now.keys() - there.keys()}
+        changed |= models & (new | models - {_unit(path) for path in there})
+        steps = {_unit(path) for path in there if path.startswith(f"{CHECKPOINTS}/")}
+        if changed - steps or (steps and not steps - changed):
+            raise FileNotFoundError(min(changed))
+        self._sent = {path: sent for path, sent in self._sent.items() if path in now}
+        files = {
+            path: self._sent[path][1] for path in there if _unit(path) not in changed
+        }
         if files != self._writer.files:
             self._writer.commit(files)
-            write_text(self.folder / BASE, self._writer.manifest)
 
     def _upload(self, path: str, size: int) -> Part:
         file = self.folder / path
@@ -247,11 +273,7 @@ class Staged(Local):
             if known and (known.size, known.sha256) == (size, digest):
                 return known
             place = self._writer.part(path)
-            if size <= _SMALL:
-                opened.seek(0)
-                buckets.write(place, opened.read(size))
-            else:
-                buckets.upload(file, place, size)
+            buckets.upload(file, place, size)
         return Part(place.path.removeprefix(f"{self._run.path}/"), size, digest)
 
 
@@ -293,14 +315,19 @@ def _pull(run: Address, stage: Path, version: Snapshot | None, exact: bool) -> N
     """Makes a stage the bucket's version, or one that continues it."""
     base, manifest = stage / BASE, _manifest(version)
     with folders.writing(stage):
-        if not exact and base.exists() and base.read_text() == manifest:
-            return  # it may hold later steps than the bucket
+        if not exact and base.exists():
+            first, *own = base.read_text().split("\n")
+            if manifest == first or any(mark and mark in manifest for mark in own):
+                return  # it may hold later steps than the bucket
         base.unlink(missing_ok=True)
         files = version.files if version else {}
         for file in stage.rglob("*"):
             known = files.get(file.relative_to(stage).as_posix())
             if not file.is_dir() and not (known and _is_same(file, known)):
                 file.unlink()
+        for folder in sorted(stage.rglob("*"), reverse=True):
+            with contextlib.suppress(OSError):  # it is no folder, or not empty
+                folder.rmdir()
         missing = [path for path in files if not (stage / path).exists()]
 
         def fetch(path: str) -> None:
@@ -337,6 +364,12 @@ def _scan(stage: Path) -> dict[str, _File]:
     return found
 
 
+def _unit(path: str) -> str:
+    """Returns the folder that a run replaces as a whole: a step, a model, or a file."""
+    first, *others = path.split("/")
+    return f"{first}/{others[0]}" if first == CHECKPOINTS and others else first
+
+
 def _manifest(version: Snapshot | None) -> str:
     return version.manifest if version else ""
 
@@ -348,7 +381,7 @@ def _is_same(file: Path, part: Part) -> bool:
 def _digest(file: BinaryIO, size: int) -> str:
     """Returns the SHA-256 of the first bytes of a file."""
     digest = hashlib.sha256()
-    while block := file.read(min(size, _SMALL)):
+    while block := file.read(min(size, _BLOCK)):
         digest.update(block)
         size -= len(block)
     return digest.hexdigest()

@@ -12,6 +12,7 @@ export async function programs() {
     if (!answer.ok) throw new Error("The files of the model are missing.");
     return answer.json();
   });
+  manifest.catch(() => { manifest = null; }); // the next call tries again
   return manifest;
 }
 
@@ -25,7 +26,9 @@ export async function run(name, inputs) {
 async function call(name, inputs) {
   const program = (await programs()).programs[name];
   if (!sessions.has(name)) {
-    sessions.set(name, runtime.InferenceSession.create(new URL(program.file, import.meta.url).href));
+    const made = runtime.InferenceSession.create(new URL(program.file, import.meta.url).href);
+    made.catch(() => sessions.delete(name));
+    sessions.set(name, made);
   }
   const session = await sessions.get(name);
   const given = Object.fromEntries(Object.entries(program.inputs).map(([key, { shape }]) => (
