@@ -66,7 +66,8 @@ def quickstart_config(stage: str) -> Any:
     config.eval_every = config.checkpoint_every = config.total_steps
     config.optimizer.warmup_steps = min(50, config.total_steps // 10)
     if stage == "encoder":
-        config.init_trunk = config.init_from
+        with config.unlocked():
+            config.init_trunk = config.init_from
     return config
 
 

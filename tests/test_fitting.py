@@ -41,6 +41,7 @@ def test_leads_from_before_to_after(tiny_folder):
         fit_direction(model, before, after[:5])
 
 
+@pytest.mark.usefixtures("optimized")
 def test_what_a_pair_shares_is_kept(tiny_folder):
     """Of two equal images nothing is to change, however poor the inversion."""
     images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)

@@ -21,7 +21,11 @@ ONCE = {
         "store/model_folder.py",
         "training/run/workdir.py",
     },
-    "write_bytes": set(),
+    "write_bytes": {
+        "export/jax_programs.py",
+        "export/onnx_programs.py",
+        "web/static.py",
+    },
     "scale_by_adam": {"ops/descent.py"},
 }
 
