@@ -17,6 +17,4 @@ def get_config():
     config.data.update(
         name="cells", train_split="train", eval_split="validation", on_bad="error"
     )
-    # 8,000 photographs are enough for this run, and augmentation doubles its time.
-    config.loss.augment = "none"
     return config
