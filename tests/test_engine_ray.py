@@ -156,10 +156,7 @@ def test_images_and_packed_files_in_a_bucket(tmp_path):
     images(tmp_path / "others", ["b", "c"])
     pack(tmp_path / "others", tmp_path / "in" / "p.array_record", size=32)
     (tmp_path / "in" / "notes.txt").write_text("no image")
-    with (
-        emulators.Emulator("gs") as emulator,
-        emulators.using(emulator.environment, tmp_path / "cache"),
-    ):
+    with emulators.running("gs", tmp_path / "cache") as emulator:
         folder = f"{emulator.address}/in"
         for file in (tmp_path / "in").iterdir():
             address = buckets.parse(f"{folder}/{file.name}")

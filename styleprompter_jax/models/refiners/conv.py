@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from einops import repeat
 
 from styleprompter_jax.core.fields import Between
+from styleprompter_jax.models.refiners.layers import LayerRefiner
 from styleprompter_jax.models.registry import Layers, RefinerBase
 from styleprompter_jax.ops.windows import coarser
 
@@ -53,7 +54,11 @@ class ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, features: Sequence[jax.Array], beta: Any = (1.0, 1.0)
+        self,
+        x: jax.Array,
+        features: Sequence[jax.Array],
+        beta: Any = (1.0, 1.0),
+        deterministic: bool = True,
     ) -> jax.Array:
         """Refines a map.
 
@@ -63,6 +68,7 @@ class ConvBlock(nn.Module):
                 multiple of the smaller.
             beta: weights of the residual, which is added to x, and of the gate, which
                 scales x. Each is a number or (b,); (0, 0) leaves x.
+            deterministic: has no effect, because this block has no dropout.
 
         Returns:
             (b, h, h, c).
@@ -97,26 +103,7 @@ class ConvBlock(nn.Module):
         return x + beta_1 * residual + beta_2 * gate * x
 
 
-class ConvRefiner(nn.Module):
-    """One block ``layer_{l}`` for each refined layer of the generator."""
+class ConvRefiner(LayerRefiner):
+    """One `ConvBlock` for each refined layer of the generator."""
 
-    config: ConvConfig
-    dtype: Any = None
-
-    def setup(self) -> None:
-        """Makes a block for each refined layer."""
-        self.layer = {
-            str(layer): ConvBlock(self.config, self.dtype)
-            for layer in self.config.refined_layers
-        }
-
-    def __call__(
-        self,
-        layer: int,
-        x: jax.Array,
-        features: Sequence[jax.Array],
-        beta: Any = (1.0, 1.0),
-        deterministic: bool = True,
-    ) -> jax.Array:
-        """Refines the map of one layer; see `ConvBlock`. It has no dropout."""
-        return self.layer[str(layer)](x, features, beta)
+    block = ConvBlock

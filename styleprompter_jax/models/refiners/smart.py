@@ -22,6 +22,7 @@ from einops import rearrange
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Between
+from styleprompter_jax.models.refiners.layers import LayerRefiner
 from styleprompter_jax.models.registry import Layers, RefinerBase
 from styleprompter_jax.ops.windows import coarser, window_partition, window_reverse
 
@@ -172,26 +173,7 @@ class SmartBlock(nn.Module):
         return x + beta_2 * drop(dense(channels, "linear2", zeros)(y))
 
 
-class Smart(nn.Module):
-    """One block ``layer_{l}`` for each refined layer of the generator."""
+class Smart(LayerRefiner):
+    """One `SmartBlock` for each refined layer of the generator."""
 
-    config: SmartConfig
-    dtype: Any = None
-
-    def setup(self) -> None:
-        """Makes a block for each refined layer."""
-        self.layer = {
-            str(layer): SmartBlock(self.config, self.dtype)
-            for layer in self.config.refined_layers
-        }
-
-    def __call__(
-        self,
-        layer: int,
-        x: jax.Array,
-        features: Sequence[jax.Array],
-        beta: Any = (1.0, 1.0),
-        deterministic: bool = True,
-    ) -> jax.Array:
-        """Refines the map of one layer; the other arguments as in `SmartBlock`."""
-        return self.layer[str(layer)](x, features, beta, deterministic)
+    block = SmartBlock
