@@ -162,4 +162,4 @@ def test_the_python_of_readme_runs(clone):
     (source,) = test_docs.blocks(Path("README.md").read_text(), "python")
     namespace = {}
     exec(compile(source, "README.md", "exec"), namespace)
-    assert len(list(Path("out").glob("*.png"))) == len(namespace["x"]) > 0
+    assert len(list(Path("smiles").glob("*.png"))) == len(namespace["x"]) > 0
