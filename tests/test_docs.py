@@ -19,6 +19,7 @@ from styleprompter_jax.training.config import get_config, override
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 CONFIGS = sorted(ROOT.glob("configs/[a-z]*.py"))
+REPOSITORY = "git+https://github.com/styleprompter-jax/styleprompter_jax"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
@@ -125,6 +126,8 @@ def check(command: str) -> None:
         makefile = (ROOT / "Makefile").read_text()
         assert all(f"\n{target}:" in makefile for target in targets), command
     elif head == "pip":
+        # A bare name would ask a package index, where the package is not.
+        assert "styleprompter_jax" not in command or REPOSITORY in command, command
         setup = configparser.ConfigParser()
         setup.read(ROOT / "setup.cfg")
         extras = {
