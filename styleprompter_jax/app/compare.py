@@ -203,7 +203,7 @@ def compare(
         networks: folders of perceptual networks, one for each kind.
         directions: directions to measure; None for all directions of each model.
         classifier: file of the classifier that judges edits; None for the bundled
-            classifier if `data` is the avatars.
+            classifier of `data`, which the avatars and the cells have.
         decoding: options for rendering.
         skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.

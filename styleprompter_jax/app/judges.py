@@ -86,11 +86,11 @@ def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
 
 
 def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
-    """Returns the file of the classifier that judges edits; avatars bring one."""
+    """Returns the file of the classifier that judges edits; some datasets bring one."""
     if given:
         return local_copy(given)
-    avatars = data and data.partition("/")[0] == "avatars"
-    return classifiers.BUNDLED if avatars else None
+    bundled = model_folder.bundled_for(data) if data else None
+    return bundled / classifiers.CLASSIFIER if bundled else None
 
 
 def hashes_of(model: StylePrompter) -> dict[str, str]:

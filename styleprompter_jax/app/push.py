@@ -19,7 +19,6 @@ from styleprompter_jax.store.places import pin
 
 NOTICE, METRICS, RUN = "NOTICE", "metrics.json", "config.json"
 _TEXT = 2**20  # largest size of a card or notice in bytes
-_AVATARS = model_folder.BUNDLED / "avatars64"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,16 +131,24 @@ def _training(record: dict) -> list[tuple[str, str]]:
 
 
 def _notice(folder: Path, record: dict) -> str:
-    """Reads licence and attribution of the folder, or of the avatars if it uses them.
+    """Reads licence and attribution of the folder, or of the bundled models it uses.
 
+    A training uses a bundled model if it began with it, or trained on its dataset.
     Returns "" without a notice.
     """
     if (folder / NOTICE).is_file():
         return read_bytes(folder / NOTICE, _TEXT).decode(errors="replace")
-    data = str(record.get("data", {}).get("name"))
-    if data.partition("/")[0] == "avatars" or record.get("init_from") == "avatars64":
-        return read_bytes(_AVATARS / NOTICE, _TEXT).decode()
-    return ""
+    used = [
+        model_folder.bundled_for(str(record.get("data", {}).get("name"))),
+        *(
+            model_folder.BUNDLED / name
+            for name in model_folder.BUNDLED_FOR.values()
+            if name in (record.get("init_from"), record.get("init_trunk"))
+        ),
+    ]
+    folders = dict.fromkeys(folder for folder in used if folder)
+    texts = (read_bytes(folder / NOTICE, _TEXT).decode() for folder in folders)
+    return "\n".join(texts)
 
 
 def _figures(folder: Path, given: AnyPath | None) -> tuple[dict, str]:

@@ -71,6 +71,7 @@ def add_measured(
         "--classifier",
         type=path,
         metavar="FILE",
-        help="classifier that judges edits (default for the avatars: the bundled one)",
+        help="classifier that judges edits (default for the avatars and the cells: the "
+        "bundled one)",
     )
     add_decoding(parser)

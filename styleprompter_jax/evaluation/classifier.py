@@ -1,6 +1,7 @@
 """A classifier of image attributes, which judges the effects of edits.
 
-The classifier of the avatars is bundled; `cli/train_classifier.py` trained it.
+Each bundled model brings the classifier of its dataset, which
+`cli/train_classifier.py` trained.
 
 Axes: b batch, s side of an image, v values of an attribute.
 """
@@ -29,7 +30,8 @@ from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.ops.metrics import resized
 from styleprompter_jax.store import model_folder
 
-BUNDLED = model_folder.BUNDLED / "avatars64" / "classifier.safetensors"
+CLASSIFIER = "classifier.safetensors"  # in the folder of a bundled model
+BUNDLED = model_folder.BUNDLED / "avatars64" / CLASSIFIER
 SIZE = 64  # side of the images that the network sees
 STEPS, BATCH, LEARNING_RATE = 2000, 64, 2e-3
 SHIFT = 3  # largest shift of an image in training, in pixels
@@ -85,6 +87,15 @@ class Classifier:
             name: np.asarray(self.values[name])[p.argmax(1)]
             for name, p in self.probabilities(images).items()
         }
+
+    @staticmethod
+    def varied_logits(params: Any, images: jax.Array, key: jax.Array) -> Any:
+        """Computes logits (b, outputs) of images (b, s, s, 3), changed at random.
+
+        They are shifted, mirrored, blurred, noisy, and lighter or darker, as in the
+        training.
+        """
+        return _logits(params, _change(resized(images, SIZE), key))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the classifier as safetensors in float16."""

@@ -59,6 +59,7 @@ from styleprompter_jax.store.places import (
 
 VERSION = 2  # version 1 has no types of parts, and calls the refiner "smart"
 BUNDLED = Path(__file__).parents[1] / "bundled"
+BUNDLED_FOR = {"avatars": "avatars64", "cells": "cells64"}  # by dataset
 _CONFIG_SUM, _ORIGIN = "config", "origin"  # keys of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
 
@@ -210,6 +211,12 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
         f"There is no model folder {folder}: check the name, or use a bundled model "
         f"({', '.join(bundled) or 'none'})."
     )
+
+
+def bundled_for(dataset: str) -> Path | None:
+    """Returns the folder of the bundled model of a dataset ("avatars/64"), if any."""
+    name = BUNDLED_FOR.get(dataset.partition("/")[0])
+    return BUNDLED / name if name else None
 
 
 @functools.lru_cache(maxsize=1)
