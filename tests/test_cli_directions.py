@@ -33,6 +33,12 @@ def test_directions_without_labels(tmp_path, capsys, tiny_folder):
     assert (
         np.abs(pca.vector[3] @ sefa.vector) < 1e-4 < np.abs(pca.vector[5] @ sefa.vector)
     )
+    # Their strength, its range, and the weights of SMART.
+    edits = ("--strength", 3, "--beta", 0.3, 0.2)
+    assert run(capsys, *call, "--method", "sefa", *edits)[0] == 0
+    strong = sp.load(tmp_path / "copy").directions["sefa_0"]
+    assert strong.strength == 3 and strong.range == (-4.5, 4.5)
+    assert strong.beta == (0.3, 0.2) and sefa.strength == 2 and sefa.beta == (1, 1)
     w = np.asarray(model.mapping(np.random.default_rng(2).standard_normal((4000, 16))))
     unit = sefa.vector / np.linalg.norm(sefa.vector)
     assert np.std(w @ unit) == pytest.approx(np.linalg.norm(sefa.vector), rel=0.15)
@@ -40,6 +46,7 @@ def test_directions_without_labels(tmp_path, capsys, tiny_folder):
         (("--orthogonal-to", "hut"), "no direction 'hut'"),
         (("--layers", "0-8"), "0 to 7"),
         (("--components", 17), "17 directions"),
+        (("--strength", 0), "strength is 0"),
     ):
         code, _, err = run(capsys, *call, *wrong)
         assert code == 1 and match in err

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from styleprompter_jax.app.judges import classifier_of
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path
 from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
@@ -20,16 +21,23 @@ from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, scheme
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
-from styleprompter_jax.core.values import check_choice
+from styleprompter_jax.core.values import check_choice, real
 from styleprompter_jax.data.pairs import draw_pairs, read_pairs
 from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.evaluation.classifier import load_classifier
 from styleprompter_jax.images.files import Size, sheet, write_image
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.search import unsupervised
-from styleprompter_jax.search.labelled import encode_csv, encode_tfds, stored_codes
+from styleprompter_jax.search.judged import fit_to_classifier
+from styleprompter_jax.search.labelled import (
+    encode_csv,
+    encode_tfds,
+    read_data,
+    stored_codes,
+)
 from styleprompter_jax.search.pairs import fit_direction
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.copies import check_copy, copy_model
@@ -38,10 +46,10 @@ from styleprompter_jax.store.places import pin
 PICTURE = "directions.png"
 # The columns of directions.png.
 TITLES = ("from", "-strength", "0", "+strength", "to")
-IMAGES, PAIRS, SAMPLES = 2000, 800, 20_000
+IMAGES, PAIRS, JUDGED, SAMPLES = 2000, 800, 800, 20_000
 MOST_SAMPLES = 1_000_000  # they take 2 GB
 EXAMPLE_PSI = 0.7  # truncation of the sampled face on the sheet
-METHODS = "sefa", "pca", "labels", "pairs"
+METHODS = "sefa", "pca", "labels", "pairs", "classifier"
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +83,9 @@ def find_directions(
     attributes: Sequence[str] = (),
     rank: int = 16,
     refiner: Mapping[str, Any] | None = None,
-    steps: int = 400,
+    strength: float | None = None,
+    steps: int | None = None,
+    classifier: AnyPath | None = None,
     count: int | None = None,
     seed: int = 0,
     batch_size: int = 16,
@@ -87,27 +97,37 @@ def find_directions(
     Args:
         model: name or path of the model, as `load` takes it.
         method: "sefa" and "pca" analyse the generator alone, "labels" the codes of
-            labelled images, "pairs" images before and after an edit.
+            labelled images, "pairs" images before and after an edit, "classifier" the
+            verdicts of a classifier on edited images.
         layers: indices of the codes that the directions change and that sefa analyses;
             None for all.
         orthogonal_to: directions of the model; the new directions are orthogonal to
             them.
         components: number of directions that sefa and pca find.
         data: for labels "avatars", another TFDS dataset with labels, or a table of
-            images and attributes; for pairs "avatars", or a table of direction,
-            before and after.
+            images and attributes; for a classifier the same, of which it reads the
+            images alone; for pairs "avatars", or a table of direction, before and
+            after.
         data_dir: folder of the TFDS datasets.
         latents: for labels, a file with the codes of the images in the table; the
             function then encodes nothing.
-        attributes: attributes or directions of the data to use; () for all.
-        rank: for pairs, rank of the map that adapts an edit to the codes; 0 gives the
-            same edit for all codes.
-        refiner: for pairs, options of the refiner for the edits; each direction stores
-            them.
-        steps: for pairs, steps of gradient descent for each direction.
+        attributes: attributes or directions of the data, or attributes of the
+            classifier; () for all.
+        rank: for pairs and a classifier, rank of the map that adapts an edit to the
+            codes; 0 gives the same edit for all codes.
+        refiner: options of the refiner for the edits; each direction stores them. None
+            for those of `fit_direction` with pairs and a classifier, and the refiner's
+            own otherwise.
+        strength: default strength of the edits, which each direction stores with a
+            range that is larger in the same ratio; None for 1, and for sefa and pca 2.
+        steps: for pairs and a classifier, steps of gradient descent for each direction;
+            None for 400 with pairs and 100 with a classifier.
+        classifier: for a classifier, its file; None for the bundled classifier of
+            `data`, which the avatars and the cells have.
         count: number of images, of pairs for each direction, or of codes to sample;
-            None for 2000 images of TFDS or all of a table, 800 pairs, 20000 codes.
-        seed: seed of the sampled codes, or of the order of the pairs.
+            None for 2000 images of TFDS or all of a table, 800 pairs, 800 images with a
+            classifier, 20000 codes.
+        seed: seed of the sampled codes, or of the order of the images or pairs.
         batch_size: images in a batch.
         output: folder for a copy of the model that gets the directions; None to change
             the model itself.
@@ -119,6 +139,8 @@ def find_directions(
             no direction can be found; the model is then unchanged.
     """
     check_choice(method, "method", METHODS)
+    if strength is not None and not real(strength, "strength") > 0:
+        raise StylePrompterError(f"strength is {strength}: give a number above 0.")
     source = pin(model)
     source_folder = model_folder.find_model(source)
     folder = local_path(output) if output else source_folder
@@ -146,6 +168,8 @@ def find_directions(
             f"{', '.join(sorted(loaded.directions)) or 'none'}."
             f"{another_spelling(sorted(unknown)[0], loaded.directions)}"
         )
+    fit: dict[str, Any] = dict(rank=rank, layers=layers, seed=seed)
+    fit |= ({} if steps is None else {"steps": steps}) | dict(refiner or {})
     if method == "labels":
         if latents:
             known = stored_codes(os.fspath(latents), data, count, attributes)
@@ -159,15 +183,24 @@ def find_directions(
         origin = f"labels of {len(known[0])} images of {data}"
         found, example = _from_labels(known, attributes, layers, origin)
     elif method == "pairs":
-        options: dict[str, Any] = dict(rank=rank, steps=steps, layers=layers, seed=seed)
-        options |= refiner or {}
         pairs = _pairs(data, attributes, count, loaded.image_size)
-        found, example = _from_pairs(loaded, pairs, data, options)
+        found, example = _from_pairs(loaded, pairs, data, fit)
+    elif method == "classifier":
+        judge = load_classifier(_classifier(classifier, data))
+        place = None if data_dir is None else os.fspath(data_dir)
+        shape = loaded.config.input_shape
+        images = read_data(data, place, count or JUDGED, shape)
+        origin = f"a classifier of {len(images)} images of {data}, seed {seed}"
+        found = fit_to_classifier(
+            loaded, images, judge, attributes, origin=origin, **fit
+        )
+        example = loaded.encode(images[:1])
     else:
         count = count or SAMPLES
         found, example = _from_generator(
             loaded, method, components, layers, count, seed
         )
+    found = {k: _with(d, refiner, strength) for k, d in found.items()}
     if orthogonal_to:
         others = {name: loaded.directions[name] for name in orthogonal_to}
         found = {
@@ -188,6 +221,21 @@ def find_directions(
         else:
             _write(folder, table, directions, overwrite)
     return Found(folder, found, [name for name in found if name in before])
+
+
+def _with(
+    direction: Direction, refiner: Mapping[str, Any] | None, strength: float | None
+) -> Direction:
+    """Returns a direction with the given options and strength, where there are any."""
+    ratio = (strength or direction.strength) / direction.strength
+    low, high = direction.range
+    return dataclasses.replace(
+        direction,
+        beta=None,  # which `options` contain
+        options=refiner or direction.options,
+        strength=ratio * direction.strength,
+        range=(ratio * low, ratio * high),
+    )
 
 
 def _write(
@@ -243,6 +291,15 @@ def _pairs(data: str, names: Sequence[str], count: int | None, size: Size):
     raise StylePrompterError(
         f'--data is {data!r}: for pairs, give "avatars", or a .csv with the columns '
         "direction,before,after."
+    )
+
+
+def _classifier(given: AnyPath | None, data: str) -> Path:
+    """Returns the file of the classifier to fit to."""
+    if file := classifier_of(given, data):
+        return file
+    raise StylePrompterError(
+        f"There is no bundled classifier of {data}: name one with --classifier."
     )
 
 

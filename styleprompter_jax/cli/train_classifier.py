@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from styleprompter_jax.cli.arguments import local
+from styleprompter_jax.cli.arguments import local, seed
 from styleprompter_jax.cli.surroundings import orderly
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
@@ -20,6 +20,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="folder of the TFDS datasets")
     parser.add_argument("--split", default="train", help="split to train on")
     parser.add_argument("--test-split", default="test", help="to test on")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="of weights and order (default: 0)"
+    )
     parser.add_argument(
         "--output", type=local, required=True, help="file to write: NAME.safetensors"
     )
@@ -34,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         raise StylePrompterError(f"{args.output} exists: choose another --output.")
     use_compilation_cache()
     labelled = classifier.read_split(args.data, args.split, args.data_dir)
-    classifier.train(*labelled).save(args.output)
+    classifier.train(*labelled, seed=args.seed).save(args.output)
     images, attributes = classifier.read_split(
         args.data, args.test_split, args.data_dir
     )

@@ -13,7 +13,7 @@ from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.data.tables import find_pictures, read_table
+from styleprompter_jax.data.tables import find_pictures, is_table, read_table
 from styleprompter_jax.editing.directions import attribute_directions, label_design
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images.batches import read_batches
@@ -100,6 +100,25 @@ def encode_csv(
             examples = examples or [latents[0]]
             bar.update(part.stop - part.start)
     return np.concatenate(codes), attributes, examples[0]
+
+
+def read_data(
+    data: str, data_dir: str | None, count: int, size: tuple[int, int, int]
+) -> np.ndarray:
+    """Reads at most ``count`` images (m, h, w, 3) of a TFDS dataset or of a CSV.
+
+    Raises:
+        StylePrompterError: if the data do not exist, or an image cannot be read.
+    """
+    if is_table(data):
+        paths = find_pictures(data, read_csv(data, count)[0])
+        read = read_batches(paths, InputReader(size), 1)
+        return np.concatenate([images for _, images in read])
+    width = max(size[:2])
+    config = ConfigDict(dict(name=data, path=data_dir, image_size=width))
+    source = Labelled(make_source(config, "train"), count)
+    batches = eval_batches(source, batch_size=50, image_size=size[:2])
+    return np.concatenate([batch["image"] for batch in batches])
 
 
 def stored_codes(

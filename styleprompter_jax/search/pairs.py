@@ -32,8 +32,8 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.models import inverter
 from styleprompter_jax.ops import descent
 from styleprompter_jax.ops.framing import framed
+from styleprompter_jax.search.regression import principal, regressed
 
-COMPONENTS = 64  # principal components of the codes for the regression of a response
 CHANGED = 0.1  # smallest difference of a changed pixel, on the scale of [-1, 1]
 KEPT = 2**29  # largest size of the inversions that steps share, in bytes
 
@@ -100,7 +100,7 @@ def fit_direction(
             number, do not have the model's size or are not finite, or if a number is
             out of its range.
     """
-    before, after = (_images(model, images) for images in (before, after))
+    before, after = (checked_images(model, images) for images in (before, after))
     m, n = len(before), model.config.generator.num_codes
     if m != len(after):
         raise StylePrompterError(
@@ -115,7 +115,7 @@ def fit_direction(
     options = {**(refiner.edit_options if refiner is not None else {}), **options}
     options = jax.tree.map(float, calls.check_options(model.config, options, 0))
     start, goal = (
-        _in_batches(model.encode, images, batch_size) for images in (before, after)
+        in_batches(model.encode, images, batch_size) for images in (before, after)
     )
     # For each edit: latents and image before it, the wanted image, and the sign.
     edits = [(start, before, after, 1), (goal, after, before, -1)][: 1 + both_ways]
@@ -136,7 +136,7 @@ def fit_direction(
     # this is not more work than in each step, and if the memory suffices.
     room = len(refine) * len(edits) * before.nbytes <= KEPT
     kept = [
-        _in_batches(invert, latents, batch_size)
+        in_batches(invert, latents, batch_size)
         for latents, *_ in (edits if room and m <= steps * batch_size else ())
     ]
     state, rng = descent.start(fitted), np.random.default_rng(seed)
@@ -162,7 +162,7 @@ def fit_direction(
     )
 
 
-def _images(model: StylePrompter, images: Any) -> np.ndarray:
+def checked_images(model: StylePrompter, images: Any) -> np.ndarray:
     """Checks that images (m, s, s, 3) fit the encoder, and that they are finite."""
     calls.require(model.config, "encoder")
     checked = calls.check_pictures(model.config, images)
@@ -182,26 +182,15 @@ def _regressed(
         rank: largest rank of the response.
     """
     m, *shape = codes.shape
-    codes, change = (x.reshape(m, -1).astype(np.float64) for x in (codes, change))
-    center, vector = codes.mean(0), change.mean(0)
-    scores, scales, components = np.linalg.svd(codes - center, full_matrices=False)
-    # At most one component for every ten samples, to avoid overfitting.
-    count = min(COMPONENTS, m // 10, np.sum(scales > 1e-6 * scales[0]))
-    scores, scales, components = scores[:, :count], scales[:count], components[:count]
-    left, weights, writes = np.linalg.svd(
-        scores.T @ (change - vector), full_matrices=False
+    components = principal(codes)
+    vector, reads, offsets, writes = regressed(
+        components.scores, change.reshape(m, -1).astype(np.float64), rank
     )
-    rank = min(rank, count)
-    # The readings have a variance of 1.
-    reads = np.sqrt(m) * left[:, :rank].T @ (components / scales[:, None])
-    writes = writes[:rank] * weights[:rank, None] / np.sqrt(m)
-    response = Response(
-        reads.reshape(-1, *shape), reads @ center, writes.reshape(-1, *shape)
-    )
+    response = components.response(reads, offsets, writes.reshape(-1, *shape))
     return vector.reshape(shape).astype(np.float32), response
 
 
-def _in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
+def in_batches(function: Callable, inputs: Any, batch_size: int) -> Any:
     """Applies a function to inputs in batches of one shape; returns NumPy arrays."""
     parts = []
     for k in range(0, len(inputs), batch_size):
@@ -215,13 +204,13 @@ def _inverted(how: Any, variables: Mapping, latents: Latents) -> Any:
     """Renders latents for each of ``how.refine``, pooled to at most the pairs' size."""
     return [
         losses.pool_to(
-            _decode(how, variables, latents, latents.w_plus, refine), how.size[0]
+            rendered(how, variables, latents, latents.w_plus, refine), how.size[0]
         )
         for refine in how.refine
     ]
 
 
-def _decode(
+def rendered(
     how: Any,
     variables: Mapping,
     latents: Latents,
@@ -229,6 +218,7 @@ def _decode(
     refine: bool,
     **options: Any,
 ) -> Any:
+    """Renders codes with the features of latents, framed to ``how.size``."""
     images = how.module.apply(
         variables, w_plus, latents.features, refine=refine, **options, method="decode"
     )
@@ -251,7 +241,7 @@ def _step(
             step = fitted["vector"] + jnp.einsum("br,rnw->bnw", read, fitted["writes"])
             codes = latents.w_plus + sign * step
             for refine, inversion in zip(how.refine, inversions, strict=True):
-                edited = _decode(how, variables, latents, codes, refine, **options)
+                edited = rendered(how, variables, latents, codes, refine, **options)
                 edited, *pair = (
                     losses.pool_to(x, inversion.shape[1])
                     for x in (edited, image, wanted)

@@ -11,6 +11,7 @@ from styleprompter_jax.cli.arguments import (
     add_refiner,
     name_or_path,
     not_negative,
+    number,
     options,
     path,
     positive,
@@ -23,11 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
         "--method",
-        choices=["sefa", "pca", "labels", "pairs"],
+        choices=["sefa", "pca", "labels", "pairs", "classifier"],
         required=True,
         help="sefa: from the generator's weights; pca: principal components of sampled "
         "codes (GANSpace); labels: regression of the codes of labelled images; "
-        "pairs: fit to images before and after an edit",
+        "pairs: fit to images before and after an edit; classifier: fit to a "
+        "classifier's verdicts on edited images",
     )
     parser.add_argument(
         "--components",
@@ -49,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=name_or_path,
         default="avatars",
         help='labels: "avatars" (default), another TFDS dataset with labels, or a '
-        'FILE.csv of images and their attributes; pairs: "avatars", or a FILE.csv '
-        "with the columns direction,before,after",
+        "FILE.csv of images and their attributes; classifier: the same, of which it "
+        'reads the images alone; pairs: "avatars", or a FILE.csv with the columns '
+        "direction,before,after",
     )
     parser.add_argument(
         "--latents",
@@ -65,36 +68,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="labels: attributes of the data to find directions for (default: all); "
-        "pairs: directions to fit (default: all)",
+        "pairs: directions to fit; classifier: attributes that it knows (default: all)",
     )
     parser.add_argument(
         "--rank",
         type=not_negative,
         default=16,
         metavar="R",
-        help="pairs: rank of the map that adapts an edit to the codes (default: 16); "
-        "0 gives the same edit for all codes",
+        help="pairs and classifier: rank of the map that adapts an edit to the codes "
+        "(default: 16); 0 gives the same edit for all codes",
     )
-    add_refiner(parser, "pairs: SMART's weights for the edits (default: 0.5 0.5)")
+    add_refiner(
+        parser,
+        "SMART's weights for the edits (default: 1 1; with pairs and classifier "
+        "0.5 0.5)",
+    )
+    parser.add_argument(
+        "--strength",
+        type=number,
+        metavar="S",
+        help="default strength of the edits (default: 1; with sefa and pca 2)",
+    )
     parser.add_argument(
         "--steps",
         type=not_negative,
-        default=400,
-        help="pairs: steps of gradient descent for each direction (default: 400)",
+        help="steps of gradient descent for each direction (default: pairs 400, "
+        "classifier 100)",
+    )
+    parser.add_argument(
+        "--classifier",
+        type=path,
+        metavar="FILE",
+        help="classifier: its file (default for the avatars and the cells: the bundled "
+        "one)",
     )
     add_data_dir(parser)
     parser.add_argument(
         "--count",
         type=positive,
         help="labels: number of images (default: 2000 of TFDS, all of a .csv); "
-        "pairs: number of pairs for each direction (default: 800 avatars); sefa and "
-        "pca: number of codes to sample (default: 20000)",
+        "pairs: number of pairs for each direction (default: 800 avatars); "
+        "classifier: number of images (default: 800); sefa and pca: number of codes to "
+        "sample (default: 20000)",
     )
     parser.add_argument(
         "--seed",
         type=seed,
         default=0,
-        help="seed of the sampled codes, or of the order of the pairs",
+        help="seed of the sampled codes, or of the order of the images or pairs",
     )
     parser.add_argument(
         "--output",
