@@ -5,7 +5,7 @@
 
 FOLDER is the downloaded and unpacked dataset, with a folder for each of the eight
 classes (styleprompter_jax/data/cells.py). The first run reads it into TFDS's folder.
-Not yet run. Nothing trained on it is for diagnosis.
+Nothing trained on it is for diagnosis.
 """
 
 from styleprompter_jax.configs import avatars_generator, own_images_generator
@@ -17,4 +17,7 @@ def get_config():
     config.data.update(
         name="cells", train_split="train", eval_split="validation", on_bad="error"
     )
+    # 104,000 images are 13 passes over the training photographs: too few to overfit.
+    config.total_steps = 6_500
+    config.loss.augment = "none"
     return config

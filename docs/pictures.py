@@ -1,4 +1,4 @@
-"""Makes the images of README.md and docs/models.md from the bundled model.
+"""Makes the images of README.md and docs/models.md from the bundled models.
 
 python docs/pictures.py
 """
@@ -13,7 +13,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.demo import EDITS, choose_faces, make_sheet
-from styleprompter_jax.images.files import image_grid, to_uint8, write_image
+from styleprompter_jax.images.files import image_grid, sheet, to_uint8, write_image
 
 FOLDER = Path(__file__).parent / "images"
 
@@ -28,6 +28,20 @@ def samples(model, rows: int = 5, columns: int = 8) -> np.ndarray:
         grids.append(image_grid(to_uint8(images), columns=columns))
     gap = np.full((grids[0].shape[0], 16, 3), 255, np.uint8)
     return np.concatenate([grids[0], gap, grids[1]], axis=1)
+
+
+def cells(model, rows: int = 6) -> np.ndarray:
+    """A table of drawn cells, and of edits of each to the eight classes."""
+    z = jax.random.normal(jax.random.key(1), (rows, model.config.generator.z_dim))
+    images = model.synthesize(model.mapping(z, truncation_psi=0.8))
+    latents = model.encode(images)
+    columns = {"drawn": images, "inverted": model.decode(latents)}
+    for name, direction in model.directions.items():
+        edited = latents.edit(direction, direction.strength)
+        options = model.options_of(direction)
+        columns[name.removeprefix("cell_")] = model.decode(edited, **options)
+    table = zip(*(to_uint8(column) for column in columns.values()), strict=True)
+    return sheet(list(table), list(columns), cell=model.image_size)
 
 
 def animation(model, images, frames: int = 10) -> list[Image.Image]:
@@ -55,6 +69,9 @@ def animation(model, images, frames: int = 10) -> list[Image.Image]:
 def main():
     model = sp.load("avatars64")
     write_image(samples(model), FOLDER / "samples.png")
+    photographic = sp.load("cells64")
+    write_image(samples(photographic), FOLDER / "cells.png")
+    write_image(cells(photographic), FOLDER / "cells_edits.png")
     source = TfdsSource("avatars/64", "test")
     batch = next(eval_batches(source, batch_size=50, image_size=model.image_size))
     chosen = choose_faces(source, batch)
