@@ -140,6 +140,13 @@ class Batcher:
                 self._changed.wait_for(lambda: self._items or self._stopped)
                 if self._stopped:
                     return []
+                if any(item.future.cancelled() for item in self._items):
+                    # Nobody waits for these: compute nothing with them, not even
+                    # the first run of a larger program.
+                    kept = (i for i in self._items if not i.future.cancelled())
+                    self._items = collections.deque(kept)
+                    self._changed.notify_all()
+                    continue
                 kind = self._items[0].work.kind
                 alike = [item for item in self._items if item.work.kind == kind]
                 most = max(self._sizes(alike[0].work))
