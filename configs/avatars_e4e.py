@@ -4,7 +4,7 @@
 
 The encoder is as large as that of configs/avatars_psp.py. Its codes stay near one w.
 The deltas start one after another, and a discriminator keeps the codes close to the
-codes of the mapping network. Not yet run.
+codes of the mapping network.
 """
 
 from styleprompter_jax.configs import avatars_psp

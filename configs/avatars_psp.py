@@ -4,7 +4,7 @@
 
 The encoder is smaller than the published one: it has a quarter of its channels, and
 seven blocks. avatars_psp.py:super_resolution (by 4 and 8) and avatars_psp.py:inpainting
-train two other tasks. Not yet run.
+train two other tasks.
 """
 
 from ml_collections import ConfigDict

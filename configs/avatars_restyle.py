@@ -4,7 +4,7 @@
 
 The encoder is as large as that of configs/avatars_psp.py. It encodes an image in five
 passes, and reads the image and its current inversion. avatars_restyle.py:e4e adds the
-deltas and the discriminator of configs/avatars_e4e.py. Not yet run.
+deltas and the discriminator of configs/avatars_e4e.py; it has not been run.
 """
 
 from styleprompter_jax.configs import avatars_e4e, avatars_psp
