@@ -13,7 +13,13 @@ from styleprompter_jax.models.discriminators.stylegan2 import (
     DiscriminatorConfig,
     minibatch_stddev,
 )
-from styleprompter_jax.ops import fir, frechet, modulated_conv, upsample_conv
+from styleprompter_jax.ops import (
+    fir,
+    frechet,
+    modulated_conv,
+    product,
+    upsample_conv,
+)
 
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8
 
@@ -151,3 +157,19 @@ def test_layout_features_see_position_and_sharpness():
     assert features.shape == (4, 320)
     blurred = frechet.layout_features(fir.blur(x, ((1, 2), (1, 2))))
     assert np.all(blurred[:, 192:].mean(1) < features[:, 192:].mean(1))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+def test_product_has_the_gradients_of_autodiff(shape):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((2, 4, shape[0])), rng.standard_normal(shape)
+
+    def total(function):
+        return lambda x, kernel: jnp.sum(jnp.sin(function(x, kernel)))
+
+    both = (
+        jax.grad(total(function), (0, 1))(x, kernel)
+        for function in (product.product, jnp.matmul)
+    )
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)

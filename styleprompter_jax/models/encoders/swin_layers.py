@@ -14,10 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
 
-from styleprompter_jax.ops import windows
+from styleprompter_jax.ops import product, windows
 from styleprompter_jax.ops.attention import attend, logits, normalize
 
-Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02))
+Dense = functools.partial(
+    nn.Dense,
+    kernel_init=nn.initializers.truncated_normal(0.02),
+    dot_general=product.dot_general,
+)
 LayerNorm = functools.partial(nn.LayerNorm, epsilon=1e-5)
 _SHIFT_MASK = -100.0  # added between cells that only the shift made neighbours
 

@@ -24,6 +24,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Between
 from styleprompter_jax.models.refiners.layers import LayerRefiner
 from styleprompter_jax.models.registry import Layers, RefinerBase
+from styleprompter_jax.ops import product
 from styleprompter_jax.ops.windows import coarser, window_partition, window_reverse
 
 _kernel_init = nn.initializers.xavier_uniform()
@@ -157,7 +158,13 @@ class SmartBlock(nn.Module):
         zeros = nn.initializers.zeros
 
         def dense(width: int, name: str, init: Callable = _kernel_init) -> nn.Dense:
-            return nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)
+            return nn.Dense(
+                width,
+                kernel_init=init,
+                dtype=self.dtype,
+                dot_general=product.dot_general,
+                name=name,
+            )
 
         def drop(y: jax.Array) -> jax.Array:
             return nn.Dropout(cfg.dropout)(y, deterministic=deterministic)
