@@ -1,8 +1,14 @@
 """Makes the images of README.md and docs/models.md from the bundled models.
 
-python docs/pictures.py
+    python docs/pictures.py
+
+With the models of the two other tasks of configs/avatars_psp.py, it makes the image of
+docs/training.md instead:
+
+    python docs/pictures.py runs/larger/model runs/whole/model
 """
 
+import sys
 from pathlib import Path
 
 import jax
@@ -10,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 import styleprompter_jax as sp
+from styleprompter_jax.data.inputs import downsample, mask
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.demo import EDITS, choose_faces, make_sheet
@@ -66,17 +73,49 @@ def animation(model, images, frames: int = 10) -> list[Image.Image]:
     return [x.resize((2 * x.width, 2 * x.height), Image.LANCZOS) for x in pictures]
 
 
+def tasks(larger, whole, images, seed: int = 0) -> np.ndarray:
+    """A row for each face: smaller by 4 and 8, with a hole, and what a model makes.
+
+    Args:
+        larger: a model trained for super-resolution.
+        whole: a model trained for inpainting.
+        images: (b, s, s, 3) in [-1, 1].
+        seed: of the holes.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = to_uint8(images)
+    columns = {"image": pixels}
+    for given, made, model, change in (
+        ("1/4", "from 1/4", larger, lambda x: downsample(x, rng, (4,))),
+        ("1/8", "from 1/8", larger, lambda x: downsample(x, rng, (8,))),
+        ("hole", "filled", whole, lambda x: mask(x, rng)),
+    ):
+        columns[given] = np.stack([change(x) for x in pixels])
+        latents = model.encode(columns[given].astype(np.float32) / 127.5 - 1)
+        columns[made] = to_uint8(model.decode(latents))
+    return sheet(list(zip(*columns.values(), strict=True)), list(columns), cell=64)
+
+
+def faces() -> tuple:
+    """A batch of the test split, and the indices of faces that show all edits."""
+    source = TfdsSource("avatars/64", "test")
+    batch = next(eval_batches(source, batch_size=50, image_size=64))
+    return batch, choose_faces(source, batch)
+
+
 def main():
+    batch, chosen = faces()
+    if sys.argv[1:]:
+        drawn = tasks(*map(sp.load, sys.argv[1:]), batch["image"][chosen])
+        write_image(drawn, FOLDER / "tasks.png")
+        return
     model = sp.load("avatars64")
     write_image(samples(model), FOLDER / "samples.png")
     photographic = sp.load("cells64")
     write_image(samples(photographic), FOLDER / "cells.png")
     write_image(cells(photographic), FOLDER / "cells_edits.png")
-    source = TfdsSource("avatars/64", "test")
-    batch = next(eval_batches(source, batch_size=50, image_size=model.image_size))
-    chosen = choose_faces(source, batch)
-    sheet = make_sheet({"avatars64": model}, model.directions, batch, chosen)
-    write_image(sheet, FOLDER / "inversions.png")
+    drawn = make_sheet({"avatars64": model}, model.directions, batch, chosen)
+    write_image(drawn, FOLDER / "inversions.png")
     first, *others = animation(model, batch["image"][chosen])
     first.save(
         FOLDER / "edits.webp",

@@ -1,4 +1,4 @@
-"""`make quickstart`: trains for four minutes, then inverts and edits unseen faces.
+"""`make quickstart`: trains for seven minutes, then inverts and edits unseen faces.
 
     python -m styleprompter_jax.demo
 
@@ -33,8 +33,8 @@ from styleprompter_jax.training.loop import train
 
 FOLDER = Path("runs/quickstart")
 # Two cores finish these steps in SECONDS; a slower machine stops after SECONDS.
-STEPS = {"encoder": 250, "smart": 220}
-SECONDS = {"encoder": 150, "smart": 90}
+STEPS = {"encoder": 450, "smart": 220}
+SECONDS = {"encoder": 300, "smart": 90}
 
 FACES = 6
 BATCH = 50
