@@ -319,6 +319,21 @@ def check_options(config: StylePrompterConfig, options: Mapping, batch: int) -> 
     }
 
 
+def check_edit_options(config: StylePrompterConfig, options: Mapping) -> dict:
+    """Returns the refiner's options of an edit, as Python numbers.
+
+    Args:
+        config: the configuration of the model; a model without a refiner has none.
+        options: the options of the call, by name. The refiner's own options for edits
+            replace the missing ones: SMART's beta is (0.5, 0.5).
+
+    Raises:
+        StylePrompterError: as in `check_options`.
+    """
+    own = {} if config.refiner is None else config.refiner.edit_options
+    return jax.tree.map(float, check_options(config, {**own, **options}, 0))
+
+
 def _option(name: str, value: Any, default: Any, batch: int) -> Any:
     """One option of a refiner, checked against its default."""
     count = len(default) if isinstance(default, tuple) else 1

@@ -149,8 +149,7 @@ def fit_to_classifier(
     learning_rate = real(learning_rate, "learning_rate", 0)
     keep = real(keep, "keep", 0)
     refiner = model.config.refiner
-    options = {**(refiner.edit_options if refiner is not None else {}), **options}
-    options = jax.tree.map(float, calls.check_options(model.config, options, 0))
+    options = calls.check_edit_options(model.config, options)
     verdicts = in_batches(classifier.verdicts, images, batch_size)
     goals = list(_goals(classifier.values, verdicts, attributes))
     latents = in_batches(model.encode, images, batch_size)

@@ -112,8 +112,7 @@ def fit_direction(
     learning_rate = real(learning_rate, "learning_rate", 0)
     structure, keep = real(structure, "structure", 0), real(keep, "keep", 0)
     refiner = model.config.refiner
-    options = {**(refiner.edit_options if refiner is not None else {}), **options}
-    options = jax.tree.map(float, calls.check_options(model.config, options, 0))
+    options = calls.check_edit_options(model.config, options)
     start, goal = (
         in_batches(model.encode, images, batch_size) for images in (before, after)
     )
