@@ -1,7 +1,7 @@
 """Folders of exported models: programs, directions, and a manifest.
 
-manifest.json           the programs, their inputs, and the sums of these files
-encode.onnx, ...        the programs; of JAX encode.jax, ... and weights.safetensors
+manifest.json           the programs, their inputs, and SHA-256 of the other files
+encode.onnx, ...        the programs; for JAX: encode.jax, ... and weights.safetensors
 directions.safetensors  the directions, as in a model folder
 """
 
@@ -35,7 +35,7 @@ MANIFEST = "manifest.json"
 VERSION = 1
 FORMATS = "jax", "onnx"
 _AGAIN = "export the model again."
-# All names of programs and their data.
+# Matches all names of programs and of their data.
 PARTS = frozenset(
     {MANIFEST, DIRECTIONS, jax_programs.WEIGHTS}
     | {
@@ -50,11 +50,11 @@ class Export(NamedTuple):
     """A folder of an exported model.
 
     Attributes:
-        config: architecture of the model.
-        directions: by name, in the order of `edit`'s strengths.
-        programs: what can be called, by name.
+        config: the architecture of the model.
+        directions: the directions by name, in the order of `edit`'s strengths.
+        programs: the programs by name.
         run: calls a program: ``run(name, inputs by name)`` returns its outputs.
-        sha256: of the model's weights.
+        sha256: SHA-256 of the model's weights.
     """
 
     config: StylePrompterConfig
@@ -73,14 +73,14 @@ def write_programs(
     *,
     half: bool = False,
 ) -> list[str]:
-    """Writes the programs of a model, and its directions; returns the files' names.
+    """Writes a model's programs and directions, and returns the names of the files.
 
     Args:
         folder: an empty folder.
         format: one of `FORMATS`.
         config: the architecture.
         variables: {"params": ..., "const": ...}.
-        directions: by name.
+        directions: the directions by name.
         half: store the weights of ONNX graphs in float16.
     """
     made = programs(config, directions)
@@ -110,15 +110,15 @@ def write_manifest(
     """Writes manifest.json.
 
     Args:
-        folder: with the files.
+        folder: the folder with the files.
         format: one of `FORMATS`.
         config: the architecture.
-        directions: by name.
-        files: names of the programs, the weights and the directions.
-        model: its "name", and the "sha256" of its weights.
-        check: what the comparison with the model found.
+        directions: the directions by name.
+        files: names of the files with programs, weights and directions.
+        model: the model's "name", and the "sha256" of its weights.
+        check: the results of the comparison with the model.
         half: whether the weights are in float16.
-        page: what the script of a page in the same folder has to know.
+        page: values for the script of a page in the same folder.
     """
     refiner = config.refiner
     suffix = jax_programs.SUFFIX if format == "jax" else onnx_programs.SUFFIX
@@ -181,7 +181,7 @@ def _entry(each: Input) -> dict[str, Any]:
 
 
 def is_export(folder: AnyPath) -> bool:
-    """Returns whether a local folder is an exported model, and not a model."""
+    """Returns whether a local folder is an exported model instead of a model."""
     if scheme(folder):
         return False
     path = local_path(folder)
@@ -189,7 +189,7 @@ def is_export(folder: AnyPath) -> bool:
 
 
 def written(folder: Path) -> set[str] | None:
-    """Returns the paths in a folder that an export wrote; None for another folder."""
+    """Returns the paths that an export wrote in a folder; None for other folders."""
     try:
         manifest = read_json(folder / MANIFEST)
     except StylePrompterError:
@@ -204,11 +204,11 @@ def written(folder: Path) -> set[str] | None:
 def read_export(folder: Path) -> Export:
     """Opens the folder of an exported model.
 
-    A program runs what its file says, so open only folders that you trust.
+    A program executes the instructions in its file. Open only folders that you trust.
 
     Raises:
-        StylePrompterError: if a file is damaged or of another version, or a package is
-            missing.
+        StylePrompterError: if a file is damaged or has another version, or a package
+            is missing.
     """
     path = folder / MANIFEST
     manifest = read_json(path, hint=_AGAIN)
@@ -265,7 +265,7 @@ def open_programs(
     digest: str,
     sums: Mapping[str, str] | None = None,
 ) -> Export:
-    """Opens the programs of a folder, without its manifest; see `Export`."""
+    """Opens the programs of a folder without reading its manifest; see `Export`."""
     made = jax_programs.Runtime if format == "jax" else onnx_programs.Runtime
     run = made(folder, sums)
     return Export(config, directions, programs(config, directions), run, digest)

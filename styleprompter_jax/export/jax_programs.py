@@ -1,7 +1,7 @@
-"""Programs as `jax.export` keeps them: StableHLO for CPU, CUDA and TPU.
+"""Programs in the format of `jax.export`: StableHLO for CPU, CUDA and TPU.
 
-The weights are not in a program. They are its first argument, a dict of the arrays in
-the file of weights.
+A program does not contain the weights. They are its first argument: a dict of the
+arrays in the file of weights.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from styleprompter_jax.store.array_files import save_arrays
 SUFFIX = ".jax"
 WEIGHTS = "weights.safetensors"
 PLATFORMS = "cpu", "cuda", "tpu"
-_LIMIT = 2**30  # bytes of a program
-_CALL = "custom_call @shape_assertion("  # the one that JAX writes for a symbolic batch
+_LIMIT = 2**30  # the largest size of a program in bytes
+_CALL = "custom_call @shape_assertion("  # JAX writes this call for a symbolic batch
 
 
 def write(folder: Path, programs: Mapping[str, Program], weights: Mapping) -> list[str]:
-    """Writes the programs and the weights; returns the names of the files."""
+    """Writes the programs and the weights, and returns the names of the files."""
     flat = {k: np.asarray(v) for k, v in flatten_dict(weights, sep="/").items()}
     specs = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in flat.items()}
     _check_installed()
@@ -49,7 +49,7 @@ class Runtime:
     """Calls the programs of a folder.
 
     Args:
-        folder: with the files that `write` wrote.
+        folder: the folder with the files that `write` wrote.
         sums: SHA-256 of each file, by name; None for files that were just written.
     """
 
@@ -71,7 +71,7 @@ class Runtime:
         try:
             program = export.deserialize(bytearray(content))
             text = program.mlir_module()
-        except Exception as error:  # of many kinds, for a file of another kind
+        except Exception as error:  # a file of another kind causes errors of many types
             raise StylePrompterError(
                 f"{path} cannot be read by this version of JAX: export the model again."
             ) from error

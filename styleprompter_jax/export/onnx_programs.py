@@ -1,4 +1,4 @@
-"""Programs as ONNX graphs, one file each, with the weights inside."""
+"""Programs as ONNX graphs: one file for each, which includes the weights."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,23 +13,23 @@ from styleprompter_jax.export.program_files import read_program
 from styleprompter_jax.export.programs import Program
 
 SUFFIX = ".onnx"
-_LIMIT = 2**31  # bytes of a graph
+_LIMIT = 2**31  # the largest size of a graph in bytes
 _PROVIDERS = "CUDAExecutionProvider", "CPUExecutionProvider"
-# A key of arrays in other files, which ONNX Runtime reads from the current folder.
+# Marks an array in another file. ONNX Runtime reads such files from the current folder.
 _ELSEWHERE = b"location"
-_WARNINGS = 3  # ONNX Runtime's level of errors: its warnings are for developers
+_WARNINGS = 3  # ONNX Runtime logs only errors; its warnings are for developers
 
 
 def write(
     folder: Path, programs: Mapping[str, Program], weights: Mapping, half: bool
 ) -> list[str]:
-    """Writes the graphs; returns the names of the files.
+    """Writes the graphs, and returns the names of the files.
 
     Args:
-        folder: where.
-        programs: by name.
-        weights: of the programs; they become constants.
-        half: store them in float16; the graphs compute in float32.
+        folder: the folder for the files.
+        programs: the programs by name.
+        weights: the programs' weights, which become constants.
+        half: store the weights in float16; the graphs compute in float32.
     """
     _installed("onnx")
     from styleprompter_jax.export.onnx.convert import to_onnx
@@ -54,7 +54,7 @@ class Runtime:
     """Calls the graphs of a folder with ONNX Runtime.
 
     Args:
-        folder: with the files that `write` wrote.
+        folder: the folder with the files that `write` wrote.
         sums: SHA-256 of each file, by name; None for files that were just written.
     """
 
@@ -86,7 +86,7 @@ class Runtime:
             return self._runtime.InferenceSession(content, options, providers=chosen)
         except StylePrompterError:
             raise
-        except Exception as error:  # of many kinds, for a file of another kind
+        except Exception as error:  # a file of another kind causes errors of many types
             raise StylePrompterError(
                 f"{path} cannot be read by this version of ONNX Runtime: export the "
                 "model again."

@@ -1,4 +1,4 @@
-"""Reads the file of an exported program, if it is the one that the manifest names."""
+"""Reads the file of an exported program, and checks its SHA-256 in the manifest."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ def read_program(path: Path, limit: int, sums: Mapping[str, str] | None) -> byte
     """Returns the bytes of a program.
 
     Args:
-        path: the file.
+        path: the path of the file.
         limit: the largest number of bytes.
-        sums: SHA-256 of each file, by name; None to check nothing.
+        sums: SHA-256 of each file, by name; None skips the check.
 
     Raises:
         StylePrompterError: if the file cannot be read, or has another SHA-256.

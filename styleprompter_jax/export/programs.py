@@ -1,4 +1,4 @@
-"""The programs of an export: functions of arrays that a foreign program calls.
+"""The programs of an export: functions of arrays that another program calls.
 
     encode(image)                       -> w_plus, features_0, ...
     edit(w_plus, strengths)             -> edited
@@ -6,7 +6,7 @@
     synthesize(w_plus)                  -> image, without the refiner
     map(z, psi)                         -> w_plus
 
-A model has those that its parts allow. The first axis of all arrays is the batch.
+A model's parts decide which programs it has. The first axis of each array is the batch.
 """
 
 import dataclasses
@@ -33,10 +33,10 @@ class Input:
     """An input or output of a program.
 
     Attributes:
-        shape: without the batch.
+        shape: the shape without the batch.
         dtype: "float32" or "bool".
-        range: smallest and largest sensible value; None for any.
-        about: what it is, for people.
+        range: the smallest and the largest useful value; None for any value.
+        about: a description for people.
     """
 
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ class Input:
     dtype: str = "float32"
 
     def spec(self, batch: Any) -> jax.ShapeDtypeStruct:
-        """Returns its shape and dtype for a batch."""
+        """Returns the shape and dtype for a batch."""
         return jax.ShapeDtypeStruct((batch, *self.shape), np.dtype(self.dtype))
 
 
@@ -54,9 +54,9 @@ class Program:
     """A function of weights and arrays.
 
     Attributes:
-        function: called as function(weights, *inputs); returns a tuple of arrays.
-        inputs: by name, in the order of the call.
-        outputs: by name, in the order of the results.
+        function: function(weights, *inputs) returns a tuple of arrays.
+        inputs: the inputs by name, in the order of the call.
+        outputs: the outputs by name, in the order of the results.
     """
 
     function: Callable[..., tuple]
@@ -75,8 +75,8 @@ def programs(
     """Returns the programs of a model, by name.
 
     Args:
-        config: of the model.
-        directions: those that `edit` moves codes along, in this order.
+        config: the model's architecture.
+        directions: the directions of `edit`, in the order of its strengths.
     """
     module, generator = StylePrompter(config), config.generator
     codes = Input(
@@ -186,7 +186,7 @@ def _map(
 
 
 def _edit(weights: Mapping, w_plus: jax.Array, strengths: jax.Array) -> tuple:
-    """Adds each direction's step for the given codes, as `editing.directions` does."""
+    """Adds each direction's step to the codes, as `editing.directions` does."""
     of = weights["directions"]
     step = jnp.einsum("bd,dnw->bnw", strengths, of["vectors"])
     if "reads" in of:
@@ -206,12 +206,12 @@ def direction_weights(
     """Returns the arrays of `edit`; {} without directions.
 
     Args:
-        directions: by name.
-        num_codes: n.
+        directions: the directions by name.
+        num_codes: n, the number of codes.
 
     Returns:
         vectors (d, n, w_dim). If steps depend on the codes, also reads and writes
-        (r, n, w_dim), offsets (r,), and owners (r, d), 1 where r is of direction d.
+        (r, n, w_dim), offsets (r,), and owners (r, d): 1 if r belongs to direction d.
     """
     if not directions:
         return {}
@@ -236,7 +236,7 @@ def weights_of(
     directions: Mapping[str, Direction],
     num_codes: int,
 ) -> dict[str, Any]:
-    """Returns the weights that programs take: of the model, and of its directions."""
+    """Returns the programs' weights: those of the model and of its directions."""
     found: dict[str, Any] = {name: variables[name] for name in ("params", "const")}
     if directions:
         found["directions"] = direction_weights(directions, num_codes)

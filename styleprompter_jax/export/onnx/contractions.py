@@ -1,4 +1,4 @@
-"""Products of matrices, and convolutions."""
+"""Converts products of matrices, and convolutions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from styleprompter_jax.export.onnx.graph import (
 
 
 def product(graph: Graph, eqn: Any, a: Any, b: Any) -> Tensor:
-    """JAX's `dot_general`."""
+    """Converts JAX's `dot_general`."""
     ((ca, cb), (ba, bb)) = eqn.params["dimension_numbers"]
     shape = eqn.outvars[0].aval.shape
     free_a = [k for k in range(len(a.shape)) if k not in (*ca, *ba)]
@@ -27,7 +27,7 @@ def product(graph: Graph, eqn: Any, a: Any, b: Any) -> Tensor:
     place_a |= {k: n for n, k in enumerate(ba)}
     place_b |= {k: n for n, k in enumerate(bb)}
     if not ba and len(ca) == 1:
-        # A matrix of weights: the tensor's other axes stay as they are stored.
+        # For a matrix of weights, the tensor's other axes keep their stored order.
         if isinstance(b, np.ndarray) and len(free_b) == 1:
             weights = arranged(b, [*cb, *free_b], range(b.ndim))
             made = _by_weights(graph, a, ca[0], weights)
@@ -54,7 +54,7 @@ def product(graph: Graph, eqn: Any, a: Any, b: Any) -> Tensor:
 def _by_weights(
     graph: Graph, x: Tensor, axis: int, weights: np.ndarray
 ) -> tuple[str, list[int]]:
-    """Multiplies along an axis by (k, n); returns the name, and the stored axes."""
+    """Multiplies an axis by a (k, n) matrix; returns the name and the stored axes."""
     if len(x.order) == 4 and x.order[1] == axis:
         name = graph.node("Conv", x.name, graph.constant(weights.T[:, :, None, None]))
         return name, list(x.order)
@@ -72,7 +72,7 @@ def _placed(
     new: int,
     shape: Sequence,
 ) -> Tensor:
-    """Returns a product, with the axes of the result."""
+    """Returns a product with the axes of the result."""
     return graph.made(name, shape, [new if k == axis else places[k] for k in axes])
 
 
@@ -84,7 +84,7 @@ def _matrix(
     contracted: Sequence[int],
     is_left: bool,
 ) -> str:
-    """Lays out a factor of a batch of products of matrices."""
+    """Arranges the axes of one factor for a batch of matrix products."""
     inner = [*free, *contracted] if is_left else [*contracted, *free]
     name = graph.laid_out(x, [*batch, *inner], inner)
     if len(free) == len(contracted) == 1:
@@ -102,9 +102,9 @@ def _flat(shape: Sequence, axes: Sequence[int]) -> int:
 
 
 def convolution(graph: Graph, eqn: Any, x: Tensor, kernel: np.ndarray) -> Tensor:
-    """JAX's `conv_general_dilated` with known weights.
+    """Converts JAX's `conv_general_dilated` with known weights.
 
-    That of an input with inserted zeros is a transposed convolution.
+    If JAX inserts zeros into the input, the result is a transposed convolution.
     """
     p = eqn.params
     numbers, groups = p["dimension_numbers"], p["feature_group_count"]
@@ -114,7 +114,7 @@ def convolution(graph: Graph, eqn: Any, x: Tensor, kernel: np.ndarray) -> Tensor
     stride, pads = p["lhs_dilation"], np.array(p["padding"]).T
     if any(n != 1 for n in stride):
         sizes = np.array(weights.shape[2:])
-        own = sizes - 1 - pads  # of the transposed convolution; below 0 it is a border
+        own = sizes - 1 - pads  # pads of the transposed convolution; below 0, a border
         weights = np.flip(weights, tuple(range(2, weights.ndim)))
         name = graph.node(
             "ConvTranspose",

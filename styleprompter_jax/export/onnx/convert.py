@@ -1,11 +1,11 @@
 """Converts a function of JAX to an ONNX graph.
 
-JAX traces the function for a batch of any size. This module walks through the traced
-operations. Those of known values, such as weights, are computed at once, so the graph
-has no operation on constants. The rules of the others are in `rules`.
+JAX traces the function for a batch of any size. This module visits the traced
+operations. It computes operations on known values, such as weights, immediately, so the
+graph has no operation on constants. `rules` has the rules for the other operations.
 
-Where a function has a form for each platform, the graph gets the form whose operations
-ONNX has: plain transposed and grouped convolutions.
+If a function has a variant for each platform, the graph gets the variant whose
+operations ONNX has: plain transposed and grouped convolutions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from styleprompter_jax.export.onnx.graph import OPSET, Graph, Tensor, Value, ref
 from styleprompter_jax.export.onnx.rules import RULES
 from styleprompter_jax.version import __version__
 
-_PREFERRED = "tpu", "cuda"  # platforms by preference, then the default form
-_LARGEST = 2**31 - 2**20  # bytes of a file; protobuf ends at 2 GiB
-_IR_VERSION = 9  # what ONNX 1.14 writes, which has the operators of OPSET
+_PREFERRED = "tpu", "cuda"  # platforms by preference, before the default variant
+_LARGEST = 2**31 - 2**20  # bytes of a file; protobuf allows at most 2 GiB
+_IR_VERSION = 9  # the version of ONNX 1.14, which has the operators of OPSET
 _BODIES = "jaxpr", "call_jaxpr"  # parameters of operations that call a function
 _PASSED = "optimization_barrier", "stop_gradient", "copy", "copy_p"
 
@@ -36,14 +36,14 @@ def to_onnx(
     half: bool = False,
     description: str = "",
 ) -> bytes:
-    """Returns the file of a graph.
+    """Returns a graph as the content of a file.
 
     Args:
-        function: takes arrays in the order of `inputs`, returns a tuple of arrays.
+        function: takes arrays in the order of `inputs`, and returns a tuple of arrays.
         inputs: shape and dtype by name; the size of the batch is a symbol.
         outputs: names of the results.
         half: store weights in float16; the graph computes in float32.
-        description: a text for people, in the file.
+        description: a text for people; the file contains it.
 
     Raises:
         StylePrompterError: if an operation has no rule, or the file would be too large.
@@ -134,7 +134,7 @@ def _apply(graph: Graph, eqn: Any, inputs: list[Any]) -> Sequence[Value]:
 
 
 def _form(platforms: Sequence) -> int:
-    """Returns the place of the form to use among the forms for platforms."""
+    """Returns the index of the variant to use among the variants for platforms."""
     for wanted in _PREFERRED:
         for k, names in enumerate(platforms):
             if names is not None and wanted in names:

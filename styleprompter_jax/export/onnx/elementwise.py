@@ -1,4 +1,4 @@
-"""Operations of ONNX that work on each number alone."""
+"""Converts elementwise operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def _joined(graph: Graph, op: str, shape: Any, *values: Value) -> Tensor:
 
 
 def _trimmed(graph: Graph, value: Value, axes: list[int]) -> str:
-    """Returns a value without the first axes, where it has none of them."""
+    """Returns a value without the leading axes that it does not store."""
     stored = value.order if isinstance(value, Tensor) else ()
     if isinstance(value, np.ndarray):
         small = condensed(value)
@@ -83,7 +83,7 @@ def _select(graph: Graph, eqn: Any, which: Value, *cases: Any) -> Tensor:
 
 
 def _slope(graph: Graph, which: Any, other: Any, x: Any) -> str | None:
-    """Returns the slope a of ``where(x > 0, x, a * x)``, one pass over a large map."""
+    """Returns the slope a of ``where(x > 0, x, a * x)``; saves passes over the map."""
     if not all(isinstance(value, Tensor) for value in (which, other, x)):
         return None
     test, scaled = graph.makers.get(which.name), graph.makers.get(other.name)

@@ -1,12 +1,12 @@
-"""An ONNX graph in the making: values with the axes of JAX in any order in memory.
+"""Builds an ONNX graph, whose values store the axes of JAX in any order.
 
-JAX's images are NHWC, and convolutions of ONNX read NCHW. So a `Tensor` says in which
-order its axes are stored. An operation that does not depend on the order keeps it, and
-a transposition is free until an operation needs another order. Axes of size 1, and axes
-along which all values are equal, are not stored at all.
+JAX's images are NHWC, and convolutions of ONNX read NCHW. So a `Tensor` has the stored
+order of its axes. An operation that does not depend on the order keeps it. A transpose
+costs nothing until an operation needs another order. A tensor does not store axes of
+size 1, or axes along which all values are equal.
 
 Known values are NumPy arrays with the shape that JAX gives them for a batch of one.
-They become constants of the graph only where a tensor meets them.
+They become constants of the graph only when an operation combines them with a tensor.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-# `Reduce*` take their axes as an input from here on, and `Split` its number of parts.
+# The first version where `Reduce*` reads axes as an input, and `Split` a part count.
 OPSET = 18
 _HALVED_FROM = 1024  # elements; smaller constants stay float32
 
@@ -29,10 +29,10 @@ class Tensor:
     """A value of the graph.
 
     Attributes:
-        name: its name in the graph.
-        shape: its sizes in JAX; the size of the batch is a symbol.
-        order: the stored axes, in the order of storage. The value is the same along
-            all other axes.
+        name: the name in the graph.
+        shape: the shape in JAX; the size of the batch is a symbol.
+        order: the stored axes, in the stored order. The value is constant along all
+            other axes.
     """
 
     name: str
@@ -49,15 +49,15 @@ def is_symbol(size: Any) -> bool:
 
 
 def of_one(size: Any) -> int:
-    """Returns a size for a batch of one."""
+    """Returns the size when the batch has one row."""
     if not is_symbol(size):
         return int(size)
-    # JAX has no public function for it; this one is as old as symbolic sizes.
+    # JAX has no public function for this. This one exists since symbolic sizes exist.
     return int(size._evaluate(dict.fromkeys(size.get_vars(), 1)))
 
 
 def refuse(eqn: Any) -> NoReturn:
-    """Raises the error of an operation, or of a form of one, without a rule."""
+    """Raises the error for an operation, or a variant of one, that has no rule."""
     raise StylePrompterError(
         f"The graph of this model needs the operation {eqn.primitive.name!r} in a form "
         "that this program cannot write as ONNX: export the model with --format jax."
@@ -65,7 +65,7 @@ def refuse(eqn: Any) -> NoReturn:
 
 
 def condensed(array: np.ndarray) -> np.ndarray:
-    """Returns a broadcast array with size 1 in the axes that it was broadcast along."""
+    """Returns a broadcast array with size 1 along the axes of the broadcast."""
     return array[tuple(slice(0, 1 if s == 0 else None) for s in array.strides)]
 
 
@@ -86,7 +86,7 @@ class Graph:
         self._count = 0
 
     def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Adds a node; returns the name of its output, or a list of names."""
+        """Adds a node, and returns the name of its output, or a list of names."""
         names = [self._new(op.lower()) for _ in range(outputs)]
         made = helper.make_node(op, inputs, names, **attributes)
         self.nodes.append(made)
@@ -95,10 +95,10 @@ class Graph:
 
     def _new(self, stem: str) -> str:
         self._count += 1
-        return f"/{stem}_{self._count}"  # no name of an input has a slash
+        return f"/{stem}_{self._count}"  # names of inputs have no slash
 
     def constant(self, array: Any, kind: Any = None) -> str:
-        """Returns the name of a constant; equal constants are one."""
+        """Returns the name of a constant; equal constants share one name."""
         array = np.ascontiguousarray(array, kind).reshape(np.shape(array))
         content = hashlib.sha256(array.data if array.size else b"")
         content.update(repr((array.dtype.str, array.shape)).encode())
@@ -128,19 +128,19 @@ class Graph:
         self.constants = [c for c in self.constants if c.name in needed]
 
     def sizes(self, values: Any) -> str:
-        """Returns a constant of whole numbers, as shapes and axes are."""
+        """Returns the name of a constant of integers, for example a shape or axes."""
         return self.constant(np.array(values, np.int64))
 
     def made(
         self, name: str, shape: Sequence, axes: Sequence[int], ones: Iterable[int] = ()
     ) -> Tensor:
-        """Returns the tensor of a node's output, whose axes of size 1 are removed.
+        """Returns the tensor of a node's output, and removes its axes of size 1.
 
         Args:
-            name: the output.
-            shape: its shape in JAX.
-            axes: the axes of the output, in its order.
-            ones: axes of size 1 in the output that are larger in JAX.
+            name: the name of the output.
+            shape: the shape in JAX.
+            axes: the axes of the output, in the order of the output.
+            ones: axes that have size 1 in the output and are larger in JAX.
         """
         gone = {a for a in axes if a in set(ones) or shape[a] == 1}
         if gone:
@@ -155,8 +155,8 @@ class Graph:
 
         Args:
             value: a tensor, or a known array.
-            axes: all stored axes of the value, and any others, which get size 1.
-            full: axes that get their whole size; not the batch of a known array.
+            axes: all stored axes of the value; other axes get size 1.
+            full: axes that get their whole size; never the batch of a known array.
         """
         full = set(full)
         if isinstance(value, np.ndarray):
@@ -193,7 +193,7 @@ def arranged(
 
 
 def stored_axes(value: Value) -> tuple[int, ...]:
-    """Returns the axes along which a value differs, in the order of storage."""
+    """Returns the axes along which a value varies, in the stored order."""
     if isinstance(value, Tensor):
         return value.order
     small = condensed(value)
@@ -201,7 +201,7 @@ def stored_axes(value: Value) -> tuple[int, ...]:
 
 
 def common_axes(values: Sequence[Value]) -> list[int]:
-    """Returns an order for the axes of several values, that of the largest tensor."""
+    """Returns one order of axes for several values: the order of the largest tensor."""
     orders = [stored_axes(value) for value in values]
     tensors = [v.order for v in values if isinstance(v, Tensor)]
     found = max(map(list, tensors), key=len)

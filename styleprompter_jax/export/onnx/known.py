@@ -1,7 +1,7 @@
-"""Computes the operations whose inputs are all known, for a batch of one.
+"""Computes operations whose inputs are all known, for a batch of one.
 
-Arrays that JAX broadcasts stay views of a small array: a bias never gets the size of
-the map that it is added to.
+An array that JAX broadcasts stays a view of a small array. For example, a bias never
+gets the size of its map.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ def _iota(params: dict) -> np.ndarray:
     return np.broadcast_to(line.reshape(shape), params["shape"])
 
 
-# JAX compiles each operation for each shape, which takes longer than all of them here.
+# JAX compiles each operation for each shape. NumPy computes all of them in less time.
 _SHAPED: dict[str, Callable] = {
     "reshape": lambda p, x: x.reshape(p["new_sizes"]),
     "transpose": lambda p, x: x.transpose(p["permutation"]),
@@ -89,7 +89,7 @@ _SHAPED: dict[str, Callable] = {
 
 
 def _of_one(value: Any) -> Any:
-    """Returns a parameter for a batch of one."""
+    """Returns an operation's parameter for a batch of one."""
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(_of_one(each) for each in value)
     return of_one(value) if hasattr(value, "get_vars") else value
@@ -107,7 +107,7 @@ def _adds_ones(old: Sequence[int], new: Sequence[int]) -> bool:
 
 
 def _with_ones(array: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Returns a view with axes of size 1 in other places; strides stay 0 where 0."""
+    """Returns a view with axes of size 1 in other places; strides of 0 stay 0."""
     kept = array[tuple(slice(None) if n != 1 else 0 for n in array.shape)]
     index = tuple(slice(None) if n != 1 else None for n in sizes)
     return kept[index]

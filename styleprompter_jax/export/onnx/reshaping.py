@@ -1,4 +1,4 @@
-"""Reshapes that keep the order of storage where they can."""
+"""Converts reshapes, and keeps the stored order of the axes if possible."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,10 @@ from styleprompter_jax.export.onnx.graph import Graph, Tensor, is_symbol, of_one
 
 
 def reshaped(graph: Graph, x: Tensor, sizes: Sequence) -> Tensor:
-    """Reshapes a tensor, as JAX does in the order of its own axes.
+    """Reshapes a tensor with the same result as JAX, in the order of JAX's axes.
 
-    Axes that are split or joined stay where they are stored, if those that are joined
-    lie beside each other.
+    Split and joined axes keep their place in the stored order, if all joined axes are
+    stored next to each other.
     """
     groups = [
         (_large(x.shape, old), _large(sizes, new))
@@ -18,7 +18,7 @@ def reshaped(graph: Graph, x: Tensor, sizes: Sequence) -> Tensor:
     ]
     shape = tuple(sizes)
     changed = [old for old, new in groups if not len(old) == len(new) <= 1]
-    if not changed:  # only axes of size 1 come and go
+    if not changed:  # the reshape only adds or removes axes of size 1
         places = {old[0]: new[0] for old, new in groups if old}
         return Tensor(x.name, shape, tuple(places[a] for a in x.order))
     order = list(x.order)
@@ -32,7 +32,7 @@ def reshaped(graph: Graph, x: Tensor, sizes: Sequence) -> Tensor:
 
 
 def _beside(order: Sequence[int], axes: Sequence[int]) -> bool:
-    """Returns whether axes are stored one after the other."""
+    """Returns whether the axes are stored one after the other."""
     if not set(axes) <= set(order):
         return False
     first = order.index(axes[0])
@@ -44,7 +44,7 @@ def _large(sizes: Sequence, axes: Sequence[int]) -> list[int]:
 
 
 def _groups(old: Sequence, new: Sequence) -> list[tuple[list[int], list[int]]]:
-    """Returns the smallest runs of axes whose products are equal, before and after."""
+    """Returns the smallest groups of old and new axes with equal products of sizes."""
     groups = []
     i = j = 0
     while i < len(old) or j < len(new):
@@ -71,7 +71,7 @@ def _product(sizes: Sequence, axes: Sequence[int]) -> Any:
 
 
 def _is_less(a: Any, b: Any) -> bool:
-    """Returns whether the product a has to grow; one with the batch is the larger."""
+    """Returns whether product a is smaller; a product with the batch is larger."""
     if is_symbol(a) != is_symbol(b):
         return is_symbol(b)
     return of_one(a) < of_one(b)

@@ -1,7 +1,7 @@
-"""The operations of JAX as operations of ONNX; one function for each.
+"""Converts operations of JAX to operations of ONNX, with one function for each.
 
-A rule gets the graph, the traced operation and its inputs, of which one or more are
-tensors. It returns a tensor, or a list of them.
+A rule gets the graph, the traced operation and its inputs. At least one input is a
+tensor. The rule returns a tensor, or a list of tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -98,12 +98,12 @@ def _split(graph: Graph, eqn: Any, x: Tensor) -> list[Tensor]:
 
 
 def _gather(graph: Graph, eqn: Any, x: Tensor, indices: np.ndarray) -> Tensor:
-    """A slice whose bounds are known; JAX writes those of batches of any size so."""
+    """Converts a slice with known bounds: JAX writes it so for any batch size."""
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     many = indices.ndim - 1
     starts, ends = [0] * len(x.shape), list(sizes)
     steps = [1] * len(x.shape)
-    moved: dict[int, int] = {}  # an axis, and the axis of the indices along it
+    moved: dict[int, int] = {}  # from an axis to the axis of its indices
     for k, axis in enumerate(numbers.start_index_map):
         places = indices[..., k]
         along = [a for a in range(many) if (np.diff(places, axis=a) != 0).any()]
@@ -118,7 +118,7 @@ def _gather(graph: Graph, eqn: Any, x: Tensor, indices: np.ndarray) -> Tensor:
             steps[axis], moved[axis] = gaps.pop(), along[0]
         ends[axis] = int(line.flat[-1]) + sizes[axis]
     x = cut(graph, x, starts, ends, steps)
-    # The places in the result: axes of the slice, and those of the indices.
+    # The positions in the result of the axes of the slice and of the indices.
     rank = len(eqn.outvars[0].aval.shape)
     free = [a for a in range(rank) if a not in numbers.offset_dims]
     kept = [a for a in range(len(x.shape)) if a not in numbers.collapsed_slice_dims]
@@ -151,7 +151,7 @@ def _joined(
 ) -> Tensor:
     axes = common_axes(values)
     if axis not in axes:
-        # Beside the axis before it, which a reshape may join it to.
+        # Stores it after the preceding axis, because a reshape may join the two.
         axes.insert(axes.index(axis - 1) + 1 if axis - 1 in axes else 0, axis)
     batch = next((a for a in axes if is_symbol(shape[a])), None)
     full = [a for a in axes if a != batch]
@@ -168,9 +168,9 @@ def _with_batch(
     values: Sequence[Value],
     names: Sequence[str],
 ) -> list[str]:
-    """Adds zeros of the size of the batch to values without an axis for it.
+    """Adds zeros with a batch axis to values that have no batch axis.
 
-    So the runtime needs no shape, which it could not know before a call.
+    The runtime then needs no shape, which it would only know at the call.
     """
     has = [batch in stored_axes(value) for value in values]
     if all(has):
