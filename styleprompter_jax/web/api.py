@@ -1,4 +1,4 @@
-"""The HTTP interface: a row for each request, which also gives the OpenAPI page."""
+"""The HTTP interface: one row for each request. The rows also give the OpenAPI page."""
 
 import asyncio
 import collections
@@ -259,7 +259,7 @@ class Api:
         self._counts: collections.Counter[tuple[str, int]] = collections.Counter()
 
     def routes(self) -> list[Route]:
-        """The routes for Starlette."""
+        """Returns the routes for Starlette."""
         metrics = Endpoint("GET", "/api/metrics", self._metrics, key="token")
         return [
             Route(one.path, self._handler(one), methods=[one.method])
@@ -309,7 +309,7 @@ class Api:
         return made if isinstance(made, Response) else JSONResponse(made)
 
     async def _metrics(self, call: Call) -> Response:
-        """Counts of requests, batches, clients and bytes, for Prometheus."""
+        """Returns counts of requests, batches, clients and bytes, for Prometheus."""
         studio = call.studio
         lines = [
             f"styleprompter_waiting {len(studio.batcher)}",
@@ -326,14 +326,14 @@ class Api:
 
 
 def refusal(error: StylePrompterError) -> JSONResponse:
-    """The answer to a refused request."""
+    """Returns the answer to a refused request."""
     status = getattr(error, "status", 400)
     headers = {"Retry-After": "1"} if status in (429, 503) else None
     return JSONResponse({"error": str(error)}, status, headers)
 
 
 async def _unless_gone(request: Request, answer: Awaitable[Any]) -> Any:
-    """An answer; its work is cancelled when the client disconnects."""
+    """Returns an answer; cancels its work when the client disconnects."""
     work = asyncio.ensure_future(answer)
     gone = asyncio.ensure_future(_disconnected(request))
     try:

@@ -1,9 +1,9 @@
 """Batches for a model that many clients use.
 
-A program is compiled for one batch size.  The batcher begins with batches of 1.  When
-more items wait, it compiles a program for twice as many in another thread, and uses it
-once it is ready.  So no request waits for a compilation, and a single user never causes
-one.
+A compiled program has one batch size.  The batcher begins with batches of 1.  When more
+items wait, another thread compiles a program for twice the batch size, and the batcher
+uses it when it is ready.  So no request waits for a compilation, and a single user
+never causes one.
 
 Axes: b batch; each submitted item is a batch of 1.
 """
@@ -28,9 +28,9 @@ class Work(NamedTuple):
     """A computation on a batch.
 
     Attributes:
-        program: equal for computations that share compiled programs.
-        owner: equal, too, for those that can share a batch.
-        run: maps a pytree of arrays (b, ...) to another.
+        program: a key; computations with equal keys share compiled programs.
+        owner: a key; computations with both keys equal can share a batch.
+        run: maps a pytree of arrays (b, ...) to another pytree of arrays (b, ...).
     """
 
     program: Hashable
@@ -39,7 +39,7 @@ class Work(NamedTuple):
 
     @property
     def kind(self) -> tuple[Hashable, Hashable]:
-        """Equal for items that can share a batch."""
+        """The key of items that can share a batch."""
         return self.program, self.owner
 
 
@@ -50,7 +50,7 @@ class _Item(NamedTuple):
 
 
 class Batcher:
-    """A thread that computes submitted items in batches.
+    """Computes submitted items in batches, in a thread.
 
     Attributes:
         batches: the number of batches by the number of their items.
@@ -134,14 +134,14 @@ class Batcher:
             del batch  # frees its memory while the queue is empty
 
     def _next(self) -> list[_Item]:
-        """The items of the next batch; none at the end."""
+        """Returns the items of the next batch; [] when the thread must end."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._items or self._stopped)
                 if self._stopped:
                     return []
                 if any(item.future.cancelled() for item in self._items):
-                    # Nobody waits for these: compute nothing with them, not even
+                    # Nobody waits for these items. Do not use them, not even for
                     # the first run of a larger program.
                     kept = (i for i in self._items if not i.future.cancelled())
                     self._items = collections.deque(kept)
@@ -157,7 +157,7 @@ class Batcher:
                 left = [item for item in self._items if id(item) not in taken]
                 self._items = collections.deque(left)
                 self._changed.notify_all()
-                # Leaves out the items that nobody waits for any more.
+                # Leaves out the items that no client waits for any more.
                 batch = [i for i in chosen if i.future.set_running_or_notify_cancel()]
                 if batch:
                     return batch

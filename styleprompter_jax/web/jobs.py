@@ -1,6 +1,6 @@
-"""Jobs: work that takes longer than a request, with progress, that can be cancelled.
+"""Jobs: work that takes longer than a request, shows progress, and can be cancelled.
 
-One job runs at a time, beside the requests; other jobs wait.
+One job runs at a time, in parallel with the requests. The other jobs wait.
 """
 
 import logging
@@ -101,7 +101,7 @@ class Jobs:
     def start(
         self, total: int, work: Callable[[Job], dict[str, Any]], own: list[Job]
     ) -> Job:
-        """Returns a job, which runs after the jobs before it.
+        """Returns a new job, which runs after all earlier jobs.
 
         Args:
             total: the number of its steps.

@@ -32,7 +32,7 @@ class Limits:
         waiting_each: requests of one client at the same time.
         batch: rows of the largest batch.
         clients: clients at the same time.
-        client_bytes: bytes kept for one client; the oldest things go first.
+        client_bytes: bytes kept for one client; the server drops its oldest things.
         kept_bytes: bytes kept for all clients.
         idle_seconds: time without a request after which a client is forgotten.
         jobs: jobs that run or wait.

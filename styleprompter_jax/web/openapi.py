@@ -1,4 +1,4 @@
-"""OpenAPI: the description of the HTTP interface, from its rows and dataclasses."""
+"""Describes the HTTP interface in OpenAPI, from its rows and dataclasses."""
 
 import dataclasses
 import inspect
@@ -27,7 +27,7 @@ _ERROR = {
 
 
 def describe(endpoints: Iterable[Any]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of rows such as `api.ENDPOINTS`."""
+    """Returns the OpenAPI 3.1 document of rows such as `api.ENDPOINTS`."""
     paths: dict[str, dict] = {}
     schemas: dict[str, Any] = {}
     for one in endpoints:
@@ -87,7 +87,7 @@ def _operation(endpoint: Any, schemas: dict) -> dict[str, Any]:
 
 
 def _schema(hint: Any, schemas: dict) -> dict[str, Any]:
-    """The JSON schema of a field's annotation, or of a dataclass by its name."""
+    """Returns the JSON schema of an annotation; refers to a dataclass by its name."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         kind, mark = arguments
@@ -136,7 +136,7 @@ def _object(kind: type[Fields], schemas: dict) -> dict[str, Any]:
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """The text about each attribute in a docstring."""
+    """Returns the text about each attribute in a docstring."""
     _, _, section = (inspect.getdoc(kind) or "").partition("Attributes:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}

@@ -1,4 +1,4 @@
-"""Photographs: reading, finding faces, cropping, previews.
+"""Reads photographs, finds and crops faces, and makes previews.
 
 The reader of files (`images/decode.py`) reads uploads, after a check of their size.
 A model of cars reads and shows oblong images; only square ones have faces to align.
@@ -42,7 +42,7 @@ class Photographs:
 
     @property
     def encodes(self) -> bool:
-        """Whether the model encodes images, and no sketches or label maps."""
+        """Whether the model encodes images instead of sketches or label maps."""
         return self._reads
 
     @property
@@ -67,7 +67,7 @@ class Photographs:
         return EXAMPLES
 
     def example(self, number: int) -> bytes:
-        """Draws an example face; returns a PNG."""
+        """Draws an example face, and returns it as a PNG."""
         if not 0 <= number < self.examples:
             raise Refused(404, "This example does not exist.")
         return _draw(number, max(256, *self.shown))
@@ -101,9 +101,9 @@ class Photographs:
         return Photo(data, name, width, height), facts
 
     def _look_for_a_face(self, pixels: np.ndarray) -> tuple[np.ndarray | None, bool]:
-        """The points of the largest face, and whether it is aligned already.
+        """Returns the points of the largest face, and whether it is aligned already.
 
-        An image without a face counts as aligned.
+        If the image has no face, it counts as aligned.
         """
         if self.face is None:
             return None, True
@@ -162,7 +162,7 @@ class Photographs:
 
 
 def preview(photo: Photo) -> bytes:
-    """A smaller JPEG of a photograph, upright."""
+    """Returns a smaller, upright JPEG of a photograph."""
     with decode.decoded(io.BytesIO(photo.data), PHOTO) as pixels:
         image = Image.fromarray(pixels)
         image.thumbnail((PREVIEW, PREVIEW), Image.Resampling.LANCZOS)

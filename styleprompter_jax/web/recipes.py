@@ -1,4 +1,4 @@
-"""Recipes: the ids and names in them are looked up and checked.
+"""Looks up and checks the ids and names in recipes.
 
 Axes: n codes.
 """
@@ -31,7 +31,7 @@ class Ready(NamedTuple):
     """A checked recipe.
 
     Attributes:
-        codes: the latents of the recipe, as they are kept.
+        codes: the stored latents of the recipe.
         latents: the latents after mix and edits.
         refine: whether the refiner is used.
         options: all options of the refiner.
@@ -62,7 +62,7 @@ class Recipes:
         self._own = dict(refiner.options) if refiner is not None else {}
 
     def ready(self, client: Client, recipe: bodies.Recipe) -> Ready:
-        """Checks a recipe of a client, and does its mix and edits.
+        """Checks a recipe of a client, and applies its mix and edits.
 
         Raises:
             StylePrompterError: if an id or a name is unknown, or a value is wrong.
@@ -91,12 +91,12 @@ class Recipes:
         return Ready(codes, latents, refine, options, given, weighted, script)
 
     def rendering(self, ready: Ready) -> tuple[Work, Any]:
-        """The decoding of a recipe, for the batcher: gives uint8 (1, h, w, 3)."""
+        """Returns the batcher's work for a recipe, which gives uint8 (1, h, w, 3)."""
         refine, model = ready.refine, self._model
         rows: dict[str, Any] = {"w_plus": np.asarray(ready.latents.w_plus)}
         if refine:
             rows["features"] = tuple(ready.latents.features)
-            # Arrays, so that each row of a batch has its own.
+            # These are arrays, so that each row of a batch has its own values.
             rows["options"] = {
                 name: tuple(np.full(1, number, np.float32) for number in value)
                 if isinstance(value, tuple)
@@ -117,7 +117,7 @@ class Recipes:
         return Work(("decode", refine), change and id(change), run), rows
 
     def all_of(self, latents: Latents) -> Iterator[tuple[Work, Any]]:
-        """Every kind of decoding that these latents can need."""
+        """Yields every kind of decoding that these latents can need."""
         codes = Codes(latents, None, Script(()))
         can = self._refine(codes, None)
         options = {name: _plain(value) for name, value in self._own.items()}
@@ -127,14 +127,14 @@ class Recipes:
             )
 
     def _share(self, mix: bodies.Mix) -> np.ndarray:
-        """(n,), the share of the other latents in each code."""
+        """Returns (n,): the share of the other latents in each code."""
         n = self._model.config.generator.num_codes
         layers = check_layers(mix.layers, n)
         chosen = range(n) if layers is None else layers
         return np.isin(np.arange(n), chosen).astype(np.float32) * np.float32(mix.share)
 
     def _given(self, recipe: bodies.Recipe) -> dict[str, Any]:
-        """The refiner's options in a recipe, as `decode` takes them."""
+        """Returns the refiner's options in a recipe, as `decode` takes them."""
         own, given = self._own, dict[str, Any]()
         if unknown := sorted(recipe.options.keys() - own.keys()):
             raise Refused(400, f"The refiner has no option {quoted(unknown[0])}.")
@@ -146,7 +146,7 @@ class Recipes:
         return given
 
     def _refine(self, codes: Codes, asked: bool | None) -> bool:
-        """Whether to refine; by default, if these latents can be refined."""
+        """Returns whether to refine; by default, true if these latents allow it."""
         encoder, refiner = self._model.config.encoder, self._model.config.refiner
         needs_maps = encoder is None or bool(encoder.feature_shapes)
         there = bool(codes.latents.features) or not (needs_maps or codes.crop is None)
@@ -159,15 +159,15 @@ class Recipes:
 
 
 def _change(latents: Latents) -> GeneratorChange | None:
-    """The change of the generator for the latents of one image."""
+    """Returns the change of the generator for the latents of one image."""
     return None if latents.changes is None else latents.changes[0]
 
 
 def _plain(value: Any) -> Any:
-    """An option as plain Python numbers."""
+    """Returns an option as plain Python numbers."""
     return tuple(map(float, value)) if np.ndim(value) else float(value)
 
 
 def arrays(latents: Latents) -> Latents:
-    """The same latents as NumPy arrays."""
+    """Returns the same latents as NumPy arrays."""
     return jax.tree.map(np.asarray, latents)

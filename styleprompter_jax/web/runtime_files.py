@@ -19,7 +19,7 @@ ADDRESS = (
     "https://registry.npmjs.org/onnxruntime-web/-/"
     f"onnxruntime-web-{VERSION}.tgz"
 )  # fmt: skip
-# What npm says of this version; a file with another sum is not used.
+# npm's SHA-512 of this version. The program refuses a package with another one.
 _SHA512 = (
     "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4C"
     "XAfKYQ=="
@@ -77,10 +77,10 @@ def _fetched() -> bytes:
 
 
 def _unpacked(content: bytes, source: str) -> dict[str, bytes]:
-    """Returns the files of a packed package; nothing is written."""
+    """Returns the files of a packed package, and writes nothing to the disk."""
     found: dict[str, bytes] = {}
     try:
-        # gzip checks the sum of the content; tarfile does not read so far.
+        # gzip checks the sum at the end of the content; tarfile does not read it.
         packed = io.BytesIO(gzip.decompress(content))
         with tarfile.open(fileobj=packed) as package:
             for member in package:
@@ -88,7 +88,7 @@ def _unpacked(content: bytes, source: str) -> dict[str, bytes]:
                 wanted = member.isfile() and member.name == f"package/dist/{name}"
                 if wanted and name in FILES and member.size < _LIMIT:
                     file = package.extractfile(member)
-                    assert file is not None  # for it is a file
+                    assert file is not None  # because the entry is a file
                     found[name] = file.read()
     except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
         raise StylePrompterError(

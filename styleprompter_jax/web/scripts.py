@@ -32,12 +32,12 @@ class Script:
 
 
 def encoded(photo: str, size: int, points: Any, passes: int | None = None) -> Script:
-    """The code that encodes a photograph.
+    """Returns the code that encodes a photograph.
 
     Args:
         photo: the name of the photograph.
         size: side of the crop.
-        points: (5, 2), the points of an aligned face; else None.
+        points: (5, 2), the points of an aligned face; None for other images.
         passes: passes of the encoder; None for the model's own number.
     """
     more = f" --iterations {passes}" if passes else ""
@@ -72,7 +72,7 @@ def encoded(photo: str, size: int, points: Any, passes: int | None = None) -> Sc
 
 
 def sampled(seed: int, truncation: float, z_dim: int) -> Script:
-    """The code that samples latents."""
+    """Returns the code that samples latents."""
     return Script(
         (
             "import numpy as np",
@@ -86,7 +86,7 @@ def sampled(seed: int, truncation: float, z_dim: int) -> Script:
 
 
 def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
-    """The code that fits latents to their image."""
+    """Returns the code that fits latents to their image."""
     arguments = ", ".join([f"images, latents, {steps}", *_arguments(refine, options)])
     line = f"latents = model.optimize({arguments})"
     # The command fits codes before it tunes.
@@ -96,7 +96,7 @@ def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script
 
 
 def tuned(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
-    """The code that tunes the generator to an image."""
+    """Returns the code that tunes the generator to an image."""
     arguments = ", ".join([f"targets, latents, {steps}", *_arguments(refine, options)])
     lines = (
         f"targets = sp.read_images([{script.photo!r}], model.config.shown_shape)",
@@ -111,7 +111,7 @@ def tuned(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
 
 
 def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
-    """The code that mixes other latents in."""
+    """Returns the code that mixes in the codes of other latents."""
     shares = [round(float(value), 4) for value in share]
     return Script(
         (
@@ -127,7 +127,7 @@ def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
 
 
 def edited(script: Script, weighted: Weighted) -> Script:
-    """The code that edits latents along directions."""
+    """Returns the code that edits latents along directions."""
     if not weighted:
         return script
     parts = [f"    (model.directions[{name!r}], {w!r})," for name, w in weighted]
@@ -146,7 +146,7 @@ def edited(script: Script, weighted: Weighted) -> Script:
 def python(
     model: str, script: Script, refine: bool, options: Mapping[str, Any], result: str
 ) -> str:
-    """A complete program in Python.
+    """Returns a complete program in Python.
 
     Args:
         model: the name of the model.
@@ -190,7 +190,7 @@ def command(
     refine: bool,
     options: Mapping[str, Any],
 ) -> str:
-    """The same as commands; "" if no commands do the same.
+    """Returns commands that do the same; "" if no commands can.
 
     Args:
         model: the name of the model.
@@ -227,7 +227,7 @@ def _refining(refine: bool, options: Mapping[str, Any]) -> list[str]:
 
 
 def _joined_lines(words: Sequence[str]) -> str:
-    """A call of several lines."""
+    """Returns a call on several lines."""
     return " \\\n    ".join([" ".join(words[:2]), *words[2:]])
 
 

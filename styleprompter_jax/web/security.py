@@ -1,4 +1,4 @@
-"""Checks of requests: host, origin, token and size; and headers of every answer.
+"""Checks the host, origin, token and size of requests; sets headers of every answer.
 
 A page of another site can make a browser send requests to this server, and its name can
 resolve to this machine (DNS rebinding).  So the server checks the Host and Origin
@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 from styleprompter_jax.web.limits import Limits, Refused
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-# Scripts, styles and images come from the page alone, which makes blob: addresses.
+# Only this server gives scripts, styles and images. The page makes blob: addresses.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -40,7 +40,7 @@ Message = MutableMapping[str, Any]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host."""
+    """Returns whether only this machine can reach a host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -64,7 +64,7 @@ class Names:
             self._names.add(socket.gethostname().lower())
 
     def __contains__(self, header: str) -> bool:
-        """Whether the value of a Host header is one of the names, with any port.
+        """Returns whether the value of a Host header is one of the names.
 
         The port may differ: a tunnel has another port at its other end.
         """
@@ -127,7 +127,7 @@ class Guard:
             await answer(scope, receive, send_with_headers)
 
     def _foreign(self, scope: Message) -> str | None:
-        """The reason to refuse a request; None for a request of this server's pages."""
+        """Returns the reason to refuse a request; None for this server's own pages."""
         headers: dict[bytes, list[str]] = {}
         for key, value in scope["headers"]:
             headers.setdefault(key.lower(), []).append(value.decode("latin-1"))
@@ -148,13 +148,13 @@ class Guard:
 
 
 def _place(origin: str) -> str | None:
-    """Host and port of an Origin header; None for "null" and the like."""
+    """Returns host and port of an Origin header; None if it has none, as in "null"."""
     scheme, _, rest = origin.lower().partition("://")
     return rest if scheme in ("http", "https") and rest else None
 
 
 def bearer(request: Request) -> str:
-    """The key in the Authorization header of a request; "" without one."""
+    """Returns the key in the Authorization header of a request; "" without a key."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() if kind.lower() == "bearer" else ""
 
@@ -185,8 +185,8 @@ class Bodies:
             most: the largest number of bytes.
 
         Raises:
-            Refused: if the body is larger, comes too slowly, or other uploads fill
-                the room.
+            Refused: if the body is larger or arrives too slowly, or if other uploads
+                use all the memory for bodies.
         """
         declared = request.headers.get("content-length", "0")
         if not declared.isascii() or not declared.isdigit() or int(declared) > most:

@@ -43,8 +43,8 @@ def make_app(
 
     Args:
         model: the model.
-        token: the token that users need; "" for a server that only this machine can
-            reach.
+        token: the token that users need; "" if only this machine can reach the
+            server.
         names: the names of the server; by default those of the loopback.
         limits: the limits of the server.
     """
@@ -79,14 +79,14 @@ def _lifespan(
 
 
 async def _forget(studio: Studio) -> None:
-    """Forgets clients in time, also if nobody asks anything."""
+    """Forgets inactive clients regularly, even if no requests arrive."""
     while True:
         await asyncio.sleep(studio.limits.idle_seconds / 60)
         studio.clients.expire()
 
 
 def _files() -> Iterable[tuple[str, bytes, str]]:
-    """The files of the page: names, contents and media types."""
+    """Yields the name, the content and the media type of each file of the page."""
     for file in resources.files(__package__).joinpath("page").iterdir():
         kind = _KINDS.get(file.name.rpartition(".")[2])
         if kind is not None:
@@ -126,7 +126,7 @@ def serve(
         limits: the limits of the server.
 
     Raises:
-        StylePrompterError: if it cannot listen there.
+        StylePrompterError: if the server cannot listen on this address and port.
     """
     token = "" if is_loopback(host) else secrets.token_urlsafe(24)
     with _listening(host, port) as listener:
@@ -152,9 +152,9 @@ def serve(
 
 
 def _protocol(seconds: float) -> type[H11Protocol]:
-    """A protocol that closes connections whose headers do not arrive in time.
+    """Returns a protocol that closes connections whose headers do not arrive in time.
 
-    uvicorn itself waits for headers without an end.
+    uvicorn alone waits for headers without a time limit.
     """
 
     class Hurried(H11Protocol):
@@ -189,7 +189,7 @@ def _protocol(seconds: float) -> type[H11Protocol]:
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Any:
-    """A listening socket."""
+    """Returns a listening socket."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -206,6 +206,6 @@ def _listening(host: str, port: int) -> Any:
 
 
 def _shown(host: str) -> str:
-    """A host in the form of a browser's address."""
+    """Returns a host as it appears in a browser's address."""
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     return f"[{host}]" if ":" in host else host

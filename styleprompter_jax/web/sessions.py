@@ -1,4 +1,4 @@
-"""Clients, and the things that the server keeps for them, in memory and for a time.
+"""Clients, and the things that the server keeps for them in memory for a limited time.
 
 A client has a random key, and each of its things has a random id.  The server looks up
 an id among the things of the same client.  So it answers the id of another client, a
@@ -54,7 +54,7 @@ class Client:
             self._asking -= 1
 
     def find(self, name: str, kind: type[T]) -> T:
-        """One of its things.
+        """Returns a thing of this client.
 
         Args:
             name: the id of the thing.
@@ -73,7 +73,7 @@ class Client:
             return thing
 
     def all_of(self, kind: type[T]) -> list[T]:
-        """The things of a class."""
+        """Returns the client's things of one class."""
         with self._lock:
             every = [thing for thing, _ in self._things.values()]
         return [thing for thing in every if isinstance(thing, kind)]

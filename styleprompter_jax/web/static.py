@@ -26,12 +26,12 @@ def export_page(
         model: name or path of the model, as `load` takes it.
         output: folder to write.
         runtime: the npm package onnxruntime-web, a file or a folder; None to fetch it.
-        half: as for `app.export.export`.
+        half: see `app.export.export`.
         overwrite: replace an existing export.
 
     Raises:
-        StylePrompterError: also if the runtime cannot be fetched or read. In this case,
-            nothing has been written.
+        StylePrompterError: as in `app.export.export`, or if the runtime cannot be
+            fetched or read. In these cases, nothing has been written.
     """
 
     def add(folder: Path, loaded: StylePrompter) -> dict:
@@ -42,12 +42,12 @@ def export_page(
 
 
 def _write(folder: Path, model: StylePrompter, runtime: AnyPath | None) -> dict:
-    """Writes the page and its runtime; returns what its script has to know."""
-    files = runtime_files(runtime)  # before the drawing
+    """Writes the page and its runtime; returns the values that its script needs."""
+    files = runtime_files(runtime)  # an error comes before the drawing
     make_folder(folder / "runtime")
     for name, content in files.items():
         (folder / "runtime" / name).write_bytes(content)
-    # Those of the browser replace those that ask the server.
+    # The modules for the browser replace the modules that send requests to the server.
     for part in ("page", "browser"):
         for file in resources.files(__package__).joinpath(part).iterdir():
             if file.is_file():

@@ -1,4 +1,4 @@
-"""The work behind the requests, for many clients of one model.
+"""Does the work of the requests, for many clients of one model.
 
 This module does not know HTTP; see `api.py`.
 """
@@ -84,7 +84,7 @@ class Studio:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def facts(self) -> dict[str, Any]:
-        """Facts about the model, for clients."""
+        """Returns the facts about the model for clients."""
         config, model = self.model.config, self.model
         refiner, photos = config.refiner, self.photographs
         directions = [
@@ -117,7 +117,7 @@ class Studio:
         }
 
     async def example(self, number: int) -> bytes:
-        """Draws an example face; returns a PNG."""
+        """Draws an example face, and returns it as a PNG."""
         return await self._aside(self.photographs.example, number)
 
     async def upload(self, client: Client, data: bytes) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Studio:
         return {"latents": self._keep(client, codes)}
 
     async def decode(self, client: Client, body: bodies.Rendering) -> bytes:
-        """Decodes a recipe; returns the content of a file."""
+        """Decodes a recipe, and returns the content of an image file."""
         pixels = await self._render(client, body.recipe)
         return await self._aside(as_file, pixels, body.format)
 
@@ -317,7 +317,7 @@ class Studio:
         return {"job": self.clients.keep(client, job, 0)}
 
     async def _render(self, client: Client, recipe: bodies.Recipe) -> np.ndarray:
-        """Decodes a recipe: uint8 (h, w, 3)."""
+        """Decodes a recipe to uint8 (h, w, 3)."""
         ready = await self._aside(self._recipes.ready, client, recipe)
         return (await self._compute(*self._recipes.rendering(ready)))[0]
 
@@ -334,7 +334,7 @@ class Studio:
 
 
 def _animations() -> list[str]:
-    """The formats of animations that this installation can write."""
+    """Returns the formats of animations that this installation can write."""
     try:
         check_mp4()
     except StylePrompterError:
@@ -348,5 +348,5 @@ def _cancel_jobs(client: Client) -> None:
 
 
 def _lists(options: Any) -> dict[str, list[float]]:
-    """Options of a refiner as lists of numbers."""
+    """Returns the options of a refiner as lists of numbers."""
     return {name: np.atleast_1d(value).tolist() for name, value in options.items()}

@@ -76,14 +76,14 @@ class Codes:
 
 
 def as_file(pixels: np.ndarray, format: str) -> bytes:
-    """Pixels as the content of a file, without metadata."""
+    """Returns pixels as the content of a file without metadata."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, **WRITTEN[f".{format}"])
     return file.getvalue()
 
 
 def size_of(thing: Any) -> int:
-    """Bytes of memory that a thing keeps, including the things that it refers to."""
+    """Returns the bytes that a thing keeps, including the things that it refers to."""
     if isinstance(thing, Photo):
         return len(thing.data)
     if isinstance(thing, Crop):
