@@ -1,9 +1,9 @@
 """Reads published directions from files.
 
-One array is a direction, or several directions one after the other. SeFa's factors
-(rosinality) and the components of GANSpace (its own files and those of e4e) are sorted
-by weight: the reader takes the first ones. A pickle that GANSpace saved for one edit
-gives its codes and its strength. Boundaries of InterFaceGAN are unit vectors.
+An array has one direction, or several directions one after the other. SeFa's factors
+(rosinality) and GANSpace's components (in its own files and e4e's) are sorted by
+weight. The reader takes the first `FIRST` of them. A pickle that GANSpace saved for one
+edit gives its codes and its strength. InterFaceGAN's boundaries are unit vectors.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from styleprompter_jax.editing.directions import Direction
 
 FIRST = 10  # number of components that the reader takes
 _MANY = 100
-# Keys of a pickle that GANSpace saved of one edit.
+# Keys of a pickle that GANSpace saved for one edit.
 _EDIT = {"lat_comp", "edit_start", "edit_end"}
 _OF_Z = (
     "holds GANSpace's components of Z, which mean nothing to codes: compute those of W "
@@ -52,8 +52,8 @@ def find_direction(
         w_dim: channels of a code.
 
     Raises:
-        StylePrompterError: if the argument is neither a name nor a file, or if results
-            cannot have its name.
+        StylePrompterError: if the argument is neither a name nor a file, or if its name
+            is not valid in the names of results.
     """
     name = os.fspath(name_or_path)
     if name in known:
@@ -99,11 +99,11 @@ def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direc
 
 
 class Edit(NamedTuple):
-    """How a direction is meant.
+    """The codes and the strength that the author of a direction intended.
 
     Attributes:
-        codes: the first code that it changes, and the one after the last.
-        strength: how far it goes.
+        codes: the first code that the direction changes, and the code after the last.
+        strength: the intended strength.
     """
 
     codes: tuple[int, int]
@@ -117,8 +117,8 @@ class Arrays(NamedTuple):
         arrays: names, each with an array of one or several directions; a name may come
             twice.
         notes: further sentences for users.
-        edit: codes and strength of the file's one direction, if the file gives them.
-        refused: the end of a sentence about a file whose directions are not of W.
+        edit: codes and strength of the file's only direction, if the file gives them.
+        refused: the end of a sentence about a file whose directions are not in W.
     """
 
     arrays: tuple[tuple[str, np.ndarray], ...] = ()
@@ -183,13 +183,13 @@ def _components(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 
 def _is_boundary(array: np.ndarray) -> bool:
-    """Whether an array has the form of InterFaceGAN's boundaries."""
+    """Returns whether an array has the form of InterFaceGAN's boundaries."""
     flat = array.dtype.kind == "f" and array.ndim == 2 and len(array) == 1
     return flat and bool(abs(np.linalg.norm(array) - 1) < 1e-3)
 
 
 def _ganspace_edit(tree: Mapping) -> Arrays:
-    """The direction of a pickle that GANSpace's interactive program saved."""
+    """Returns the direction of a pickle that GANSpace's interactive program saved."""
     vector, name = tree["lat_comp"], tree.get("name")
     deviation, sigma = tree.get("lat_stdev", 1.0), tree.get("sigma_range", 1.0)
     codes = tree["edit_start"], tree["edit_end"]
@@ -219,7 +219,7 @@ def _ganspace_edit(tree: Mapping) -> Arrays:
             f"holds an edit of GANSpace that changes {quoted(str(kind))} and no codes: "
             "save it there with the mode latent."
         )
-    # The author's sign: a positive strength has the effect in its name.
+    # Keep the author's sign: a positive strength has the effect that the name states.
     scale = float(deviation) * (-1.0 if sigma < 0 else 1.0)
     array = vector.reshape(1, -1).astype(np.float64) * scale
     edit = Edit(codes, float(abs(sigma)) or 1.0)
@@ -264,7 +264,7 @@ def make_directions(
 
 
 def _as_meant(direction: Direction, edit: Edit, num_codes: int, file: str) -> Direction:
-    """The direction for the codes that its file names, among those of the model."""
+    """Returns the direction with the codes and strength that its file gives."""
     first, end = edit.codes
     if first >= num_codes:
         raise StylePrompterError(

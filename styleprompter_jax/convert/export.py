@@ -1,9 +1,9 @@
-"""From a model back to the files of the published PyTorch code.
+"""Converts a model back to a file of the published PyTorch code.
 
-A model with an encoder becomes a checkpoint of the code that builds the encoder:
-StylePrompter's, pSp's, e4e's or ReStyle's.  A model without one becomes a checkpoint of
-rosinality's, with its discriminator.  The tables that read these layouts write them,
-with every array that a strict ``load_state_dict`` asks for.
+A model with an encoder becomes a checkpoint for the code that builds the encoder:
+StylePrompter, pSp, e4e or ReStyle.  A model without an encoder becomes a checkpoint for
+rosinality's code, with its discriminator.  The tables that read these layouts also
+write them.  They write every array that a strict ``load_state_dict`` needs.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.models.registry import GeneratorBase
 from styleprompter_jax.store.discriminator_files import KeptDiscriminator
 
-_FREE = {"drop_path", "remat", "dropout"}  # of training, which no checkpoint holds
+_FREE = {"drop_path", "remat", "dropout"}  # only for training; no checkpoint has them
 
 
 def export_model(
@@ -43,8 +43,8 @@ def export_model(
     Args:
         config: the model's architecture.
         variables: {"params": ..., "const": ...}.
-        discriminator: the generator's, if the model has one.
-        origin: facts of the checkpoint that the model comes from, if it does.
+        discriminator: the generator's discriminator, if the model has one.
+        origin: facts of the checkpoint that the model comes from, if any.
 
     Returns:
         A short description of the file, and its content.

@@ -1,4 +1,4 @@
-"""The parts of a model in a file, as the tables of networks recognise them."""
+"""The parts of a model that the tables of networks recognise in a file."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ class Found:
     """The parts of a model in a file.
 
     Attributes:
-        what: description for users, in a few words.
+        what: a short description for users.
         arrays: the arrays by key.
         table: rows that fill encoder/..., generator/..., a refiner's type/... and
             latent_avg.
@@ -53,12 +53,12 @@ class Found:
 
     @property
     def parts(self) -> dict[str, PartConfig]:
-        """The parts in the file, by kind."""
+        """Returns the parts in the file by kind."""
         parts = {kind: getattr(self, kind) for kind in KINDS}
         return {kind: config for kind, config in parts.items() if config is not None}
 
     def with_discriminator(self, reader: "Found | None", *notes: str) -> "Found":
-        """The same with the discriminator that was found in its file, if there is."""
+        """Returns a copy with the discriminator of its file, if the file has one."""
         if reader is None:
             return dataclasses.replace(self, notes=(*notes, *self.notes))
         return dataclasses.replace(
@@ -73,7 +73,7 @@ class Found:
 def with_mean(
     found: State, state: Arrays, table: Sequence[Row], config: GeneratorBase
 ) -> tuple[Arrays, tuple[Row, ...]]:
-    """Adds the mean code to arrays and table, or a mean for each code if they differ.
+    """Adds the mean code to arrays and table, or one mean per code if they differ.
 
     Raises:
         StylePrompterError: if the number of means does not fit the generator.

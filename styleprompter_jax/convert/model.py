@@ -1,4 +1,4 @@
-"""From recognised files to the variables of one model."""
+"""Builds the variables of one model from recognised files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,18 +32,18 @@ from styleprompter_jax.store.discriminator_files import (
 )
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
-SAMPLES, BATCH = 100_000, 10_000  # z for a missing mean code
+SAMPLES, BATCH = 100_000, 10_000  # numbers of z, to compute a missing mean code
 
 
 class Built(NamedTuple):
-    """One model of files.
+    """A model that was built from files.
 
     Attributes:
         config: the architecture.
         variables: {"params": ..., "const": ...}.
-        notes: a sentence for each change beyond reading.
-        discriminator: the generator's, if the files hold it.
-        origin: facts of the one checkpoint that holds the whole model, if it is one.
+        notes: a sentence for each value that does not come from the files.
+        discriminator: the generator's discriminator, if the files have it.
+        origin: facts of the checkpoint, if one checkpoint holds the whole model.
     """
 
     config: StylePrompterConfig
@@ -57,11 +57,11 @@ def build_model(found: Mapping[str, Found]) -> Built:
     """Builds one model from the parts in the files.
 
     Args:
-        found: by file name.
+        found: the parts of each file, by file name.
 
     Raises:
-        StylePrompterError: if the parts do not make a model, or a file does not fit;
-            all problems of a file come in one message.
+        StylePrompterError: if the parts do not form a model, or a file does not fit.
+            One message lists all problems of a file.
     """
     config, reader = _config(found), _discriminator(found)
     shapes = model_shapes(config)
@@ -96,7 +96,7 @@ def build_model(found: Mapping[str, Found]) -> Built:
 
 
 def _draw_noise(generator: dict) -> None:
-    """Gives a generator's layers without noise normal numbers, in place."""
+    """Draws normal noise for the generator's layers that lack noise, in place."""
     rng = np.random.default_rng(0)
     for block in generator["synthesis"].values():
         for layer in block.values() if isinstance(block, Mapping) else ():
@@ -121,7 +121,7 @@ def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
 
 
 def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
-    """Returns the architecture of all parts together."""
+    """Returns the architecture of a model with all parts."""
     owners: dict[str, str] = {}
     parts: dict[str, Any] = dict.fromkeys(KINDS)
     for name, file in found.items():
@@ -146,7 +146,7 @@ def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
 
 
 def _discriminator(found: Mapping[str, Found]) -> DiscriminatorConfig | None:
-    """Returns the files' discriminator, which must have the generator's size."""
+    """Returns the files' discriminator; refuses a size unlike the generator's."""
     readers = {name: f.discriminator for name, f in found.items() if f.discriminator}
     if len(readers) > 1:
         raise StylePrompterError(
@@ -170,7 +170,7 @@ def _with_initial_values(tree: dict, config: EncoderBase, rows: Sequence[Row]) -
     kept = kept_leaves(rows, leaves)
     images = jnp.zeros((1, *config.module_shape))
 
-    @jax.jit  # which drops the forward pass, and all other values
+    @jax.jit  # XLA removes the forward pass and all other values
     def draw(key: jax.Array) -> dict[str, jax.Array]:
         made = merge_collections(make(config).init(key, images))
         values = flatten_dict({"encoder": made}, sep="/")

@@ -1,8 +1,8 @@
-"""Facts of a published checkpoint beside its weights, which an export writes again.
+"""Facts that a published checkpoint has beside its weights, and that exports need.
 
 `convert` keeps them in the header of model.safetensors: the options, the shape of
-latent_avg, and the numbers of steps that BatchNorm layers count. A training that writes
-the model again drops them, because they are not those of the new weights.
+latent_avg, and the step counts of BatchNorm layers. Training does not copy them to the
+model that it writes, because they do not describe the new weights.
 """
 
 import json
@@ -20,12 +20,13 @@ _LARGEST = 2**16  # characters of options as JSON; longer ones are left out
 
 
 class Origin(NamedTuple):
-    """The facts.
+    """The facts of a checkpoint.
 
     Attributes:
-        options: of the training, those that JSON can hold.
+        options: the training options that JSON can represent.
         latent_avg: the shape of the mean code.
-        counts: steps, by the whole key in the published layout; a missing one is 0.
+        counts: step counts by the whole key in the published layout. A missing count
+            is 0.
     """
 
     options: dict[str, Any]
@@ -33,24 +34,24 @@ class Origin(NamedTuple):
     counts: dict[str, int]
 
     def text(self) -> str:
-        """As JSON."""
+        """Returns the facts as JSON."""
         return json.dumps(self._asdict(), sort_keys=True)
 
 
-NOTHING = Origin({}, (), {})  # of a model that was trained here
+NOTHING = Origin({}, (), {})  # for a model that this package trained
 
 
 def origin_of(
     options: Mapping, latent_avg: Any, arrays: Mapping[str, Any], starts: Mapping
 ) -> Origin:
-    """The facts of a checkpoint.
+    """Returns the facts of a checkpoint.
 
     Args:
-        options: of its training.
-        latent_avg: its mean code, or None.
-        arrays: its state dict.
-        starts: by the start of a part's keys there, their start in the published
-            layout.
+        options: the training options.
+        latent_avg: the mean code, or None.
+        arrays: the state dict.
+        starts: from the key prefix of each part in the state dict to its prefix in the
+            published layout.
     """
     plain = {str(k): v for k, v in options.items() if _is_plain(v)}
     counts = {
@@ -66,10 +67,10 @@ def origin_of(
 
 
 def read_origin(text: str, place: str) -> Origin:
-    """The inverse of `Origin.text`.
+    """Parses the JSON of `Origin.text`.
 
     Raises:
-        StylePrompterError: if it is damaged.
+        StylePrompterError: if the text is damaged.
     """
     try:
         tree = parse_json(text)
@@ -91,7 +92,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON gives a value back as it was."""
+    """Returns whether a value is unchanged after conversion to JSON and back."""
     if isinstance(value, list):
         return all(map(_is_plain, value))
     if isinstance(value, float):

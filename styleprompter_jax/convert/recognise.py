@@ -76,7 +76,7 @@ def recognise_network(trees: Mapping[str, Any]) -> tuple[str, dict] | None:
         A key of `NETWORKS` and arrays by key; None if the files hold no such network.
 
     Raises:
-        StylePrompterError: if the other of two files is missing.
+        StylePrompterError: if the network needs two files, and one is missing.
     """
     state: dict[str, Any] = {}
     for tree in trees.values():

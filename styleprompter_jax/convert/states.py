@@ -8,7 +8,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.refusal import quoted
 
 _DEPTH = 3  # largest depth of nested dicts
-# Entries beside the arrays that conversion uses, or that do not matter.
+# Entries beside the state dict that conversion uses or can ignore.
 _BESIDE = {"latent_avg", "opts"}
 
 
@@ -33,11 +33,11 @@ class State(NamedTuple):
         return None
 
     def start(self, anchor: str) -> str:
-        """Returns the prefix of one of the keys that identified the dict."""
+        """Returns the prefix of ``anchor``, a key that identified the dict."""
         return prefix(self.arrays, anchor) or ""
 
     def own(self, start: str) -> dict[str, Any]:
-        """Returns the arrays with this key prefix, by the rest of their keys."""
+        """Returns the arrays with this key prefix; removes the prefix from the keys."""
         return {
             key.removeprefix(start): value
             for key, value in self.arrays.items()
@@ -65,11 +65,11 @@ class State(NamedTuple):
 def find_state(tree: Any, *anchors: str) -> State | None:
     """Finds the state dict that has these keys; each key may have its own prefix.
 
-    The dict may be the tree itself, or lie in it under any key. From several dicts, the
-    function chooses the moving average ("g_ema", "params_ema").
+    The dict may be the tree itself, or be inside it under any key. If several dicts
+    match, the function chooses the moving average ("g_ema", "params_ema").
 
     Raises:
-        StylePrompterError: if several dicts match, and not exactly one of them is a
+        StylePrompterError: if several dicts match, unless exactly one of them is a
             moving average.
     """
     found = [
@@ -89,7 +89,7 @@ def find_state(tree: Any, *anchors: str) -> State | None:
 
 
 def prefix(state: Mapping[str, Any], anchor: str) -> str | None:
-    """Returns the prefix of a key that such a network always has; None without it."""
+    """Returns the prefix of a key that the network always has; None without the key."""
     keys = [key for key in state if key == anchor or key.endswith(f".{anchor}")]
     return min(keys, key=len).removesuffix(anchor) if keys else None
 

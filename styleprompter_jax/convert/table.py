@@ -6,10 +6,10 @@ underscores, the same on both sides:
 
     Rule("layers_{i}/qkv/kernel", "layers.{i}.qkv.weight", "o i -> i o")
 
-Exactly one row fills each leaf of the *target*. A row uses each key of the file, or the
-key follows from the architecture, or a row ignores it for a stated reason. One message
-lists everything that does not fit, and then nothing is loaded. In the other direction,
-the same table writes the file's layout, bit for bit.
+Exactly one row fills each leaf of the *target*. For each key of the file, a row uses
+it, or derives it from the architecture, or ignores it for a stated reason. If anything
+does not fit, one message lists all problems, and nothing is loaded. In the other
+direction, the same table writes the file's layout, bit for bit.
 """
 
 import dataclasses
@@ -94,7 +94,7 @@ class Flat(Rule):
 class Buffer:
     """An array of the file that follows from the architecture: a filter or a mask.
 
-    A file may lack it. A file with another value is for another architecture.
+    A file may lack it. Another value means that the file has another architecture.
     """
 
     source: str

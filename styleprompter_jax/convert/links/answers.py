@@ -41,7 +41,7 @@ class Record:
         return {"If-Modified-Since": self.modified} if self.modified else {}
 
     def is_same(self, other: "Record") -> bool:
-        """Returns whether both are the same file, judged without its bytes."""
+        """Returns whether both describe the same file; does not compare the bytes."""
         mine, theirs = self.etag or self.modified, other.etag or other.modified
         known = mine or self.length is not None
         return bool(known) and (mine, self.length) == (theirs, other.length)
@@ -64,7 +64,7 @@ def describe(response: "httpx.Response", link: str) -> Record:
 
 
 def goes_on(response: "httpx.Response", start: int, record: Record) -> int | None:
-    """Returns the length of the whole file, if an answer has the bytes from ``start``.
+    """Returns the length of the whole file, if an answer has all bytes from ``start``.
 
     Returns None if the answer is not exactly the rest of the recorded file.
     """

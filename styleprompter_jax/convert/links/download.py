@@ -67,7 +67,7 @@ def fetch(link: str, sha256: str | None = None) -> Path:
     """Downloads a linked file into the cache, or takes it from the cache.
 
     It takes the file from the cache if the file has the given SHA-256, if the server
-    says that the file has not changed, or without a network.
+    says that the file has not changed, or if there is no network.
 
     Args:
         link: https://..., or a share link of Google Drive.
@@ -78,8 +78,8 @@ def fetch(link: str, sha256: str | None = None) -> Path:
         The path of the file, with the name that the server gives it.
 
     Raises:
-        StylePrompterError: in one sentence. Then only the beginning of an interrupted
-            download may remain, in the cache.
+        StylePrompterError: if the file cannot be downloaded. Only the beginning of an
+            interrupted download may remain in the cache.
     """
     httpx = _httpx()
     try:

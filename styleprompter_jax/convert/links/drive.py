@@ -1,4 +1,4 @@
-"""Google Drive's links: finds the file of a link, and confirms the page before it."""
+"""Finds the file of a Google Drive link, and confirms the warning page before it."""
 
 import re
 from html.parser import HTMLParser
@@ -40,7 +40,7 @@ def file_address(link: str) -> str | None:
             'file\'s "Share" menu.'
         )
     wanted = {"export": "download", "id": name}
-    if "resourcekey" in query:  # of files that were shared before 2021
+    if "resourcekey" in query:  # files that were shared before 2021 have this key
         wanted["resourcekey"] = query["resourcekey"][0]
     return f"{DOWNLOAD}?{urlencode(wanted, quote_via=quote)}"
 

@@ -1,4 +1,4 @@
-"""Reads weight files of every supported kind, which it recognises by the content."""
+"""Reads weight files of every supported kind; the content determines the kind."""
 
 import mmap
 import os

@@ -39,7 +39,7 @@ STORAGES = {
 
 
 class StorageType:
-    """A class torch.*Storage: the dtype of its elements."""
+    """Stands for a class torch.*Storage; has the dtype of its elements."""
 
     def __init__(self, dtype: str):
         self.dtype = dtype

@@ -1,6 +1,6 @@
-"""Tables for the discriminators in published files, beside their generators.
+"""Tables for the discriminators that published files have beside their generators.
 
-A training checkpoint of rosinality has it as ``d``, and a snapshot of NVIDIA as ``D``.
+The key is ``d`` in rosinality's training checkpoints and ``D`` in NVIDIA's snapshots.
 Both are the residual network of ``models.discriminators.stylegan2``. Stage "generator"
 starts from it. Commands that render images do not read it.
 """
@@ -95,7 +95,7 @@ def nvidia_table(config: DiscriminatorConfig) -> tuple[Row, ...]:
 
 
 def _conv(target: str, kernel: str, activation: str) -> tuple[Row, ...]:
-    """Returns the rows of a convolution with its bias in its activation."""
+    """Returns the rows of a convolution, whose activation has the bias."""
     return (*conv(target, kernel), Rule(f"{target}/bias", f"{activation}.bias"))
 
 

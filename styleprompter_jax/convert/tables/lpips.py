@@ -1,4 +1,4 @@
-"""Table for LPIPS: torchvision's file has the trunk, the lpips package the heads."""
+"""Table for LPIPS: torchvision's file has the trunk, lpips's file has the heads."""
 
 from styleprompter_jax.convert.table import Ignored, Row, Rule
 from styleprompter_jax.convert.tables.layers import CLASSIFIER, Beside, Layout, conv

@@ -188,7 +188,7 @@ def _found(
 
 
 def _check_layers(attributes: Mapping[str, Any], clamp: float | None) -> None:
-    """Refuses layers of a pickle that compute something else than our layers."""
+    """Refuses a pickle's layers if they do not compute the same as our layers."""
     for key, value in attributes.items():
         layer, _, attribute = key.rpartition(".")
         expected = {

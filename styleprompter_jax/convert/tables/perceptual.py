@@ -37,14 +37,14 @@ def recognise(keys: Iterable[str]) -> str | None:
 
 
 def recognise_whole(keys: Iterable[str], files: str) -> str | None:
-    """Does the same for files that must hold a whole network.
+    """Recognises a network like `recognise`, in files that must hold all of it.
 
     Args:
         keys: the keys of all files together.
         files: name of the files in messages.
 
     Raises:
-        StylePrompterError: if the other of two files is missing.
+        StylePrompterError: if the network needs two files, and one is missing.
     """
     keys = set(keys)
     network = recognise(keys)

@@ -18,8 +18,8 @@ _TRUNKS: dict[str, tuple[Row, ...]] = {
     "resnet34": resnet34.TRUNK,
 }
 TITLES = {"ir_se50": "IR-SE50", "resnet34": "ResNet-34"}
-# By trunk: a key that only this trunk has, the first layer, and in each block a layer
-# with the width of the block.
+# For each trunk: a key that only this trunk has, the first layer, and in each block a
+# layer with the width of the block.
 ANCHORS = {"ir_se50": "body.0.res_layer.3.weight", "resnet34": "body.0.conv2.weight"}
 _FIRST = {"ir_se50": "input_layer.0.weight", "resnet34": "conv1.weight"}
 _WIDTH = {"ir_se50": "res_layer.3.weight", "resnet34": "conv2.weight"}
@@ -57,7 +57,7 @@ def _head(config: PspConfig) -> tuple[Row, ...]:
 
 
 def _map_to_styles(name: str, steps: int, numbers: range) -> list[Row]:
-    """Returns the rows of the codes, by number, that read the same map."""
+    """Returns the rows of the heads that read one map, for the codes ``numbers``."""
 
     def stacked(target: str, source: str, layout: str) -> Stacked:
         source = f"styles.{{k}}.{source}"
@@ -75,7 +75,7 @@ def _map_to_styles(name: str, steps: int, numbers: range) -> list[Row]:
 
 
 def form_of(keys: Collection[str]) -> tuple[str, str] | None:
-    """Returns trunk and head of an encoder, by its keys; None for other networks."""
+    """Returns an encoder's trunk and head from its keys; None for other networks."""
     trunks = [
         trunk
         for trunk, anchor in ANCHORS.items()

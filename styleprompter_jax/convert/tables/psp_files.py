@@ -23,7 +23,7 @@ from styleprompter_jax.models.encoders.psp import FORMS, PspConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.registry import SHOWN
 
-# By the start of the dataset's name in the options; the first match counts.
+# Keys are starts of the dataset's name in the options. The first match counts.
 _SUBJECTS = {
     "ffhq_sketch": "sketches to faces",
     "celebs_sketch": "sketches to faces",
@@ -43,11 +43,11 @@ _HEADS = {"w": " into W", "w_plus": " into W+ by one layer", "coarse": " of one 
 _ALIASES = {"SingleStyleCodeEncoder": "BackboneEncoderUsingLastLayerIntoW"}
 _GENERATOR = "input.input"
 _ENCODER, _DECODER = "encoder.", "decoder."  # starts of the published keys
-_MEAN = ".running_mean"  # of a BatchNorm layer, which counts its steps too
+_MEAN = ".running_mean"  # a key of BatchNorm layers, which also count their steps
 _COLOURS = 3  # channels of an image
-_PASSES = 5  # as published
+_PASSES = 5  # the published number
 _MOST_PASSES = 1000
-# Keys of e4e's trainings alone, among options or beside the weights.
+# Keys that only e4e's training has, among the options or beside the weights.
 _E4E = {
     "stylegan_size",
     "w_discriminator_lambda",
@@ -95,7 +95,7 @@ def recognise(tree: Any) -> Found | None:
 
 
 def _by_keys(found: State, start: str, opts: Mapping) -> str | None:
-    """Finds the encoder's type without the options; None if the keys fit two."""
+    """Finds the encoder's type from the file's keys; None if they fit two types."""
     keys = [key.removeprefix(start) for key in found.arrays if key.startswith(start)]
     kind = psp.form_of(keys)
     fitting = [n for n, form in FORMS.items() if (form.trunk, form.head) == kind]
@@ -127,7 +127,7 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
     )
     if opts.get("learn_in_w") is True:
         told["learn_in_w"] = reader.form.head == "w"
-    if not fields["passes"]:  # passes always begin with the mean code
+    if not fields["passes"]:  # encoders with passes always begin with the mean code
         from_mean = opts.get("start_from_latent_avg", True)
         told["start_from_latent_avg"] = bool(from_mean is not False)
         fields["start_from_latent_avg"] = from_mean is not False
@@ -162,14 +162,14 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
 def checkpoint(
     reader: PspConfig, images: GeneratorConfig, tree: Mapping[str, Any], origin: Origin
 ) -> dict:
-    """Returns the content of a published checkpoint: the inverse of `recognise`.
+    """Returns the content of a published checkpoint; inverts `recognise`.
 
     Args:
-        reader: the encoder's architecture.
-        images: the generator's.
-        tree: arrays of both, and latent_avg.
-        origin: facts of the checkpoint that they come from; empty for a model that was
-            trained here.
+        reader: the architecture of the encoder.
+        images: the architecture of the generator.
+        tree: the arrays of both, and latent_avg.
+        origin: facts of the checkpoint that the arrays come from; empty for a model
+            that this package trained.
 
     Raises:
         StylePrompterError: if the published code cannot build such an encoder.
@@ -205,7 +205,7 @@ def checkpoint(
 
 
 def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
-    """Returns the options for a model that was trained here."""
+    """Returns the options for a model that this package trained."""
     is_e4e = reader.encoder_type == "Encoder4Editing"
     channels = reader.input_channels
     options: dict[str, Any] = {
@@ -224,7 +224,7 @@ def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
 
 
 def _passes(reader: PspConfig, opts: Mapping) -> int:
-    """Returns the number of passes; 0 for an encoder that sees the image alone."""
+    """Returns the number of passes; 0 for an encoder that reads only the image."""
     in_passes = reader.input_channels == _COLOURS + SHOWN
     told = opts.get("n_iters_per_batch")
     if told is None:

@@ -36,8 +36,8 @@ def _imagenet_table() -> tuple[Row, ...]:
         for i, (s, k) in enumerate(places)
         for row in prefixed(_BLOCK, f"body_{i}/", f"layer{s}.{k}.")
     ]
-    # NOTE(reference): an encoder in passes reads six channels, so its first layers are
-    # new. The published code makes them new for any number of channels.
+    # NOTE(reference): an encoder with passes reads six channels, so its first layers
+    # get new values. The published code does the same for any number of channels.
     new = ("conv1/{leaf}", "bn1/{leaf}", "relu/{leaf}", "coarse/{layer}/{leaf}")
     return (
         *blocks,

@@ -30,7 +30,7 @@ from styleprompter_jax.models.generators.stylegan2 import (
 from styleprompter_jax.ops.fir import TAPS
 
 FILTER = np.outer(TAPS, TAPS).astype(np.float32) / np.float32(64)
-_UPSAMPLING = 4 * FILTER  # makes up for the zeros between samples
+_UPSAMPLING = 4 * FILTER  # the factor 4 compensates for the zeros between samples
 
 
 def generator_config(arrays: Mapping[str, np.ndarray], prefix: str) -> GeneratorConfig:
@@ -66,7 +66,8 @@ def image_size(blocks: int) -> int:
     """Returns the side of the images, in pixels, for a number of blocks from 4x4.
 
     Raises:
-        StylePrompterError: if it is larger than in every published generator.
+        StylePrompterError: if the images are larger than those of every published
+            generator.
     """
     if blocks > 11:
         raise StylePrompterError(
@@ -160,7 +161,7 @@ def recognise(tree: Any) -> Found | None:
 
 
 def noises(state: Mapping[str, np.ndarray], start: str) -> tuple[bool, tuple[str, ...]]:
-    """Returns whether a generator in rosinality's layout has its noise, and a note."""
+    """Returns whether a generator in rosinality's layout has noise, and a note."""
     if any(key.startswith(f"{start}noises.") for key in state):
         return True, ()
     return False, ("The file has no noise: it is drawn from a fixed seed.",)

@@ -139,7 +139,7 @@ def imagenet_table(config: SwinConfig) -> tuple[Row, ...]:
 def _map_and_window(
     arrays: Mapping[str, np.ndarray], prefix: str, depths: Sequence[int]
 ) -> tuple[int, int]:
-    """Returns the cells a side of the first map and of a window, from the buffers.
+    """Returns the sides of the first map and of a window, in cells, from the buffers.
 
     If a map is larger than the window, odd blocks have a mask for each window.
     Otherwise, the window is the whole map. Without buffers, the function assumes the
