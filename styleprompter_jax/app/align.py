@@ -65,7 +65,7 @@ def align(
     def crop(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         with open_image(path) as photo:
             width_and_height = photo.shape[1::-1]
-            if path not in quads:  # a second read, if the first did not fit in memory
+            if path not in quads:  # reads it again if the result was not kept
                 quads[path], is_doubtful = _quad(path, photo, given, named, landmarks)
                 doubtful.extend([path] * is_doubtful)
             return crops.align(photo, quads[path], size), width_and_height
@@ -132,7 +132,7 @@ def _quad(
 
 
 def _name_fields(name: str) -> dict[str, str]:
-    """Returns a photograph's name for a record; names that are not text as bytes."""
+    """Returns a photograph's name for a record; a name that is not text as bytes."""
     content = os.fsencode(name)
     try:
         return {"photograph": content.decode()}

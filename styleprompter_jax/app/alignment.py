@@ -60,8 +60,8 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
 def expected_quad(model: StylePrompter) -> np.ndarray | None:
     """Finds the crop of a model's mean face, in units of the image's side.
 
-    Returns None if the detector is not installed, or finds no face. Then the model
-    counts as a model of other things.
+    Returns None if the detector is not installed, or finds no face. The caller then
+    assumes that the model does not make faces.
     """
     if not detect.is_there():
         return None
@@ -78,6 +78,6 @@ def _find_quad(image: np.ndarray) -> np.ndarray | None:
 def _is_square(path: Path) -> bool:
     try:
         width, height = read_size(path)
-    except StylePrompterError:  # the file is gone since it was read: no warning
+    except StylePrompterError:  # someone removed the file after its use: no warning
         return True
     return abs(width - height) <= 0.02 * max(width, height)

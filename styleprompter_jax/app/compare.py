@@ -48,7 +48,7 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
 
 FILES = "metrics.json", "sheet.png"
-TIMED_SLOWLY = 2  # images for the time of a slow procedure
+TIMED_SLOWLY = 2  # number of images to measure the time of a slow procedure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Entry:
         title: the text of the entry.
         name: name or path of the model.
         procedure: the way from images to latents.
-        refine: False skips the refiner; None follows the other options of the call.
-        beta: weights of the refiner for inversions and edits; None for the others.
+        refine: False skips the refiner; None uses the value of the call.
+        beta: the refiner's weights for inversions and edits; None uses the call's.
         latents: a file that `invert` wrote, which replaces the procedure; or None.
     """
 
@@ -72,7 +72,7 @@ class Entry:
     latents: str | None = None
 
     def decoding(self, given: Decoding) -> Decoding:
-        """Returns the options of the call, with those of the entry."""
+        """Returns the options of the call; the options of the entry replace them."""
         refine = given.refine if self.refine is None else self.refine
         refiner = {**given.refiner, **({"beta": self.beta} if self.beta else {})}
         return dataclasses.replace(given, refine=refine, refiner=refiner)
@@ -83,7 +83,7 @@ class Entry:
 
         Args:
             text: the entry.
-            iterations: passes of a ReStyle encoder, unless the entry has its own.
+            iterations: passes of a ReStyle encoder, if the entry does not set them.
 
         Raises:
             StylePrompterError: for an unknown option, or a wrong value.
@@ -158,8 +158,8 @@ class Comparison:
 
     Attributes:
         results: the content of metrics.json without the protocol.
-        values: float32 (m,) of each image, by entry and metric.
-        metrics, sheet: the files.
+        values: float32 (m,), a value for each image, by entry and metric.
+        metrics, sheet: the files metrics.json and sheet.png.
     """
 
     results: dict
@@ -190,8 +190,8 @@ def compare(
 
     Args:
         models: names or paths as `load` takes them, optionally with options:
-            "M,tune=350", "M,beta=0.5:1,optimize=50", "M,latents=FILE". The first is
-            the reference of the differences.
+            "M,tune=350", "M,beta=0.5:1,optimize=50", "M,latents=FILE". Differences
+            are relative to the first one.
         output: folder of the results.
         inputs: files, folders and globs of images.
         data: "avatars", or a TFDS dataset, instead of images.
@@ -347,7 +347,7 @@ def compare(
 
 
 def _batches(entry: Entry, images: Compared, batch_size: int) -> Iterator[dict]:
-    """Returns the batches, with a progress bar."""
+    """Yields the batches and shows a progress bar."""
     bar: dict[str, Any] = dict(desc=entry.title, unit="batch", disable=None)
     bar["total"] = -(-len(images) // batch_size)
     return iter(tqdm(images.batches(batch_size), **bar))

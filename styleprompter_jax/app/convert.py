@@ -55,8 +55,8 @@ class Exported:
 
     Attributes:
         file: path of the file.
-        what: the layout, in words.
-        left_out: names of directions; the layout has no place for them.
+        what: a description of the layout.
+        left_out: names of the model's directions, which the layout cannot hold.
     """
 
     file: Path
@@ -90,7 +90,7 @@ def convert(
     if len(set(files)) < len(files):
         raise StylePrompterError("The same file is named twice: name it once.")
     if any(map(is_link, files)) and not (folder / model_folder.CONFIG).is_file():
-        model_folder.check_place(folder, overwrite)  # before minutes of fetching
+        model_folder.check_place(folder, overwrite)  # downloads may take minutes
     places = _fetched(files, sha256)
     trees = {name: _read(name, place) for name, place in places.items()}
     found = {

@@ -21,8 +21,8 @@ class Decoding:
 
     Attributes:
         refine: False skips the refiner; None uses it if the model has one.
-        refiner: options of the refiner, as `StylePrompter.decode` takes them; a missing
-            option has the direction's value, or else the refiner's default.
+        refiner: options of the refiner, as `StylePrompter.decode` takes them. A missing
+            option has the direction's value if there is one, or the refiner's default.
         noise_mode: the generator's noise: "const", "random" or "none".
         seed: the seed of the noise in mode "random".
         batch_size: images in a batch of one device, 1 or more.
@@ -46,10 +46,11 @@ class Decoding:
         """Returns the model itself, or loads the model of that name on all devices.
 
         Raises:
-            StylePrompterError: also if the model's encoder does not make the passes.
+            StylePrompterError: if the model cannot be loaded, or its encoder does not
+                support this number of passes.
         """
         if not isinstance(model, StylePrompter):
-            # Random noise depends on the place of an image in its batch.
+            # Random noise depends on the index of an image in its batch.
             alone = self.noise_mode == "random"
             devices = None if alone else of_this_host()
             model = load(model, dtype=self.dtype, devices=devices)
@@ -60,13 +61,13 @@ class Decoding:
     def batch(self, model: StylePrompter, count: int) -> int:
         """Returns the rows to which batches of `count` images are padded.
 
-        Each device gets as many rows as one device alone would. Another number would
-        change the last bits of the results.
+        Each device gets the same number of rows as a single device. Another number
+        would change the last bits of the results.
         """
         return min(self.batch_size, count) * model.devices.count
 
     def options(self, batch: int = 0) -> dict[str, Any]:
-        """Returns the options of `StylePrompter.decode` for the batch of a number."""
+        """Returns the options of `StylePrompter.decode` for the batch with an index."""
         rng = None
         if self.noise_mode == "random":
             rng = jax.random.fold_in(jax.random.key(self.seed), batch)
@@ -93,6 +94,6 @@ class Decoding:
         """Returns the options for fitting codes or a generator to images."""
         options = self.options()
         if options.pop("rng") is not None:
-            # They cannot fit random noise, so they are fitted with the stored noise.
+            # A fit to random noise is impossible, so the fit uses the stored noise.
             options["noise_mode"] = "const"
         return options

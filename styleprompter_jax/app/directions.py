@@ -47,7 +47,7 @@ PICTURE = "directions.png"
 # The columns of directions.png.
 TITLES = ("from", "-strength", "0", "+strength", "to")
 IMAGES, PAIRS, JUDGED, SAMPLES = 2000, 800, 800, 20_000
-MOST_SAMPLES = 1_000_000  # they take 2 GB
+MOST_SAMPLES = 1_000_000  # these samples need 2 GB of memory
 EXAMPLE_PSI = 0.7  # truncation of the sampled face on the sheet
 METHODS = "sefa", "pca", "labels", "pairs", "classifier"
 
@@ -92,21 +92,21 @@ def find_directions(
     output: AnyPath | None = None,
     overwrite: bool = False,
 ) -> Found:
-    """Finds directions, and stores them with a model, with a sheet that shows each.
+    """Finds directions, stores them with a model, and draws a sheet that shows each.
 
     Args:
         model: name or path of the model, as `load` takes it.
-        method: "sefa" and "pca" analyse the generator alone, "labels" the codes of
+        method: "sefa" and "pca" analyse only the generator, "labels" the codes of
             labelled images, "pairs" images before and after an edit, "classifier" the
-            verdicts of a classifier on edited images.
+            outputs of a classifier for edited images.
         layers: indices of the codes that the directions change and that sefa analyses;
             None for all.
         orthogonal_to: directions of the model; the new directions are orthogonal to
             them.
         components: number of directions that sefa and pca find.
-        data: for labels "avatars", another TFDS dataset with labels, or a table of
-            images and attributes; for a classifier the same, of which it reads the
-            images alone; for pairs "avatars", or a table of direction, before and
+        data: for labels: "avatars", another TFDS dataset with labels, or a table of
+            images and attributes; for a classifier: the same, but the function reads
+            only the images; for pairs: "avatars", or a table of direction, before and
             after.
         data_dir: folder of the TFDS datasets.
         latents: for labels, a file with the codes of the images in the table; the
@@ -116,17 +116,17 @@ def find_directions(
         rank: for pairs and a classifier, rank of the map that adapts an edit to the
             codes; 0 gives the same edit for all codes.
         refiner: options of the refiner for the edits; each direction stores them. None
-            for those of `fit_direction` with pairs and a classifier, and the refiner's
-            own otherwise.
-        strength: default strength of the edits, which each direction stores with a
-            range that is larger in the same ratio; None for 1, and for sefa and pca 2.
+            means the options of `fit_direction` with pairs and a classifier, and the
+            refiner's own options otherwise.
+        strength: default strength of the edits. Each direction stores it, and a range
+            that is scaled in the same ratio. None means 2 for sefa and pca, else 1.
         steps: for pairs and a classifier, steps of gradient descent for each direction;
             None for 400 with pairs and 100 with a classifier.
         classifier: for a classifier, its file; None for the bundled classifier of
             `data`, which the avatars and the cells have.
-        count: number of images, of pairs for each direction, or of codes to sample;
-            None for 2000 images of TFDS or all of a table, 800 pairs, 800 images with a
-            classifier, 20000 codes.
+        count: number of images, of pairs for each direction, or of sampled codes. None
+            means 2000 images of TFDS, all images of a table, 800 pairs, 800 images with
+            a classifier, or 20000 codes.
         seed: seed of the sampled codes, or of the order of the images or pairs.
         batch_size: images in a batch.
         output: folder for a copy of the model that gets the directions; None to change
@@ -226,12 +226,12 @@ def find_directions(
 def _with(
     direction: Direction, refiner: Mapping[str, Any] | None, strength: float | None
 ) -> Direction:
-    """Returns a direction with the given options and strength, where there are any."""
+    """Returns a direction with the options and the strength, if they are given."""
     ratio = (strength or direction.strength) / direction.strength
     low, high = direction.range
     return dataclasses.replace(
         direction,
-        beta=None,  # which `options` contain
+        beta=None,  # `options` contain it
         options=refiner or direction.options,
         strength=ratio * direction.strength,
         range=(ratio * low, ratio * high),
@@ -346,7 +346,7 @@ def _from_generator(
     else:
         vectors = unsupervised.pca(w, components)
         origin = f"PCA of {count} sampled codes, seed {seed}"
-    # The name has the codes, because other codes give other directions.
+    # The name includes the codes, because other codes give other directions.
     name = f"{method}_{_spans(layers)}" if chosen else method
     found = {
         f"{name}_{k}": Direction(

@@ -75,7 +75,7 @@ def edit(
         latents: a file that `invert` wrote, instead of images.
         strengths: strengths of the edit; None for each direction's own strength with
             both signs, and for the direction's range in an animation.
-        layers: indices of the codes to change; None for each direction's own.
+        layers: indices of the codes to change; None for each direction's own indices.
         together: apply all directions at once.
         animate: write a sweep from the lowest to the highest strength and back instead
             of images: "gif", "mp4", or "frames" for a folder of its frames.
@@ -105,7 +105,7 @@ def edit(
         )
     else:
         paths, skipped = [], []
-        assert latents is not None  # the check above makes sure
+        assert latents is not None  # guaranteed by the check above
         stored, results = pictures.load_latents(latents, model, folder, f".{format}")
         if optimize:
             raise StylePrompterError(
@@ -171,7 +171,7 @@ class _Stills:
 
     Attributes:
         plan: direction and strength of each edit, by its label.
-        layers: indices of the codes to change; None for the direction's own.
+        layers: indices of the codes to change; None for the direction's own indices.
         decoding: options for rendering.
     """
 
@@ -314,8 +314,8 @@ def _sweeps(
 
 
 def _given(strengths: Sequence[float] | None) -> list[float]:
-    """Returns the strengths without repetitions; [] means each direction's own."""
-    # -0.0 is 0.0.
+    """Returns the strengths without repetitions; [] means each direction's default."""
+    # -0.0 becomes 0.0.
     return list(dict.fromkeys(strength + 0.0 for strength in strengths or ()))
 
 

@@ -1,9 +1,9 @@
 """Inverts images on the machines of a Ray cluster; Ray Data is the engine.
 
-The images are divided into units. An actor inverts a unit and writes it as one shard,
-so no pixels travel between machines. Ray Data starts the actors, gives each a unit when
-it is free, repeats units of lost machines, and shows the progress. A shard's name
-depends on its images alone: a unit that is done twice replaces its own shard.
+The images are divided into units. An actor inverts a unit and writes one shard, so
+machines send no pixels to each other. Ray Data starts the actors, gives a unit to each
+free actor, repeats the units of lost machines, and shows the progress. A shard's name
+depends only on its images, so a repeated unit replaces its own shard.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.store import model_folder, shards
 from styleprompter_jax.store.places import pin
 
-UNIT = 128  # images of a shard
-OBJECTS = 200 * 2**20  # bytes of a local Ray's object store, which holds names only
+UNIT = 128  # number of images in a shard
+OBJECTS = 200 * 2**20  # bytes of a local Ray's object store, which only holds names
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Sharded(Made):
 
     Attributes:
         count: number of images that this call inverted.
-        before: number of images that finished shards had before.
+        before: number of images in shards that earlier calls finished.
     """
 
     count: int
@@ -66,7 +66,7 @@ class Plan:
     """The settings of all actors.
 
     Attributes:
-        model: the name of the model, which each machine finds it by.
+        model: the name by which each machine finds the model.
         run: see `shards.write_shard`.
         folder: folder of the shards.
         decoding: options for rendering.
@@ -93,11 +93,11 @@ def invert_on_ray(
     format: str = "png",
     skip_bad: bool = False,
 ) -> Sharded:
-    """Inverts the images that no finished shard in the output names.
+    """Inverts the images that are not in a finished shard of the output.
 
     Args:
-        model: a name as `load` takes it; each machine must find the model by it.
-        inputs: files, folders and globs of images, and files of `pack`; each machine
+        model: a name as `load` takes it. Each machine must find the model by this name.
+        inputs: files, folders and globs of images, and files of `pack`. Each machine
             must find them by the same paths. They may be in buckets.
         output: folder of the shards, which all machines share.
         address: address of a Ray cluster, as `ray.init` takes it; None starts Ray on
@@ -179,12 +179,12 @@ def make_plan(
 
 
 def _absolute(name: str) -> str:
-    """Returns a name that finds the same model from another working folder."""
+    """Returns a name that finds the same model in any working folder."""
     return os.path.abspath(name) if os.path.isdir(name) else name
 
 
 def _sources(inputs: Sequence[AnyPath], output: Path) -> list[str]:
-    """Returns the name of each image: its path, or that of its file with "#NUMBER"."""
+    """Returns the name of each image: its path, or its packed file and "#NUMBER"."""
     local = [entry for entry in inputs if not buckets.in_bucket(entry)]
     there = dict.fromkeys(entry for entry in inputs if buckets.in_bucket(entry))
     places = [str(path.absolute()) for path in list_inputs(local, output, warn=True)]
@@ -239,9 +239,9 @@ def _run(units: list[dict], plan: Plan, address: str | None) -> Iterator[dict]:
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    """Yields Ray, connected to a cluster or started here."""
+    """Yields Ray, which is connected to a cluster or started on this machine."""
     if not address:
-        # Without clusters, Ray serves on the loopback alone, as on Windows and macOS.
+        # If clusters are off, Ray uses only the loopback, as on Windows and macOS.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
@@ -289,7 +289,7 @@ def _first_line(error: BaseException) -> str:
 def _slots(ray: Any) -> tuple[int, dict[str, Any]]:
     """Returns the number of actors, and the resources of each.
 
-    An actor has a GPU, all TPU chips of a machine, or a CPU if there is neither.
+    An actor has one GPU, or all TPU chips of a machine. Without both, it has one CPU.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     chips = [node["TPU"] for node in nodes if node.get("TPU")]
@@ -301,7 +301,7 @@ def _slots(ray: Any) -> tuple[int, dict[str, Any]]:
 
 
 class Worker:
-    """An actor: it loads the model at its first unit, and inverts unit after unit."""
+    """An actor: it loads the model at its first unit, and inverts one unit per call."""
 
     def __init__(self, plan: Plan):
         self._plan = plan
@@ -313,7 +313,7 @@ class Worker:
         try:
             report = self._invert(list(unit["sources"]))
         except StylePrompterError as error:
-            # As a value, because Ray would wrap an exception, and might try again.
+            # Return the error: Ray would wrap an exception, and might repeat the unit.
             report = {"problem": str(error)}
         return {"report": json.dumps(report)}
 

@@ -1,4 +1,4 @@
-"""Measures a model, and writes metrics.json (with the protocol), images.csv, a sheet.
+"""Measures a model; writes metrics.json (with the protocol), images.csv and a sheet.
 
 The protocol records the settings and hashes that a repetition needs.
 """
@@ -54,9 +54,9 @@ from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.losses import PERCEPTUAL
 
 FILES = "metrics.json", "images.csv", "sheet.png"
-EDITED = 200  # images for the judgement of edits
-PAIRS = 128  # pairs of images for the path length
-TIMED = 20  # images for the measurement of time
+EDITED = 200  # number of images to judge edits
+PAIRS = 128  # number of pairs of images to measure the path length
+TIMED = 20  # number of images to measure the time
 TITLES = {"w_plus": "W+", "refined": "refined"}
 # The metrics that need a network, by the kind of the network.
 NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}
@@ -107,8 +107,8 @@ def evaluate(
         split: split of `data`.
         data_dir: folder of the TFDS datasets.
         count: use only the first `count` images; None for all.
-        latents: a file that `invert` wrote for `inputs`. It measures these codes and
-            tuned generators, instead of the encoder's codes.
+        latents: a file that `invert` wrote for `inputs`. The function then measures
+            these codes and tuned generators instead of the encoder's codes.
         size: width of the compared images; None for the model's width, at most 256.
         networks: folders of perceptual networks, one for each kind.
         directions: directions to measure; None for all directions of the model.
@@ -277,7 +277,7 @@ def _edits(
     stored: Latents | None,
     directions: dict[str, Direction],
 ) -> dict:
-    """Measures the labels that inversions keep, and the effects of edits.
+    """Measures which labels inversions keep, and the effects of edits.
 
     It uses the first `EDITED` images.
     """

@@ -19,8 +19,8 @@ from styleprompter_jax.export.programs import DECODE, EDIT, ENCODE, MAP, SYNTHES
 from styleprompter_jax.inversion.exported import ExportedModel
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 
-BATCHES = 1, 4  # the sizes that the check calls each program with
-TOLERANCE, HALF_TOLERANCE = 1e-4, 0.05  # of numbers of size 1; of larger ones, times it
+BATCHES = 1, 4  # the batch sizes with which the check calls each program
+TOLERANCE, HALF_TOLERANCE = 1e-4, 0.05  # absolute up to 1, relative for larger numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ def export(
         format: "jax" for `jax.export`, or "onnx".
         half: store the weights of ONNX graphs in float16; they compute in float32.
         overwrite: replace an existing export.
-        page: writes a page into the folder of a model, and returns what the page reads
-            in the manifest (`web.static`).
+        page: a function that writes a page into the folder of a model, and returns the
+            values that the page reads in the manifest (`web.static`).
 
     Raises:
         StylePrompterError: if the model cannot be read or exported, the export differs
@@ -89,7 +89,7 @@ def export(
             loaded.config,
             loaded.directions,
             files,
-            # A path of this machine is nobody's business.
+            # Leave out the folder's path, because it is private.
             model={"name": Path(loaded.source).name, "sha256": loaded.sha256},
             check={"tolerance": tolerance, "batches": BATCHES, "difference": found},
             half=half,
@@ -122,8 +122,8 @@ def check_files(folder: Path, old: set[str], new: Path) -> None:
 
     Args:
         folder: the export to replace, if there is one.
-        old: the paths in it that it wrote.
-        new: the folder with the files of the page that replaces it.
+        old: the paths of the files that the old export wrote.
+        new: the folder with the files of the page that replaces the old export.
     """
     replaced = {path.name for path in new.iterdir()}
     replaced |= {name.split("/")[0] for name in old}
@@ -145,8 +145,8 @@ def compare(
         The largest difference of each program, over the batches of `BATCHES`.
 
     Raises:
-        StylePrompterError: if one differs by more than the tolerance, relative to the
-            largest number where that is above 1.
+        StylePrompterError: if a program differs by more than the tolerance. It is
+            relative to the largest number if that number is above 1.
     """
     found: dict[str, float] = {}
     for program, expected, call in _cases(model, exported):
@@ -155,7 +155,7 @@ def compare(
                 one = np.asarray(one)[:size]
                 largest = max(1.0, float(np.max(np.abs(one))))
                 difference = float(np.max(np.abs(one - np.asarray(other)))) / largest
-                if not difference <= tolerance:  # NaN is not
+                if not difference <= tolerance:  # also true for NaN
                     raise StylePrompterError(
                         f"The exported program {program} differs from the model by "
                         f"{difference:.2g} for a batch of {size}, more than "
@@ -167,7 +167,7 @@ def compare(
 
 
 def _cases(model: StylePrompter, exported: ExportedModel) -> Iterator[tuple]:
-    """Yields the name of a program, the model's results, and a call for some rows."""
+    """Yields each program's name, the model's results, and a call for some rows."""
     rng, count = np.random.default_rng(0), max(BATCHES)
     n = model.config.generator.num_codes
     z = rng.standard_normal((count, model.config.generator.z_dim), np.float32)

@@ -26,7 +26,7 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 
 @dataclasses.dataclass(frozen=True)
 class Inverted(pictures.Shown):
-    """The inversions, a sheet of some, and the latents of all.
+    """The inversions, a sheet of some of them, and the latents of all images.
 
     Attributes:
         latents: an .npz file; `load_named` reads it.
@@ -68,11 +68,12 @@ def invert(
         optimize: steps of gradient descent that fit the codes of each image.
         input_kind: the kind of the files, see `images.inputs`; None for the kind that
             the model reads: pictures, sketches or label maps.
-        tune: most steps that then fit the generator to each image, with fixed codes;
-            see `StylePrompter.tune`. The same call does not tune an image twice.
+        tune: the largest number of steps that then fit the generator to each image,
+            with fixed codes; see `StylePrompter.tune`. If the same call runs again, it
+            does not tune a tuned image again.
         layers: indices of the codes whose layers are tuned; None for all.
         together: tune one generator to all images.
-        locality: weight of the change of other images, which tuning should avoid.
+        locality: weight of the loss term that limits the change of other images.
         network: folder of a network for LPIPS in the loss of tuning; None for 1 - SSIM.
         half: store the changes of generators in float16.
         decoding: options for rendering.
@@ -113,7 +114,7 @@ def invert(
     titles: list = []
 
     def inversions() -> Iterator[tuple]:
-        """For each batch its slice, images, latents of the passes, and last latents."""
+        """Yields slice, images, latents of the passes, last latents of each batch."""
         for part, images in read_batches(paths, read, batch_size):
             if not part.start:
                 alignment.warn(model, paths, images)
@@ -122,7 +123,7 @@ def invert(
             yield part, images, passes, latents
 
     def tuned(tuner: Tuner) -> Iterator[tuple]:
-        """The same, with latents of tuned generators."""
+        """Yields the same values, with latents of tuned generators."""
         if not together:
             for part, images, passes, latents in inversions():
                 shown = tuner.targets(paths[part], images)

@@ -1,4 +1,4 @@
-"""Edits along several directions at once, in terms of the model that decodes them."""
+"""Combines several directions into one, for the model that decodes the edits."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def joined(
     num_codes = model.config.generator.num_codes
     refiner = model.config.refiner
     own = dict(refiner.options) if refiner else {}
-    # The options that a direction does not name have the refiner's values. Then
-    # `combine` takes the lowest value of each option.
+    # A direction without an option gets the refiner's value. Then `combine` takes the
+    # lowest value of each option.
     parts = [
         (dataclasses.replace(direction, options=own | dict(direction.options)), weight)
         for direction, weight in weighted

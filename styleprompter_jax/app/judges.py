@@ -24,7 +24,7 @@ def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
     """Loads fixed networks onto the devices; returns their places, and them by kind.
 
     Raises:
-        StylePrompterError: if a folder cannot be read, or two are of one kind.
+        StylePrompterError: if a folder cannot be read, or two networks have one kind.
     """
     places, found = [pin(place) for place in named], {}
     devices = Devices(of_this_host())
@@ -78,7 +78,7 @@ def conditions(
 
 
 def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
-    """Returns the named directions, of a model or of files; None: all of the model."""
+    """Returns named directions of a model or of files; None means all of the model."""
     if names is None:
         return model.directions
     shape = model.config.generator.num_codes, model.config.generator.w_dim
@@ -86,7 +86,7 @@ def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
 
 
 def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
-    """Returns the file of the classifier that judges edits; some datasets bring one."""
+    """Returns the file of the classifier that judges edits; some datasets have one."""
     if given:
         return local_copy(given)
     bundled = model_folder.bundled_for(data) if data else None
@@ -96,7 +96,7 @@ def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
 def hashes_of(model: StylePrompter) -> dict[str, str]:
     """Returns the SHA-256 of each file that a loaded model was read from."""
     if is_export(model.source):
-        # Which has those of all other files.
+        # The manifest has the SHA-256 of all other files.
         return {MANIFEST: protocol.sha256(local_path(model.source) / MANIFEST)}
     return hashes(model_folder.find_model(model.source))
 

@@ -24,7 +24,7 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 
 @dataclasses.dataclass(frozen=True)
 class Mixed(pictures.Shown):
-    """The mixed images, a sheet of some, and the number of images behind them.
+    """The mixed images, a sheet of some of them, and the number of input images.
 
     Attributes:
         sources, references: number of source images and of reference images.
@@ -51,7 +51,7 @@ def mix(
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Mixed:
-    """Mixes the codes of each source with those of each reference.
+    """Mixes the codes of each source with the codes of each reference.
 
     Args:
         model: a loaded model, or a name as `load` takes it.

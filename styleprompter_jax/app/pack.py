@@ -23,7 +23,7 @@ from styleprompter_jax.images.batches import THREADS, threads
 from styleprompter_jax.images.files import open_image, resize, resize_to_cover
 from styleprompter_jax.images.find import shown
 
-AHEAD = 4 * THREADS  # images that are read before their turn to be written
+AHEAD = 4 * THREADS  # number of images that are read ahead of the writer
 
 CROPS = {"center": resize, "none": resize_to_cover}
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Packed(Made):
-    """The packed file, which is the only one of `files`.
+    """The packed file, the only entry of `files`.
 
     Attributes:
         count: number of images in the file.

@@ -150,7 +150,7 @@ def list_inputs(
 
 
 def list_pictures(entry: AnyPath, warn: bool = True) -> list[Path]:
-    """Lists the images of `find_images`; may warn of the files that it leaves out."""
+    """Lists the images of `find_images`; may warn of the files that it skips."""
     found = find_images(entry)
     if warn and found.warning:
         log.warning("%s: %s", shown(entry), found.warning)

@@ -47,7 +47,7 @@ def described(file: AnyPath | None) -> dict[str, str] | None:
 
 
 def with_latents(batches: Iterable[dict], latents: Latents | None) -> Iterator[dict]:
-    """Yields batches with the key "latents", or as they are without latents."""
+    """Yields batches with the key "latents"; unchanged batches if latents is None."""
     done = 0
     for batch in batches:
         count = len(batch["image"])

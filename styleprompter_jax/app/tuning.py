@@ -27,12 +27,12 @@ from styleprompter_jax.store.places import pin
 
 
 class Tuner:
-    """Tunes the generators of a model; checks its arguments at once.
+    """Tunes the generators of a model; the constructor checks the arguments.
 
     Args:
         model: the model with the original generator.
         decoding: options for rendering; the locality term uses the seed too.
-        steps: most steps, 1 or more.
+        steps: the largest number of steps, 1 or more.
         input_kind: kind of the inverted files, see `images.inputs`.
         layers: indices of the codes whose layers are tuned; None for all.
         locality: weight of the locality term.
@@ -131,7 +131,7 @@ class Tuner:
                     told=told,
                     **self._options,
                 )
-            # The images must show the rounded numbers of the file.
+            # The images must use the rounded numbers of the file.
             change = dataclasses.replace(tuned.change, origin=origin)
             change = change.rounded(self._dtype)
             with place.writing(file):
@@ -139,7 +139,7 @@ class Tuner:
         return latents.changed(change)
 
     def _kept(self, file: Path, origin: str) -> GeneratorChange | None:
-        """Returns the change in a file if this call would make the same."""
+        """Returns the change in a file if this call would make the same change."""
         if not file.is_file():
             return None
         try:

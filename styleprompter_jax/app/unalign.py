@@ -82,7 +82,7 @@ def unalign(
     jobs = []
     for path, result in zip(paths, results, strict=True):
         crop = find_crop(path, known)
-        if crop is None:  # a sheet, say
+        if crop is None:  # for example, a sheet
             skipped.append(f"The name of {path} matches no crop.")
             log.warning("Skipped: %s", skipped[-1])
         else:
