@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and how a call runs.
+"""The command line: lists the commands, and runs a call.
 
 A command is `commands/NAME.py`: it declares the arguments, and prints the result. The
 work itself is in `app/`. A command imports `app/` only when it runs, because `--help`
@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0; or 1 after a StylePrompterError, printed on stderr. A wrong call raises
-        SystemExit with 2, as argparse does.
+        0; or 1 after a StylePrompterError, which is printed on stderr. A wrong call
+        raises SystemExit with 2, as argparse does.
     """
     open_closed_streams()
     shown = "--traceback" in (sys.argv if argv is None else argv)
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> None:
     args = parse(argv)
-    # Pillow warns, in its own terms, of faults in an image that it tolerates.
+    # Pillow warns of faults in an image that it tolerates, in its own technical terms.
     warnings.filterwarnings("ignore", module="PIL")
     if argv is None:  # called as a program, not as a function
         use_large_pages()
@@ -65,7 +65,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = make_parser(argv)
     args, rest = parser.parse_known_args(argv)
     if args.command == "train":
-        # The rest sets keys of the config, which only the config knows.
+        # The other arguments set keys of the config. Only the config can check them.
         args.overrides, rest = rest, []
     wrong = getattr(_module(args.command), "wrong", None)
     if rest:

@@ -1,4 +1,4 @@
-"""Arguments of the command line: their types, and those that commands share."""
+"""The types of command-line arguments, and the arguments that commands share."""
 
 import argparse
 import dataclasses

@@ -20,8 +20,8 @@ def add_measured(
     """Adds the arguments of commands that measure models.
 
     Args:
-        parser: of the command.
-        folder: default of --output.
+        parser: the parser of the command.
+        folder: the default of --output.
         files: help text of --output.
         size: help text of the default of --size.
     """

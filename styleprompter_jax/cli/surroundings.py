@@ -19,10 +19,10 @@ from styleprompter_jax.core.errors import StylePrompterError
 
 
 def open_closed_streams() -> None:
-    """Opens standard input, output and error where they are closed.
+    """Opens standard input, output and error if they are closed.
 
-    Otherwise the next file that the program opens gets the free number. A library that
-    writes to standard error would then write into that file.
+    Otherwise, the next file that the program opens gets the free number. A library that
+    writes to standard error would then write into this file.
     """
     for number in range(3):
         try:
@@ -145,7 +145,7 @@ class _Sayer(logging.Handler):
 
 @contextlib.contextmanager
 def _saying() -> Iterator[None]:
-    """Prints the log records of this package, and no other handler prints them."""
+    """Prints the log records of this package in the block, without other handlers."""
     log, sayer = logging.getLogger("styleprompter_jax"), _Sayer()
     before = log.level, log.propagate
     log.addHandler(sayer)
@@ -160,7 +160,7 @@ def _saying() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the process as usual, but leave no half-written file.
+    """Makes SIGTERM and SIGHUP leave no half-written file when they end the process.
 
     An existing handler, or one that a command installs, takes precedence. The handlers
     raise no exception, because Python drops an exception inside a callback of JAX.
@@ -189,8 +189,8 @@ def check_devices() -> None:
     """Asks JAX for its devices.
 
     Raises:
-        StylePrompterError: if it has none, for example because JAX_PLATFORMS names a
-            missing platform.
+        StylePrompterError: if JAX has no devices, for example because JAX_PLATFORMS
+            names a missing platform.
     """
     import jax
 

@@ -1,1 +1,1 @@
-"""The commands of `styleprompter`: its arguments and its output."""
+"""The commands of `styleprompter`: their arguments and their output."""

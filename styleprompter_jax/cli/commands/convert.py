@@ -1,4 +1,4 @@
-"""`styleprompter convert`: published weights to a model folder, and back."""
+"""`styleprompter convert`: converts published weights to a model folder, and back."""
 
 import argparse
 

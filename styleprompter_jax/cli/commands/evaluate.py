@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _summary(results: dict) -> str:
-    """The results as tables in Markdown, and the skipped metrics."""
+    """Returns the results as tables in Markdown, and the skipped metrics."""
     from styleprompter_jax.app.evaluate import TITLES
     from styleprompter_jax.evaluation.evaluate import DEPTHS
 

@@ -7,7 +7,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 
 
 def port(text: str) -> int:
-    """A port; 0 for any free port."""
+    """Parses a port; 0 means any free port."""
     return whole(text, 0, 65_535)
 
 
