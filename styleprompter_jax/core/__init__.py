@@ -1,1 +1,1 @@
-"""The base of all other floors: checks and files, independent of models."""
+"""The base of all other subpackages: checks and files, independent of models."""

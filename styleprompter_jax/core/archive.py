@@ -1,8 +1,8 @@
 """Zip archives of weights: a few whole files, checked before use.
 
 Zip readers disagree about archives that contradict themselves, and such archives have
-fooled scanners. This reader refuses every ambiguous archive: a name that occurs twice,
-entries that overlap, headers that differ, encryption flags, a wrong CRC.
+deceived security scanners. This reader refuses every ambiguous archive: a name that
+occurs twice, entries that overlap, headers that differ, encryption flags, a wrong CRC.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
 
 _ENTRIES = 10_000
 _HEADER = struct.Struct("<4s5H3I2H")  # the local header in front of each entry
-# Allowed flags: two for the compressor, sizes after the data, names in UTF-8.
+# Allowed flags: two of the compressor, sizes after the data, and names in UTF-8.
 _FLAGS = 0x0002 | 0x0004 | 0x0008 | 0x0800
 # Weights compress badly. Masks and zeros in a small file compress well.
 _RATIO, _SPARE_BYTES = 20, 2**26

@@ -11,7 +11,7 @@ from styleprompter_jax.core.values import shown
 
 
 def as_numbers(value: Any, what: str) -> jax.Array | np.ndarray:
-    """Returns numbers as a float32 array: a JAX array stays one, others become NumPy.
+    """Returns a float32 array: JAX for a JAX array, NumPy for other values.
 
     It does not wait for arrays on a device, so it finds NaN and infinity only in NumPy
     arrays and lists.

@@ -27,7 +27,7 @@ _OLD = re.compile(r"\.(.+)\.(?:([0-9a-f]{8})-)?(\d+)(?:-\d+)?\.old")
 _count = itertools.count()
 _swept: set[Path] = set()
 _live: set[Path] = set()  # temporary names in use
-_told: dict[str, Callable[[Path], None]] = {}  # of `before_naming`
+_told: dict[str, Callable[[Path], None]] = {}  # the functions of `before_naming`
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ def remove_partials() -> None:
 
 
 def repair_folder(path: str | os.PathLike) -> None:
-    """Restores a folder that a process killed in `atomic_folder` left renamed."""
+    """Restores a folder that is renamed because a kill interrupted `atomic_folder`."""
     place = Path(os.path.realpath(path))
     if not os.path.lexists(place) and (left := _left_behind(place)):
         # Another process may be faster, or the user may have no permission.
@@ -197,7 +197,7 @@ def machine() -> str:
 
 
 def is_gone(where: str | None, process: str) -> bool:
-    """Returns whether a process of a machine has certainly ended; None is this one."""
+    """Returns whether a process of ``where`` has surely ended; None is this machine."""
     if where not in (None, machine()) or os.name != "posix":
         return False
     try:
@@ -245,7 +245,7 @@ def _left_behind(place: Path) -> list[Path]:
 
 
 def _replace(place: Path, new: Path, parts: Collection[str]) -> None:
-    """Moves ``new`` to ``place``, and the old folder's files except ``parts`` to it."""
+    """Moves ``new`` to ``place``, with the old folder's files except ``parts``."""
     if not os.path.lexists(place):
         new.rename(place)
         return

@@ -1,4 +1,4 @@
-"""Batches padded to the one shape that is compiled, and cut back."""
+"""Pads batches to the one compiled shape, and removes the padding again."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Objects in buckets: gs:// of Google Cloud Storage, and s3:// of S3 and its like.
+"""Objects in buckets: gs:// of Google Cloud Storage, s3:// of S3 and compatible stores.
 
 fsspec's clients do the work: gcsfs (the extra `gcs`) and s3fs (the extra `s3`). They
 find credentials and the server in their usual places, and repeat requests that fail. An
-object appears whole or not at all. A bucket has no renames and no locks: `create`, of
-which one of several writers succeeds, takes their place.
+object appears completely or not at all. A bucket has no renames and no locks. `create`
+replaces them: if several writers call it, only one succeeds.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ class Address:
     Attributes:
         kind: "gs" or "s3".
         bucket: the bucket's name.
-        key: without slashes at its ends; "" means the whole bucket.
+        key: the key without slashes at its ends; "" means the whole bucket.
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Address:
 
 
 class Missing(StylePrompterError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Object(NamedTuple):
@@ -107,7 +107,7 @@ def parse(path: str | os.PathLike) -> Address:
 
 
 def checked_path(path: str | os.PathLike) -> Path | str:
-    """Returns `local_path` of a local path, and an address in a bucket as text.
+    """Returns `local_path` of a local path; returns an address in a bucket as text.
 
     Raises:
         StylePrompterError: as `local_path` or `parse`.
@@ -116,9 +116,9 @@ def checked_path(path: str | os.PathLike) -> Path | str:
 
 
 def listing(folder: Address) -> dict[str, Object]:
-    """Returns all objects below a folder, by their names from there, sorted.
+    """Returns all objects below a folder, sorted, by their names relative to it.
 
-    Objects whose names could lead out of a local folder are left out.
+    It leaves out objects whose names could lead out of a local folder.
 
     Raises:
         StylePrompterError: if the bucket does not exist, or cannot be read.
@@ -179,7 +179,7 @@ def upload(file: Path, address: Address, size: int) -> None:
             raise FileNotFoundError(file)
         write(address, content)
         return
-    # The client sends the whole file, and an interrupted one makes no object.
+    # The client sends the whole file. An interrupted upload makes no object.
     try:
         _call(
             address,
@@ -195,9 +195,9 @@ def upload(file: Path, address: Address, size: int) -> None:
 
 
 def create(address: Address, content: bytes) -> bool:
-    """Writes a new object, and returns whether there was none before.
+    """Writes a new object; returns false, and writes nothing, if it exists already.
 
-    After a lost answer, it may return false for an object that it made.
+    If the server's answer is lost, it may return false for an object that it made.
     """
     try:
         _call(
@@ -211,7 +211,7 @@ def create(address: Address, content: bytes) -> bool:
 
 
 def remove(addresses: Iterable[Address]) -> None:
-    """Removes objects; missing ones are fine."""
+    """Removes objects; ignores missing objects."""
 
     def one(address: Address) -> None:
         with contextlib.suppress(Missing):
@@ -248,15 +248,15 @@ def _client(kind: str) -> Any:
         if kind == "s3":
             from s3fs import S3FileSystem as Client
         else:
-            # Not the subclass in gcsfs itself: it asks another service for the kind of
-            # each bucket, which takes a minute where it cannot be reached.
+            # Do not use gcsfs's own subclass: it asks another service for the kind of
+            # each bucket, which takes a minute if that service cannot be reached.
             from gcsfs.core import GCSFileSystem as Client
     except ImportError as error:
         raise StylePrompterError(
             f"{kind}:// needs a client that is not installed: install it with "
             f"`pip install 'styleprompter_jax[{extra}]'`."
         ) from error
-    # They print the tracebacks of errors that they raise too.
+    # The loggers print tracebacks of errors that the clients also raise.
     for name in ("gcsfs", "s3fs", "aiobotocore", "botocore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     emulator = kind == "gs" and os.environ.get("STORAGE_EMULATOR_HOST")
@@ -265,10 +265,10 @@ def _client(kind: str) -> Any:
 
 
 def _call(address: Address, verb: str, work: Callable, missing: bool = False) -> Any:
-    """Returns work(client); turns its errors into one sentence.
+    """Returns work(client); converts its errors to one sentence.
 
-    FileExistsError stays. With ``missing``, it looks whether only the object is
-    missing, and raises Missing.
+    It does not convert FileExistsError. With ``missing``, it raises Missing if the
+    bucket exists and the object does not.
     """
     try:
         return work(_client(address.kind))
@@ -281,7 +281,7 @@ def _call(address: Address, verb: str, work: Callable, missing: bool = False) ->
             f"There is no bucket {address.kind}://{address.bucket}: check the name, or "
             "make the bucket."
         ) from error
-    except Exception as error:  # of HTTP, of the clients, of their authentication
+    except Exception as error:  # from HTTP, the clients, or their authentication
         text = " ".join(str(error).split())[:200] or type(error).__name__
         if isinstance(error, OSError) and error.errno in _LOCAL:
             raise StylePrompterError(

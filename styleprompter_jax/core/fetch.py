@@ -1,8 +1,8 @@
 """Local copies of objects and folders in buckets.
 
-Code that reads files reads the copy. Copies are in the user's cache, in a folder for
-each version of an address: a changed object gives another folder. The cache holds at
-most `LIMIT` bytes; the copies that were not used for the longest time go first.
+Code that reads files reads the copy. Copies are in the user's cache. Each version of an
+address has its own folder, so a changed object gets another folder. The cache holds at
+most `LIMIT` bytes; the program first removes the least recently used copies.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ from styleprompter_jax.core.snapshots import is_part, newest_around
 from styleprompter_jax.core.sums import sha256
 
 LIMIT = 200 * 2**30  # bytes of all copies
-_FORGOTTEN = 7 * 24 * 3600  # seconds, for users on other machines
+_FORGOTTEN = 7 * 24 * 3600  # seconds until a use by another machine counts as over
 _USERS = ".users"  # a folder with a file for each process that reads the copy
 
 
 class NothingThere(StylePrompterError):
-    """An address has no object and no run."""
+    """The address has neither an object nor a run."""
 
 
 def local_copy(path: str | os.PathLike, name: str = "") -> Path:
-    """Returns a local path as `local_path` does, and of an address its local copy.
+    """Returns `local_path` of a local path, and the local copy of an address.
 
     Args:
         path: a path, or an address in a bucket.
         name: a file or folder below it; only this part of a bucket is copied.
 
     Raises:
-        StylePrompterError: if nothing has this address, or it cannot be read.
+        StylePrompterError: if the address does not exist, or cannot be read.
     """
     if not buckets.in_bucket(path):
         return local_path(path) / name
@@ -140,7 +140,7 @@ def _make_room(own: Path, needed: int, address: Address) -> None:
     for entry in sorted(set(entries) - {own}, key=_last_use):
         if room >= needed:
             break
-        # A copy that another process is making or taking is locked: leave it.
+        # Another process that makes or takes a copy locks it. Do not remove this copy.
         with (
             contextlib.suppress(OSError, StylePrompterError),
             lock(root / f".{entry.name}.lock", f"{entry} is in use."),
@@ -174,7 +174,7 @@ def _is_used(entry: Path) -> bool:
     """Returns whether a process that took the copy may still run."""
     for user in (entry / _USERS).iterdir():
         where, _, process = user.name.partition("-")
-        # Nobody knows the processes of another machine with the same cache.
+        # The processes of another machine with the same cache are unknown.
         other = where != machine() and time.time() - user.stat().st_mtime > _FORGOTTEN
         if not other and not is_gone(where, process):
             return True

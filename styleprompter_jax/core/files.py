@@ -1,8 +1,8 @@
 """Opens untrusted files: regular files only, up to a size limit.
 
 A path may be a link to anything. A named pipe or a device may block its reader, or
-never end. So only a regular file is accepted; this is checked before the file is
-opened, and again afterwards.
+never end. So the functions accept only regular files. They check this before they open
+the file, and again afterwards.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ def open_file(
     """Opens a regular file for reading bytes; follows links.
 
     Args:
-        path: the file; "~" means the home folder. Of an address in a bucket, its local
-            copy is opened.
+        path: the file; "~" means the home folder. For an address in a bucket, the
+            function opens the local copy.
         limit: the largest allowed size in bytes; None allows any size.
 
     Raises:
@@ -62,7 +62,7 @@ def open_file(
 def read_bytes(path: str | os.PathLike, limit: int) -> bytes:
     """Reads a regular file of at most ``limit`` bytes; see `open_file`."""
     with open_file(path, limit) as file:
-        content = file.read(limit + 1)  # its size may have grown, or be unknown
+        content = file.read(limit + 1)  # the size may have grown, or be unknown
         if len(content) > limit:
             raise Refusal(f"it has more than {limit:,} bytes: use a smaller file.")
         return content

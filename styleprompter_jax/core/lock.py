@@ -29,8 +29,8 @@ def lock(
     """Locks ``file``, so that no other process or thread can lock it in the block.
 
     The operating system holds the lock, so the lock ends with the process, even if the
-    process is killed. The lock file is empty, and removed at the end. If the file
-    system has no locks, the block runs without one, after a warning.
+    process is killed. The lock file is empty, and is removed at the end. If the file
+    system has no locks, the function warns, and the block runs without a lock.
 
     Args:
         file: the lock file; created with its folder if missing.
@@ -42,7 +42,7 @@ def lock(
         StylePrompterError: with the message ``busy``, or if the lock file cannot be
             created.
     """
-    from filelock import FileLock, Timeout  # only writers need it
+    from filelock import FileLock, Timeout  # only writers need this package
 
     file = Path(file)
     # Not filelock's soft lock: a killed process would leave its file behind.
@@ -87,5 +87,5 @@ def folder_lock(folder: str | os.PathLike) -> contextlib.AbstractContextManager:
     folder = Path(os.path.realpath(folder))
     if folder.is_dir() and not os.access(folder.parent, os.W_OK):
         return lock(folder / ".lock", guarded=folder)
-    # Shortened, because a folder's name may have the longest allowed length.
+    # Shorten the name, because a folder's name may have the longest allowed length.
     return lock(folder.with_name(f".{folder.name[:50]}.lock"), guarded=folder)

@@ -1,7 +1,8 @@
-"""Results in buckets: a function writes them to a local folder, which is then sent.
+"""Results in buckets: a function writes to a local folder, and this module uploads it.
 
-The local folder begins with the objects that the bucket has there, so that the function
-finds its earlier results and the user's files. If the function fails, nothing is sent.
+At first, the local folder has the objects of the bucket's folder, so that the function
+finds its earlier results and the user's files. If the function fails, the module
+uploads nothing.
 """
 
 import contextlib
@@ -25,9 +26,9 @@ from styleprompter_jax.core.snapshots import is_part
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# The record of results (`core.results`) is sent before all other files, because a file
-# is the program's own if the record has it. The config of a model and the manifest of
-# an export are sent after them, because they complete the folder.
+# The record of results (`core.results`) is sent before all other files, because it
+# shows which files this program wrote. The config of a model and the manifest of an
+# export are sent last, because they complete the folder.
 _FIRST, _LAST = ".styleprompter", ("config.json", "manifest.json")
 _OPEN = re.compile(r"([0-9a-f]{8})-(\d+)-\d+")
 _count = itertools.count()
@@ -130,7 +131,7 @@ def _send(address: Address, place: Path, box: Path, before: dict) -> None:
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int, int]]:
-    """Returns size, time and node of each file, without hidden ones."""
+    """Returns size, time and inode of each file that is not hidden."""
     found = {}
     for file in sorted(folder.rglob("*")):
         if file.is_file() and (file.name == _FIRST or not file.name.startswith(".")):
@@ -142,7 +143,7 @@ def _files(folder: Path) -> dict[Path, tuple[int, int, int]]:
 def _moved(value: Any, place: Path, address: Address) -> Any:
     """Returns a result with addresses in place of the local paths.
 
-    A path of gs:// has one slash, which `buckets.parse` reads too.
+    In a Path, gs:// has only one slash. `buckets.parse` accepts this form too.
     """
     if isinstance(value, Path):
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Converts and checks the paths that users give, once, where they enter."""
+"""Converts and checks the paths that users give, once, when they enter the program."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def local_path(path: str | os.PathLike) -> Path:
 
 
 def scheme(path: str | os.PathLike) -> str:
-    """Returns the "hf" of an address such as hf://..., in lower case; "" of a path."""
+    """Returns the "hf" of an address such as hf://..., in lower case; "" for a path."""
     found = _SCHEME.match(path_text(path))
     return found[1].lower() if found else ""
 
@@ -100,7 +100,7 @@ def path_text(path: str | os.PathLike) -> str:
 def as_paths(
     paths: Iterable[str | os.PathLike], find: Callable[..., Path] | None = None
 ) -> list[Path]:
-    """Returns several paths as a list, each from ``find``; None is `local_path`.
+    """Applies ``find`` to several paths, and returns a list; None means `local_path`.
 
     A single path is refused, because iteration would split a string into letters.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-_SHOWN = 20  # listed problems of one kind
+_SHOWN = 20  # largest number of listed problems of one kind
 
 
 def refuse(headline: str, problems: Mapping[str, Sequence[str]]) -> None:

@@ -1,11 +1,11 @@
-"""The results of a command: all writing goes through this module.
+"""The results of a command: this module writes all of them.
 
 A command declares its result files before it computes. It never overwrites its inputs.
 It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the
 results folder is an account: a line of JSON for each written file, {"file": NAME,
-"sha256": ...}. The line is written when the file is complete and still has a temporary
-name. A file whose hash differs from the account belongs to the user. After a kill, the
-same call can run again and continue.
+"sha256": ...}. The program writes the line when the file is complete and still has a
+temporary name. A file whose hash differs from the account belongs to the user. If a
+call was killed, the same call can run again and continue.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
-_LINES = 10_000  # outdated lines that the account may have
+_LINES = 10_000  # largest number of outdated lines in the account
 
 
 class Results:

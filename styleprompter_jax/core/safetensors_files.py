@@ -7,9 +7,9 @@ A file has a header in JSON, followed by the bytes of the arrays.
               "__metadata__": {text: text}}
     data      every byte belongs to exactly one array
 
-The metadata of a file that this program writes contains the file's own SHA-256. It is
-computed with zeros in place of its digits. So the reader notices every changed bit.
-Files without a SHA-256 can be read too.
+The metadata of a file that this program writes contains the file's own SHA-256. The
+program computes it with zeros in place of its digits. So the reader notices every
+changed bit. It also reads files without a SHA-256.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def read_safetensors(path: str | os.PathLike, digest: str | None = None) -> Cont
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
-    """Reads the metadata in the header of a safetensors file, and no array.
+    """Reads the metadata in the header of a safetensors file, but no arrays.
 
     Raises:
         StylePrompterError: if the file is missing, damaged or of another kind.
@@ -221,7 +221,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def _entry(name: str, entry: Any) -> tuple[str, list[int], list[int]]:
-    """Returns the type, shape and place of an array, checked without other arrays."""
+    """Checks an array's header entry alone; returns its type, shape and place."""
     if not is_name(name):
         raise Refusal(f"{quoted(name)} is not a valid name of an array; {DAMAGED}")
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:

@@ -1,12 +1,12 @@
-"""Folders in a bucket that change as a whole, by one writer at a time.
+"""Folders in a bucket: one writer at a time changes a folder as a whole.
 
-    RUN/.styleprompter/0000000012.json   the ledger: numbered entries, the last counts
+    RUN/.styleprompter/0000000012.json   the ledger: numbered entries; the last is valid
     RUN/PATH@TOKEN.7                     a part: the content of the file PATH
 
-An entry names its writer and a manifest, a part that lists the files. `buckets.create`
-makes entries, so only one writer can make the next one. This is the lock, and it makes
-a new manifest valid. A writer renews its lock with further entries. Nobody writes over
-a part, since each has a name of its own. So a reader sees one whole version or another,
+An entry names its writer and a manifest: a part that lists the files. `buckets.create`
+makes entries, so only one writer can make the next entry. The entry is the lock, and it
+makes a new manifest valid. A writer renews its lock with further entries. Each part has
+a unique name, so no writer overwrites a part. A reader always sees one whole version,
 and a writer that lost the lock can change nothing.
 """
 
@@ -28,11 +28,11 @@ from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 
 LEDGER = ".styleprompter"
-RENEW, EXPIRY = 15.0, 60.0  # seconds between entries, and without one until it ends
+RENEW, EXPIRY = 15.0, 60.0  # seconds between entries, and until a lock expires
 _POLL = 2.0
 _ENTRY = re.compile(r"\d{10}\.json")
 _PART = re.compile(r".+@[0-9a-f]{12}\.\d+")
-_OLD_ENTRIES = 4  # kept for readers that have just listed them
+_OLD_ENTRIES = 4  # number of old entries to keep for readers that just listed them
 
 
 class Part(NamedTuple):
@@ -100,10 +100,10 @@ class Writer:
         self._number = 0
         self.manifest = ""
         self.files: dict[str, Part] = {}
-        self._before: set[str] = set()  # parts of the version before
+        self._before: set[str] = set()  # parts of the previous version
 
     def acquire(self) -> None:
-        """Takes the lock; waits whether another writer is alive.
+        """Takes the lock; waits to see whether another writer is alive.
 
         Raises:
             StylePrompterError: if another writer holds the lock.
@@ -124,10 +124,10 @@ class Writer:
             raise self._busy(found.holder if found else {}) from error
 
     def renew(self) -> None:
-        """Extends the lock, perhaps while another thread writes parts.
+        """Extends the lock; another thread may write parts at the same time.
 
         Raises:
-            Lost: if another writer has it now.
+            Lost: if another writer has the lock now.
         """
         with self._entry:
             self._append()
@@ -151,7 +151,7 @@ class Writer:
             self.files = dict(files)
             self._append()
         now = {self.manifest, *(part.object for part in files.values())}
-        # One version more stays, for readers.
+        # Keep one older version for readers.
         gone, self._before = self._before - now - old_parts, old_parts - now
         buckets.remove(self.run / name for name in gone if name)
 
@@ -170,7 +170,7 @@ class Writer:
         )
 
     def release(self) -> None:
-        """Gives the lock back, and removes the parts of the version before."""
+        """Releases the lock, and removes the parts of the previous version."""
         with contextlib.suppress(Lost):
             self._append(free=True)
             buckets.remove(self.run / name for name in self._before if name)
@@ -190,7 +190,7 @@ class Writer:
         entry = {"version": 1, "manifest": self.manifest, "holder": holder}
         content = json.dumps(entry).encode()
         while not buckets.create(_place(self.run, self._number + 1), content):
-            # It may be of an earlier call of this writer, whose answer was lost.
+            # An earlier call of this writer may have made it, and its answer was lost.
             self._number += 1
             try:
                 holder = _read(self.run, self._number).holder
@@ -224,7 +224,7 @@ def _numbers(run: Address) -> list[int]:
 
 
 def _read(run: Address, number: int) -> Snapshot:
-    """Returns an entry with its manifest; raises Missing if it went away."""
+    """Returns an entry with its manifest; raises Missing if it has been removed."""
     place = _place(run, number)
     try:
         entry = json.loads(buckets.read(place))
@@ -254,7 +254,7 @@ def _is_free(holder: Mapping) -> bool:
 
 
 def _boot() -> str:
-    """Returns an identity of this start of the machine."""
+    """Returns a text that identifies the current boot of the machine."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""

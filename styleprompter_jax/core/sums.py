@@ -1,4 +1,4 @@
-"""SHA-256 of files, arrays and JSON values, as hexadecimal digits."""
+"""Computes SHA-256 of files, arrays and JSON values, as hexadecimal digits."""
 
 import hashlib
 import io
@@ -29,7 +29,10 @@ def json_sha256(value: Any) -> str:
 
 
 def arrays_sha256(arrays: Mapping[str, Any]) -> str:
-    """Of arrays by name, whatever their order: of names, types, shapes and numbers."""
+    """Computes the SHA-256 of arrays by name, in any order.
+
+    It covers names, types, shapes and numbers.
+    """
     found = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         array = np.asarray(array, order="C")

@@ -9,7 +9,7 @@ from typing import Any
 from styleprompter_jax.core.errors import StylePrompterError
 
 LARGEST = 2**63 - 1  # largest seed
-# Largest strength or weight: networks square it, and float32 ends at 3e38.
+# Largest strength or weight. Networks square it, and float32 overflows above 3e38.
 LARGEST_NUMBER = 1e9
 
 

@@ -1,4 +1,4 @@
-"""Walks the folders below a folder, each once in spite of links; matches globs."""
+"""Visits each folder below a folder once, even if links repeat it; matches globs."""
 
 import collections
 import glob
@@ -12,9 +12,9 @@ def folders(
 ) -> Iterator[tuple[Path, list[os.DirEntry]]]:
     """Yields a folder and all folders below it, with the sorted entries of each.
 
-    Hidden entries are left out. Each folder comes once, because links may form a
-    circle. Folders come before links to folders, so a link adds only folders that are
-    not reachable without it.
+    It skips hidden entries. It yields each folder once, because links may form a cycle.
+    Folders come before links to folders, so a link adds only folders that are not
+    reachable without it.
 
     Args:
         top: the folder.
@@ -50,7 +50,7 @@ def folders(
 def matching(pattern: Path, left_out: Collection[str] = ()) -> Iterator[Path]:
     """Yields the paths that a glob matches; "**" matches the `folders` below.
 
-    Python's own glob follows a circle of links until a path is too long.
+    Python's own glob follows a cycle of links until a path is too long.
     """
     parts = pattern.parts
     if "**" not in parts:

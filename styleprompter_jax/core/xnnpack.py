@@ -1,10 +1,10 @@
-"""Switches XNNPACK off for JAX before 0.8.2 on CPUs: it multiplies by stale matrices.
+"""Disables XNNPACK for JAX before 0.8.2 on CPUs, because it may use stale matrices.
 
 In these versions, XNNPACK keeps a packed copy of a matrix that is an argument of a
-compiled function. It finds the copy again by the address of the matrix. A training step
-may write new weights to the same address, or a second model may get the memory of a
-first one. XNNPACK then silently uses the old copy. XLA reads the flag once, when the
-backends of JAX start.
+compiled function. It finds the copy by the address of the matrix. A training step may
+write new weights to the same address, or a second model may get the memory of a first
+model. XNNPACK then multiplies by the old copy, without an error. XLA reads the flag
+once, when the backends of JAX start.
 """
 
 import os
@@ -27,8 +27,8 @@ _late = False  # JAX had started before the call of `switch_off`
 def switch_off() -> None:
     """Appends the flag that disables XNNPACK to XLA_FLAGS, for JAX before 0.8.2.
 
-    The variable does not change if it sets XNNPACK already, or names a file of flags.
-    The function warns if JAX runs on a CPU already.
+    The variable does not change if it already sets XNNPACK, or names a file of flags.
+    The function warns if JAX already runs on a CPU.
     """
     global _late
     flags = os.environ.get("XLA_FLAGS", "").strip()
