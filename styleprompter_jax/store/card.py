@@ -55,7 +55,7 @@ class Facts:
         training: facts of the training run beside the model: ("stage", "encoder"), ...
         figures: results of `evaluate`: {part: {metric: number}}.
         measured_on: a description of the images of the figures.
-        notice: licence and attribution, in words; "" if unknown.
+        notice: the text of licence and attribution; "" if unknown.
     """
 
     name: str

@@ -28,8 +28,8 @@ def copy_model(source_folder: Path, folder: Path, of_hub: bool) -> None:
     """Copies the regular files of a model folder, and of folders in it.
 
     A link may point to any file on this machine, and a stranger may have made it. So
-    only two kinds of links are followed: files that were read as the model, and links
-    of the Hub's cache. A warning names the skipped links.
+    the function follows only two kinds of links: links to files that were read as the
+    model, and links of the Hub's cache. A warning names the skipped links.
     """
     followed = (
         model_folder.PARTS if of_hub else (model_folder.CONFIG, model_folder.MODEL)

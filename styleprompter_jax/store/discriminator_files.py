@@ -2,7 +2,8 @@
 
     discriminator.safetensors  the parameters, and the architecture in the header
 
-The header of older files has no architecture: the arrays determine widths and size.
+Older files have no architecture in the header. The arrays then determine widths and
+size.
 """
 
 import json

@@ -25,7 +25,7 @@ from styleprompter_jax.store.places import (
 from styleprompter_jax.version import __version__
 
 FORM = "hf://USER/MODEL[@REVISION][/FOLDER]"
-# The rules of the Hub and Git. ".." leads out of a folder; `parse` checks for it.
+# The rules of the Hub and Git. `parse` also refuses "..", which leads out of a folder.
 _NAME = re.compile(
     r"hf://?(?P<repo>[\w.-]+/[\w.-]+)"
     r"(?:@(?P<revision>refs/(?:pr|convert)/[\w.-]+|[^/]*))?"

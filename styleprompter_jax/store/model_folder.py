@@ -59,7 +59,7 @@ from styleprompter_jax.store.places import (
 
 VERSION = 2  # version 1 has no types of parts, and calls the refiner "smart"
 BUNDLED = Path(__file__).parents[1] / "bundled"
-BUNDLED_FOR = {"avatars": "avatars64", "cells": "cells64"}  # by dataset
+BUNDLED_FOR = {"avatars": "avatars64", "cells": "cells64"}  # dataset to model
 _CONFIG_SUM, _ORIGIN = "config", "origin"  # keys of model.safetensors' metadata
 _AGAIN = "copy or convert the model again."
 
@@ -68,8 +68,8 @@ class Sums(NamedTuple):
     """The hashes that show damage to a model folder.
 
     Attributes:
-        model: the SHA-256 of model.safetensors in config.json. None if a user removed
-            it to change the folder. model.safetensors contains the hash of the config.
+        model: the SHA-256 of model.safetensors, from config.json; None if a user
+            removed it to change the folder. model.safetensors has the config's hash.
         config: the SHA-256 of the config in its current state.
     """
 
@@ -214,7 +214,7 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
 
 
 def bundled_for(dataset: str) -> Path | None:
-    """Returns the folder of the bundled model of a dataset ("avatars/64"), if any."""
+    """Returns the bundled model's folder for a dataset ("avatars/64"), if any."""
     name = BUNDLED_FOR.get(dataset.partition("/")[0])
     return BUNDLED / name if name else None
 
@@ -279,7 +279,7 @@ def write_folder(
 
 
 def read_origin(folder: Path) -> str:
-    """The text that `save_model` kept with the weights; "" for none."""
+    """Returns the text that `save_model` stored with the weights; "" without a text."""
     return read_metadata(folder / MODEL).get(_ORIGIN, "")
 
 

@@ -5,8 +5,8 @@
     hf://USER/MODEL[@REVISION][/FOLDER]  the Hugging Face Hub
     gs://BUCKET/FOLDER, s3://...         a bucket (`core.fetch`)
 
-The model with a given name may change later. So `pin` gives a name of its current
-version. Results contain this name, and it can be used again.
+The model with a name may change later. So `pin` returns a name of its current version.
+Results contain this name, and `load` accepts it.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from styleprompter_jax.core.paths import scheme
 if TYPE_CHECKING:
     from styleprompter_jax.store.hub import HubName
 
-# The files of a model. From the Hub, no other file is read.
+# The files of a model. The package reads no other file from the Hub.
 CONFIG, MODEL = "config.json", "model.safetensors"
 DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
 CONFIG_BYTES = 2**20  # size limit of config.json
@@ -32,9 +32,9 @@ PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 
 
 def pin(name: str | os.PathLike) -> str:
-    """Returns a name with the commit, which always finds the same model.
+    """Returns a name that includes the commit and always finds the same model.
 
-    Names of folders, in buckets too, and of bundled models do not change.
+    It returns names of folders (also in buckets) and of bundled models unchanged.
 
     Raises:
         StylePrompterError: if the Hub cannot be reached, or the model does not exist.
@@ -59,7 +59,7 @@ def local_folder(name: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
-    """Adds to errors about a downloaded copy how to download it again."""
+    """Adds to errors about a downloaded copy the way to download it again."""
     try:
         yield
     except StylePrompterError as error:

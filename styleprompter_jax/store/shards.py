@@ -1,4 +1,4 @@
-"""Shards of inversions: Parquet files that name their images and their run.
+"""Shards of inversions: Parquet files with the names of their images and their run.
 
     latents, names, images = read_shard(path)
 
@@ -124,7 +124,7 @@ def finished(folder: Path, run: Mapping[str, Any]) -> set[str]:
     run = json.loads(json.dumps(run))
     found: set[str] = set()
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path.name.startswith("."):  # unfinished, of a killed process
+        if path.name.startswith("."):  # an unfinished file of a killed process
             continue
         theirs = read_run(path)
         keys = sorted(run.keys() | theirs.keys())
