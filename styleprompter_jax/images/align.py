@@ -19,10 +19,10 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import resize
 
 FEATHER = 0.1  # part of a crop's side in which an edit fades out
-WIDEST = 4  # largest side of a crop, in longer sides of the photograph
+WIDEST = 4  # largest side of a crop, as a multiple of the photograph's longer side
 LARGEST = 4096  # pixels; largest side of a crop
 MOST = 1e9  # largest coordinate
-BAND = 2**20  # pixels that are computed at once
+BAND = 2**20  # number of pixels that are computed at once
 
 
 def crop_quad(landmarks: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def crop_quad(landmarks: np.ndarray) -> np.ndarray:
             "The positions of eyes and mouth are impossible for a face: put the eye "
             "on the left of the image first."
         )
-    # Half of the square's upper side: the mean direction of eyes and face.
+    # Half of the square's upper side, in the mean direction of eyes and face.
     x = across + np.array([down[1], -down[0]])
     x *= max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) / np.hypot(*x)
     y = np.array([-x[1], x[0]])
@@ -152,7 +152,7 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
             bands.append(np.asarray(band))
         return np.concatenate(bands)
 
-    # In floats, because Pillow's transform truncates bytes instead of rounding them.
+    # Use floats, because Pillow's transform truncates bytes instead of rounding them.
     return _to_bytes(_each_channel(np.asarray(image, np.float32), cut))
 
 
@@ -167,7 +167,7 @@ def unalign(
         quad: the place of the crop in the photograph.
         detail: if true, add the change that the edit made. The photograph then keeps
             details that are finer than the crop, and an unchanged crop gives exactly
-            the photograph. If false, paste the crop itself. Then no trace remains of
+            the photograph. If false, paste the crop itself. This leaves no trace of
             shapes that the edit moved.
 
     Returns:

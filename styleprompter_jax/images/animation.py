@@ -62,7 +62,7 @@ def write_mp4(
 
     frames = np.ascontiguousarray(to_uint8(images))
     count, height, width, _ = frames.shape
-    # The writer of imageio_ffmpeg does not report how ffmpeg ended.
+    # imageio_ffmpeg's writer does not report whether ffmpeg failed.
     pixels = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     codec = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(_QUALITY)]
     with atomic_path(path) as partial:

@@ -1,4 +1,4 @@
-"""Reads images in batches; reads the next batches during the work on one."""
+"""Reads images in batches, and reads ahead while the caller works on a batch."""
 
 import collections
 import contextlib
@@ -12,7 +12,7 @@ import numpy as np
 from styleprompter_jax.core.batches import pad
 from styleprompter_jax.images.inputs import InputReader
 
-# Together, the threads use at most the memory of the largest image: see
+# All threads together use at most the memory of the largest image. See
 # `images/decode.py`.
 THREADS = min(os.cpu_count() or 1, 8)
 AHEAD = 2  # batches that are read in advance

@@ -2,7 +2,7 @@
 
 LittleCMS, a part of Pillow, converts 8 bits by ICC profiles. Pillow does not pass 16
 bits to LittleCMS, and a PNG may describe its colours without a profile. For these two
-cases, this module has a *shaper*: a curve for each channel, which gives light, and a
+cases, this module has a *shaper*: a curve that gives light for each channel, and a
 matrix.
 
 Axes: h, w of an image, k channels (1 for grey, or 3).
@@ -19,8 +19,8 @@ from PIL import Image, ImageCms
 
 DEEPEST = 65535  # the largest value of 16 bits
 LEVELS = np.arange(DEEPEST + 1) / DEEPEST
-# sRGB, 0 to 255, at these levels of light. The steps are small enough: 0.05 between two
-# dark levels.
+# sRGB, 0 to 255, at these levels of light. The steps are small enough: 0.05 between
+# two dark levels.
 ENCODED = np.where(
     LEVELS <= 0.0031308, 12.92 * LEVELS, 1.055 * LEVELS ** (1 / 2.4) - 0.055
 )
@@ -118,14 +118,14 @@ def conversion(
 ) -> Conversion | None:
     """Returns the conversion of images to sRGB.
 
-    The computation of an ICC profile counts, not its name. A profile for RGB also
-    serves for grey. A profile that is damaged or for other channels is ignored, as in
-    browsers.
+    The computation of an ICC profile matters, and its name does not. A profile for RGB
+    also applies to grey. The function ignores a profile that is damaged or for other
+    channels, as browsers do.
 
-    The chunks of a PNG count in the order of the PNG specification: cICP, then the
-    profile, sRGB, and gAMA with cHRM. A cICP of high dynamic range is ignored, because
-    its conversion to sRGB is not defined. cHRM without gAMA is ignored. A gAMA within
-    5 % of 1/2.2 means the curve of sRGB, as in libpng.
+    The chunks of a PNG have the priority of the PNG specification: cICP, then the
+    profile, sRGB, and gAMA with cHRM. The function ignores a cICP of high dynamic
+    range, because its conversion to sRGB is not defined. It ignores cHRM without gAMA.
+    A gAMA within 5 % of 1/2.2 means the curve of sRGB, as in libpng.
 
     Args:
         mode: Pillow's mode of the images: "L", "RGB" or "CMYK".
@@ -163,7 +163,7 @@ def _by_profile(profile: bytes) -> Conversion | None:
 
         else:
             transform = ImageCms.buildTransform(source, target, mode, "RGB")
-            # Pillow's annotation has None too, for changes in place.
+            # Pillow's annotation also allows None, for changes in place.
             convert = functools.partial(  # type: ignore[assignment]
                 ImageCms.applyTransform, transform=transform
             )

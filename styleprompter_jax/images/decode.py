@@ -26,8 +26,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 # PIL may open only these formats, for any file name. Its other formats run programs
 # (EPS) or need separate libraries. APNG is PNG, and MPO is JPEG.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-BAND = 2**20  # pixels that are converted at once
-ROOM = Room(89_478_485)  # pixels of the largest image, PIL's limit
+BAND = 2**20  # number of pixels that are converted at once
+ROOM = Room(89_478_485)  # PIL's limit: the number of pixels of the largest image
 # Views that turn an upright image into its stored orientation, by the rotation tag.
 STORED = {
     2: lambda a: a[:, ::-1],
@@ -43,7 +43,7 @@ SUBFILE, DNG, EXTRA = 254, 50706, 338
 BITS, PHOTOMETRIC, ORIENTATION, PLANES, SAMPLE_FORMAT = 258, 262, 274, 284, 339
 PREMULTIPLIED = 1  # a value of EXTRA; 0 means no transparency, 2 means plain alpha
 GREY = {"1", "L", "LA", "La"}  # PIL's modes of grey, without those of 16 bits
-# PIL reads 16-bit grey in which 0 is white only in one byte order.
+# PIL reads 16-bit grey with 0 as white in one byte order only. This adds the other.
 TiffImagePlugin.OPEN_INFO.setdefault(
     (b"MM", 0, (1,), 1, (16,), ()),
     TiffImagePlugin.OPEN_INFO[b"MM", 1, (1,), 1, (16,), ()],
@@ -76,8 +76,8 @@ def decode_image(file: BinaryIO, name: str) -> np.ndarray:
 def decoded(file: BinaryIO, name: str) -> Iterator[np.ndarray]:
     """Decodes an image like `decode_image`, for a block that uses the whole image.
 
-    Threads in such blocks wait for each other. Together, they never hold more pixels
-    than the largest image has.
+    Threads in such blocks wait for each other, so that together they never hold more
+    pixels than the largest image has.
     """
     with contextlib.ExitStack() as room:
 
@@ -133,7 +133,7 @@ def refusing(name: str) -> Iterator[None]:
             f"{name} cannot be read as an image (its format is not one of "
             f"{', '.join(FORMATS)}, or is a rare variant): convert or remove it."
         ) from error
-    except Exception as error:  # PIL's decoders raise nearly anything
+    except Exception as error:  # PIL's decoders raise many types of errors
         raise StylePrompterError(
             f"{name} cannot be read as an image ({error}): replace or remove it."
         ) from error
@@ -214,7 +214,7 @@ def _prepare(image: ImageFile.ImageFile) -> str:
             if _rawmode(image) in tuple("RGBA") and 16 in tags.get(BITS, ()):
                 order = "L" if tags.prefix == b"II" else "B"
                 _change_rawmode(image, lambda mode: f"{mode};16{order}")
-        if has_pairs:  # libtiff gives these in the byte order of the machine
+        if has_pairs:  # libtiff returns these in the machine's byte order
             is_packed = image.tile[0].codec_name == "libtiff"
             is_little = sys.byteorder == "little" if is_packed else tags.prefix == b"II"
             return "LA;16L" if is_little else "LA;16B"
@@ -302,10 +302,10 @@ def _alpha(band: Image.Image, key: Any, depth: int) -> Image.Image | None:
 def _deep_converter(
     values: Callable, conversion: colour.Conversion | None, key: Any
 ) -> Callable[[Box], np.ndarray]:
-    """Returns a function like `_converter`, from a function of a box.
+    """Returns a function like `_converter`, from a function that reads a box.
 
-    The latter gives uint16 (h, w, k), where k is 1 for grey, 2 for grey with alpha, 3
-    for colours, and 4 for colours with alpha.
+    The given function returns uint16 (h, w, k), where k is 1 for grey, 2 for grey with
+    alpha, 3 for colours, and 4 for colours with alpha.
     """
 
     def convert(box: Box) -> np.ndarray:

@@ -18,8 +18,8 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.align import crop_quad
 from styleprompter_jax.images.files import FILTER
 
-# An image is resized so that its longer side is between these: the network misses the
-# smallest faces, and its time grows with the area.
+# An image is resized so that its longer side is between these limits. The network
+# misses the smallest faces, and its time grows with the area.
 SMALLEST, LARGEST = 256, 1024
 SURE = 0.5  # smallest score of a face
 _ONE = threading.Lock()  # the network serves one thread at a time
@@ -82,7 +82,7 @@ def is_elsewhere(quad: np.ndarray, expected: np.ndarray) -> bool:
         True if the first face is moved by more than a tenth of the image, is larger or
         smaller by more than a quarter, or is rotated by more than 15 degrees.
     """
-    # As complex numbers: their quotient is the change of size and the rotation.
+    # The sides as complex numbers: their quotient gives the scale and the rotation.
     points, others = quad @ [1, 1j], expected @ [1, 1j]
     change = (points[3] - points[0]) / (others[3] - others[0])
     return bool(

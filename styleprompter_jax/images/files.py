@@ -64,8 +64,8 @@ def read_image(path: str | os.PathLike, size: Size | None = None) -> np.ndarray:
 def open_image(path: str | os.PathLike) -> Iterator[np.ndarray]:
     """Reads an image like `read_image`, for a block that uses the whole image.
 
-    Threads in such blocks wait for each other. Together, they never hold more pixels
-    than the largest image has.
+    Threads in such blocks wait for each other, so that together they never hold more
+    pixels than the largest image has.
     """
     with picture_file(path) as (file, name), decoded(file, name) as pixels:
         yield pixels

@@ -22,7 +22,7 @@ from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.core.walk import folders, is_folder, matching
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-# These are found too, so that `read_image` refuses them by name.
+# `find_images` also returns these, so that `read_image` names and refuses them.
 REFUSED = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".eps", ".psd", ".dng"}
 # Unsupported formats, whose files are skipped and named. Raw photographs come first:
 # most begin like a TIFF, but only a small preview in them is readable.
@@ -35,8 +35,8 @@ UNREAD = {
 }  # fmt: skip
 # Endings of unfinished files, and of copies of other files.
 UNFINISHED = (".bak", ".crdownload", ".download", ".part", ".partial", ".tmp", "~")
-# Folders for thumbnails, deleted files and files from a broken disk. Their names do not
-# hide them. In lower case.
+# Folders for thumbnails, deleted files and files from a broken disk, in lower case.
+# Their names do not mark them as hidden.
 SYSTEM_FOLDERS = {
     "#recycle",
     "#snapshot",
@@ -94,7 +94,7 @@ class Found(NamedTuple):
 
     @property
     def warning(self) -> str | None:
-        """One line that names the skipped images; None if no image was skipped."""
+        """Returns a line that names the skipped images; None without skipped images."""
         if not self.unread:
             return None
         names = ", ".join(map(shown, self.unread[:NAMED]))
@@ -114,7 +114,7 @@ def shown(path: str | os.PathLike) -> str:
 def find_images(path: str | os.PathLike) -> Found:
     """Finds the images of a file name, a folder (recursively) or a glob.
 
-    Of an address in a bucket, it finds them in a local copy.
+    For an address in a bucket, it searches a local copy.
 
     The result includes unreadable paths, which `read_image` refuses later: broken
     links, folders without permission, formats such as HEIC.

@@ -22,8 +22,8 @@ from styleprompter_jax.images.label_maps import read_labels
 from styleprompter_jax.images.read_once import ReadOnce
 
 KINDS = ("picture", "grey", "sketch", "labels")
-# The difference between the channels of a pixel that makes it coloured, and the share
-# of coloured pixels above which an image is not a drawing. Paper and JPEG cause a few.
+# A pixel is coloured above this difference of its channels. An image is not a drawing
+# above this share of coloured pixels: paper and JPEG cause a few.
 _COLOUR, _COLOURED = 24, 0.01
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -155,7 +155,7 @@ def as_pictures(images: np.ndarray) -> np.ndarray:
         return images
     if channels == 1:
         return 2 * np.repeat(images, 3, -1) - 1
-    # Neighbouring labels differ: each hue is a golden section of the circle further.
+    # Each hue is a golden section of the circle after the last, so neighbours differ.
     colours = [colorsys.hsv_to_rgb(k * 0.618034 % 1, 0.6, 1) for k in range(channels)]
     palette = np.array([(0, 0, 0), *colours[1:]], np.float32)
     return 2 * palette[images.argmax(-1)] - 1

@@ -1,4 +1,4 @@
-"""Reads landmarks of faces from files: layouts, units, and images that they belong to.
+"""Reads landmarks of faces from files, with their layouts, units and images.
 
 Landmarks are 5 or 68 points (x, y); see `align.crop_quad`.
 """
@@ -20,9 +20,9 @@ LAYOUT = '{"face.jpg": [[x, y], ...]}'
 # The length of a photograph's side in each unit; None for pixels.
 UNITS = {"pixels": None, "shares": 1, "percent": 100, "thousandths": 1000}
 SMALLEST = 16  # pixels; smallest side of a crop in a photograph four times as large
-FAR = 0.25  # of a side; largest distance of a face's centre outside the photograph
+FAR = 0.25  # largest distance of a face's centre outside the photograph, in sides
 CORNER = 100  # pixels; a face rarely fits this corner of a much larger photograph
-PORTRAIT = 60  # percent; the crop of a portrait is larger than this part of the sides
+PORTRAIT = 60  # percent of the sides; the crop of a portrait is larger
 
 
 class Landmarks(NamedTuple):
@@ -108,9 +108,9 @@ class Landmarks(NamedTuple):
         As pixels, such points would be in the top left corner of the photograph.
 
         Args:
-            width: of the photograph.
-            height: of the photograph.
-            times: smallest side of the photograph, in multiples of `CORNER`.
+            width: the width of the photograph in pixels.
+            height: the height of the photograph in pixels.
+            times: the smallest side of the photograph, in multiples of `CORNER`.
         """
         points = self.points
         if self.unit or min(width, height) < times * CORNER:

@@ -47,7 +47,7 @@ def colour_chunks(file: BinaryIO) -> dict[bytes, bytes]:
 
 
 def without_notes(file: BinaryIO, keep: tuple[bytes, ...] = USED) -> io.BytesIO:
-    """Copies the critical chunks of a PNG, and the intact ones among other chunks.
+    """Copies the critical chunks of a PNG, and other chunks that are intact.
 
     Args:
         file: the PNG.

@@ -8,15 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
-KEPT = 256 * 2**20  # bytes of images kept from their check until their use
+KEPT = 256 * 2**20  # bytes of images to keep from their check until their use
 
 
 class ReadOnce:
     """A function of an image's path that keeps results from the check until the use.
 
-    All images are checked first, so that a bad image is known before anything is
-    written. It keeps up to `most` bytes of results, and reads other images again at
-    their use. Threads may share a `ReadOnce`.
+    Callers check all images first, to find a bad image before they write anything. A
+    `ReadOnce` keeps up to `most` bytes of results, and reads other images again at
+    their use. Threads may share it.
     """
 
     def __init__(self, read: Callable[[Path], Any], most: int = KEPT):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 
 class Room:
-    """Room for a total number of pixels; threads wait until their part is available.
+    """Room for a total number of pixels; threads wait until their share is available.
 
-    A thread that already has room gets no more, so that it never waits for itself.
+    A thread that already has room gets no further room, so it never waits for itself.
     """
 
     def __init__(self, total: int):
