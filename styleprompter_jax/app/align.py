@@ -65,7 +65,7 @@ def align(
     def crop(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         with open_image(path) as photo:
             width_and_height = photo.shape[1::-1]
-            if path not in quads:  # reads it again if the result was not kept
+            if path not in quads:  # false if `ReadOnce` reads the image a second time
                 quads[path], is_doubtful = _quad(path, photo, given, named, landmarks)
                 doubtful.extend([path] * is_doubtful)
             return crops.align(photo, quads[path], size), width_and_height

@@ -289,7 +289,7 @@ def _first_line(error: BaseException) -> str:
 def _slots(ray: Any) -> tuple[int, dict[str, Any]]:
     """Returns the number of actors, and the resources of each.
 
-    An actor has one GPU, or all TPU chips of a machine. Without both, it has one CPU.
+    An actor has one GPU, or all TPU chips of a machine, or one CPU without both.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     chips = [node["TPU"] for node in nodes if node.get("TPU")]

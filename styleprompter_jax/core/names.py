@@ -5,7 +5,7 @@ from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
 
-# Bytes of UTF-8. A file name has at most 255, and also has the image and the strength.
+# Bytes of UTF-8. The 255 of a file name also hold the image's name and the strength.
 LONGEST = 100
 # "/" and "\\" separate paths. ":" separates a name and its weight on the command line.
 _SEPARATORS = ("/", "\\", ":")

@@ -1,4 +1,4 @@
-"""The results of a command: this module writes all of them.
+"""The results of a command: all code writes them through this module.
 
 A command declares its result files before it computes. It never overwrites its inputs.
 It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the

@@ -28,7 +28,7 @@ from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 
 LEDGER = ".styleprompter"
-RENEW, EXPIRY = 15.0, 60.0  # seconds between entries, and until a lock expires
+RENEW, EXPIRY = 15.0, 60.0  # seconds between entries, and without one until expiry
 _POLL = 2.0
 _ENTRY = re.compile(r"\d{10}\.json")
 _PART = re.compile(r".+@[0-9a-f]{12}\.\d+")

@@ -309,7 +309,7 @@ class Api:
         return made if isinstance(made, Response) else JSONResponse(made)
 
     async def _metrics(self, call: Call) -> Response:
-        """Returns counts of requests, batches, clients and bytes, for Prometheus."""
+        """Counts of requests, batches, clients and bytes, for Prometheus."""
         studio = call.studio
         lines = [
             f"styleprompter_waiting {len(studio.batcher)}",

@@ -19,7 +19,7 @@ ADDRESS = (
     "https://registry.npmjs.org/onnxruntime-web/-/"
     f"onnxruntime-web-{VERSION}.tgz"
 )  # fmt: skip
-# npm's SHA-512 of this version. The program refuses a package with another one.
+# npm's SHA-512 of this version. The program refuses a download with another one.
 _SHA512 = (
     "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4C"
     "XAfKYQ=="
