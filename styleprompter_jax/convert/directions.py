@@ -264,7 +264,7 @@ def make_directions(
 
 
 def _as_meant(direction: Direction, edit: Edit, num_codes: int, file: str) -> Direction:
-    """Returns the direction with the codes and strength that its file gives."""
+    """Returns the direction with the file's strength, for its codes in this model."""
     first, end = edit.codes
     if first >= num_codes:
         raise StylePrompterError(

@@ -121,7 +121,7 @@ def mean_code(config: GeneratorBase, params: Mapping) -> np.ndarray:
 
 
 def _config(found: Mapping[str, Found]) -> StylePrompterConfig:
-    """Returns the architecture of a model with all parts."""
+    """Returns the architecture of the model that the parts form together."""
     owners: dict[str, str] = {}
     parts: dict[str, Any] = dict.fromkeys(KINDS)
     for name, file in found.items():

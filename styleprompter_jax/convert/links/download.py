@@ -78,8 +78,9 @@ def fetch(link: str, sha256: str | None = None) -> Path:
         The path of the file, with the name that the server gives it.
 
     Raises:
-        StylePrompterError: if the file cannot be downloaded. Only the beginning of an
-            interrupted download may remain in the cache.
+        StylePrompterError: if the link is invalid, or the file cannot be downloaded or
+            has another SHA-256. Only the beginning of an interrupted download may
+            remain in the cache.
     """
     httpx = _httpx()
     try:

@@ -52,7 +52,7 @@ def of_one(size: Any) -> int:
     """Returns the size when the batch has one row."""
     if not is_symbol(size):
         return int(size)
-    # JAX has no public function for this. This one exists since symbolic sizes exist.
+    # JAX has no public function for this. `_evaluate` is as old as symbolic sizes.
     return int(size._evaluate(dict.fromkeys(size.get_vars(), 1)))
 
 
