@@ -291,19 +291,19 @@ _COUNTS = {1: "a number", 2: "two numbers", 3: "three numbers", 4: "four numbers
 
 
 def check_options(config: StylePrompterConfig, options: Mapping, batch: int) -> dict:
-    """The refiner's options of a call: those given, and its own for the others.
+    """Returns the refiner's options of a call; defaults replace missing ones.
 
     Args:
-        config: of the model; without a refiner there are no options to heed.
-        options: by name; see `RefinerBase.options`.
+        config: the configuration of the model; a model without a refiner has none.
+        options: the options by name; see `RefinerBase.options`.
         batch: b, the number of images.
 
     Returns:
-        By name, float32 () or (b,), or a tuple of such.
+        By name, float32 () or (b,), or a tuple of these.
 
     Raises:
-        StylePrompterError: for an option that the refiner does not have, or a value
-            that is none of it.
+        StylePrompterError: if the refiner does not have an option, or an option cannot
+            have its value.
     """
     if config.refiner is None:
         return {}

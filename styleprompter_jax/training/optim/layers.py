@@ -1,9 +1,9 @@
-"""An optimiser for the layers of each code by itself.
+"""An optimiser that treats the layers of each code separately.
 
 An encoder may stack the arrays of the layers of several codes along a first axis, to
-compute them at once.  Here they are arrays of their own: gradients are centred, moments
-kept and steps counted for each.  And a layer whose code does not train yet stays as it
-is, with all that the optimiser knows of it; it begins as at step 0.
+compute them at once.  This optimiser treats each of them as an array of its own: it
+centres gradients, keeps moments and counts steps for each.  While a code does not
+train, its layers and their optimiser state do not change; later they begin at step 0.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-_OTHERS = "others"  # the layers that every code needs
+_OTHERS = "others"  # the layers that all codes share
 
 
 def by_layer(
     optimizer: optax.GradientTransformation, codes: Mapping[str, np.ndarray]
 ) -> optax.GradientTransformationExtraArgs:
-    """``optimizer`` for each of the layers, and once for all others.
+    """Applies ``optimizer`` to each code's layers, and once to all other layers.
 
     Args:
-        optimizer: with a state of arrays.
-        codes: of an encoder's layers, `EncoderBase.codes_of_layers`.
+        optimizer: an optimiser whose state consists of arrays.
+        codes: the codes of each layer, from `EncoderBase.codes_of_layers`.
 
     Returns:
-        A transformation of an encoder's parameters.  Its update takes ``deltas``: how
-        many codes after the first train; all where it is None.
+        A transformation of an encoder's parameters.  Its update takes ``deltas``, the
+        number of codes after the first that train; None means all.
     """
 
     def groups(tree: Any) -> dict[str, Any]:
@@ -68,10 +68,10 @@ def by_layer(
 
 
 def _where(trains: jax.Array, new: Any, old: Any) -> Any:
-    """The new tree for those that train, and the old one for others."""
+    """Returns the new tree where ``trains`` is true, and the old tree elsewhere."""
 
     def choose(a: Any, b: Any) -> Any:
-        # The learning rate goes by the steps of the run.
+        # The learning rate depends on the steps of the run.
         if isinstance(a, optax.ScaleByScheduleState):
             return a
         axes = tuple(range(trains.ndim, a.ndim))

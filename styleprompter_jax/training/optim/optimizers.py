@@ -1,4 +1,4 @@
-"""From ``config.optimizer`` to an optax transformation."""
+"""Makes an optax transformation from ``config.optimizer``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,10 @@ from styleprompter_jax.training.optim.ranger import ranger
 
 
 def make_schedule(config: Any) -> optax.Schedule:
-    """Learning rate by step: "constant" or "cosine" (to zero), after a linear warm-up.
+    """Returns the learning rate by step: a linear warm-up, then constant or cosine.
 
-    Reads learning_rate, total_steps, optimizer.schedule and optimizer.warmup_steps.
+    "cosine" falls to zero.  The function reads learning_rate, total_steps,
+    optimizer.schedule and optimizer.warmup_steps.
     """
     opt = config.optimizer
     if opt.schedule == "constant":
@@ -36,14 +37,15 @@ def make_schedule(config: Any) -> optax.Schedule:
 
 
 def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -> Any:
-    """An "adam", "adamw" or "ranger", after clipping to optimizer.clip_norm if not 0.
+    """Returns "adam", "adamw" or "ranger", after clipping of the gradient.
 
-    With optimizer.accumulate = k above 1, the mean gradient of k steps makes one
-    update at the last of them; the schedule goes on by steps all the same.
+    optimizer.clip_norm is the largest norm of the gradient; 0 does not clip.  With
+    optimizer.accumulate = k above 1, the mean gradient of k steps makes one update, at
+    the last of these steps.  The schedule still counts every step.
 
     Args:
-        config: of the run.
-        codes: of an encoder's layers, for `by_layer`; None or {} where it has none.
+        config: the configuration of the run.
+        codes: the codes of an encoder's layers, for `by_layer`; None or {} without.
     """
     opt, by_step = config.optimizer, make_schedule(config)
     every = opt.get("accumulate", 1)
@@ -76,12 +78,12 @@ def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -
 def ema_decay(
     half_life: float, seen: jax.typing.ArrayLike, batch_size: int
 ) -> jax.Array:
-    """Decay of a moving average of parameters for one step.
+    """Returns the decay of a moving average of parameters for one step.
 
     Args:
         half_life: in images, above 0.
-        seen: images seen so far, above 0.  A short memory at first, a twentieth of
-            them, soon forgets the initial values.
-        batch_size: images of the step.
+        seen: number of images seen so far, above 0.  The half-life is at most a
+            twentieth of it, so the average soon forgets the initial values.
+        batch_size: number of images of the step.
     """
     return 0.5 ** (batch_size / jnp.minimum(half_life, 0.05 * seen))

@@ -1,9 +1,9 @@
 """Ranger, the optimiser of the published code, as optax transformations.
 
-Gradient centralisation (arXiv 2004.01461), RAdam (arXiv 1908.03265) and Lookahead
-(arXiv 1907.08610).  `optax.centralize` takes the first axis for the output axis, which
-in Flax is the last; `optax.radam` corrects the second moment's bias before it adds eps;
-`optax.lookahead` needs two sets of parameters.
+Ranger is gradient centralisation (arXiv 2004.01461), RAdam (arXiv 1908.03265) and
+Lookahead (arXiv 1907.08610).  Optax's own parts do not fit.  `optax.centralize` expects
+the output axis first, but in Flax it is the last.  `optax.radam` corrects the bias of
+the second moment before it adds eps.  `optax.lookahead` needs two sets of parameters.
 """
 
 import math
@@ -26,7 +26,7 @@ def ranger(
     slow_step_size: float = 0.5,
     centralize_logit_scale: bool = False,
 ) -> optax.GradientTransformation:
-    """The chain of `centralize`, `scale_by_radam`, learning rate and `lookahead`.
+    """Chains `centralize`, `scale_by_radam`, learning rate and `lookahead`.
 
     Args:
         learning_rate: a number or an optax schedule.
@@ -51,9 +51,9 @@ def ranger(
 def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
     """Subtracts from each gradient its mean over all axes but the output axis.
 
-    The output axis of a "kernel" (dense or convolution) is its last one, and that of
-    any other array its first: a latent token is centred by itself.  Biases, scales
-    and all else with one axis stay as they are.
+    The output axis of a "kernel" (dense or convolution) is the last axis.  That of any
+    other array is the first, so each latent token is centred separately.  Arrays with
+    one axis, for example biases and scales, do not change.
 
     Args:
         logit_scale: NOTE(reference): there, the scale of a head's attention is an array
@@ -79,7 +79,7 @@ def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
 def scale_by_radam(
     b1: float = 0.95, b2: float = 0.999, eps: float = 1e-5
 ) -> optax.GradientTransformation:
-    """Rectified Adam: the first moment alone while the second's variance is unknown.
+    """Rectified Adam; it uses only the first moment until the second one is reliable.
 
     Args:
         b1: decay of the first moment.
