@@ -30,7 +30,7 @@ _MISSING = {
 
 
 def require(config: StylePrompterConfig, part: str) -> Any:
-    """The config of a part; refuses a model that lacks it."""
+    """Returns the config of a part; refuses a model without this part."""
     found = getattr(config, part)
     if found is None:
         raise StylePrompterError(f"This model has {_MISSING[part]}.")
@@ -42,12 +42,12 @@ def refines(
     refine: bool | None,
     options: Mapping | None = None,
 ) -> bool:
-    """Whether a call refines.
+    """Returns whether a call uses the refiner.
 
     Args:
-        config: of the model.
-        refine: None leaves it to the model: one that has a refiner refines.
-        options: of a refiner; who gives some asks for one.
+        config: the configuration of the model.
+        refine: None uses the refiner if the model has one or ``options`` are given.
+        options: options of a refiner.
 
     Raises:
         StylePrompterError: if the call asks for a refiner, and the model has none.
@@ -60,7 +60,7 @@ def refines(
 
 
 def check_variables(config: StylePrompterConfig, variables: Any) -> None:
-    """Refuses variables that are not {"params": ..., "const": ...} of the config."""
+    """Checks that variables are {"params": ..., "const": ...} and fit the config."""
     if not isinstance(config, StylePrompterConfig):
         raise StylePrompterError(
             f"The config is {shown(config)}: give a StylePrompterConfig."
@@ -101,7 +101,7 @@ def check_dtype(dtype: Any) -> None:
 
 
 def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
-    """float32 (b, h, w, c), as the encoder reads, or without one the generator's."""
+    """Checks images (b, h, w, c) for the encoder, or else of the generator's size."""
     h, w, c = config.input_shape
     array = as_numbers(images, "The images")
     if array.ndim != 4 or array.shape[1:] != (h, w, c):
@@ -119,7 +119,7 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
 
 
 def target_size(config: StylePrompterConfig) -> tuple[int, int]:
-    """Height and width of the part of the generator's images that inputs show."""
+    """Returns (height, width) of the part of a generated image that inputs show."""
     side = config.generator.image_size
     height, width, channels = config.input_shape
     if channels != 3:
@@ -128,7 +128,7 @@ def target_size(config: StylePrompterConfig) -> tuple[int, int]:
 
 
 def check_targets(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
-    """float32 (b, h, w, 3), as the generator makes them, or as the encoder reads."""
+    """Checks targets (b, h, w, 3) of the size of the generator or the encoder."""
     height, width = target_size(config)
     shapes = {(height, width, 3), config.input_shape}
     array = as_numbers(images, "The images")
@@ -155,7 +155,7 @@ def _check_floats(images: Any, count: int) -> None:
 
 
 def check_pictures(config: StylePrompterConfig, images: Any) -> jax.Array | np.ndarray:
-    """`check_images` where the output is compared with them."""
+    """Checks images as `check_images`, for a comparison with the output."""
     check_reads_pictures(config)
     return check_images(config, images)
 
@@ -185,7 +185,7 @@ def check_outputs(config: StylePrompterConfig, images: Any) -> jax.Array | np.nd
 def check_z(
     config: StylePrompterConfig, z: Any, truncation_psi: Any
 ) -> tuple[Any, Any]:
-    """float32 (b, z_dim), and psi () or (b, 1)."""
+    """Checks z and psi; returns z float32 (b, z_dim), and psi () or (b, 1)."""
     z = as_numbers(z, "The z")
     z_dim = config.generator.z_dim
     if z.ndim != 2 or z.shape[1] != z_dim or not len(z):
@@ -200,7 +200,7 @@ def check_z(
 
 
 def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarray:
-    """float32 (b, n, w_dim), of (b, n, w_dim) or (b, w_dim)."""
+    """Checks codes (b, n, w_dim) or (b, w_dim); returns (b, n, w_dim), float32."""
     n, w_dim = config.generator.num_codes, config.generator.w_dim
     if isinstance(codes, Latents):
         raise StylePrompterError(
@@ -220,7 +220,7 @@ def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarr
 
 
 def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> Latents:
-    """Latents of this model, with the features if they are to be refined by them."""
+    """Checks latents of this model; a refined call also needs their features."""
     if not isinstance(latents, Latents):
         raise StylePrompterError(
             f"The latents are {shown(latents)}: give the result of `encode` or "
@@ -335,7 +335,7 @@ def check_edit_options(config: StylePrompterConfig, options: Mapping) -> dict:
 
 
 def _option(name: str, value: Any, default: Any, batch: int) -> Any:
-    """One option of a refiner, checked against its default."""
+    """Returns an option of a refiner, checked against its default."""
     count = len(default) if isinstance(default, tuple) else 1
     what = _COUNTS.get(count, f"{count} numbers")
     try:
@@ -357,7 +357,7 @@ def _option(name: str, value: Any, default: Any, batch: int) -> Any:
 
 
 def noise_rngs(noise_mode: str, rng: Any) -> dict:
-    """The random streams of a call, {} where nothing is random.
+    """Returns the random streams of a call; {} if nothing is random.
 
     Args:
         noise_mode: one of `NOISE_MODES`.
