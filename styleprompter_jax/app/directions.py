@@ -283,7 +283,7 @@ def _from_labels(
 
 
 def _pairs(data: str, names: Sequence[str], count: int | None, size: Size):
-    """Reads the pairs of a table, or draws those of the avatars; see `data.pairs`."""
+    """Reads the pairs of a table, or draws the avatars' pairs; see `data.pairs`."""
     if is_table(data):
         return read_pairs(data, names, count, size)
     if data == "avatars":

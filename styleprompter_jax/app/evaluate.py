@@ -218,7 +218,7 @@ def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
 
 
 def _time(model: StylePrompter, images: Compared, decoding: dict) -> dict:
-    """Measures the seconds for one image: the model alone, and from file to file."""
+    """Measures the seconds for one image: only the model, and from file to file."""
     chosen = range(min(TIMED, len(images)))
     inputs = [jax.device_put(to_float(images.read(k)["image"][None])) for k in chosen]
     found: dict[str, Any] = {"batch_size": 1, "model": {}, "end_to_end": {}}

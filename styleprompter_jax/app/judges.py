@@ -40,7 +40,7 @@ def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:
 
 
 def _network_hashes(places: Sequence[str]) -> dict[str, dict]:
-    """Returns, by the name of each network, its source and the SHA-256 of its files."""
+    """Returns the source and the SHA-256 of the files of each network, by its name."""
     return {
         network_folder.network_name(at): hashes(local_folder(at)) | {"source": at}
         for at in places

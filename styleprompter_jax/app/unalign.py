@@ -124,7 +124,7 @@ def find_crop(path: Path, crops: Crops) -> Crop | None:
         StylePrompterError: if two crops match.
     """
     *folders, own = path.with_suffix("").parts
-    while own not in crops:  # try shorter and shorter prefixes of the result's name
+    while own not in crops:  # tries ever shorter prefixes of the result's name
         own = own.rpartition("_")[0]
         if not own:
             return None

@@ -76,7 +76,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def make_parser(asked: Container[str] = _SUMMARIES) -> argparse.ArgumentParser:
-    """Makes the parser of all commands, with the arguments of those in `asked`."""
+    """Makes the parser of all commands, with the arguments of the commands `asked`."""
     parser = argparse.ArgumentParser(
         prog="styleprompter",
         description="Inverts images into StyleGAN2, and edits them.",

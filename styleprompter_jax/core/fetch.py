@@ -71,7 +71,7 @@ def _fetch(address: Address) -> Path:
     files = {name: one for name, one in listed.items() if not is_part(name)}
     if files:
         found = {name: (address / name, one) for name, one in files.items()}
-        if len(files) < len(listed):  # results of other commands beside a run
+        if len(files) < len(listed):  # a run, and results of other commands beside it
             with contextlib.suppress(NothingThere):
                 found = _of_run(address) | found
     elif address.key and (one := buckets.find(address)):

@@ -15,7 +15,7 @@ _DIMENSIONS = 32
 _LARGEST = 2**48
 # Characters; 32 dimensions need fewer. NumPy would accept 10,000 and parse them slowly.
 _HEADER = 512
-# Errors of NumPy, then those of Python's parser that NumPy does not catch.
+# Errors of NumPy, then errors of Python's parser that NumPy does not catch.
 _HEADER_ERRORS = (
     *(ValueError, KeyError, TypeError),
     *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),

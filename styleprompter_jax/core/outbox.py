@@ -141,7 +141,7 @@ def _files(folder: Path) -> dict[Path, tuple[int, int, int]]:
 
 
 def _moved(value: Any, place: Path, address: Address) -> Any:
-    """Returns a result with addresses in place of the local paths.
+    """Returns a result with addresses instead of the local paths.
 
     In a Path, gs:// has only one slash. `buckets.parse` accepts this form too.
     """

@@ -42,7 +42,7 @@ STORED = {
 SUBFILE, DNG, EXTRA = 254, 50706, 338
 BITS, PHOTOMETRIC, ORIENTATION, PLANES, SAMPLE_FORMAT = 258, 262, 274, 284, 339
 PREMULTIPLIED = 1  # a value of EXTRA; 0 means no transparency, 2 means plain alpha
-GREY = {"1", "L", "LA", "La"}  # PIL's modes of grey, without those of 16 bits
+GREY = {"1", "L", "LA", "La"}  # PIL's modes of grey, without the 16-bit modes
 # PIL reads 16-bit grey with 0 as white in one byte order only. This adds the other.
 TiffImagePlugin.OPEN_INFO.setdefault(
     (b"MM", 0, (1,), 1, (16,), ()),

@@ -80,7 +80,7 @@ class Batcher:
         Args:
             work: the computation.
             rows: a pytree of arrays (1, ...).
-            patient: wait for room in the queue, in place of an error.
+            patient: wait for room in the queue instead of raising an error.
 
         Raises:
             Refused: if the queue is full, or the server stops.

@@ -79,7 +79,7 @@ class Client:
         return [thing for thing in every if isinstance(thing, kind)]
 
     def number(self) -> int:
-        """The next number of a photograph, from 1."""
+        """Returns the next number of a photograph, from 1."""
         return next(self._names)
 
     def keep(self, thing: Any, size: int) -> str:

@@ -300,7 +300,7 @@ class Studio:
                     *self._recipes.rendering(ready), patient=True
                 )
                 frames.append(future.result()[0])
-            # The writers of animations need a file; it is removed at once.
+            # The writers of animations need a file; the block removes it at its end.
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"sweep.{body.format}"
                 write_sweep(np.stack(frames), path)

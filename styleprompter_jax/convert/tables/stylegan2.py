@@ -137,7 +137,7 @@ UNKNOWN_ENCODER = "The encoder is left out, because its architecture is unknown.
 
 
 def recognise(tree: Any) -> Found | None:
-    """Recognises a generator in rosinality's layout: alone, or as pSp's decoder.
+    """Recognises a generator in rosinality's layout: its own file, or pSp's decoder.
 
     The decoder of e4e has the same layout.
     """
