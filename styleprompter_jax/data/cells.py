@@ -139,7 +139,7 @@ def prepare(
 def _chosen(
     config: CellsConfig, source: str | os.PathLike
 ) -> dict[str, list[tuple[str, Path]]]:
-    """The photographs of each split, as (class, path), by the hashes of their names."""
+    """Returns each split's photographs, (class, path), by hashes of their names."""
     if not source:
         raise StylePrompterError(
             "The dataset of blood cells is downloaded by hand "
@@ -170,12 +170,12 @@ def _chosen(
 
 
 def _hash(path: Path) -> str:
-    """An order that does not depend on the numbers in the names."""
+    """Returns a sort key that does not depend on the numbers in the names."""
     return hashlib.sha256(path.name.encode()).hexdigest()
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
-    """The square in the middle (h, w, 3) of which the cell fills most."""
+    """Returns the middle square (h, w, 3), most of which the cell fills."""
     height, width = image.shape[:2]
     side = min(CROP, height, width)
     top, left = (height - side) // 2, (width - side) // 2

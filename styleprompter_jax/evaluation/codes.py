@@ -72,7 +72,7 @@ def code_statistics(w_plus: np.ndarray, w: np.ndarray) -> dict:
 
 
 def distances_from_w(w_plus: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Of each image the mean over its codes of "mahalanobis"; see `code_statistics`.
+    """Returns "mahalanobis" of each image, a mean over codes; see `code_statistics`.
 
     Args:
         w_plus: (m, n, d), predicted.
@@ -88,7 +88,7 @@ def distances_from_w(w_plus: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The components (d, c) that hold the variance, and their deviations (c,)."""
+    """Returns the components (d, c) with most variance, and their deviations (c,)."""
     variances, components = np.linalg.eigh(covariance)
     share = np.cumsum(variances[::-1]) / variances.sum()
     kept = slice(-1 - int(np.searchsorted(share, VARIANCE)), None)

@@ -114,7 +114,7 @@ def judge_edits(
     batch_size: int = 50,
     **options: Any,
 ) -> dict[str, Edit]:
-    """The edits of `editability`, image by image, with its arguments."""
+    """Makes the edits of `editability`; returns the verdicts on each image."""
     batch_size = min(batch_size, len(latents)) * model.devices.count
 
     def judge(latents: Latents, **options: Any) -> dict[str, np.ndarray]:
@@ -192,7 +192,7 @@ def _compare(
     after: Mapping[str, np.ndarray],
     values: Mapping,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """The first fields of `Edit`."""
+    """Returns the first fields of `Edit`."""
     attribute, value = meaning
     known = {name: np.asarray(v) for name, v in values.items()}
     old = {name: known[name][p.argmax(1)] for name, p in before.items()}

@@ -191,7 +191,7 @@ def latents_of(
 def scores(
     outputs: jax.Array, target: jax.Array, networks: Mapping
 ) -> dict[str, jax.Array]:
-    """The metrics of `measure` that each image has alone, (b,) each.
+    """Computes the metrics of `measure` that exist for each image, (b,) each.
 
     Args:
         outputs: (b, t, t, 3) in [-1, 1].

@@ -244,7 +244,7 @@ class StylePrompter:
     def invert(
         self, images: Any, iterations: int | None = None, **options: Any
     ) -> tuple[jax.Array, Latents]:
-        """`encode`, then `decode` with these options: (images, latents)."""
+        """Calls `encode`, then `decode` with these options: (images, latents)."""
         chosen = {k: v for k, v in options.items() if k not in _RENDERING}
         calls.refines(self.config, options.get("refine"), chosen)
         latents = self.encode(images, iterations)
@@ -356,7 +356,7 @@ class StylePrompter:
     def mapping(
         self, z: Any, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> jax.Array:
-        """Normal z (b, z_dim) to codes w (b, w_dim), drawn towards the mean code.
+        """Maps normal z (b, z_dim) to w (b, w_dim), truncated towards the mean code.
 
         Args:
             z: float32 (b, z_dim).

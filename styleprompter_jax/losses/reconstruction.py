@@ -68,12 +68,12 @@ def align(offsets: jax.Array) -> jax.Array:
 
 
 def w_norm(offsets: jax.Array) -> jax.Array:
-    """Length of the offset of all codes from latent_avg, (b, n, w_dim) -> ()."""
+    """Computes the length of the offsets from latent_avg, (b, n, w_dim) -> ()."""
     return jnp.mean(_length(offsets, (1, 2)))
 
 
 def delta(codes: jax.Array, deltas: jax.typing.ArrayLike) -> jax.Array:
-    """Sum of the lengths of the deltas that train.
+    """Computes the sum of the lengths of the deltas that train.
 
     A delta is the difference of a code from the first code.
 
@@ -86,7 +86,7 @@ def delta(codes: jax.Array, deltas: jax.typing.ArrayLike) -> jax.Array:
 
 
 def _length(x: jax.Array, axes: int | tuple[int, ...]) -> jax.Array:
-    """L2 norm over axes; its gradient at zero is zero."""
+    """Computes the L2 norm over axes; its gradient at zero is zero."""
     squares = jnp.sum(x**2, axes)
     return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 

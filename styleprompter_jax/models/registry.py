@@ -155,7 +155,7 @@ class EncoderBase(PartConfig):
         return False
 
     def with_deltas(self, params: Mapping, deltas: Any) -> Mapping:
-        """The parameters, where all deltas but the first ones are zero.
+        """Returns the parameters; all deltas but the first ones are zero.
 
         Args:
             params: of an encoder that has deltas.

@@ -82,26 +82,26 @@ class _Chance:
         self.p = jnp.asarray(p, jnp.float32)
 
     def gated(self, value: jax.Array, neutral: float, p: Any = None) -> jax.Array:
-        """Each value (b,) or (b, k) with probability p, else the neutral one."""
+        """Returns each value (b,) or (b, k) with probability p, else the neutral."""
         chosen = next(self._uniform) < (self.p if p is None else p)
         chosen = chosen.reshape(chosen.shape + (1,) * (value.ndim - 1))
         return jnp.where(chosen, value, neutral)
 
     def whole(self, below: int) -> jax.Array:
-        """Whole numbers (b,) from 0, as floats."""
+        """Draws whole numbers (b,) from 0, as floats."""
         return jnp.floor(below * next(self._uniform))
 
     def between(self, bound: float) -> jax.Array:
-        """(b,) from -bound to bound."""
+        """Draws uniform numbers (b,) from -bound to bound."""
         return bound * (2 * next(self._uniform) - 1)
 
     def normal(self, deviation: float) -> jax.Array:
-        """(b,) around 0."""
+        """Draws normal numbers (b,) around 0."""
         return deviation * next(self._normal)
 
 
 def _draw_geometry(chance: _Chance, size: int) -> jax.Array:
-    """(b, 2, 3) of pixel blits and general transformations."""
+    """Returns the matrices (b, 2, 3) of pixel blits and general transformations."""
     once = 1 - jnp.sqrt(1 - chance.p)
 
     def zoom() -> jax.Array:
@@ -162,7 +162,7 @@ _Affine = tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]
 
 
 def _product(outer: _Affine, inner: _Affine) -> _Affine:
-    """First the inner transformation, then the outer one."""
+    """Returns a transformation that applies the inner one, then the outer one."""
     (a, b, c), (d, e, f) = inner
     first, second = ((x * a + y * d, x * b + y * e, x * c + y * f + z)
                      for x, y, z in outer)  # fmt: skip
@@ -178,5 +178,5 @@ def _turning(cos: jax.Array, sin: jax.Array) -> _Affine:
 
 
 def _moving(by: jax.Array) -> _Affine:
-    """Back by so much, (b, 2)."""
+    """Returns the translation back by an offset (b, 2)."""
     return (1.0, 0.0, -by[:, 0]), (0.0, 1.0, -by[:, 1])

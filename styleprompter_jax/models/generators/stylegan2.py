@@ -108,7 +108,7 @@ class GeneratorConfig(GeneratorBase):
         return [layer["affine"]["kernel"] for layer in layers]
 
     def layer_keys(self, params: Mapping) -> list[list[str]]:
-        """See `GeneratorBase`: a convolution, and the RGB layer with the same code."""
+        """Returns a convolution, and the RGB layer of its code; see `GeneratorBase`."""
         found: list[list[str]] = [[] for _ in range(self.num_codes)]
         for key in flatten_dict({"synthesis": params["synthesis"]}, sep="/"):
             _, block, layer, *_ = key.split("/")

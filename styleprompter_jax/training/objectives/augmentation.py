@@ -23,16 +23,16 @@ State = dict[str, jax.Array]
 
 
 def beginning(loss: Any) -> State:
-    """p, r_t as it was last, and the mean signs of the batches since, summed."""
+    """Returns p, the last r_t, and the sum of the batches' mean signs since."""
     first = {"p": loss.augment_p, "r_t": 0.0, "signs": 0.0}
-    # Each a buffer of its own: the step takes them all over.
+    # Each has its own buffer, because the step donates them all.
     return {name: jnp.array(value, jnp.float32) for name, value in first.items()}
 
 
 def followed(
     state: State, signs: jax.Array, step: jax.Array, batch_size: int, loss: Any
 ) -> State:
-    """The state after a batch.
+    """Returns the state after a batch.
 
     Args:
         state: before it.

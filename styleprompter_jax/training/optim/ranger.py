@@ -79,7 +79,7 @@ def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
 def scale_by_radam(
     b1: float = 0.95, b2: float = 0.999, eps: float = 1e-5
 ) -> optax.GradientTransformation:
-    """Rectified Adam; it uses only the first moment until the second one is reliable.
+    """Applies rectified Adam: first moment alone until the second one is reliable.
 
     Args:
         b1: decay of the first moment.
@@ -112,7 +112,7 @@ def scale_by_radam(
 
 
 def _radam_table(b1: float, b2: float) -> np.ndarray:
-    """Step size and whether it is adaptive, by step, (steps, 2); the last one stays.
+    """Returns (step size, adaptive or not) by step, (steps, 2); the last row stays.
 
     Both depend on the step alone.  In float32 the length of the average, a small
     difference of large numbers, would be wrong in its fourth digit at first; here it

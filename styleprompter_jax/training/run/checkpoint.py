@@ -224,12 +224,12 @@ class Checkpoints:
 
 
 def _together() -> ocp.options.MultiprocessingOptions:
-    """All processes save and restore in step."""
+    """Returns options with which all processes save and restore together."""
     return ocp.options.MultiprocessingOptions()
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
-    """Each process saves and restores without waiting for others."""
+    """Returns options with which each process saves and restores alone."""
     own = jax.process_index()
     return ocp.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"of{own}"
