@@ -133,9 +133,8 @@ class StylePrompter(nn.Module):
 
         Args:
             images: (b, h, w, c), with the config's `input_shape`.
-            before: for an encoder in passes, the codes (b, n, w_dim) of the pass
-            before;
-                None for the mean code, in the first pass.
+            before: for an encoder in passes, the codes (b, n, w_dim) of the previous
+                pass; None for the mean code, in the first pass.
             shown: the images (b, h, w, 3) of these codes; see `show`.
             deterministic: no dropout, no drop path; see `EncoderBase`.
 

@@ -159,7 +159,7 @@ class EncoderBase(PartConfig):
 
         Args:
             params: of an encoder that has deltas.
-            deltas: how many there are to be.
+            deltas: number of first deltas to keep.
         """
         raise NotImplementedError
 
