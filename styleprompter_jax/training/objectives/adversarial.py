@@ -1,8 +1,8 @@
 """Stage "generator": StyleGAN2's recipe for a generator of your own domain.
 
-Non-saturating logistic loss, R1 on the discriminator and (optionally) path length
-on the generator, both lazily, style mixing, an exponential moving average of the
-generator (Karras et al. 2020).
+The recipe (Karras et al. 2020) has a non-saturating logistic loss, style mixing and an
+exponential moving average of the generator.  Two lazy regularisers run only every few
+steps: R1 on the discriminator and, optionally, path length on the generator.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ EVAL_SAMPLES, LATENT_AVG_SAMPLES = 1_000, 10_000
 
 
 class Views(NamedTuple):
-    """How the discriminator sees images: functions of (b, s, s, 3).
+    """Functions of images (b, s, s, 3) that make the discriminator's input.
 
     Attributes:
         real: for real images.
@@ -55,7 +55,7 @@ class Views(NamedTuple):
 
 
 class Adversarial:
-    """Generator against discriminator.  See `training.loop` for the methods.
+    """Trains a generator against a discriminator.  See `training.loop` for the methods.
 
     ``config.init_from`` may name a model folder that an earlier run of this stage
     wrote: fine-tuning continues from its generator and discriminator.  If that
@@ -63,13 +63,13 @@ class Adversarial:
 
     ``config.loss`` holds r1_gamma, r1_every, path_length_weight, path_length_every,
     style_mixing (probability), noise_mode ("random", or "none" for domains without
-    texture), blur_sigma and blur_images: the discriminator sees everything blurred,
-    by blur_sigma pixels at first and not at all after blur_images images, so that
-    the networks learn layout before edges (as in StyleGAN3, Karras et al. 2021).  It
-    also holds the keys of `objectives.augmentation`.
+    texture), blur_sigma, blur_images and the keys of `objectives.augmentation`.  A blur
+    of all the discriminator's inputs falls from blur_sigma pixels to 0 after
+    blur_images images, so that the networks learn layout before edges (as in StyleGAN3,
+    Karras et al. 2021).
     ``config.optimizer`` holds beta1, beta2, eps; ema_images, the half-life of the
-    moving average in images; and frozen_blocks, how many of the discriminator's blocks
-    stay as they are in ``init_from``, the largest first (FreezeD, Mo et al. 2020).
+    moving average in images; and frozen_blocks, the number of the discriminator's
+    largest blocks that stay as in ``init_from`` (FreezeD, Mo et al. 2020).
     """
 
     def __init__(self, config: Any):
@@ -89,8 +89,8 @@ class Adversarial:
         self._frozen = self.networks.frozen(config.optimizer.get("frozen_blocks", 0))
 
     def _optimizer(self, every: int):
-        # A regulariser that runs every k steps adds a step's worth of update to k:
-        # the paper shrinks the rates by k / (k + 1) to make up for it.
+        # A regulariser that runs every k steps adds the update of one step to k steps.
+        # The paper scales the rates by k / (k + 1) to compensate.
         ratio = every / (every + 1) if every else 1.0
         opt = self.config.optimizer
         return optax.adam(
@@ -240,7 +240,7 @@ class Adversarial:
         )
 
     def _views(self, state: Any, shape: tuple, seen: Any, rng: jax.Array) -> Views:
-        """Returns how the discriminator sees the images of this device."""
+        """Returns the discriminator's views of the images of this device."""
         count, size = shape[:2]
         blur = self._blur(size, seen)
         if not self._augments:
@@ -294,7 +294,7 @@ class Adversarial:
         return loss, metrics
 
     def evaluate(self, state: Any, report: Any, step: int) -> Any:
-        """Reports sample grids with truncation 1.0 and 0.7; Fréchet distance."""
+        """Reports the Fréchet distance, and samples with truncation 1.0 and 0.7."""
         if self._held_out is None:
             self._held_out = gaussian(self._real_features())
         render = jax.jit(self._render)
@@ -318,7 +318,7 @@ class Adversarial:
         return np.concatenate([layout_features(batch["image"]) for batch in batches])
 
     def _render(self, state: Any, z: jax.Array, truncation_psi: float) -> Any:
-        """Generates with the moving average; no noise if training had none."""
+        """Generates images with the moving average; no noise if training had none."""
         variables = {"params": state["ema"], "const": state["const"]}
 
         def run(generator: Any, z: jax.Array) -> Any:
@@ -350,7 +350,7 @@ class Adversarial:
         )
 
     def _path_length(self, params: Any, state: Any, rng: jax.Array, count: int) -> Any:
-        """Returns (|J^T y| - its running mean)^2 of half the batch, and new mean."""
+        """Returns (|J^T y| - a)^2 of half a batch, weighted, and the running mean a."""
         z_rng, y_rng, noise_rng = jax.random.split(rng, 3)
         cfg, count = self.generator_config, max(1, count // 2)
         variables = {"params": params, "const": state["const"]}
@@ -377,10 +377,10 @@ class Adversarial:
 def r1_penalty(logits: Callable, images: jax.Array) -> jax.Array:
     """Computes the mean squared norm of d logits / d images, (b, h, w, 3) -> ().
 
-    Its gradient in the parameters is that of ``2 v . (d logits / d images)`` with the
-    direction v = d logits / d images held fixed; written as a forward derivative
-    along v, it needs first-order convolutions only, at half the time of
-    differentiating twice.
+    Its gradient with respect to the parameters equals the gradient of
+    ``2 v . (d logits / d images)`` with the direction v = d logits / d images constant.
+    A forward derivative along v computes this with first-order convolutions only, in
+    half the time of differentiating twice.
     """
     batch = images.shape[0]
 

@@ -1,16 +1,16 @@
-"""How likely augmentations are: a probability p that follows the discriminator.
+"""The probability p of augmentations, which adapts to the discriminator.
 
-A discriminator that knows its images by heart gives nearly all of them a positive
-logit.  r_t, the mean sign of the logits of real images, tells so before anything else
-does: every 4 batches p rises by a step where r_t is above its target, and falls
-otherwise, to 0 or to 1 at most (Karras et al. 2020, arXiv 2006.06676).
+An overfitted discriminator gives nearly all its training images a positive logit.
+r_t, the mean sign of the logits of real images, is the earliest sign of overfitting.
+Every 4 batches, p rises by a step if r_t is above its target, and falls by a step if
+r_t is below it.  p stays in [0, 1] (Karras et al. 2020, arXiv 2006.06676).
 
 ``config.loss`` holds
 
     augment         "none"; "fixed", p stays; "adaptive", p follows r_t
-    augment_p       what p is at the beginning
-    augment_target  of r_t
-    augment_images  how many images p takes from 0 to 1 at the fastest
+    augment_p       initial p
+    augment_target  target of r_t
+    augment_images  least number of images in which p rises from 0 to 1
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ State = dict[str, jax.Array]
 
 
 def beginning(loss: Any) -> State:
-    """Returns p, the last r_t, and the sum of the batches' mean signs since."""
+    """Returns the initial p, r_t, and sum of the mean signs of batches since r_t."""
     first = {"p": loss.augment_p, "r_t": 0.0, "signs": 0.0}
     # Each has its own buffer, because the step donates them all.
     return {name: jnp.array(value, jnp.float32) for name, value in first.items()}
@@ -35,10 +35,10 @@ def followed(
     """Returns the state after a batch.
 
     Args:
-        state: before it.
-        signs: mean sign of its logits, of all devices.
-        step: its number, from 0.
-        batch_size: of all devices.
+        state: state before the batch.
+        signs: mean sign of the logits of real images, over all devices.
+        step: number of the batch, from 0.
+        batch_size: number of images on all devices.
         loss: ``config.loss``.
     """
     total = state["signs"] + signs

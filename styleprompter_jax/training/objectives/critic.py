@@ -1,7 +1,7 @@
 """e4e's adversary, which tells the encoder's codes from the generator's own codes.
 
-True codes are w of random z.  From the encoder's codes that train, it takes one for
-each image.  Half of its inputs are old: each kind has a pool of earlier codes.
+True codes are w of random z.  The adversary takes one of the encoder's training codes
+for each image.  Half of its inputs are old: each kind has a pool of earlier codes.
 
 Axes: b images of this device, B of all, n codes of an image, d their width, k codes of
 a pool.
@@ -91,11 +91,11 @@ class Critic:
         """Makes one step of the discriminator.
 
         Args:
-            state: as `init` makes it.
+            state: the state from `init` or from the previous step.
             real: true codes of the whole batch, (B, d).
             w_plus: the encoder's codes on this device, (b, n, d).
-            deltas: how many codes after the first train.
-            draws: of `draw`.
+            deltas: number of codes after the first that train.
+            draws: the result of `draw`.
             with_r1: whether R1 is part of the step.
 
         Returns:
@@ -136,12 +136,12 @@ class Critic:
     def deceive(
         self, params: Any, w_plus: jax.Array, deltas: jax.typing.ArrayLike
     ) -> jax.Array:
-        """Computes the encoder's loss: how true its training codes look, as a mean.
+        """Computes the encoder's mean loss, low if its training codes look true.
 
         Args:
             params: of the discriminator.
             w_plus: (b, n, d).
-            deltas: how many codes after the first train.
+            deltas: number of codes after the first that train.
         """
         logits: Any = self._module.apply({"params": params}, w_plus)
         losses = jnp.mean(jax.nn.softplus(-logits), 0)

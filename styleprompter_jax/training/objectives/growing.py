@@ -50,12 +50,12 @@ def _resolution(key: str) -> float:
 def grow(fresh: Mapping, kept: Mapping) -> dict:
     """Returns the larger network: kept arrays in place of fresh ones.
 
-    The RGB kernels of new blocks are zero, so the first image is that of the last
-    kept block, upsampled.
+    The RGB kernels of new blocks are zero, so the network first makes the upsampled
+    image of the last kept block.
 
     Args:
-        fresh: nested arrays of the larger network, as drawn.
-        kept: nested arrays of `kept_blocks`.
+        fresh: nested arrays of the larger network at random.
+        kept: nested arrays from `kept_blocks`.
     """
     grown = {
         key: jnp.zeros_like(leaf) if key.endswith("torgb/kernel") else leaf

@@ -34,7 +34,7 @@ EVAL_BATCH, EVAL_IMAGES, SHOWN = 32, 256, 8
 
 
 class Inversion:
-    """Encoder or refiner against a frozen generator.  See `training.loop`.
+    """Trains an encoder or a refiner with a frozen generator.  See `training.loop`.
 
     ``config.init_from`` is a model folder (or bundled model): its generator for
     stage "encoder", and with ``config.init_encoder`` the encoder to continue from; its
@@ -50,7 +50,7 @@ class Inversion:
     """
 
     def __init__(self, config: Any, start: Start | None = None):
-        """Takes ``start``, or else `training.start.read_start` of the config."""
+        """Uses ``start``; None means `training.start.read_start` of the config."""
         self.config = config
         given = start or read_start(config)
         self._start: Start | None = given
@@ -163,9 +163,9 @@ class Inversion:
     def _gradients(self, state: Any, batch: Any, rng: jax.Array) -> tuple:
         """Returns gradients, the terms of the loss, and the constants after the step.
 
-        For an encoder in passes, it adds up the gradients of all passes.  The codes and
-        the image of the pass before are constants in each.  Losses are means over the
-        passes.
+        For an encoder in passes, it adds up the gradients of all passes.  In each pass,
+        the codes and the image of the previous pass are constants.  Losses are means
+        over the passes.
         """
         trained = state["trained"]
         gradients = jax.value_and_grad(self._loss, argnums=1, has_aux=True)
@@ -210,7 +210,7 @@ class Inversion:
         return state | {"critic": critic}, metrics
 
     def _deltas(self, state: Any, after: int = 0) -> Any:
-        """Returns how many codes after the first train, this many steps later."""
+        """Returns how many codes after the first train, ``after`` steps from now."""
         last = self.model_config.generator.num_codes - 1
         if self._begins is None:
             return last
@@ -225,7 +225,7 @@ class Inversion:
         return state | {"seen": seen, "ema": ema}
 
     def _variables(self, state: Any, trained: Any = None) -> dict:
-        """Returns the model's variables with ``trained``, else with those of the state.
+        """Returns the model's variables with ``trained``; None means the state's own.
 
         Deltas that do not train, or that have not trained yet, are zero.
         """
@@ -284,7 +284,7 @@ class Inversion:
             rngs={"dropout": rng, "drop_path": rng},
             mutable=["const"] if training_encoder else [],
         )
-        # Losses have float32 for every dtype of the model, except for float64.
+        # Losses are float32, or float64 if the model computes in float64.
         kind = jnp.promote_types(output.dtype, jnp.float32)
         height, width = images.shape[1:3]
         output = losses.pool_to(framed(output, height, width), height).astype(kind)

@@ -39,9 +39,9 @@ class Networks:
     """The networks that a run of stage "generator" trains.
 
     Attributes:
-        generator, discriminator: their architecture.
+        generator, discriminator: the architecture of each network.
         given: the arrays that they start from; None for random weights.
-        grows: ``given`` has the lower blocks alone, of a smaller generator.
+        grows: whether ``given`` holds only the lower blocks, from smaller networks.
     """
 
     generator: GeneratorBase
@@ -53,7 +53,7 @@ class Networks:
         """Returns the layers of the discriminator's ``count`` largest blocks.
 
         Raises:
-            StylePrompterError: if they cannot stay as they are.
+            StylePrompterError: if these layers cannot stay constant.
         """
         if not count:
             return frozenset()
@@ -141,7 +141,7 @@ def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBa
     wanted = dataclasses.replace(given, **fields)
     same = wanted
     if grows := given.image_size < wanted.image_size:
-        # It grows into another size, with other channels at its end.
+        # It grows to another size, with other channels in its last blocks.
         same = dataclasses.replace(
             wanted, image_size=given.image_size, channels=given.channels
         )

@@ -26,8 +26,8 @@ def of_images(
     """Returns losses of the whole output, and of the inner part of a face.
 
     Args:
-        networks: of the perceptual losses in use, by loss.
-        variables: of the networks, by loss.
+        networks: the networks of the perceptual losses in use, by loss.
+        variables: the variables of the networks, by loss.
         part: the trained part, "encoder" or a refiner.
         output: (b, h, w, 3).
         images: the targets, of the same shape.
@@ -54,8 +54,8 @@ def of_codes(offsets: jax.Array, deltas: jax.typing.ArrayLike) -> Terms:
     """Returns losses of the encoder's codes.
 
     Args:
-        offsets: from the mean code, (b, n, w_dim).
-        deltas: how many codes after the first train.
+        offsets: differences from the mean code, (b, n, w_dim).
+        deltas: number of codes after the first that train.
     """
     return {
         "align": partial(losses.align, offsets),

@@ -45,7 +45,7 @@ def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -
 
     Args:
         config: the configuration of the run.
-        codes: the codes of an encoder's layers, for `by_layer`; None or {} without.
+        codes: the codes of an encoder's layers, for `by_layer`; None or {} to skip it.
     """
     opt, by_step = config.optimizer, make_schedule(config)
     every = opt.get("accumulate", 1)
@@ -81,9 +81,9 @@ def ema_decay(
     """Returns the decay of a moving average of parameters for one step.
 
     Args:
-        half_life: in images, above 0.
-        seen: number of images seen so far, above 0.  The half-life is at most a
-            twentieth of it, so the average soon forgets the initial values.
+        half_life: the half-life in images, above 0.  A twentieth of ``seen`` limits it,
+            so the average soon forgets the initial values.
+        seen: number of images seen so far, above 0.
         batch_size: number of images of the step.
     """
     return 0.5 ** (batch_size / jnp.minimum(half_life, 0.05 * seen))

@@ -51,14 +51,14 @@ def ranger(
 def centralize(logit_scale: bool = False) -> optax.GradientTransformation:
     """Subtracts from each gradient its mean over all axes but the output axis.
 
-    The output axis of a "kernel" (dense or convolution) is the last axis.  That of any
-    other array is the first, so each latent token is centred separately.  Arrays with
-    one axis, for example biases and scales, do not change.
+    The output axis of a "kernel" (dense or convolution) is the last axis.  In any
+    other array it is the first, so each latent token is centred separately.  Arrays
+    with one axis, for example biases and scales, do not change.
 
     Args:
-        logit_scale: NOTE(reference): there, the scale of a head's attention is an array
-            (1, 1), so that its gradient is centred to zero and it never trains.  True
-            does the same.
+        logit_scale: NOTE(reference): the published code stores the scale of a head's
+            attention as an array (1, 1).  Its gradient is centred to zero, so it never
+            trains.  True does the same.
     """
 
     def center(path: tuple, gradient: jax.Array) -> jax.Array:
@@ -89,7 +89,7 @@ def scale_by_radam(
     table = _radam_table(b1, b2)
 
     def init(params: Any) -> optax.ScaleByAdamState:
-        # Two sets of zeros: a loop that donates its state may hold no buffer twice.
+        # Two sets of zeros: a donated state must not contain a buffer twice.
         mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
         return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
@@ -112,11 +112,11 @@ def scale_by_radam(
 
 
 def _radam_table(b1: float, b2: float) -> np.ndarray:
-    """Returns (step size, adaptive or not) by step, (steps, 2); the last row stays.
+    """Returns (step size, adaptive or not) by step, (steps, 2).
 
-    Both depend on the step alone.  In float32 the length of the average, a small
-    difference of large numbers, would be wrong in its fourth digit at first; here it
-    is made in float64, for as long as it changes.
+    Both values depend on the step alone.  The length of the average is a small
+    difference of large numbers: in float32, its fourth digit would be wrong at first.
+    So this function uses float64.  Steps beyond the table use its last row.
     """
     t = np.arange(1, math.ceil(20 / (1 - b2)))
     longest = 2 / (1 - b2) - 1
@@ -130,7 +130,7 @@ def _radam_table(b1: float, b2: float) -> np.ndarray:
 
 
 class LookaheadState(NamedTuple):
-    """Slow weights, and how many steps were taken."""
+    """The slow weights, and the number of steps so far."""
 
     count: jax.Array  # type: ignore[assignment]  # no tuple's method
     slow: optax.Params
@@ -139,17 +139,17 @@ class LookaheadState(NamedTuple):
 def lookahead(
     sync_period: int = 6, slow_step_size: float = 0.5
 ) -> optax.GradientTransformation:
-    """Moves slow weights towards the parameters, and these there, at each period.
+    """Moves slow weights towards the parameters each period, and copies them back.
 
-    The last of a chain.  Slow weights start as the initial parameters.
+    It must be last in a chain.  The slow weights start as the initial parameters.
 
     Args:
         sync_period: steps from one synchronisation to the next.
-        slow_step_size: the part of the way that the slow weights go.
+        slow_step_size: the fraction of the distance that the slow weights move.
     """
 
     def init(params: Any) -> LookaheadState:
-        # Copied, for the same reason.
+        # A copy, so that the donated state has no buffer twice.
         return LookaheadState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
 
     def update(
