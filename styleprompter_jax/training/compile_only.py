@@ -28,11 +28,11 @@ class Estimate:
     """The memory and time of one training step, as the compiler predicts them.
 
     Attributes:
-        slice_name: such as "v5e:2x4".
-        chips: chips of the slice.
-        images: images a chip and step.
-        memory: bytes of a chip's memory that the step takes at its peak.
-        flops, bytes: FLOPs and bytes moved, an image.
+        slice_name: version and topology, for example "v5e:2x4".
+        chips: number of chips of the slice.
+        images: images per chip and step.
+        memory: the step's peak use of a chip's memory, in bytes.
+        flops, bytes: FLOPs per image, and bytes moved per image.
     """
 
     slice_name: str
@@ -44,7 +44,7 @@ class Estimate:
 
     @property
     def chip(self) -> Chip:
-        """The kind of chip."""
+        """The figures of the slice's chip."""
         return CHIPS[self.slice_name.partition(":")[0]]
 
     @property
@@ -54,7 +54,7 @@ class Estimate:
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Least time an image and chip: for the arithmetic, for the memory traffic."""
+        """Least seconds per image on a chip: for arithmetic, and for memory traffic."""
         return self.flops / self.chip.flops, self.bytes / self.chip.bandwidth
 
     def __str__(self) -> str:

@@ -85,10 +85,10 @@ def train(
 
     Args:
         config: an ml_collections ConfigDict; see configs/.
-        workdir: folder of the run, made where missing; or its address in a bucket,
+        workdir: folder of the run, made if missing; or its address in a bucket,
             gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
         devices: jax devices to use; all by default.
-        time_limit: seconds after which to finish as if total_steps were reached.
+        time_limit: seconds until the run finishes as at total_steps.
 
     Returns:
         The folder of the finished model, WORKDIR/model; the model of the best
@@ -152,7 +152,7 @@ def _train_at(
 
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:
-    """Returns objective and data; one message names all that they lack."""
+    """Returns objective and data; one error names everything that is missing."""
     objective: Any = None
     data = None
     with Problems() as problems:
@@ -218,7 +218,7 @@ class _Run:
     ) -> None:
         """Trains from ``self.step`` to the end; raises SystemExit if stopped before.
 
-        Batch and random numbers of a step are functions of its number alone.
+        The batch and the random numbers of a step depend only on its number.
         ``check()`` raises an error if the run must stop.
         """
         config, health = self._config, Health(self._skip)

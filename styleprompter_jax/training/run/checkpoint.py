@@ -32,13 +32,13 @@ class Checkpoints:
     with the position in the data, the config, the revision of the code, and SHA-256
     sums of every array and of the record itself, which reveal damage.
 
-    Saving runs beside the training.  Orbax writes a step under a temporary name and
-    renames it, so a kill never leaves half a step that passes for a whole one.
+    Saving runs in parallel with the training.  Orbax writes a step under a temporary
+    name and renames it, so a killed run never leaves a step that only looks complete.
 
     Args:
-        folder: of the steps; made if missing.
-        config: of the run, as plain JSON types.
-        keep: the number of steps that stay.
+        folder: the folder of the steps; made if missing.
+        config: the config of the run, as plain JSON types.
+        keep: the number of steps to keep.
         shared: whether all processes of the run see this folder; otherwise each has a
             folder with the same steps, and only the first process saves.
     """
@@ -80,8 +80,8 @@ class Checkpoints:
             sys.unraisablehook = self._hook
 
     def _on_unraisable(self, found: Any) -> None:
-        # After one read or write failed, Orbax closes the event loop that the others
-        # report to; each would print a traceback beside our one sentence.
+        # After a failed read or write, Orbax closes the event loop of the others. Each
+        # of them would then print a traceback, in addition to our message.
         if str(found.exc_value) != "Event loop is closed":
             self._hook(found)
 
@@ -125,7 +125,7 @@ class Checkpoints:
         self._last = step
 
     def wait(self) -> None:
-        """Returns when the last save is on disk; raises as `save` does."""
+        """Waits until the last save is on disk; raises the same errors as `save`."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -244,7 +244,7 @@ def saved_steps(folder: Path) -> list[int]:
 def saved_config(folder: Path) -> dict | None:
     """Returns the config of the newest step with a whole record; None without one.
 
-    Writes nothing, and needs no state to compare with.
+    It writes nothing, and needs no state for comparison.
     """
     if not (steps := saved_steps(folder)):
         return None
@@ -274,7 +274,7 @@ def revision() -> str:
             if result.returncode == 0:
                 return result.stdout.strip()
         except (OSError, subprocess.SubprocessError):
-            pass  # without git, the version must do
+            pass  # without git, use the version
     return __version__
 
 

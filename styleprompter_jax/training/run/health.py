@@ -16,8 +16,8 @@ def guard(step: Callable, skip: bool) -> Callable:
 
     Args:
         step: ``step(state, batch, rng) -> (state, metrics)``.
-        skip: whether a step whose metrics or state are not finite leaves the state as
-            it was.  It costs a pass over the changed arrays.
+        skip: whether a step leaves the state unchanged if its metrics or new state are
+            not finite.  This costs a pass over the changed arrays.
     """
 
     def guarded(state: Any, batch: Any, rng: jax.Array) -> tuple[Any, dict]:
@@ -39,7 +39,7 @@ class Health:
     """Counts steps that are not finite, on the device, and stops at too many.
 
     Args:
-        skip: as `guard` takes it.
+        skip: see `guard`.
     """
 
     def __init__(self, skip: bool):
@@ -55,7 +55,7 @@ class Health:
 
         Args:
             step: the step that has just finished.
-            advice: says from which step the run can continue.
+            advice: returns a message about the step to continue from.
 
         Raises:
             StylePrompterError: if a step was not finite, or with ``skip`` too many

@@ -2,9 +2,9 @@
 
 A training reads and writes a local folder in both cases. For a bucket, this folder is
 the stage, in the user's cache. It starts as a copy of the bucket's last version. A
-thread sends every saved step, and with it all that changed, as a new version
-(`core.snapshots`). So the bucket holds the run as it was at one of its saved steps, and
-all that a local disk guarantees holds for the stage.
+thread sends every saved step, and all other changed files with it, as a new version
+(`core.snapshots`). So the bucket always holds the run at one of its saved steps, and
+the stage has all guarantees of a local disk.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ from styleprompter_jax.training.run import workdir as folders
 from styleprompter_jax.training.run.checkpoint import saved_steps
 from styleprompter_jax.training.run.workdir import BEST, CHECKPOINTS
 
-# In a stage: the version of the bucket that it continues, and the mark of those that it
-# made.
+# A file in a stage: the bucket's version that the stage continues, and the marks of the
+# versions that it made.
 BASE = ".version"
 _SOON = 0.5  # seconds between looks at the stage
 _OFTEN = 60.0  # seconds between versions without a new step
-_PATIENCE = 600.0  # seconds without the bucket, after which the training stops
+_PATIENCE = 600.0  # seconds without the bucket until the training stops
 _PAUSE = 5.0  # seconds after a failure
 _BLOCK = 2**23  # bytes
 
@@ -183,7 +183,7 @@ class Staged(Local):
         )
 
     def _renew(self, ended: threading.Event) -> None:
-        """Renews the lock, also while a large file is sent."""
+        """Renews the lock, also while the other thread sends a large file."""
         while not ended.wait(snapshots.RENEW):
             try:
                 self._writer.renew()
@@ -192,7 +192,7 @@ class Staged(Local):
                 return
             except StylePrompterError as error:
                 logging.warning("%s", error)
-            except Exception as error:  # else the lock would end without a word
+            except Exception as error:  # otherwise the lock would end without a message
                 self._error = error
                 return
 
@@ -223,12 +223,12 @@ class Staged(Local):
                 if now - well > _PATIENCE:
                     self._error = error
                     return
-            except Exception as error:  # else the training would go on unsent
+            except Exception as error:  # otherwise the training would continue unsent
                 self._error = error
                 return
 
     def _send(self) -> None:
-        """Makes the stage the bucket's version, without steps that change meanwhile.
+        """Sends the stage as a new version, without steps that change meanwhile.
 
         Raises:
             FileNotFoundError: if the run replaced another file or all steps meanwhile.
@@ -279,9 +279,9 @@ class Staged(Local):
 
 @contextlib.contextmanager
 def open_place(workdir: str | os.PathLike) -> Iterator[Local]:
-    """Yields the place of a run; of a bucket, it first copies the last version.
+    """Yields the place of a run; for a bucket, it first copies the last version.
 
-    After a run that ended well, the stage of a bucket is removed.
+    After a run that ended without an error, it removes the stage of a bucket.
 
     Raises:
         StylePrompterError: if another training of this machine uses the bucket's
@@ -312,7 +312,7 @@ def open_place(workdir: str | os.PathLike) -> Iterator[Local]:
 
 
 def _pull(run: Address, stage: Path, version: Snapshot | None, exact: bool) -> None:
-    """Makes a stage the bucket's version, or one that continues it."""
+    """Makes a stage equal to the bucket's version, unless it continues that version."""
     base, manifest = stage / BASE, _manifest(version)
     with folders.writing(stage):
         if not exact and base.exists():
@@ -326,7 +326,7 @@ def _pull(run: Address, stage: Path, version: Snapshot | None, exact: bool) -> N
             if not file.is_dir() and not (known and _is_same(file, known)):
                 file.unlink()
         for folder in sorted(stage.rglob("*"), reverse=True):
-            with contextlib.suppress(OSError):  # it is no folder, or not empty
+            with contextlib.suppress(OSError):  # it is a file, or is not empty
                 folder.rmdir()
         missing = [path for path in files if not (stage / path).exists()]
 
@@ -338,7 +338,7 @@ def _pull(run: Address, stage: Path, version: Snapshot | None, exact: bool) -> N
             except buckets.Missing:
                 logging.warning("%s is missing.", run / part.object)
                 return
-            if not _is_same(file, part):  # the restore finds a step before it
+            if not _is_same(file, part):  # the restore uses an earlier step
                 logging.warning("%s is damaged.", run / part.object)
 
         buckets.each(fetch, missing)

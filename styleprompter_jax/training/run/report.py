@@ -26,7 +26,7 @@ _LINE = 2**16  # bytes; lines have a few hundred
 
 
 class Report:
-    """One object a run; use as a context manager.
+    """Writes the reports of a run; use as a context manager.
 
     A call that cannot write its file raises StylePrompterError.
 
@@ -37,8 +37,8 @@ class Report:
         evaluate: whether the run will evaluate that step; then the line of an earlier
             evaluation is dropped too.
         total_steps: the end of the bar.
-        batch_size: global, for images per second.
-        peak_flops: of a device, for model FLOP utilisation; None if unknown.
+        batch_size: images per step on all devices, for images per second.
+        peak_flops: FLOP/s of a device, for model FLOP utilisation; None if unknown.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Report:
         self.validation: dict[str, float] = {}  # metrics of the last evaluation
         with writing(workdir):
             _keep_lines(self._file, step, evaluate)
-            # Not SummaryWriter: it writes in a thread, which dies in silence when the
-            # disk is full. The process in the name keeps a run that goes on within a
-            # second from writing over the file of the one before.
+            # Not SummaryWriter: its thread stops without a message if the disk is full.
+            # The name has the process number, so that a run that resumes within a
+            # second does not overwrite the file of the previous run.
             self._events = EventsWriter(str(workdir / "events"), f".{os.getpid()}")
         self._bar = tqdm(
             total=total_steps, initial=step, unit="step", dynamic_ncols=True

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as requests that the loop sees, at once where it can."""
+"""Turns SIGTERM and SIGINT into requests to stop, which the loop checks."""
 
 import signal
 import threading
@@ -10,13 +10,13 @@ from jax.experimental import multihost_utils
 
 
 class Stop:
-    """Whether the run is to stop; use as a context manager.
+    """Tells whether the run must stop; use as a context manager.
 
     Within it, SIGTERM and SIGINT set ``requested``, and a running step finishes.
     Signals only reach the main thread: in another thread, nothing stops the run.
 
-    Several processes have to stop at one step: there JAX catches SIGTERM, which any of
-    them may get, and agrees on the step.
+    Several processes must stop at the same step.  In this case JAX catches SIGTERM in
+    any of the processes, and they agree on the step.
     """
 
     def __init__(self) -> None:
@@ -62,4 +62,4 @@ class Stop:
 
 
 class _Interrupted(BaseException):
-    """Not an Exception, so that no handler takes it for an error."""
+    """Interrupts `Stop.at_once`.  No handler of Exception catches it."""

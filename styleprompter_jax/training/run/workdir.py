@@ -29,7 +29,7 @@ FREE_KEYS = (
     "data.on_bad",
     "data.path",  # the images may move; another check compares them
 )
-# Later keys, with their values in runs without them.
+# Keys that newer versions added, with their values for older runs.
 SINCE = {
     "loss.augment": "none",
     "loss.augment_p": 0.0,
@@ -105,7 +105,7 @@ def check_data(workdir: Path, data: dict, there: dict, config: dict) -> None:
     Args:
         workdir: of the run.
         data: the `Source.fingerprint` of each split.
-        there: the config of the run.
+        there: the config of the run in the folder.
         config: the config to continue with.
     """
     file = workdir / DATA
@@ -201,8 +201,7 @@ def lock(workdir: Path) -> Iterator[None]:
 class BestModel:
     """WORKDIR/model_best: the model of the evaluation with the lowest score.
 
-    Its score is in the folder, so that a worse model of a later run does not replace
-    it.
+    Its score is in the folder, so a worse model of a later run does not replace it.
     """
 
     def __init__(self, workdir: Path):
