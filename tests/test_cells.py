@@ -27,7 +27,7 @@ def few(size=32, **counts):
     return cells.CellsConfig(name="few", size=size, **counts)
 
 
-def test_each_photograph_lies_in_one_split(folder, tmp_path):
+def test_each_photograph_lies_in_one_split(folder, tmp_path, monkeypatch):
     builder = cells.prepare(few(), folder, tmp_path)
     seen = {}
     for split, count in (("train", 16), ("validation", 8), ("test", 8)):
@@ -45,6 +45,10 @@ def test_each_photograph_lies_in_one_split(folder, tmp_path):
     assert len(seen) == 32
     # Once read, the download is not needed.
     assert cells.prepare(few(), None, tmp_path).is_prepared()
+    # Commands name this folder or the download by the same option.
+    monkeypatch.setattr(cells, "data_folder", lambda _: str(tmp_path / "empty"))
+    assert cells.prepare(few(), tmp_path).is_prepared()
+    assert not (tmp_path / "empty").exists()
 
 
 def test_what_is_not_the_dataset_is_one_sentence(folder, tmp_path, monkeypatch):

@@ -14,8 +14,13 @@ from styleprompter_jax.app.evaluate import evaluate
 from styleprompter_jax.cli import main
 from styleprompter_jax.editing.generator_change import GeneratorChange
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.evaluation.classifier import BUNDLED
-from styleprompter_jax.evaluation.comparison import Procedure, interval
+from styleprompter_jax.evaluation.classifier import BUNDLED, load_classifier
+from styleprompter_jax.evaluation.comparison import (
+    Procedure,
+    edits_of_each,
+    interval,
+)
+from styleprompter_jax.store.model_folder import bundled_for
 
 
 def test_intervals():
@@ -65,6 +70,16 @@ def test_wrong_calls(tmp_path):
         (["m", "m"], {"data": "avatars"}, "two or more different entries"),
         (["m", "n"], {}, "either inputs or data"),
         (["m", "n"], {"data": "avatars"}, "no model folder m"),
+        (
+            ["m", "n"],
+            {"data": "avatars", "decoding": Decoding(noise_mode="random")},
+            "cannot use random noise",
+        ),
+        (
+            ["avatars64", "avatars64,beta=0.5"],
+            {"data": "avatars", "decoding": Decoding(refine=False)},
+            "has a beta, but --no-refine skips",
+        ),
     ):
         with pytest.raises(sp.StylePrompterError, match=match):
             compare(models, tmp_path / "out", **options)
@@ -130,6 +145,15 @@ def test_stored_latents(model, tiny_folder, images, tmp_path, capsys):
     assert main([*map(str, call)]) == 1
     assert "none.npz" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_classifier_of_one_attribute_knows_no_others():
+    model = sp.load("cells64")
+    judge = load_classifier(bundled_for("cells") / "classifier.safetensors")
+    latents = model.encode(np.zeros((2, 64, 64, 3), np.float32))
+    some = {"cell_platelet": model.directions["cell_platelet"]}
+    found = edits_of_each(model, judge, latents, some)
+    assert set(found) == {"flipped"} and found["flipped"].shape == (2,)
 
 
 def test_betas(model, tiny_folder, images, tmp_path):

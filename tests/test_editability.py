@@ -90,6 +90,8 @@ def test_training_one_names_its_file(tmp_path, capsys):
     for path in (classifiers.BUNDLED, tmp_path):
         assert train_classifier.main(["--output", str(path)]) == 1
         assert "exists: choose another" in capsys.readouterr().err
+    assert train_classifier.main(["--output", str(tmp_path / "no/j.safetensors")]) == 1
+    assert "There is no folder" in capsys.readouterr().err
     assert classifiers.BUNDLED.read_bytes() == before
 
 

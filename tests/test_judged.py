@@ -1,5 +1,7 @@
 """Directions fitted to the verdicts of a classifier."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from styleprompter_jax.evaluation.classifier import Classifier, _shapes
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.inversion.pipeline import load
 from styleprompter_jax.search.judged import _goals, fit_to_classifier
-from styleprompter_jax.store.model_folder import load_directions
+from styleprompter_jax.store.model_folder import BUNDLED, load_directions
 
 KINDS = "oak", "elm", ""
 
@@ -83,7 +85,7 @@ def test_the_edits_of_a_direction():
             list(_goals(values, verdicts | changed, wanted))
 
 
-def test_command(tiny_folder, tmp_path, capsys):
+def test_command(tiny_folder, tmp_path, capsys, monkeypatch):
     """Without a step: the difference of the mean codes, of images in a table."""
     table = tmp_path / "faces.csv"
     names = [f"{k}.png" for k in range(40)]
@@ -94,9 +96,13 @@ def test_command(tiny_folder, tmp_path, capsys):
                f"--output={tmp_path / 'out'}", "--steps=0", "--strength=2",
                "--beta", "0.3", "0.2", "--attributes", "glasses",
                "--layers", "0-2"]  # fmt: skip
-    assert main([*command, f"--data={table}"]) == 1
-    assert "no bundled classifier" in capsys.readouterr().err
-    bundled = "styleprompter_jax/bundled/avatars64/classifier.safetensors"
+    (tmp_path / "cells").mkdir()
+    shutil.copy(table, tmp_path / "cells/faces.csv")
+    monkeypatch.chdir(tmp_path)
+    for data in (table, "cells/faces.csv"):
+        assert main([*command, f"--data={data}"]) == 1
+        assert "no bundled classifier" in capsys.readouterr().err
+    bundled = f"{BUNDLED}/avatars64/classifier.safetensors"
     assert main([*command, f"--data={table}", "--classifier", bundled]) == 0
     glasses = load_directions(tmp_path / "out")["glasses"]
     assert glasses.strength == 2 and glasses.range == (-3, 3)

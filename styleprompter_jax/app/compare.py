@@ -214,6 +214,11 @@ def compare(
     """
     if bool(inputs) == bool(data):
         raise StylePrompterError("Give compare either inputs or data.")
+    if decoding.noise_mode == "random":
+        raise StylePrompterError(
+            "compare cannot use random noise, because fits need the same noise for "
+            'every step: set noise_mode (--noise-mode) to "const" or "none".'
+        )
     entries = [Entry.parse(text, decoding.iterations) for text in models]
     if len({entry.title for entry in entries}) < max(len(entries), 2):
         raise StylePrompterError(
@@ -235,6 +240,11 @@ def compare(
     for entry in entries:
         check_iterations(loaded[entry.name].config, entry.procedure.iterations)
         rendering = entry.decoding(decoding)
+        if entry.beta and rendering.refine is False:
+            raise StylePrompterError(
+                f"{entry.title!r} has a beta, but --no-refine skips the refiner: "
+                "remove one of them."
+            )
         calls.refines(loaded[entry.name].config, rendering.refine, rendering.refiner)
         calls.check_options(loaded[entry.name].config, rendering.refiner, 1)
     known = {name: directions_of(directions, m) for name, m in loaded.items()}

@@ -72,13 +72,12 @@ class Compared:
                 "skipped": len(skipped),
             }
         else:
-            name = "avatars/64" if data == "avatars" else data
             place = None if data_dir is None else os.fspath(data_dir)
-            source = TfdsSource(name, split, place)
+            source = TfdsSource(data, split, place)
             self.paths, self.keys = [], []
             self._source = Labelled(source, count)
             self.names, self.labels = range(len(self._source)), self._source.names
-            self.description = {"data": name, "split": split}
+            self.description = {"data": source.name, "split": split}
 
     def __len__(self) -> int:
         return len(self._source)

@@ -168,7 +168,10 @@ def find_directions(
             f"{', '.join(sorted(loaded.directions)) or 'none'}."
             f"{another_spelling(sorted(unknown)[0], loaded.directions)}"
         )
-    fit: dict[str, Any] = dict(rank=rank, layers=layers, seed=seed)
+    # A step of more than 8 images would give other directions.
+    fit: dict[str, Any] = dict(
+        rank=rank, layers=layers, seed=seed, batch_size=min(batch_size, 8)
+    )
     fit |= ({} if steps is None else {"steps": steps}) | dict(refiner or {})
     if method == "labels":
         if latents:
@@ -296,7 +299,7 @@ def _pairs(data: str, names: Sequence[str], count: int | None, size: Size):
 
 def _classifier(given: AnyPath | None, data: str) -> Path:
     """Returns the file of the classifier to fit to."""
-    if file := classifier_of(given, data):
+    if file := classifier_of(given, None if is_table(data) else data):
         return file
     raise StylePrompterError(
         f"There is no bundled classifier of {data}: name one with --classifier."

@@ -35,12 +35,15 @@ def run(args: argparse.Namespace) -> None:
 
     if os.path.lexists(args.output):
         raise StylePrompterError(f"{args.output} exists: choose another --output.")
+    folder = os.path.dirname(os.path.abspath(args.output))
+    if not os.path.isdir(folder):
+        raise StylePrompterError(f"There is no folder {folder}: create it first.")
     use_compilation_cache()
     labelled = classifier.read_split(args.data, args.split, args.data_dir)
-    classifier.train(*labelled, seed=args.seed).save(args.output)
     images, attributes = classifier.read_split(
         args.data, args.test_split, args.data_dir
     )
+    classifier.train(*labelled, seed=args.seed).save(args.output)
     judge = classifier.load_classifier(args.output)
     for name, share in classifier.right(judge, images, attributes).items():
         print(f"{name}: right on {share:.1%} of {len(images)} images")

@@ -8,6 +8,7 @@ trained on it is for diagnosis.
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
@@ -105,7 +107,8 @@ def prepare(
     Args:
         config: "64" or "128", or your own config.
         folder: the downloaded folder, with a folder for each of `CLASSES`; not needed
-            later.
+            later. Without ``data_dir``, it can also be a folder of datasets that has
+            this one.
         data_dir: the folder of datasets; by default TFDS's own folder
             (TFDS_DATA_DIR, or ~/tensorflow_datasets).
 
@@ -123,10 +126,14 @@ def prepare(
                 f"{', '.join(known)}."
             )
         config = known[config]
-    builder = Cells(
-        config=config, data_dir=data_folder(data_dir), file_format="array_record"
-    )
+    make = functools.partial(Cells, config=config, file_format="array_record")
+    builder = make(data_dir=data_folder(data_dir))
     if not builder.is_prepared():
+        if folder and data_dir is None and not in_bucket(folder):
+            # As --data-dir names the folder of other datasets.
+            there = make(data_dir=os.fspath(folder))
+            if there.is_prepared():
+                return there
         builder.source = folder or ""
         _chosen(config, builder.source)  # names a wrong folder before TFDS starts
         try:
@@ -144,14 +151,15 @@ def _chosen(
         raise StylePrompterError(
             "The dataset of blood cells is downloaded by hand "
             "(https://doi.org/10.17632/snkd93bnjr.1): unpack it, and set "
-            f"config.data.path to the folder that holds {', '.join(CLASSES)}."
+            "config.data.path (--data-dir) to the folder that holds "
+            f"{', '.join(CLASSES)}."
         )
     folder = local_copy(source)
     if missing := [name for name in CLASSES if not (folder / name).is_dir()]:
         raise StylePrompterError(
             f"{folder} is not the dataset of blood cells, because it has no folder "
-            f"{', '.join(missing)}: set config.data.path to the folder that holds "
-            "those of the eight classes."
+            f"{', '.join(missing)}: set config.data.path (--data-dir) to the folder "
+            "that holds those of the eight classes."
         )
     chosen: dict[str, list[tuple[str, Path]]] = {split: [] for split in SPLITS}
     for name in CLASSES:

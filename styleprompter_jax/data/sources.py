@@ -294,6 +294,8 @@ class TfdsSource:
         from styleprompter_jax.data import avatars, cells
         from styleprompter_jax.data.tfds import tfds
 
+        if name in ("avatars", "cells"):
+            name = f"{name}/64"
         if name.startswith("avatars/"):
             builder: Any = avatars.prepare(name.removeprefix("avatars/"), data_dir)
         elif name.startswith("cells/"):  # data_dir is where the download lies

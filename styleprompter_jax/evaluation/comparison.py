@@ -159,7 +159,8 @@ def edits_of_each(
     Returns:
         "flipped" (m,): the share of directions that gave the wanted verdict; "kept"
         (m,): the share of other attributes that kept their verdict, over all
-        directions. NaN without any edit. {} if no direction changes an attribute.
+        directions; missing if the classifier knows only one attribute. NaN without
+        any edit. {} if no direction changes an attribute.
     """
     found = judge_edits(model, classifier, latents, directions, **options).values()
     if not found:
@@ -168,7 +169,8 @@ def edits_of_each(
     kept = [values for e in found for values in e.kept.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of an image without edits
-        return {"flipped": np.nanmean(flipped, 0), "kept": np.nanmean(kept, 0)}
+        shares = {"flipped": flipped} | ({"kept": kept} if kept else {})
+        return {name: np.nanmean(values, 0) for name, values in shares.items()}
 
 
 def interval(values: np.ndarray, seed: int = 0) -> dict[str, float | None]:

@@ -104,7 +104,7 @@ class InputReader(ReadOnce):
         if self.kind == "sketch" and has_colours(pixels):
             raise StylePrompterError(
                 f"{name} is an image in colours, but this model reads grey drawings: "
-                'give a drawing, or set input_kind to "grey".'
+                'give a drawing, or call `invert` with input_kind "grey".'
             )
         fitted = resize(pixels, (height, width))
         return fitted if self.kind == "picture" else to_grey(fitted)
