@@ -75,3 +75,16 @@ def test_directions_from_labels(tmp_path, capsys, tiny_folder):
     assert "40" in sp.load(tmp_path / "copy").directions["smile"].origin
     code, _, err = run(capsys, *call, "--output", tmp_path / "data")
     assert code == 1 and "exists" in err
+
+
+def test_an_option_of_another_method_is_refused(capsys):
+    for method, option in (
+        ("classifier", "--latents"),
+        ("pairs", "--classifier"),
+        ("labels", "--steps"),
+        ("sefa", "--attributes"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run(capsys, "directions", "--model", "m", "--method", method, option, 0)
+        assert caught.value.code == 2
+        assert f"{option} is for --method " in capsys.readouterr().err

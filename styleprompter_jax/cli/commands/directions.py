@@ -18,6 +18,15 @@ from styleprompter_jax.cli.arguments import (
     seed,
 )
 
+# The methods that have an option.
+_METHODS = {
+    "latents": ("labels",),
+    "attributes": ("labels", "pairs", "classifier"),
+    "steps": ("pairs", "classifier"),
+    "classifier": ("classifier",),
+    "data_dir": ("labels", "classifier"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
@@ -129,6 +138,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the model at --output, or a directions.png that the command did not write",
     )
     add_batch_size(parser)
+
+
+def wrong(args: argparse.Namespace) -> str | None:
+    """Returns the reason why the options do not fit together, if any."""
+    for name, methods in _METHODS.items():
+        if getattr(args, name) not in (None, []) and args.method not in methods:
+            return f"--{name.replace('_', '-')} is for --method {' or '.join(methods)}"
+    return None
 
 
 def run(args: argparse.Namespace) -> None:
