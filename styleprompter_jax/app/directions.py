@@ -128,7 +128,8 @@ def find_directions(
             means 2000 images of TFDS, all images of a table, 800 pairs, 800 images with
             a classifier, or 20000 codes.
         seed: seed of the sampled codes, or of the order of the images or pairs.
-        batch_size: images in a batch.
+        batch_size: images in a batch. Steps of a fit have at most 8 images; fewer need
+            less memory, but give noisier directions.
         output: folder for a copy of the model that gets the directions; None to change
             the model itself.
         overwrite: replace the model at `output`, or a directions.png that this program
@@ -168,7 +169,7 @@ def find_directions(
             f"{', '.join(sorted(loaded.directions)) or 'none'}."
             f"{another_spelling(sorted(unknown)[0], loaded.directions)}"
         )
-    # A step of more than 8 images would give other directions.
+    # Larger steps than the default would only find other directions.
     fit: dict[str, Any] = dict(
         rank=rank, layers=layers, seed=seed, batch_size=min(batch_size, 8)
     )

@@ -130,7 +130,7 @@ def prepare(
     builder = make(data_dir=data_folder(data_dir))
     if not builder.is_prepared():
         if folder and data_dir is None and not in_bucket(folder):
-            # As --data-dir names the folder of other datasets.
+            # For all other datasets, --data-dir names the folder of datasets.
             there = make(data_dir=os.fspath(folder))
             if there.is_prepared():
                 return there

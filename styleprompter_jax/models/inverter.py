@@ -60,7 +60,7 @@ class StylePrompterConfig(Fields):
 
     @classmethod
     def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
-        """Also reads version 1 of model folders, where SMART was the only refiner."""
+        """Reads version 1 of model folders too, where SMART was the only refiner."""
         if "smart" in values and "refiner" not in values:
             values = {"refiner" if k == "smart" else k: v for k, v in values.items()}
         return cls, values
