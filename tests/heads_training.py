@@ -68,7 +68,7 @@ class Heads:
         }
         state["critic"] |= {"params": params}
         self.place(jax.tree.map(_wide, state))
-        self._compiled = {}
+        self._step = parallel.map_step(self.objective.step, self._mesh)
 
     def place(self, state):
         """Goes on from a state."""
@@ -80,15 +80,7 @@ class Heads:
             noise = recipe.normal(self.seed + step, BATCH, 3, 32, 32)
             images = rearrange(np.clip(0.5 * noise, -1, 1), "b c h w -> b h w c")
             batch = parallel.shard_batch({"image": images.astype(float)}, self._mesh)
-            variant = self.objective.variant(step)
-            if variant not in self._compiled:
-
-                def update(*args, variant=variant):
-                    return self.objective.step(*args, variant=variant)
-
-                self._compiled[variant] = parallel.map_step(update, self._mesh)
-            function = self._compiled[variant]
-            self.state, metrics = function(self.state, batch, jax.random.key(step))
+            self.state, metrics = self._step(self.state, batch, jax.random.key(step))
             yield jax.tree.map(float, metrics)
 
     def arrays(self):

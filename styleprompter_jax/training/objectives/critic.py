@@ -7,6 +7,7 @@ Axes: b images of this device, B of all, n codes of an image, d their width, k c
 a pool.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,10 +52,6 @@ class Critic:
         }
         return {"params": params, "opt": self._optimizer.init(params), "pools": pools}
 
-    def has_r1(self, step: int) -> bool:
-        """Returns whether the penalty is part of this step."""
-        return step % self._r1_every == 0
-
     def draw(self, rng: jax.Array, count: int) -> dict:
         """Draws the random numbers of a step, for a batch of B images.
 
@@ -86,7 +83,6 @@ class Critic:
         w_plus: jax.Array,
         deltas: jax.typing.ArrayLike,
         draws: dict,
-        with_r1: bool,
     ) -> tuple[dict, dict]:
         """Makes one step of the discriminator.
 
@@ -96,7 +92,6 @@ class Critic:
             w_plus: the encoder's codes on this device, (b, n, d).
             deltas: number of codes after the first that train.
             draws: the result of `draw`.
-            with_r1: whether R1 is part of the step.
 
         Returns:
             The new state, and metrics.
@@ -112,26 +107,35 @@ class Critic:
             start = lax.axis_index(AXIS) * count
             seen[kind] = lax.dynamic_slice_in_dim(codes, start, count)
         (loss, metrics), grads = jax.value_and_grad(self._loss, has_aux=True)(
-            state["params"], seen["real"], seen["fake"], with_r1
+            state["params"], seen["real"], seen["fake"]
         )
+        # A conditional, and not a second compiled step: this network is small.
+        penalty, more = lax.cond(
+            state["opt"][0].count % self._r1_every == 0,
+            jax.value_and_grad(self._r1),
+            lambda params, w: (jnp.zeros((), w.dtype), optax.tree.zeros_like(params)),
+            state["params"],
+            seen["real"],
+        )
+        loss, grads = loss + penalty, optax.tree.add(grads, more)
         grads = lax.pmean(grads, AXIS)
         updates, opt = self._optimizer.update(grads, state["opt"])
         params = optax.apply_updates(state["params"], updates)
         metrics = lax.pmean({"loss_d": loss, **metrics}, AXIS)
         return {"params": params, "opt": opt, "pools": pools}, metrics
 
-    def _loss(
-        self, params: Any, real: jax.Array, fake: jax.Array, with_r1: bool
-    ) -> Any:
-        def logits(w: jax.Array) -> Any:
-            return self._module.apply({"params": params}, w)
-
-        of_real, of_fake = logits(real), logits(fake)
+    def _loss(self, params: Any, real: jax.Array, fake: jax.Array) -> Any:
+        of_real, of_fake = self._logits(params, real), self._logits(params, fake)
         loss = jnp.mean(jax.nn.softplus(-of_real) + jax.nn.softplus(of_fake))
-        if with_r1:
-            loss = loss + self._r1_weight * r1_penalty(logits, real)
         metrics = {"logits_real": jnp.mean(of_real), "logits_fake": jnp.mean(of_fake)}
         return loss, metrics
+
+    def _r1(self, params: Any, real: jax.Array) -> jax.Array:
+        """Returns R1, with the weight of all the steps since the last one."""
+        return self._r1_weight * r1_penalty(partial(self._logits, params), real)
+
+    def _logits(self, params: Any, w: jax.Array) -> Any:
+        return self._module.apply({"params": params}, w)
 
     def deceive(
         self, params: Any, w_plus: jax.Array, deltas: jax.typing.ArrayLike
@@ -143,8 +147,7 @@ class Critic:
             w_plus: (b, n, d).
             deltas: number of codes after the first that train.
         """
-        logits: Any = self._module.apply({"params": params}, w_plus)
-        losses = jnp.mean(jax.nn.softplus(-logits), 0)
+        losses = jnp.mean(jax.nn.softplus(-self._logits(params, w_plus)), 0)
         return jnp.sum(losses * (jnp.arange(len(losses)) <= deltas)) / (deltas + 1)
 
 

@@ -127,12 +127,11 @@ class Inversion:
 
         return draw(rng)
 
-    def variant(self, step: int) -> bool:
-        """Returns whether the discriminator of codes has its penalty at this step."""
-        return self._critic is not None and self._critic.has_r1(step)
+    def variant(self, step: int) -> None:
+        """Returns None: `step` has one compiled form."""
 
     def step(
-        self, state: Any, batch: Any, rng: jax.Array, *, variant: bool = False
+        self, state: Any, batch: Any, rng: jax.Array, *, variant: None = None
     ) -> tuple[Any, dict[str, jax.Array]]:
         """Updates the discriminator, if any, then the trained part.
 
@@ -144,7 +143,7 @@ class Inversion:
             draws = self._critic.draw(draw_rng, self.config.batch_size)
         rng = jax.random.fold_in(rng, lax.axis_index(AXIS))
         if self._critic:
-            state, metrics = self._criticise(state, batch, rng, draws, variant)
+            state, metrics = self._criticise(state, batch, rng, draws)
 
         grads, parts, const = self._gradients(state, batch, rng)
         grads = lax.pmean(grads, AXIS)
@@ -195,7 +194,7 @@ class Inversion:
         return jnp.repeat(mean, count, 0), jnp.repeat(seen, count, 0)
 
     def _criticise(
-        self, state: Any, batch: Any, rng: jax.Array, draws: dict, with_r1: bool
+        self, state: Any, batch: Any, rng: jax.Array, draws: dict
     ) -> tuple[Any, dict[str, jax.Array]]:
         """Updates the discriminator with the codes that the encoder makes now."""
         apply = partial(self.model.apply, self._variables(state, state["trained"]))
@@ -205,7 +204,7 @@ class Inversion:
         real: Any = apply(draws["z"], method=mapping)
         assert self._critic
         critic, metrics = self._critic.update(
-            state["critic"], real, fake[0], self._deltas(state), draws, with_r1
+            state["critic"], real, fake[0], self._deltas(state), draws
         )
         return state | {"critic": critic}, metrics
 
