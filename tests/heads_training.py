@@ -37,9 +37,10 @@ class Heads:
         case: of `CASES`.
         root: an empty folder.
         devices: how many share the batch.
+        platform: for which the step is traced; by default the one that runs it.
     """
 
-    def __init__(self, case, root, devices=1):
+    def __init__(self, case, root, devices=1, platform=None):
         manifest, state = recipe.manifest(case), recipe.state_dict(case)
         self.seed = manifest["image_seed"]
         critic = {k: state.pop(k) for k in list(state) if k.startswith("discriminator")}
@@ -56,7 +57,7 @@ class Heads:
         if "passes" in config.model.encoder:
             config.model.encoder.passes = 3
         config.loss.update(delta_start=3, delta_every=1, pool_size=6, r1_every=4)
-        self.objective = Inversion(config)
+        self.objective = Inversion(config, platform=platform)
         self._mesh = parallel.make_mesh(jax.devices()[:devices])
         state = self.objective.init(jax.random.key(0))
         params = {
@@ -77,11 +78,18 @@ class Heads:
     def run(self, first=0):
         """The numbers of each step from ``first`` on, as they are made."""
         for step in range(first, STEPS):
-            noise = recipe.normal(self.seed + step, BATCH, 3, 32, 32)
-            images = rearrange(np.clip(0.5 * noise, -1, 1), "b c h w -> b h w c")
-            batch = parallel.shard_batch({"image": images.astype(float)}, self._mesh)
-            self.state, metrics = self._step(self.state, batch, jax.random.key(step))
+            self.state, metrics = self._step(self.state, *self._drawn(step))
             yield jax.tree.map(float, metrics)
+
+    def program(self):
+        """The step as text, before it is compiled."""
+        return self._step.lower(self.state, *self._drawn(0)).as_text()
+
+    def _drawn(self, step):
+        noise = recipe.normal(self.seed + step, BATCH, 3, 32, 32)
+        images = rearrange(np.clip(0.5 * noise, -1, 1), "b c h w -> b h w c")
+        batch = parallel.shard_batch({"image": images.astype(float)}, self._mesh)
+        return batch, jax.random.key(step)
 
     def arrays(self):
         """The state as PyTorch has it."""

@@ -52,6 +52,21 @@ def test_ten_steps_beside_pytorch_and_resumed(case, wide, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, saved, means)
 
 
+@pytest.mark.slow
+def test_passes_are_a_loop_where_that_is_fast(wide, tmp_path):
+    """And one after another on a CPU, with the same results."""
+    rows, loops = [], []
+    for platform in ("cpu", "tpu"):
+        (tmp_path / platform).mkdir()
+        heads = Heads("train_restyle", tmp_path / platform, platform=platform)
+        run = heads.run()
+        rows.append([next(run), next(run)])
+        loops.append(heads.program().count("stablehlo.while"))
+    assert loops[0] < loops[1]
+    for ours, theirs in zip(*rows, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-9)
+
+
 def test_a_trunk_starts_from_another_models(tmp_path):
     """Statistics too; the first convolution as far as it reads the same RGB."""
     config, sizes = tiny.get_config("psp"), {"widths": (4, 8, 12, 16)}

@@ -117,7 +117,7 @@ def lowered(config: Any, mesh: Mesh) -> Any:
     if config.stage == "generator":
         objective: Any = Adversarial(config)
     else:
-        objective = Inversion(config, describe_start(config))
+        objective = Inversion(config, describe_start(config), platform="tpu")
     on_all, split = (NamedSharding(mesh, spec) for spec in (P(), P(parallel.AXIS)))
 
     def abstract(tree: Any, sharding: Any) -> Any:

@@ -49,8 +49,13 @@ class Inversion:
     ``loss.delta_start`` on, and one more every ``loss.delta_every`` steps.
     """
 
-    def __init__(self, config: Any, start: Start | None = None):
-        """Uses ``start``; None means `training.start.read_start` of the config."""
+    def __init__(
+        self, config: Any, start: Start | None = None, platform: str | None = None
+    ):
+        """Uses ``start``; None means `training.start.read_start` of the config.
+
+        ``platform`` is that of the devices ("tpu", ...); None means JAX's default.
+        """
         self.config = config
         given = start or read_start(config)
         self._start: Start | None = given
@@ -65,6 +70,9 @@ class Inversion:
             self.inputs = Inputs(config.data, self.model_config.input_shape)
         encoder: Any = self.model_config.encoder
         self._passes = encoder.passes if encoder else 0
+        # In a loop, XLA:CPU computes gradients of convolutions forty times as slowly.
+        unroll = (platform or jax.default_backend()) == "cpu"
+        self._scan = partial(lax.scan, unroll=unroll)
         layers: dict = {} if self._refines else encoder.codes_of_layers
         self.optimizer = make_optimizer(config, layers)
         # The step of the first delta; None if all train from the start.
@@ -128,7 +136,7 @@ class Inversion:
         return draw(rng)
 
     def variant(self, step: int) -> None:
-        """Returns None: `step` has one compiled form."""
+        """`step` has one compiled form."""
 
     def step(
         self, state: Any, batch: Any, rng: jax.Array, *, variant: None = None
@@ -182,7 +190,7 @@ class Inversion:
         start = self._first(self._variables(state, trained), len(batch["image"]))
         carry = jax.tree.map(jnp.zeros_like, trained), state["const"], start
         rngs = jax.random.split(rng, self._passes)
-        (grads, const, _), parts = lax.scan(one, carry, rngs)
+        (grads, const, _), parts = self._scan(one, carry, rngs)
         return grads, jax.tree.map(jnp.mean, parts), const
 
     def _first(self, variables: Any, count: int) -> tuple[jax.Array, jax.Array]:
@@ -310,7 +318,7 @@ class Inversion:
         before: tuple[jax.Array, ...] = ()
         if self._passes:
             # All passes but the last, which runs below.
-            before, _ = lax.scan(
+            before, _ = self._scan(
                 lambda before, _: (self._next(variables, seen, before), None),
                 self._first(variables, len(images)),
                 length=self._passes - 1,
