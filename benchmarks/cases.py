@@ -128,9 +128,13 @@ def _inversion_step(config) -> Case:
         variables=draw(start.variables),
         network_variables=draw(start.network_variables),
     )
-    parts, size = start.config, config.data.image_size
+    parts, size, passes = start.config, config.data.image_size, 1
     if config.stage == "encoder":
-        flop = 3 * work.encoder(parts.encoder) + 2 * work.generator(parts.generator)
+        kind, passes = parts.encoder, max(1, parts.encoder.passes)
+        count = (
+            work.convolutional_encoder if isinstance(kind, PspConfig) else work.encoder
+        )
+        flop = passes * (3 * count(kind) + 2 * work.generator(parts.generator))
     else:
         first = min(parts.smart.refined_layers)
         flop = (
@@ -142,7 +146,8 @@ def _inversion_step(config) -> Case:
     for name in start.networks:
         network = next(iter(PERCEPTUAL[name].networks.values()))
         image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
-        flop += 3 * work.counted(network.module.apply, network.shapes(), image)
+        each = work.counted(network.module.apply, network.shapes(), image)
+        flop += passes * 3 * each
     return _step(Inversion(config, start), config, [1], config.batch_size * flop)
 
 
@@ -232,6 +237,6 @@ CASES: dict[str, Callable[[], Case]] = {
     },
     **{
         f"avatars_{stage}": partial(avatars, stage)
-        for stage in ("generator", "encoder", "smart")
+        for stage in ("generator", "encoder", "smart", "psp", "e4e", "restyle")
     },
 }

@@ -70,7 +70,7 @@ class Inversion:
             self.inputs = Inputs(config.data, self.model_config.input_shape)
         encoder: Any = self.model_config.encoder
         self._passes = encoder.passes if encoder else 0
-        # In a loop, XLA:CPU computes gradients of convolutions forty times as slowly.
+        # In a loop, XLA:CPU computes gradients of convolutions many times as slowly.
         unroll = (platform or jax.default_backend()) == "cpu"
         self._scan = partial(lax.scan, unroll=unroll)
         layers: dict = {} if self._refines else encoder.codes_of_layers
