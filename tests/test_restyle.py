@@ -122,6 +122,43 @@ def test_commands_of_cars_show_their_rows(cars, tmp_path, capsys):
     assert measured["unquantised"]["w_plus"]["mse"] == pytest.approx(mse, 1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["restyle", "cars"])
+def test_directions_and_mixes(kind, request, tmp_path, capsys):
+    """Of each method that needs no labels of another data set."""
+    model, (height, width) = request.getfixturevalue(kind), (32, 32)
+    if kind == "cars":
+        height = 24
+    folder = tmp_path / "model"
+    model.save(folder)
+    images = pictures(tmp_path / "in", height, width, count=8)
+    names = [f"in/{k}.png" for k in range(8)]
+    rows = [f"{name},{k % 2}" for k, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,red", *rows]))
+    edits = [f"redder,{a},{b}" for a, b in zip(names[::2], names[1::2], strict=True)]
+    table = "\n".join(["direction,before,after", *edits])
+    (tmp_path / "pairs.csv").write_text(table)
+    for method, *options in (
+        ("sefa", "--components", 1),
+        ("pca", "--components", 1, "--count", 20),
+        ("labels", "--data", tmp_path / "labels.csv"),
+        ("pairs", "--data", tmp_path / "pairs.csv", "--steps", 2, "--rank", 2),
+    ):
+        call = ["directions", "--model", folder, "--method", method, *options]
+        assert main([*map(str, call)]) == 0, capsys.readouterr().err
+    found = sp.load(folder).directions
+    assert {"sefa_0", "pca_0", "red", "redder"} <= found.keys()
+    call = ["mix", "--model", folder, "--source", images / "0.png", "--mode", "replace"]
+    call += ["--reference", images / "1.png", "--output", tmp_path / "mixes"]
+    assert main([*map(str, call)]) == 0, capsys.readouterr().err
+    # With all codes of the reference, the mix is the reference's inversion.
+    mix = next((tmp_path / "mixes").glob("*8*.png"))
+    reference = sp.read_images([images / "1.png"], model.image_size)
+    expected = model.shown(model.invert(reference)[0])
+    pixels = sp.read_images([mix], (height, width))
+    np.testing.assert_allclose(pixels, expected.clip(-1, 1), atol=1 / 127)
+
+
 def test_a_square_for_cars(cars, tmp_path, capsys):
     cars.save(tmp_path / "model")
     pictures(tmp_path / "in", 40, 40)
