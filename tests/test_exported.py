@@ -106,9 +106,10 @@ def test_the_ten_lines_of_the_page_edit_a_face(
     name = next(iter(model.directions))
     exec(block.replace("glasses", name), {})
     image = sp.read_images([tmp_path / "face.png"], 32)
-    latents = model.encode(image).edit(model.directions[name], 1.0)
+    direction = model.directions[name]
+    latents = model.encode(image).edit(direction, direction.strength)
     made = sp.read_images([tmp_path / "edited.png"], 32)
-    expected = np.clip(model.decode(latents, beta=(0.5, 0.5)), -1, 1)
+    expected = np.clip(model.decode(latents, **direction.options), -1, 1)
     np.testing.assert_allclose(made, expected, atol=2 / 255)
 
 
