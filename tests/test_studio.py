@@ -79,6 +79,23 @@ def test_a_tuned_generator(user, model, tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_image(made), shown)
 
 
+def test_a_script_that_tunes_edited_and_mixed_latents(user, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo_1.png").write_bytes(png())
+    latents = user.latents(png())
+    edit = {"latents": latents, "edits": {"smile": 0.5}}
+    edited = user.post("/api/edit", edit)["latents"]
+    mix = {"latents": edited, "mix": {"latents": latents, "share": 0.5}}
+    mixed = user.post("/api/mix", mix)["latents"]
+    start = {"recipe": {"latents": mixed, "refine": False}, "steps": 1}
+    job = user.post("/api/jobs/tune", start)["job"]
+    recipe = {"latents": user.wait(job)[-1]["latents"], "refine": False}
+    shown = user.pixels("/api/decode", {"recipe": recipe})
+    script = user.post("/api/script", recipe)["python"]
+    exec(compile(script, "script", "exec"), {})
+    np.testing.assert_array_equal(read_image("result.png"), shown)
+
+
 @pytest.mark.parametrize("points", [None, POINTS])
 def test_scripts_make_the_same(user, points, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -227,6 +227,22 @@ def test_wrong_recipes_are_refused_in_words(user):
     assert user.post("/api/align", mirrored, 400)["error"]
 
 
+def test_mixes_of_mixes_are_bounded(user, server):
+    name = user.post("/api/sample", {})["latents"]
+    recipe = {"latents": name, "mix": {"latents": name}}
+    clients = server.app.app.state.studio.clients
+    before = clients.used
+    for _ in range(30):  # each mix doubles the code
+        answer = user.server.post("/api/mix", json=recipe, headers=user.headers)
+        if answer.status_code != 200:
+            break
+        name = answer.json()["latents"]
+        recipe = {"latents": name, "mix": {"latents": name}}
+    assert answer.status_code == 400 and "lines" in answer.json()["error"]
+    text = user.post("/api/script", {"latents": name})["python"]
+    assert clients.used - before > len(text)  # the server counts the code, too
+
+
 def test_an_idle_server_forgets_too(model):
     app = make_app(model, limits=Limits(idle_seconds=0.3))
     with TestClient(app, base_url=HERE) as server:

@@ -9,7 +9,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from styleprompter_jax.web.limits import Refused
+
 Weighted = Sequence[tuple[str, float]]
+LINES = 4000  # of a script: each mix joins two, so mixes of mixes double it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Script:
         before: commands that come before the last one.
         given: the input of the last command; "" if no command makes such latents.
         tuning: the option of `invert` that tunes; "" without tuning.
+
+    Raises:
+        Refused: if it has more than `LINES` lines.
     """
 
     python: tuple[str, ...]
@@ -29,6 +35,14 @@ class Script:
     before: tuple[str, ...] = ()
     given: str = ""
     tuning: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.python) > LINES:
+            raise Refused(
+                400,
+                "These latents have too many mixes and edits behind them: the code "
+                f"that makes them would have more than {LINES:,} lines.",
+            )
 
 
 def encoded(photo: str, size: int, points: Any, passes: int | None = None) -> Script:
@@ -122,7 +136,8 @@ def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
             "from styleprompter_jax.editing.mixing import mix",
             f"codes = mix(latents.w_plus, others.w_plus, {shares})",
             "latents = dataclasses.replace(latents, w_plus=codes)",
-        )
+        ),
+        script.photo,
     )
 
 
@@ -139,7 +154,8 @@ def edited(script: Script, weighted: Weighted) -> Script:
             *parts,
             "]",
             "latents = latents.edit(joined(model, moves), 1.0)",
-        )
+        ),
+        script.photo,
     )
 
 

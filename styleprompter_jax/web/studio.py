@@ -264,11 +264,11 @@ class Studio:
         if crop is None:
             raise Refused(400, "These latents are not of an image to fit to.")
         options = ready.given if refine else {}
+        script = written(codes.script, body.steps, refine, options)
 
         def work(job: Job) -> dict[str, Any]:
             how = {"refine": refine, "told": job.told, **options}
             fitted = arrays(fit(crop, codes.latents, body.steps, **how))
-            script = written(codes.script, body.steps, refine, options)
             return {"latents": self._keep(client, Codes(fitted, crop, script))}
 
         return self._start(client, body.steps, work)

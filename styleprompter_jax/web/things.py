@@ -92,4 +92,5 @@ def size_of(thing: Any) -> int:
     changes = [] if codes.changes is None else filter(None, codes.changes)
     leaves = [codes.w_plus, codes.features, [one.deltas for one in changes]]
     arrays = sum(np.asarray(array).nbytes for array in jax.tree.leaves(leaves))
-    return arrays + (0 if thing.crop is None else size_of(thing.crop))
+    text = sum(map(len, thing.script.python))
+    return arrays + text + (0 if thing.crop is None else size_of(thing.crop))
