@@ -6,7 +6,7 @@
 Not yet run.
 """
 
-from configs import avatars256_generator, avatars_encoder
+from styleprompter_jax.configs import avatars256_generator, avatars_encoder
 
 
 def get_config():

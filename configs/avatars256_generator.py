@@ -7,7 +7,7 @@ The blocks of 4 to 32 px start from those of avatars64. These blocks already kno
 layout, so the discriminator sees sharp images from the first step.  Not yet run.
 """
 
-from configs import avatars_generator
+from styleprompter_jax.configs import avatars_generator
 
 
 def get_config():

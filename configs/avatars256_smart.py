@@ -6,7 +6,7 @@
 Not yet run.
 """
 
-from configs import avatars256_encoder, avatars_smart
+from styleprompter_jax.configs import avatars256_encoder, avatars_smart
 
 
 def get_config():

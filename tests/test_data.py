@@ -167,12 +167,28 @@ def six_of(config, workers=0):
 def test_bad_pictures_are_passed_over_and_counted(half_bad, caplog):
     half_bad.on_bad = "skip"
     batches = six_of(half_bad)
-    # The next image replaces each bad one: 0, 2, 4 come twice.
+    # A good image replaces each bad one: 0, 2, 4 come twice.
     assert sorted(numbers(next(batches))) == [0, 0, 2, 2, 4, 4]
     assert batches.bad_images() == {"bad_images": 3}
     assert batches.bad_images() == {}
     next(batches)
     assert caplog.text.count("1.png cannot be read") == 1
+
+
+def test_many_small_pictures_side_by_side(tmp_path, caplog):
+    """No limit ends the run, and no picture replaces most of them."""
+    for i in range(200):
+        side = 4 if 20 <= i < 140 else 8
+        write_image(np.full((side, side, 3), i, np.uint8), tmp_path / f"{i:03d}.png")
+    config = dict(name="folder", path=str(tmp_path), image_size=8, on_bad="skip")
+    source = make_source(ConfigDict(config), "", least=8)
+    drawn = [int(source[i]["image"][0, 0, 0]) for i in range(200)]
+    good = {*range(20), *range(140, 200)}
+    assert set(drawn) == good
+    assert max(map(drawn.count, good)) <= 5
+    config["on_bad"] = "error"
+    with pytest.raises(StylePrompterError, match="4 x 4 pixels"):
+        make_source(ConfigDict(config), "", least=8)[30]
 
 
 def test_a_data_set_of_bad_pictures_ends(half_bad, tmp_path):
@@ -229,6 +245,22 @@ def test_packed_pictures_train_as_their_folder_does(tmp_path):
     packed.write_bytes(content[:100])
     with pytest.raises(StylePrompterError, match="pack it again"):
         batches(name="array_record", path=str(tmp_path / "packed"))
+
+
+def test_packing_enlarges_no_picture(tmp_path, capsys):
+    """So training knows a picture that is too small, as it does in a folder."""
+    write_image(np.zeros((4, 6, 3), np.uint8), tmp_path / "photos" / "0.png")
+    packed = tmp_path / "packed" / "all.array_record"
+    call = ["pack", str(tmp_path / "photos"), str(packed), "--size", "8"]
+    assert main([*call, "--crop", "none"]) == 0
+    out, err = capsys.readouterr()
+    assert "6 x 4 pixels: it keeps them" in err and "train_split='all[10%:]'" in out
+    config = dict(name="array_record", path=str(packed.parent), image_size=8)
+    assert make_source(ConfigDict(config), "all")[0]["image"].shape == (4, 6, 3)
+    with pytest.raises(StylePrompterError, match="6 x 4 pixels"):
+        make_source(ConfigDict(config), "all", least=8)[0]
+    with pytest.raises(StylePrompterError, match="names no file"):
+        make_source(ConfigDict(config), "[:10%]")
 
 
 def test_packing_leaves_nothing_half_made(half_bad, tmp_path, capsys):

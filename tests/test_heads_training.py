@@ -91,6 +91,20 @@ def test_a_trunk_starts_from_another_models(tmp_path):
     found = with_trunk(fresh, trunk)["params"]["encoder"]["input_layer_0"]["kernel"]
     np.testing.assert_array_equal(found[:, :, :3], stem)
     np.testing.assert_array_equal(found[:, :, 3:], 1)
+    # An encoder in passes gives its first convolution's part for the image.
+    encoder = dataclasses.replace(encoder, input_channels=6, passes=2)
+    in_passes = StylePrompterConfig(encoder, None, TINY.generator)
+    given = random_variables(in_passes)
+    config.init_trunk = str(save_model(tmp_path / "in_passes", in_passes, given))
+    found = read_start(config).trunk["input_layer_0/kernel"]
+    six = given["params"]["encoder"]["input_layer_0"]["kernel"]
+    np.testing.assert_array_equal(found, six[:, :, :3])
+    # Label maps of six classes are not RGB.
+    config.model.encoder.input_channels = 6
+    config.data.input = "labels"
+    config.init_trunk = folder
+    assert "input_layer_0/kernel" not in read_start(config).trunk
+    config.model.encoder.input_channels = 3
     config.model.encoder.widths = (4, 8, 12, 20)
     with pytest.raises(StylePrompterError, match="does not hold the trunk"):
         read_start(config)

@@ -128,6 +128,8 @@ def test_variants_of_configs():
         ("encoder", {"model.encoder.num_tokens": 9}, "follows from"),
         ("encoder", {"model.encoder.variant": "huge"}, '"tiny", "small", "base"'),
         ("encoder", {"optimizer.accumulate": 0}, "accumulate is 0"),
+        ("encoder", {"optimizer.weight_decay": 0.1}, 'unless .* is "adamw"'),
+        ("smart", {"init_encoder": True}, 'False outside of stage "encoder"'),
         ("encoder", {"optimizer.ema_images": -1.0}, "ema_images is -1.0"),
         ("encoder", {"model.encoder.num_heads": (3, 2)}, "num_heads"),
         ("encoder", {"model.encoder.drop_path": 1.5}, "drop_path"),
@@ -278,6 +280,20 @@ def test_keys_on_the_command_line():
     assert config.learning_rate == 3e-4
     with pytest.raises(StylePrompterError, match="frozen_deterministic"):
         override(get_config("tiny:smart"), parse(call).overrides)
+    for wrong in ("modl.encoder.variant=base", "data.path.x=1", "data.name[0]=3"):
+        with pytest.raises(StylePrompterError) as error:
+            override(get_config("tiny:smart"), [f"--config.{wrong}"])
+        assert "\n" not in str(error.value) and wrong in str(error.value)
+
+
+def test_configs_load_without_a_checkout(tmp_path):
+    """The top folder configs/ is not part of an installed package."""
+    program = (
+        "import sys; from styleprompter_jax.training import config\n"
+        "sys.modules['configs'] = None\n"
+        "for name in config.config_names(): config.get_config(name)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def pack(
     Args:
         folder: folder of images, searched recursively.
         dest: file to write, NAME.array_record.
-        size: length of the shorter side in pixels.
+        size: length of the shorter side in pixels. A smaller image keeps its size, with
+            a warning.
         crop: "center" keeps the central square, "none" keeps the whole image.
         skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace an existing file.
@@ -117,8 +118,13 @@ def _writer(path: Path) -> Iterator[ArrayRecordWriter]:
 def _png(path: Path, size: int, crop: str) -> bytes:
     file = io.BytesIO()
     with open_image(path) as image:
+        height, width = image.shape[:2]
+        if min(height, width) < size:
+            log.warning(
+                "%s has %d x %d pixels: it keeps them.", shown(path), width, height
+            )
         try:
-            image = CROPS[crop](image, size)
+            image = CROPS[crop](image, min(size, height, width))
         except StylePrompterError as error:
             raise StylePrompterError(f"{shown(path)}: {error}") from error
         Image.fromarray(image).save(file, "PNG")

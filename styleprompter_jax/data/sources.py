@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,14 +26,13 @@ from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.data.inputs import Inputs, beside
 from styleprompter_jax.data.quiet_grain import grain
+from styleprompter_jax.data.selected import LargeEnough, Part, Skipping
 from styleprompter_jax.images.decode import decode_image
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images, shown
 
 ARRAY_RECORD = ".array_record"
 OWN = ("folder", "array_record")  # the user's own images
-# Bad images in a row to skip. More than this is a fault of the whole dataset.
-MOST_SKIPPED = 100
 # Number of files that a fingerprint reads, spread over all files; and bytes of each.
 LOOKED_INTO, BEGINNING = 16, 4096
 
@@ -49,7 +47,7 @@ class Source(Protocol):
 
 def make_source(
     data_config: Any, split: str, least: int = 1, inputs: Inputs | None = None
-) -> "Kept | Part | LargeEnough | Skipping":
+) -> Any:
     """Makes the source that a config describes.
 
     Args:
@@ -63,7 +61,7 @@ def make_source(
                 bucket; for "cells", the download; otherwise the folder in which TFDS
                 keeps its datasets, or None for TFDS's own folder.
             image_size: side of the images that the loader will make.
-            on_bad: optional; "skip" replaces an unreadable image by the next image,
+            on_bad: optional; "skip" replaces an unreadable image by another image,
                 "error" stops there.
         split: for "folder", a folder below `path` ("" is `path` itself); for
             "array_record", a file there, without its extension; otherwise a split of
@@ -82,7 +80,7 @@ def make_source(
     return Skipping(source) if data_config.get("on_bad") == "skip" else source
 
 
-def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> "Kept | Part":
+def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> Any:
     path, name = data_config.get("path") or None, data_config.name
     if inputs and inputs.folder and name != "folder":
         raise StylePrompterError(
@@ -95,6 +93,11 @@ def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> "Kept |
                 "config.data.path is empty: set it to the folder of images."
             )
         split, _, part = split.partition("[")
+        if name == "array_record" and not split:
+            raise StylePrompterError(
+                "config.data.train_split or config.data.eval_split names no file in "
+                f"{path}: write it without its extension, as in train or train[10%:]."
+            )
         place = local_copy(path, split + ARRAY_RECORD * (name == "array_record"))
         if name == "folder":
             source: FolderSource | ArrayRecordSource = FolderSource(
@@ -110,108 +113,6 @@ def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> "Kept |
         size = 64 if data_config.image_size <= 64 else 128
         return TfdsSource(f"cells/{size}", split, path)
     return TfdsSource(name, split, path and str(local_path(path)))
-
-
-class Part:
-    """The elements "A:B]" of a source, by number or by percentage of its length."""
-
-    def __init__(self, source: "FolderSource | ArrayRecordSource", bounds: str):
-        self._source = source
-        found = re.fullmatch(r"(-?\d+%?)?:(-?\d+%?)?\]", bounds)
-        if not found:
-            raise StylePrompterError(
-                f"[{bounds} is not a part of a split: write [A:B] with numbers of "
-                "images or percentages, for example [:90%]."
-            )
-        whole = len(source)
-        start, stop = (
-            round(int(bound[:-1]) * whole / 100) if bound[-1:] == "%" else int(bound)
-            for bound in (found[1] or "0", found[2] or str(whole))
-        )
-        self._range = range(whole)[start:stop]
-        if not self._range:
-            raise StylePrompterError(
-                f"The part [{bounds} of {whole} images is empty: change "
-                "config.data.train_split or config.data.eval_split."
-            )
-
-    def __len__(self) -> int:
-        return len(self._range)
-
-    def __getitem__(self, index: int) -> dict:
-        return self._source[self._range[index]]
-
-    def place(self, index: int) -> str:
-        """Returns the name of an image for messages."""
-        return self._source.place(self._range[index])
-
-    def fingerprint(self) -> dict:
-        """Returns the fingerprint of the elements of this part."""
-        return self._source.fingerprint(self._range)
-
-
-class LargeEnough:
-    """A source that refuses images with too few pixels."""
-
-    def __init__(self, source: "Kept | Part", least: int):
-        self._source, self._least = source, least
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> dict:
-        element = self._source[index]
-        height, width = element["image"].shape[:2]
-        if min(height, width) < self._least:
-            raise StylePrompterError(
-                f"{self.place(index)} has {width} x {height} pixels, but the model "
-                f"needs {self._least} for each side: remove it, skip such images with "
-                'config.data.on_bad="skip", or lower config.data.image_size.'
-            )
-        return element
-
-    def place(self, index: int) -> str:
-        """Returns the name of an image for messages."""
-        return self._source.place(index)
-
-    def fingerprint(self) -> dict:
-        """Returns the fingerprint of the whole source."""
-        return self._source.fingerprint()
-
-
-class Skipping:
-    """A source that replaces each unreadable image by the next readable one.
-
-    The entry "bad" of an element is the number of images that were skipped for it. A
-    warning names each skipped image once in each process.
-    """
-
-    def __init__(self, source: "Kept | Part | LargeEnough"):
-        self._source = source
-        self._logged: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # unpickling asks before `_source` exists
-            raise AttributeError(name)
-        return getattr(self._source, name)
-
-    def __getitem__(self, index: int) -> dict:
-        for bad in range(min(len(self), MOST_SKIPPED)):
-            there = (index + bad) % len(self)
-            try:
-                return self._source[there] | {"bad": bad}
-            except StylePrompterError as error:
-                if there not in self._logged:
-                    self._logged.add(there)
-                    logging.warning("Skipped: %s", error)
-                last = error
-        raise StylePrompterError(
-            f"{bad + 1} images in a row cannot be read: repair the dataset. The last "
-            f"error was: {last}"
-        )
 
 
 class FolderSource:

@@ -27,6 +27,7 @@ from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
+from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.ops.metrics import resized
 from styleprompter_jax.store import model_folder
 
@@ -243,6 +244,11 @@ def read_split(
     name: str, split: str, data_dir: str | None, count: int | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Reads images (m, 64, 64, 3) and attributes of a labelled TFDS dataset."""
+    if is_table(name):
+        raise StylePrompterError(
+            f"{name} is a table, but the classifier learns from a TFDS dataset: build "
+            "one, or use `directions --method labels`, which reads tables."
+        )
     labelled = Labelled(TfdsSource(name, split, data_dir), count)
     if not labelled.names:
         raise StylePrompterError(f"{name} has no labels to learn.")

@@ -83,15 +83,15 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
         rest = values(argv)[1:]
     except flags.Error as error:
         raise StylePrompterError(str(error)) from error
-    except AttributeError as error:
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
         # The message of ml_collections is 'KEY', and maybe 'Did you mean "..."'.
         key = "".join(re.findall(r"\w+", str(error))[:1])
         near = re.search(r'Did you mean "(\w+)"', str(error))
-        given = [a for a in arguments if a.split("=")[0].split(".")[-1] == key]
+        names = {a: re.split(r"[.\[]", a.partition("=")[0]) for a in arguments}
+        given = [a for a in arguments if key in names[a]] or arguments
         hint = f"did you mean {near[1]}?" if near else "see the keys in its file."
         raise StylePrompterError(
-            f"{given[0] if given else key} sets a key that the config does not have: "
-            f"{hint}"
+            f"{' or '.join(given)} sets a key that the config does not have: {hint}"
         ) from error
     if rest:
         raise StylePrompterError(f"{rest[0]} is not an argument: see --help.")

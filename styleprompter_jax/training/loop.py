@@ -170,8 +170,10 @@ def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
     data = config.data
     draws = config.stage == "generator"
     least = data.image_size if draws else 1
-    source = make_source(data, data.train_split, least, inputs)
-    held_out = make_source(data, data.eval_split, inputs=inputs)
+    source, held_out = (
+        make_source(data, split, least, inputs)
+        for split in (data.train_split, data.eval_split)
+    )
     if draws and len(held_out) < 2:
         raise StylePrompterError(
             f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} images: "
@@ -190,8 +192,9 @@ def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
         inputs=inputs,
     )
     if draws:  # refuses images that are too small before the first step
-        for index in range(0, len(source), max(1, len(source) // LOOKED_INTO)):
-            source[index]
+        for images in (source, held_out):
+            for index in range(0, len(images), max(1, len(images) // LOOKED_INTO)):
+                images[index]
     return iterator, prints
 
 

@@ -168,6 +168,12 @@ def check_settings(config: Any) -> None:
             'config.init_trunk is set, but only a new encoder of stage "encoder" '
             "starts from it: empty it, or set config.init_encoder to false."
         )
+    if config.get("init_encoder") and config.stage != "encoder":
+        raise _wrong(config, "init_encoder", 'False outside of stage "encoder"')
+    if _get(config, "optimizer.weight_decay") and config.optimizer.name != "adamw":
+        raise _wrong(
+            config, "optimizer.weight_decay", '0 unless the optimizer is "adamw"'
+        )
     _check_weights(config)
     _check_data(config)
     known = (*KINDS, "discriminator", *types("refiner"))

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax import losses
@@ -165,19 +166,38 @@ def _read_trunk(config: Any, model: StylePrompterConfig) -> dict[str, np.ndarray
         for path, leaf in flatten_dict(tree.get("encoder", {}), sep="/").items():
             if not path.startswith(encoder.trunk):
                 continue
-            shape = given[path].shape if path in given else None
-            if path in STEMS and shape is not None:
-                # The encoder sees RGB in its first channels, or no RGB.
-                shape = (*shape[:2], leaf.shape[2], *shape[3:])
-            if shape != leaf.shape:
+            value, wanted = given.get(path), leaf.shape
+            if path in STEMS and value is not None and value.shape[2] != wanted[2]:
+                value = _stem(value, wanted[2] - 3 * bool(encoder.passes))
+                if value is None:
+                    continue
+                wanted = (*wanted[:2], 3, *wanted[3:])
+            if value is None or value.shape != wanted:
                 raise StylePrompterError(
                     f"config.init_trunk is {folder}, which does not hold the trunk of "
                     f"the encoder to train ({path} of shape {leaf.shape}): name "
                     "another folder, set config.model.encoder to match its network, "
                     "or empty config.init_trunk."
                 )
-            trunk[path] = given[path]
+            trunk[path] = value
     return trunk
+
+
+def _stem(given: np.ndarray, channels: int) -> np.ndarray | None:
+    """Returns the RGB part of a first convolution (k, k, c, d), for an encoder of RGB.
+
+    Args:
+        given: of another network, whose first three channels are RGB.
+        channels: of the images that the encoder reads.
+
+    Returns:
+        An array (k, k, 3, d); None if one of the two networks reads no RGB, so the
+        convolution keeps its initial values.
+    """
+    if channels == 3 and given.shape[2] in (3, 6):
+        return given[:, :, :3]
+    logging.info("config.init_trunk: the first convolution starts from random weights.")
+    return None
 
 
 def _arrays(folder: str) -> dict[str, np.ndarray]:
@@ -210,7 +230,7 @@ def with_trunk(fresh: Mapping, trunk: Mapping[str, np.ndarray]) -> dict:
                 continue
             if given.shape == value.shape:
                 flat[path] = jnp.asarray(given)
-            elif value.shape[2] == 2 * given.shape[2]:
+            else:
                 flat[path] = value.at[:, :, : given.shape[2]].set(given)
         return unflatten_dict(flat, sep="/")
 

@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("dest", type=path, help="file to write: NAME.array_record")
     parser.add_argument(
-        "--size", type=side, required=True, help="length of the shorter side in pixels"
+        "--size",
+        type=side,
+        required=True,
+        help="length of the shorter side in pixels; smaller images keep their size",
     )
     parser.add_argument(
         "--crop",
@@ -42,5 +45,7 @@ def run(args: argparse.Namespace) -> None:
     print(
         f"{plural(made.count, 'image')} packed into {dest}{left_out(made)}. "
         "Train on it with --config.data.name=array_record "
-        f"--config.data.path={dest.parent} --config.data.train_split={dest.stem}"
+        f"--config.data.path={dest.parent} "
+        f"--config.data.train_split='{dest.stem}[10%:]' "
+        f"--config.data.eval_split='{dest.stem}[:10%]'"
     )

@@ -85,6 +85,7 @@ class Adversarial:
         self.d_optimizer = self._optimizer(config.loss.r1_every)
         self._z_dim = self.generator_config.z_dim
         self._held_out: Gaussian | None = None
+        self._rendered = jax.jit(self._render)
         self._augments = config.loss.get("augment", "none") != "none"
         self._frozen = self.networks.frozen(config.optimizer.get("frozen_blocks", 0))
 
@@ -297,15 +298,14 @@ class Adversarial:
         """Reports the Fréchet distance, and samples with truncation 1.0 and 0.7."""
         if self._held_out is None:
             self._held_out = gaussian(self._real_features())
-        render = jax.jit(self._render)
         z = jax.random.normal(jax.random.key(0), (64, self._z_dim))
         for psi in (1.0, 0.7):
-            grid = render(state, z, psi)
+            grid = self._rendered(state, z, psi)
             report.images(step, f"samples_psi{psi}", grid, columns=8)
         fakes = []
         for k in range(-(-EVAL_SAMPLES // 64)):
             z = jax.random.normal(jax.random.key(k), z.shape)
-            fakes.append(layout_features(render(state, z, 1.0)))
+            fakes.append(layout_features(self._rendered(state, z, 1.0)))
         distance = frechet_distance(
             self._held_out, gaussian(jnp.concatenate(fakes)[:EVAL_SAMPLES])
         )
@@ -313,7 +313,7 @@ class Adversarial:
 
     def _real_features(self):
         data = self.config.data
-        source = make_source(data, data.eval_split)
+        source = make_source(data, data.eval_split, data.image_size)
         batches = eval_batches(source, batch_size=64, image_size=data.image_size)
         return np.concatenate([layout_features(batch["image"]) for batch in batches])
 
