@@ -243,6 +243,23 @@ def test_mixes_of_mixes_are_bounded(user, server):
     assert clients.used - before > len(text)  # the server counts the code, too
 
 
+def test_finished_jobs_and_their_files_are_bounded(model):
+    app = make_app(model, limits=Limits(jobs_kept=2))
+    with TestClient(app, base_url=HERE) as server:
+        user, clients = User(server), app.app.state.studio.clients
+        recipe = {"latents": user.post("/api/sample", {})["latents"]}
+        sweep = {"recipe": recipe, "direction": "smile", "frames": 2}
+        before, jobs, files = clients.used, [], []
+        for _ in range(4):
+            jobs.append(user.post("/api/jobs/sweep", sweep)["job"])
+            assert user.wait(jobs[-1])[-1]["state"] == "done"
+            files.append(len(user.ask("GET", f"/api/jobs/{jobs[-1]}/file")))
+        # A new job makes the server forget all but two of the others.
+        assert clients.used - before == sum(files[1:])
+        user.ask("GET", f"/api/jobs/{jobs[0]}", status=404)
+        user.ask("GET", f"/api/jobs/{jobs[1]}")
+
+
 def test_an_idle_server_forgets_too(model):
     app = make_app(model, limits=Limits(idle_seconds=0.3))
     with TestClient(app, base_url=HERE) as server:

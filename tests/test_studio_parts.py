@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+import weakref
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.web.batcher import Batcher, Work
+from styleprompter_jax.web.jobs import OVER, Job, Jobs
 from styleprompter_jax.web.limits import Limits, Refused
 from styleprompter_jax.web.server import _listening, serve
 from styleprompter_jax.web.sessions import Clients
@@ -141,6 +143,50 @@ def test_what_is_kept_is_bounded():
     newcomers = [clients.open() for _ in range(10)]
     assert len(clients) == 3 and len({one.key for one in newcomers}) == 10
     assert clients.find(first.key) is first and clients.find(third.key) is third
+
+
+def test_jobs_stay_when_room_is_made():
+    clients = Clients(Limits(client_bytes=100))
+    client = clients.open()
+    job = Job(1)
+    name = clients.keep(client, job, 0)
+    old = clients.keep(client, "old", 60)
+    clients.keep(client, "new", 70)  # only what has a size makes room
+    assert client.find(name, Job) is job and client.used == 70
+    with pytest.raises(Refused):
+        client.find(old, str)
+
+
+def test_cancelled_jobs_keep_no_memory():
+    jobs, gate = Jobs(Limits(jobs=4)), threading.Event()
+
+    class Work:
+        def __call__(self, job):
+            gate.wait(10)
+            return {}
+
+    works = weakref.WeakSet()
+
+    def start():
+        work = Work()
+        works.add(work)
+        return jobs.start(1, work, [])
+
+    try:
+        first = start()
+        while first.state == "waiting":
+            time.sleep(0.001)
+        for _ in range(20):
+            start().cancel()
+        last = start()
+        assert len(jobs) == len(works) == 2
+        gate.set()
+        while last.state not in OVER:
+            time.sleep(0.001)
+        assert first.state == last.state == "done" and len(jobs) == 0
+    finally:
+        gate.set()
+        jobs.stop()
 
 
 def test_a_port_that_is_taken_is_a_sentence(tiny_folder, capsys):

@@ -22,7 +22,7 @@ from styleprompter_jax.web.limits import Refused
 from styleprompter_jax.web.security import Bodies, bearer, check_token
 from styleprompter_jax.web.sessions import Client
 from styleprompter_jax.web.studio import Studio
-from styleprompter_jax.web.things import MEDIA
+from styleprompter_jax.web.things import MEDIA, File
 
 log = logging.getLogger(__name__)
 PULSE = 0.1  # seconds between two checks of a job
@@ -197,10 +197,11 @@ async def events(call: Call) -> Any:
 
 async def file(call: Call) -> Any:
     """The file that a job made."""
-    made = _job(call).file
-    if made is None:
+    name = _job(call).file
+    if not name:
         raise Refused(404, "This job has no file.")
-    return Response(made[0], media_type=made[1])
+    made = call.client.find(name, File)
+    return Response(made.data, media_type=made.media)
 
 
 async def health(call: Call) -> Any:

@@ -6,8 +6,7 @@ One job runs at a time, in parallel with the requests. The other jobs wait.
 import logging
 import secrets
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -15,6 +14,7 @@ from styleprompter_jax.web.limits import Limits, Refused
 
 log = logging.getLogger(__name__)
 OVER = "done", "failed", "cancelled"
+Work = Callable[["Job"], dict[str, Any]]
 
 
 class _Cancelled(Exception):
@@ -30,14 +30,14 @@ class Job:
         total: number of steps.
         result: fields of the report of a finished job.
         error: the reason of a failure.
-        file: a result for download: its bytes and media type.
+        file: the id of a file for download; "" without one.
     """
 
     def __init__(self, total: int):
         self.state, self.done, self.total = "waiting", 0, total
         self.result: dict[str, Any] = {}
         self.error = ""
-        self.file: tuple[bytes, str] | None = None
+        self.file = ""
         self._cancelled = threading.Event()
 
     def told(self, done: int) -> None:
@@ -60,7 +60,7 @@ class Job:
             report["error"] = self.error
         return report | (self.result if self.state == "done" else {})
 
-    def run(self, work: Callable[["Job"], dict[str, Any]]) -> None:
+    def run(self, work: Work) -> None:
         """Does the work and keeps its result."""
         if self._cancelled.is_set():
             self.state = "cancelled"
@@ -91,16 +91,17 @@ class Jobs:
 
     def __init__(self, limits: Limits):
         self._limits = limits
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="jobs")
-        self._known: list[Job] = []
-        self._lock = threading.Lock()
+        self._works: dict[Job, Work] = {}
+        self._stopped = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="jobs")
+        self._thread.start()
 
     def __len__(self) -> int:
-        return len(self._open())
+        with self._changed:
+            return len(self._open())
 
-    def start(
-        self, total: int, work: Callable[[Job], dict[str, Any]], own: list[Job]
-    ) -> Job:
+    def start(self, total: int, work: Work, own: Iterable[Job]) -> Job:
         """Returns a new job, which runs after all earlier jobs.
 
         Args:
@@ -111,24 +112,42 @@ class Jobs:
         Raises:
             Refused: if too many jobs run or wait.
         """
-        with self._lock:
-            mine = sum(job.state not in OVER for job in own)
-            if mine >= self._limits.jobs_each:
-                raise Refused(
-                    429, f"You have {mine} open jobs: wait for one, or cancel one."
-                )
+        mine = sum(job.state not in OVER for job in own)
+        if mine >= self._limits.jobs_each:
+            raise Refused(
+                429, f"You have {mine} open jobs: wait for one, or cancel one."
+            )
+        with self._changed:
             if len(self._open()) >= self._limits.jobs:
                 raise Refused(503, "Too many jobs wait: try again later.")
             job = Job(total)
-            self._known = [*self._open(), job]
-            self._pool.submit(job.run, work)
-            return job
+            self._works[job] = work
+            self._changed.notify_all()
+        return job
 
     def stop(self) -> None:
         """Cancels all jobs, and waits for the running one."""
-        for job in self._open():
-            job.cancel()
-        self._pool.shutdown(cancel_futures=True)
+        with self._changed:
+            self._stopped = True
+            for job in self._open():
+                job.cancel()
+            self._changed.notify_all()
+        self._thread.join()
 
-    def _open(self) -> list[Job]:
-        return [job for job in self._known if job.state not in OVER]
+    def _serve(self) -> None:
+        while ready := self._next():
+            job, work = ready
+            job.run(work)
+            del ready, job, work  # frees its memory while no job waits
+
+    def _next(self) -> tuple[Job, Work] | None:
+        """Returns the job that waited longest; None when the thread must end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._open())
+            return None if self._stopped else next(iter(self._open().items()))
+
+    def _open(self) -> dict[Job, Work]:
+        """Returns the jobs that run or wait, and forgets the work of the others."""
+        every = self._works.items()
+        self._works = {job: work for job, work in every if job.state not in OVER}
+        return self._works

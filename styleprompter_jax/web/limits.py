@@ -36,7 +36,8 @@ class Limits:
         kept_bytes: bytes kept for all clients.
         idle_seconds: time without a request after which a client is forgotten.
         jobs: jobs that run or wait.
-        jobs_each: jobs of one client.
+        jobs_each: jobs of one client that run or wait.
+        jobs_kept: jobs of one client that are over; the server drops the oldest.
     """
 
     upload_bytes: int = 40 * 2**20
@@ -54,3 +55,4 @@ class Limits:
     idle_seconds: float = 3600.0
     jobs: int = 16
     jobs_each: int = 2
+    jobs_kept: int = 32

@@ -72,11 +72,11 @@ class Client:
             self._things.move_to_end(name)
             return thing
 
-    def all_of(self, kind: type[T]) -> list[T]:
-        """Returns the client's things of one class."""
+    def all_of(self, kind: type[T]) -> dict[str, T]:
+        """Returns the client's things of one class by their ids, least used first."""
         with self._lock:
-            every = [thing for thing, _ in self._things.values()]
-        return [thing for thing in every if isinstance(thing, kind)]
+            every = [(name, thing) for name, (thing, _) in self._things.items()]
+        return {name: thing for name, thing in every if isinstance(thing, kind)}
 
     def number(self) -> int:
         """Returns the next number of a photograph, from 1."""
@@ -90,11 +90,22 @@ class Client:
             self.used += size
         return name
 
-    def drop_oldest(self) -> None:
-        """Forgets the thing that was unused for the longest time."""
+    def drop(self, *names: str) -> None:
+        """Forgets the things with these ids, if it has them."""
         with self._lock:
-            _, (_, size) = self._things.popitem(last=False)
-            self.used -= size
+            for name in names:
+                _, size = self._things.pop(name, (None, 0))
+                self.used -= size
+
+    def drop_oldest(self) -> None:
+        """Forgets the thing with a size that was unused for the longest time.
+
+        Things without a size, such as jobs, stay: to forget them makes no room.
+        """
+        with self._lock:
+            sized = (name for name, (_, size) in self._things.items() if size)
+            oldest = next(sized, "")
+        self.drop(oldest)
 
 
 class Clients:

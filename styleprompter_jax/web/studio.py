@@ -26,7 +26,7 @@ from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.web import bodies, photographs, scripts
 from styleprompter_jax.web.batcher import Batcher, Work
-from styleprompter_jax.web.jobs import Job, Jobs
+from styleprompter_jax.web.jobs import OVER, Job, Jobs
 from styleprompter_jax.web.limits import Limits, Refused
 from styleprompter_jax.web.photographs import Photographs
 from styleprompter_jax.web.recipes import Recipes, arrays
@@ -35,6 +35,7 @@ from styleprompter_jax.web.things import (
     MEDIA,
     Codes,
     Crop,
+    File,
     Photo,
     Picture,
     as_file,
@@ -304,7 +305,8 @@ class Studio:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"sweep.{body.format}"
                 write_sweep(np.stack(frames), path)
-                job.file = path.read_bytes(), MEDIA[body.format]
+                file = File(path.read_bytes(), MEDIA[body.format])
+            job.file = self._keep(client, file)
             job.done = job.total
             return {}
 
@@ -313,7 +315,11 @@ class Studio:
     def _start(
         self, client: Client, total: int, work: Callable[[Job], dict[str, Any]]
     ) -> dict[str, Any]:
-        job = self.jobs.start(total, work, client.all_of(Job))
+        jobs = client.all_of(Job)
+        over = [name for name, job in jobs.items() if job.state in OVER]
+        for name in over[: -self.limits.jobs_kept]:
+            client.drop(name, jobs[name].file)
+        job = self.jobs.start(total, work, jobs.values())
         return {"job": self.clients.keep(client, job, 0)}
 
     async def _render(self, client: Client, recipe: bodies.Recipe) -> np.ndarray:
@@ -329,7 +335,7 @@ class Studio:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, work, *args)
 
-    def _keep(self, client: Client, thing: Picture | Codes) -> str:
+    def _keep(self, client: Client, thing: Picture | Codes | File) -> str:
         return self.clients.keep(client, thing, size_of(thing))
 
 
@@ -343,7 +349,7 @@ def _animations() -> list[str]:
 
 
 def _cancel_jobs(client: Client) -> None:
-    for job in client.all_of(Job):
+    for job in client.all_of(Job).values():
         job.cancel()
 
 

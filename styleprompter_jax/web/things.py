@@ -1,4 +1,4 @@
-"""The things that the server keeps for clients: photographs, crops and latents."""
+"""The things that the server keeps for clients: photographs, crops, latents, files."""
 
 import dataclasses
 import io
@@ -75,6 +75,19 @@ class Codes:
     script: Script
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class File:
+    """A result for download.
+
+    Attributes:
+        data: the bytes of the file.
+        media: its media type.
+    """
+
+    data: bytes
+    media: str
+
+
 def as_file(pixels: np.ndarray, format: str) -> bytes:
     """Returns pixels as the content of a file without metadata."""
     file = io.BytesIO()
@@ -84,7 +97,7 @@ def as_file(pixels: np.ndarray, format: str) -> bytes:
 
 def size_of(thing: Any) -> int:
     """Returns the bytes that a thing keeps, including the things that it refers to."""
-    if isinstance(thing, Photo):
+    if isinstance(thing, Photo | File):
         return len(thing.data)
     if isinstance(thing, Crop):
         return thing.pixels.nbytes + thing.seen.nbytes + size_of(thing.photo)
