@@ -7,22 +7,43 @@
 GENERATOR is a .pt or .pkl file of StyleGAN2. You can also train the generator
 (configs/avatars_generator.py with data.name="folder"); then set --config.init_from to
 its model folder. FOLDER holds the images at any depth. The first 256 images by name are
-kept for validation. For a generator below 256 px, for example 64 px, add:
+kept for validation.
 
-    --config.data.image_size=64 --config.model.encoder.patch_size=2 \
-        --config.model.encoder.window_size=8
+For a generator of 64 px, use the smaller encoder of avatars64, from its trunk on:
+
+    python train.py --config=configs/own_images_encoder.py:64 \
+        --workdir=runs/own_images_encoder --config.data.path=FOLDER
+
+Its generator comes from configs/own_images_generator.py, and a tenth of the images is
+kept for validation.
 
 You need no other files: SSIM over several scales replaces the perceptual networks.
 LPIPS gives better results. If you have converted it, add: --config.loss.structure=0
 --config.loss.lpips=0.6 --config.loss.lpips_weights=runs/lpips.
 
-Not yet run. --compile_only=SLICE prints the memory; the time is not known.
+The run without :64 is not yet run. --compile_only=SLICE prints its memory; the time is
+not known.
 """
 
-from styleprompter_jax.configs import ffhq_encoder
+from styleprompter_jax.configs import (
+    avatars_encoder,
+    ffhq_encoder,
+    own_images_generator,
+)
+from styleprompter_jax.core.errors import StylePrompterError
 
 
-def get_config():
+def get_config(size: str = ""):
+    if size == "64":
+        config = avatars_encoder.get_config()
+        config.total_steps = 1_500
+        config.init_from = "runs/own_images_generator/model_best"
+        config.init_trunk = "avatars64"
+        config.data = own_images_generator.get_config().data
+        config.data.update(train_split="[10%:]", eval_split="[:10%]")
+        return config
+    if size:
+        raise StylePrompterError(f"own_images_encoder.py:{size}: there is only :64.")
     config = ffhq_encoder.get_config()
     config.batch_size = 8
     config.total_steps = 200_000
