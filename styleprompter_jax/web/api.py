@@ -97,7 +97,7 @@ async def upload(call: Call) -> Any:
     The answer has its size, the points of its largest face, and whether the face is
     aligned already.
     """
-    return await call.studio.upload(call.client, bytes(call.body))
+    return await call.studio.upload(call.client, call.body)
 
 
 async def show(call: Call) -> Any:
@@ -186,13 +186,14 @@ async def events(call: Call) -> Any:
     async def stream() -> AsyncIterator[str]:
         said = None
         while said is None or said["state"] not in OVER:
+            call.studio.clients.touch(call.client)  # who watches a job is there
             if (report := watched.report) != said:
                 said = report
                 yield f"data: {json.dumps(report)}\n\n"
             else:
                 await asyncio.sleep(PULSE)
 
-    return StreamingResponse(stream(), media_type="text/event-stream")
+    return _Stream(stream(), media_type="text/event-stream")
 
 
 async def file(call: Call) -> Any:
@@ -246,6 +247,20 @@ ENDPOINTS = [
 ]
 
 
+class _Stream(StreamingResponse):
+    """An answer that lasts.
+
+    Attributes:
+        held: what to release at its end.
+    """
+
+    held: contextlib.AsyncExitStack
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self.held:
+            await super().__call__(scope, receive, send)
+
+
 class Api:
     """The routes of a studio.
 
@@ -292,21 +307,24 @@ class Api:
 
     async def _answer(self, endpoint: Endpoint, request: Request) -> Response:
         limits, client = self._studio.limits, None
-        with contextlib.ExitStack() as open_requests:
+        async with contextlib.AsyncExitStack() as held:
             if endpoint.key == "token":
                 check_token(request, self._token)
             elif endpoint.key == "client":
                 client = self._studio.clients.find(bearer(request))
-                open_requests.enter_context(client.asking(limits.waiting_each))
+                held.enter_context(client.asking(limits.waiting_each))
             body: Any = None
-            if endpoint.body is bytes:
-                body = await self._bodies.receive(request, limits.upload_bytes)
-            elif endpoint.body is not None:
-                text = await self._bodies.receive(request, limits.json_bytes)
-                body = bodies.parse(endpoint.body, text)
+            if endpoint.body is not None:
+                raw = endpoint.body is bytes
+                most = limits.upload_bytes if raw else limits.json_bytes
+                receiving = self._bodies.received(request, most)
+                body = await held.enter_async_context(receiving)
+                body = body if raw else bodies.parse(endpoint.body, body)
             call = Call(self._studio, client, body, request.path_params)  # type: ignore[arg-type]  # None where the row needs none
             async with asyncio.timeout(limits.answer_seconds):
                 made = await _unless_gone(request, endpoint.answer(call))
+            if isinstance(made, _Stream):
+                made.held = held.pop_all()
         return made if isinstance(made, Response) else JSONResponse(made)
 
     async def _metrics(self, call: Call) -> Response:

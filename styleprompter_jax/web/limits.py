@@ -25,11 +25,12 @@ class Limits:
         upload_bytes: size of an uploaded image.
         pixels: width times height of an uploaded image.
         json_bytes: size of the body of any other request.
-        bodies: bytes of all bodies that the server receives at the same time.
+        bodies: bytes of all bodies that the server receives or answers at the same
+            time.
         body_seconds: time to receive a body.
         answer_seconds: time to answer a request.
         waiting: computations that wait for the model.
-        waiting_each: requests of one client at the same time.
+        waiting_each: requests of one client at the same time, with streams of events.
         batch: rows of the largest batch.
         clients: clients at the same time.
         client_bytes: bytes kept for one client; the server drops its oldest things.

@@ -7,10 +7,11 @@ the page of another site does not know that key.
 """
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -177,39 +178,42 @@ class Bodies:
     def __init__(self, limits: Limits):
         self._limits, self._held = limits, 0
 
-    async def receive(self, request: Request, most: int) -> bytearray:
-        """Returns the body of a request.
+    @contextlib.asynccontextmanager
+    async def received(self, request: Request, most: int) -> AsyncIterator[bytes]:
+        """Receives the body of a request; it counts until the end of the block.
 
         Args:
             request: the request.
             most: the largest number of bytes.
 
         Raises:
-            Refused: if the body is larger or arrives too slowly, or if other uploads
+            Refused: if the body is larger or arrives too slowly, or if other bodies
                 use all the memory for bodies.
         """
         declared = request.headers.get("content-length", "0")
         if not declared.isascii() or not declared.isdigit() or int(declared) > most:
             raise Refused(413, f"A request of this kind has at most {most:,} bytes.")
-        body = bytearray()
+        body, held = bytearray(), 0
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                async for chunk in request.stream():
-                    if len(body) + len(chunk) > most:
-                        raise Refused(
-                            413, f"A request of this kind has at most {most:,} bytes."
-                        )
-                    if self._held + len(chunk) > self._limits.bodies:
-                        raise Refused(
-                            503,
-                            "The server receives too much: try again in a moment.",
-                        )
-                    self._held += len(chunk)
-                    body += chunk
-        except TimeoutError as error:
-            raise Refused(408, "The request took too long to arrive.") from error
-        except ClientDisconnect as error:
-            raise Refused(400, "The request broke off.") from error
+            try:
+                async with asyncio.timeout(self._limits.body_seconds):
+                    async for chunk in request.stream():
+                        self._check(held + len(chunk), most, len(chunk))
+                        held += len(chunk)
+                        self._held += len(chunk)
+                        body += chunk
+            except TimeoutError as error:
+                raise Refused(408, "The request took too long to arrive.") from error
+            except ClientDisconnect as error:
+                raise Refused(400, "The request broke off.") from error
+            whole = bytes(body)
+            del body  # it would take the same memory again
+            yield whole
         finally:
-            self._held -= len(body)
-        return body
+            self._held -= held
+
+    def _check(self, size: int, most: int, more: int) -> None:
+        if size > most:
+            raise Refused(413, f"A request of this kind has at most {most:,} bytes.")
+        if self._held + more > self._limits.bodies:
+            raise Refused(503, "The server receives too much: try again in a moment.")

@@ -25,7 +25,8 @@ class Client:
     Attributes:
         key: its secret.
         used: bytes of its things.
-        seen: time of its last request, by the clock of `Clients`.
+        seen: time of its last request or of the last check of its stream of events, by
+            the clock of `Clients`.
     """
 
     def __init__(self, seen: float):
@@ -44,7 +45,7 @@ class Client:
 
     @contextlib.contextmanager
     def asking(self, most: int) -> Iterator[None]:
-        """Counts a request while the server answers it; refuses one too many."""
+        """Counts a request until the server has answered it; refuses one too many."""
         if self._asking >= most:
             raise Refused(429, f"A client may have {most} requests at the same time.")
         self._asking += 1
@@ -161,9 +162,15 @@ class Clients:
             client = self._known.get(key)
             if client is None:
                 raise Refused(401, "This client is unknown: it may have expired.")
-            client.seen = self._clock()
-            self._known.move_to_end(key)
+            self.touch(client)
             return client
+
+    def touch(self, client: Client) -> None:
+        """Notes that a client is there, if the server did not forget it."""
+        with self._lock:
+            if client.key in self._known:
+                client.seen = self._clock()
+                self._known.move_to_end(client.key)
 
     def keep(self, client: Client, thing: Any, size: int) -> str:
         """Keeps a thing of a client and returns its id.
