@@ -175,6 +175,18 @@ def test_jobs_tell_of_themselves_and_end(user):
     )
 
 
+def test_an_animation_keeps_its_options_at_the_strength_0(user):
+    latents = user.latents(png())
+    own = {"direction": "hat", "low": -1, "high": 1, "frames": 3}
+    films = []
+    for options in ({}, {"beta": [0.5, 2.0]}):  # those that the direction asks for
+        recipe = {"latents": latents, "options": options}
+        job = user.post("/api/jobs/sweep", own | {"recipe": recipe})["job"]
+        assert user.wait(job)[-1]["state"] == "done"
+        films.append(user.ask("GET", f"/api/jobs/{job}/file"))
+    assert films[0] == films[1]
+
+
 def test_a_client_that_leaves_ends_its_jobs(server, user):
     latents = user.latents(png())
     long = {"recipe": {"latents": latents}, "steps": 1000}

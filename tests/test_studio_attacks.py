@@ -12,7 +12,7 @@ from studio_user import HERE, LIMITS, POINTS, User, bearer, png
 
 from styleprompter_jax.web.limits import Limits
 from styleprompter_jax.web.security import Names
-from styleprompter_jax.web.server import make_app
+from styleprompter_jax.web.server import _token, make_app
 
 # Requests that a page of another site, or a stranger, may make.
 FOREIGN = {
@@ -55,6 +55,12 @@ def test_names_of_a_server_for_others():
     assert "192.168.7.7:7860" in names and "faces.example" in names
     assert "other.example" not in names and "192.168.7.7.example" not in names
     assert "192.168.7.7" not in Names("192.168.7.8")
+
+
+def test_a_server_behind_a_proxy_has_a_token():
+    assert not _token("127.0.0.1", []) and not _token("localhost", [])
+    for host, names in (("127.0.0.1", ["faces.example"]), ("0.0.0.0", [])):
+        assert len(_token(host, names)) > 20
 
 
 def test_strangers_need_the_token(model):

@@ -48,7 +48,7 @@ def describe(endpoints: Iterable[Any]) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "The token that the server printed when it started; "
-                    "it has none on 127.0.0.1.",
+                    "it has none on 127.0.0.1 without --name.",
                 },
             },
         },

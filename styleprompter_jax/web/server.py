@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -122,13 +122,15 @@ def serve(
         model: the model.
         host: the address to listen on.
         port: the port to listen on; 0 for any free port.
-        names: other names of the server, such as the name of a proxy.
+        names: other names of the server, such as the name of a proxy; with one, users
+            need the token.
         limits: the limits of the server.
 
     Raises:
         StylePrompterError: if the server cannot listen on this address and port.
     """
-    token = "" if is_loopback(host) else secrets.token_urlsafe(24)
+    names = list(names)
+    token = _token(host, names)
     with _listening(host, port) as listener:
         app = make_app(model, token=token, names=Names(host, names), limits=limits)
         place = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
@@ -149,6 +151,14 @@ def serve(
             h11_max_incomplete_event_size=16_384,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _token(host: str, names: Sequence[str]) -> str:
+    """Returns a new token; "" if only this machine can reach the server.
+
+    Another name stands for a proxy, which lets other machines in.
+    """
+    return "" if is_loopback(host) and not names else secrets.token_urlsafe(24)
 
 
 def _protocol(seconds: float) -> type[H11Protocol]:

@@ -283,14 +283,17 @@ class Studio:
         low, high = self.model.directions[body.direction].range
         low = low if body.low is None else body.low
         high = high if body.high is None else body.high
-        edits = body.recipe.edits
-        recipes = [
-            dataclasses.replace(
-                body.recipe, edits=edits | {body.direction: float(strength)}
-            )
-            for strength in np.linspace(low, high, body.frames)
-        ]
-        self._recipes.ready(client, recipes[0])  # refuses a wrong recipe at once
+        strengths = np.linspace(low, high, body.frames).tolist()
+
+        def frame(strength: float, recipe: bodies.Recipe) -> bodies.Recipe:
+            edits = recipe.edits | {body.direction: strength}
+            return dataclasses.replace(recipe, edits=edits)
+
+        # At the strength 0, the direction asks for no options: the image would jump.
+        most = frame(max(strengths, key=abs), body.recipe)
+        options = _lists(self._recipes.ready(client, most).options)
+        recipe = dataclasses.replace(body.recipe, options=options)
+        recipes = [frame(strength, recipe) for strength in strengths]
 
         def work(job: Job) -> dict[str, Any]:
             frames = []

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="other names of the server, such as the name of a proxy",
+        help="other names of the server, such as the name of a proxy; with one, users "
+        "need the token, also on 127.0.0.1",
     )
     add_dtype(parser)
 
