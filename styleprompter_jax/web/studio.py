@@ -291,7 +291,8 @@ class Studio:
 
         # At the strength 0, the direction asks for no options: the image would jump.
         most = frame(max(strengths, key=abs), body.recipe)
-        options = _lists(self._recipes.ready(client, most).options)
+        own = self._recipes.ready(client, most).options
+        options = {k: tuple(np.atleast_1d(v).tolist()) for k, v in own.items()}
         recipe = dataclasses.replace(body.recipe, options=options)
         recipes = [frame(strength, recipe) for strength in strengths]
 
