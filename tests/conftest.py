@@ -28,12 +28,17 @@ jax.config.update("jax_default_device", jax.local_devices()[0])
 # XLA's new emitters of fused loops, a program compiles in two thirds of the time.
 jax.config.update("jax_disable_most_optimizations", True)
 _compile_options = compiler.get_compile_options
+_QUICK = {"xla_cpu_use_fusion_emitters": False}
+try:
+    jax.jit(abs).lower(1.0).compile(compiler_options=_QUICK)
+except jax.errors.JaxRuntimeError:  # JAX 0.12 does not have this option
+    _QUICK = {}
 
 
 def _quick_options(*args, env_options_overrides=None, **options):
     overrides = dict(env_options_overrides or {})
     if jax.config.read("jax_disable_most_optimizations"):
-        overrides.setdefault("xla_cpu_use_fusion_emitters", False)
+        overrides = _QUICK | overrides
     return _compile_options(*args, env_options_overrides=overrides, **options)
 
 
