@@ -35,7 +35,9 @@ export async function facts() {
     examples: encodes ? manifest.page.examples : 0,
     animations: [],
     refiner: manifest.refiner,
-    directions: Object.entries(manifest.directions).map(([name, one]) => ({ name, ...one })),
+    // An object has names like "7" first; the programs have the order of `index`.
+    directions: Object.entries(manifest.directions).map(([name, one]) => ({ name, ...one }))
+      .sort((one, other) => one.index - other.index),
     upload: { bytes: 2 ** 26 },
     can: {},
     place: "Images stay in this browser. Nothing is sent anywhere.",
