@@ -348,7 +348,9 @@ def refusal(error: StylePrompterError) -> JSONResponse:
     """Returns the answer to a refused request."""
     status = getattr(error, "status", 400)
     headers = {"Retry-After": "1"} if status in (429, 503) else None
-    return JSONResponse({"error": str(error)}, status, headers)
+    unknown = getattr(error, "unknown", None)
+    named = {} if unknown is None else {"unknown": unknown}
+    return JSONResponse({"error": str(error)} | named, status, headers)
 
 
 async def _unless_gone(request: Request, answer: Awaitable[Any]) -> Any:

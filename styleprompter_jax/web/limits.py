@@ -10,11 +10,13 @@ class Refused(StylePrompterError):
 
     Attributes:
         status: the status code of HTTP.
+        unknown: the id in the request that the client does not have; None for other
+            reasons.
     """
 
-    def __init__(self, status: int, message: str):
+    def __init__(self, status: int, message: str, *, unknown: str | None = None):
         super().__init__(message)
-        self.status = status
+        self.status, self.unknown = status, unknown
 
 
 @dataclasses.dataclass(frozen=True)

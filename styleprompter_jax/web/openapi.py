@@ -18,7 +18,13 @@ _ERROR = {
         "application/json": {
             "schema": {
                 "type": "object",
-                "properties": {"error": {"type": "string"}},
+                "properties": {
+                    "error": {"type": "string"},
+                    "unknown": {
+                        "type": "string",
+                        "description": "The id that the client does not have.",
+                    },
+                },
                 "required": ["error"],
             }
         }

@@ -67,9 +67,8 @@ class Client:
         with self._lock:
             thing, _ = self._things.get(name, (None, 0))
             if not isinstance(thing, kind):
-                raise Refused(
-                    404, "This id is unknown: it may have expired; make it again."
-                )
+                why = "This id is unknown: it may have expired; make it again."
+                raise Refused(404, why, unknown=name)
             self._things.move_to_end(name)
             return thing
 
