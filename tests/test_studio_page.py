@@ -39,9 +39,14 @@ def running(app):
 
 
 @pytest.fixture(scope="module")
-def address(tiny_folder):
-    app = make_app(sp.load(tiny_folder))
-    app.app.state.studio.begin().result()
+def app(tiny_folder):
+    made = make_app(sp.load(tiny_folder))
+    made.app.state.studio.begin().result()
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(app):
     with running(app) as found:
         yield found
 

@@ -17,7 +17,9 @@ const keep = (things, thing) => {
 };
 
 const find = (things, id) => {
-  if (!things.has(id)) throw Object.assign(new Error("That image is gone."), { status: 404 });
+  if (!things.has(id)) {
+    throw Object.assign(new Error("That image is gone."), { status: 404, unknown: id });
+  }
   return things.get(id);
 };
 

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { quad } from "./quad.js";
 import * as store from "./store.js";
-import { $, complain, h } from "./dom.js";
+import { $, $$, complain, h } from "./dom.js";
 
 const NAMES = ["Left eye", "Right eye", "Nose", "Left corner of the mouth",
   "Right corner of the mouth"];
@@ -23,13 +23,13 @@ export function build() {
     onkeydown: (event) => nudge(event, k),
   }));
   board.append(...buttons);
-  $("#find").onclick = () => done(found);
-  $("#middle").onclick = () => done(null);
-  $("#cut").onclick = () => done(points);
+  $("#find").onclick = () => finish(found);
+  $("#middle").onclick = () => finish(null);
+  $("#cut").onclick = () => finish(points);
   new ResizeObserver(paint).observe(board);
 }
 
-// Lets a person choose the points of an item; true if it was aligned anew.
+// Lets a person choose the points of an item.
 export async function open(item) {
   if (!item.photo) await store.bring(item);
   size = item.photo;
@@ -41,32 +41,34 @@ export async function open(item) {
   $("#photo").style.width = `min(100%, ${(52 * size.width) / size.height}vh)`;
   $("#aligning-error").textContent = "";
   $("#find").hidden = !item.photo.points;
+  work(false);
+  let isOpen = true;
+  finish = async (chosen) => {
+    work(true);
+    try {
+      await store.encodeAnew(item, { points: chosen }, () => isOpen);
+      if (isOpen) $("#aligning").close();
+    } catch (error) {
+      if (!isOpen) return;
+      $("#aligning-error").textContent = error.message;
+      if (error.status === 404) store.bring(item).catch(complain);
+      work(false);
+    }
+  };
+  $("#aligning").onclose = () => {
+    isOpen = false;
+    URL.revokeObjectURL(url);
+  };
   $("#aligning").showModal();
   await $("#photo").decode().catch(() => {});
   paint();
   buttons[0].focus();
-  return new Promise((resolve) => {
-    finish = async (chosen) => {
-      const before = item.source.points;
-      item.source = { ...item.source, points: chosen };
-      try {
-        await store.encode(item);
-        $("#aligning").close();
-        resolve(true);
-      } catch (error) {
-        item.source.points = before;
-        $("#aligning-error").textContent = error.message;
-        if (error.status === 404) store.bring(item).catch(complain);
-      }
-    };
-    $("#aligning").onclose = () => {
-      URL.revokeObjectURL(url);
-      resolve(false);
-    };
-  });
 }
 
-const done = (chosen) => finish?.(chosen);
+// While the photograph is encoded, nobody can ask for it again.
+function work(is) {
+  for (const button of $$("#find, #middle, #cut")) button.disabled = is;
+}
 
 function usual() {
   const side = Math.min(size.width, size.height);

@@ -7,9 +7,10 @@ const token = new URLSearchParams(location.hash.slice(1)).get("token") || "";
 let opening = null;
 
 export class Refused extends Error {
-  constructor(status, message) {
+  constructor(status, message, unknown) {
     super(message);
     this.status = status;
+    this.unknown = unknown; // the id that the server does not know
   }
 }
 
@@ -32,12 +33,15 @@ async function ask(method, path, key, body, signal) {
   }
   if (response.ok) return response;
   let why = `The server answers ${response.status}.`;
+  let unknown;
   try {
-    why = (await response.json()).error || why;
+    const said = await response.json();
+    why = said.error || why;
+    unknown = said.unknown;
   } catch {
     // It has not said why.
   }
-  throw new Refused(response.status, why);
+  throw new Refused(response.status, why, unknown);
 }
 
 async function client(renew = false) {

@@ -34,27 +34,48 @@ store.listen((what) => {
   if (what === "current" || what === "before") stage.show(item);
   if (what === "look" || what === "current") sliders.show(item);
   if (what !== "before") panels.show(item);
-  if (item && (what === "look" || (what === "current" && !item.after))) draw(item);
+  if (item && ["look", "current", "before"].includes(what)) draw(item);
   $("#undo").disabled = !(item?.past.length || item?.pending);
   $("#redo").disabled = !item?.future.length;
 });
 
+const cells = new Map();
+
+// The tiles stay the same elements, so that they keep the focus.
 function tiles() {
-  $("#tiles").replaceChildren(...store.items.map((item) => {
-    const tile = h("button", {
-      className: "tile", title: item.title, "aria-label": item.title,
-      "aria-pressed": item === store.current,
-      onclick: () => store.choose(item),
-      onkeydown: (event) => {
-        if (event.key === "Delete") store.remove(item);
-      },
-    }, stage.thumb(item.after || item.before));
-    const close = h("button", {
-      className: "close", "aria-label": `Remove ${item.title}`, title: "Remove",
-      onclick: () => store.remove(item),
-    }, "×");
-    return h("div", { className: "cell" }, tile, close);
-  }));
+  let lost = false;
+  for (const [item, old] of cells) {
+    if (!store.items.includes(item)) {
+      lost ||= old.contains(document.activeElement);
+      old.remove();
+      cells.delete(item);
+    }
+  }
+  for (const item of store.items) {
+    if (!cells.has(item)) {
+      cells.set(item, cell(item));
+      $("#tiles").append(cells.get(item));
+    }
+    const tile = $(".tile", cells.get(item));
+    tile.setAttribute("aria-pressed", item === store.current);
+    stage.thumb(item, $("img", tile));
+  }
+  if (lost) $(".tile", cells.get(store.current))?.focus();
+}
+
+function cell(item) {
+  const tile = h("button", {
+    className: "tile", title: item.title, "aria-label": item.title,
+    onclick: () => store.choose(item),
+    onkeydown: (event) => {
+      if (event.key === "Delete") store.remove(item);
+    },
+  }, stage.thumb(item));
+  const close = h("button", {
+    className: "close", "aria-label": `Remove ${item.title}`, title: "Remove",
+    onclick: () => store.remove(item),
+  }, "×");
+  return h("div", { className: "cell" }, tile, close);
 }
 
 async function open(files) {
@@ -102,7 +123,7 @@ async function examples() {
     place.append(h("button", {
       className: "tile", "aria-label": name,
       onclick: () => open([new File([data], `${name}.png`, { type: "image/png" })]),
-    }, stage.thumb(URL.createObjectURL(data))));
+    }, stage.thumb({ after: URL.createObjectURL(data) })));
   }
 }
 
@@ -158,17 +179,7 @@ async function start() {
     store.settle(item);
     store.choose(store.copy(item));
   };
-  $("#align").onclick = async () => {
-    const item = store.current;
-    try {
-      if (await align.open(item)) {
-        store.change(item, { latents: null });
-        store.settle(item);
-      }
-    } catch (error) {
-      complain(error);
-    }
-  };
+  $("#align").onclick = () => align.open(store.current).catch(complain);
   document.body.dataset.ready = "yes";
   await examples();
 }

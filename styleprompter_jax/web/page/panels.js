@@ -3,9 +3,11 @@
 import * as api from "./api.js";
 import * as store from "./store.js";
 import { $, complain, h, say, slider, words } from "./dom.js";
+import { thumb } from "./stage.js";
 
 let facts = null;
 let options = new Map();
+let mixer = null;
 
 export function build(known) {
   facts = known;
@@ -48,31 +50,28 @@ function changeMix(changes) {
 }
 
 function showMix(item) {
-  const place = $("#mix");
   if (!item) return;
   const others = store.items.filter((other) => other !== item);
-  const { mix } = item.look;
-  const key = JSON.stringify([
-    item.number, others.map((one) => [one.number, one.after]), mix?.item.number ?? null,
-  ]);
-  if (place.dataset.key !== key) {
-    place.dataset.key = key;
-    place.replaceChildren(...(others.length ? mixer(item, others) : [
-      h("p", {}, "Add a second image to replace codes of this image with its codes."),
-    ]));
+  const key = JSON.stringify([item, ...others].map((one) => one.number));
+  if (mixer?.key !== key) {
+    mixer = { key, ...(others.length ? mixing(item, others) : alone()) };
+    $("#mix").replaceChildren(...mixer.nodes);
   }
-  if (mix) {
-    place.querySelectorAll(".layer").forEach((box, k) => {
-      box.checked = mix.layers.includes(k);
-    });
-  }
+  mixer.set(item.look.mix);
 }
 
-function mixer(item, others) {
+const alone = () => ({
+  nodes: [h("p", {}, "Add a second image to replace codes of this image with its codes.")],
+  set() {},
+});
+
+// The panel for an item and the others. `set` shows a mix in the same elements, which so
+// keep the focus.
+function mixing(item, others) {
   const n = facts.codes;
   const all = [...Array(n).keys()];
-  const { mix } = item.look;
   const choose = (other) => {
+    const { mix } = item.look;
     store.change(item, {
       mix: other && { layers: all.slice(0, Math.ceil(n / 2)), share: 1, ...mix, item: other },
     });
@@ -80,30 +79,32 @@ function mixer(item, others) {
   };
   const radio = (other, label, content) => h("label", { className: "tile" },
     h("input", {
-      type: "radio", name: "other", "aria-label": label,
-      checked: (mix?.item ?? null) === other, onchange: () => choose(other),
+      type: "radio", name: "other", "aria-label": label, onchange: () => choose(other),
     }), content);
-  const nodes = [
-    h("p", {}, "Replace codes of this image with codes of another image."),
-    h("div", { className: "thumbs", role: "radiogroup", "aria-label": "Other image" },
-      radio(null, "None", h("span", {}, "None")),
-      ...others.map((other) => radio(other, other.title, h("img", {
-        src: other.after || other.before || "icon.svg", alt: "",
-      })))),
+  const radios = [
+    radio(null, "None", h("span", {}, "None")),
+    ...others.map((other) => radio(other, other.title, thumb(other))),
   ];
-  if (!mix) return nodes;
   const set = (layers) => { changeMix({ layers }); store.settle(item); };
   const third = Math.ceil(n / 3);
   const quick = (label, layers) => h("button", {
     className: "plain", onclick: () => set(layers),
   }, label);
   const share = slider({
-    label: "Share", min: 0, max: 1, step: 0.01, value: mix.share, zero: 0, reset: 1,
+    label: "Share", min: 0, max: 1, step: 0.01, value: 1, zero: 0, reset: 1,
     changed: (value) => changeMix({ share: value }),
     settled: () => store.settle(item),
   });
-  return [
-    ...nodes,
+  const boxes = all.map((k) => h("input", {
+    type: "checkbox", className: "layer", "aria-label": `Code ${k}`,
+    onchange: (event) => {
+      const { layers } = store.current.look.mix;
+      set(event.target.checked
+        ? [...layers, k].sort((a, b) => a - b)
+        : layers.filter((one) => one !== k));
+    },
+  }));
+  const chosen = h("div", {},
     h("h3", {}, "Codes"),
     h("p", { className: "small" }, "The first ones hold shape and pose, the last ones ",
       "colours."),
@@ -111,18 +112,26 @@ function mixer(item, others) {
       quick("Middle", all.slice(third, 2 * third)), quick("Fine", all.slice(2 * third)),
       quick("All", all)),
     h("div", { className: "chips", role: "group", "aria-label": "Codes" },
-      ...all.map((k) => h("label", {}, h("input", {
-        type: "checkbox", className: "layer", checked: mix.layers.includes(k),
-        "aria-label": `Code ${k}`,
-        onchange: (event) => {
-          const { layers } = store.current.look.mix;
-          set(event.target.checked
-            ? [...layers, k].sort((a, b) => a - b)
-            : layers.filter((one) => one !== k));
-        },
-      }), h("span", {}, String(k))))),
-    share.row,
-  ];
+      ...boxes.map((box, k) => h("label", {}, box, h("span", {}, String(k))))),
+    share.row);
+  return {
+    nodes: [
+      h("p", {}, "Replace codes of this image with codes of another image."),
+      h("div", { className: "thumbs", role: "radiogroup", "aria-label": "Other image" },
+        ...radios),
+      chosen,
+    ],
+    set(mix) {
+      [null, ...others].forEach((other, k) => {
+        $("input", radios[k]).checked = (mix?.item ?? null) === other;
+        if (other) thumb(other, $("img", radios[k]));
+      });
+      chosen.hidden = !mix;
+      if (!mix) return;
+      boxes.forEach((box, k) => { box.checked = mix.layers.includes(k); });
+      share.set(mix.share);
+    },
+  };
 }
 
 // The refiner, and fitted codes.
@@ -223,20 +232,19 @@ function showMore(item) {
 }
 
 async function encode() {
-  const item = store.current;
-  item.source = { ...item.source, passes: Number($("#passes").value) };
+  $("#encode").disabled = true;
   try {
-    if (!item.photo) await store.bring(item);
-    else await store.encode(item);
-    store.change(item, { latents: null });
-    store.settle(item);
+    await store.encodeAnew(store.current, { passes: Number($("#passes").value) });
   } catch (error) {
     complain(error);
+  } finally {
+    $("#encode").disabled = false;
   }
 }
 
 async function fit(kind, title) {
   const item = store.current;
+  const { source } = item;
   const steps = Number($("#steps").value);
   $("#fit").disabled = $("#tune").disabled = true;
   try {
@@ -244,7 +252,9 @@ async function fit(kind, title) {
       item, (recipe) => api.start(kind, { recipe, steps }),
     );
     const report = await follow(job, $("#fit-progress"), title);
-    if (report.state === "done") {
+    if (report.state === "done" && item.source !== source) {
+      complain(`${item.title} was encoded anew meanwhile: fit again.`);
+    } else if (report.state === "done") {
       store.change(item, { latents: report.latents });
       store.settle(item);
       say(`${title} is done.`);

@@ -14,7 +14,8 @@ export function setUp({ width, height }) {
   format = Math.max(width, height) > 256 ? "jpg" : "png";
 }
 
-// Draws an item as it looks now. What it looked like before is not drawn any more.
+// Draws an item as it looks now, unless its result shows that. What it looked like before
+// is not drawn any more.
 export function draw(item, shown) {
   next = { item, shown };
   if (!busy) run();
@@ -26,13 +27,15 @@ async function run() {
   while (next) {
     const { item, shown } = next;
     next = null;
+    if (!store.isStale(item)) continue;
     try {
-      const data = await store.withRecipe(
-        item, (recipe) => api.decode({ recipe, format }),
-      );
-      const url = URL.createObjectURL(data);
+      let drawn = null;
+      const data = await store.withRecipe(item, (recipe) => {
+        drawn = JSON.stringify(recipe);
+        return api.decode({ recipe, format });
+      });
       const old = item.after;
-      item.after = url;
+      Object.assign(item, { after: URL.createObjectURL(data), drawn });
       shown(item);
       if (old) setTimeout(() => URL.revokeObjectURL(old), 1000);
     } catch (error) {

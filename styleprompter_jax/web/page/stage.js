@@ -94,4 +94,8 @@ export function working(is) {
   $("#busy").hidden = !is;
 }
 
-export const thumb = (url) => h("img", { src: url || "icon.svg", alt: "" });
+// The small image of an item, or an element that becomes it.
+export function thumb({ after, before }, image = h("img", { alt: "" })) {
+  image.src = after || before || "icon.svg";
+  return image;
+}

@@ -5,11 +5,13 @@
 // `mix` is {item, layers, share}, and its item another image of the gallery.
 
 import * as api from "./api.js";
+import { complain } from "./dom.js";
 
 const listeners = new Set();
 export const items = [];
 export let current = null;
 let count = 0;
+let turns = 0;
 
 export const listen = (heard) => listeners.add(heard);
 const tell = (what) => listeners.forEach((heard) => heard(what));
@@ -24,6 +26,7 @@ export function add(source, title) {
   const item = {
     number: count, title, source, look: plainLook(), past: [], future: [],
     base: null, picture: null, photo: null, before: null, after: null, pending: null,
+    drawn: null, turn: 0,
   };
   items.push(item);
   tell("items");
@@ -31,7 +34,9 @@ export function add(source, title) {
 }
 
 export function remove(item) {
-  items.splice(items.indexOf(item), 1);
+  const place = items.indexOf(item);
+  if (place < 0) return; // it was removed while it opened
+  items.splice(place, 1);
   if (item.after) URL.revokeObjectURL(item.after);
   if (current === item) choose(items[items.length - 1] || null);
   for (const other of items) {
@@ -118,28 +123,55 @@ async function make(item) {
   if (source.points === undefined) {
     source.points = item.photo.aligned ? null : item.photo.points;
   }
-  await encode(item);
+  const made = await encode(item.photo, source);
+  if (item.source === source) take(item, made);
 }
 
 // Makes latents of an uploaded photograph, aligned by its points or of its middle.
-export async function encode(item) {
-  const { points, passes: iterations } = item.source;
-  let { picture } = item.photo;
+async function encode(photo, { points, passes: iterations }) {
+  let { picture } = photo;
   if (points) picture = (await api.align({ picture, points })).picture;
   const made = await api.encode({ picture, ...(iterations && { iterations }) });
-  const url = URL.createObjectURL(await api.picture(made.picture));
-  Object.assign(item, { base: made.latents, picture: made.picture, before: url });
+  return { ...made, image: await api.picture(made.picture) };
+}
+
+function take(item, { latents, picture, image }) {
+  Object.assign(item, { base: latents, picture, before: URL.createObjectURL(image) });
   tell("before");
 }
 
+// Encodes a photograph with other points or passes; its fitted codes go. The item changes
+// only at the end, and not if `wanted` is false by then or a later call was faster.
+export async function encodeAnew(item, changes, wanted = () => true) {
+  turns += 1;
+  const turn = turns;
+  if (!item.photo) await bring(item);
+  const source = { ...item.source, ...changes };
+  const made = await encode(item.photo, source);
+  if (item.turn > turn || !wanted()) return;
+  Object.assign(item, { source, turn });
+  take(item, made);
+  change(item, { latents: null });
+  settle(item);
+}
+
+// Whether the result of an item shows something else than its look, its latents and
+// those that it is mixed with.
+export const isStale = (item) => item.drawn !== JSON.stringify(told(item));
+
 // What the server is to be told of a look.
-export async function recipe(item) {
+async function recipe(item) {
   if (!item.base) await bring(item);
+  const other = item.look.mix?.item;
+  if (other && !other.base) await bring(other);
+  return told(item);
+}
+
+function told(item) {
   const { latents, edits, mix, refine, options } = item.look;
   const made = { latents: latents ?? item.base, edits, options };
   if (refine !== null) made.refine = refine;
   if (mix) {
-    if (!mix.item.base) await bring(mix.item);
     made.mix = {
       latents: mix.item.look.latents ?? mix.item.base,
       layers: mix.layers,
@@ -149,19 +181,24 @@ export async function recipe(item) {
   return made;
 }
 
-// Does something with the recipe of an item; once more where the server forgot it.
+// Does something with the recipe of an item; again where the server forgot a part of it:
+// the fitted codes or the others, of the item or of the one that it is mixed with.
 export async function withRecipe(item, work) {
-  const other = item.look.mix?.item;
-  try {
-    return await work(await recipe(item));
-  } catch (error) {
-    if (error.status !== 404) throw error;
-  }
-  for (const one of [item, other]) {
-    if (one) {
-      one.look.latents = null;
-      await bring(one);
+  for (let parts = 4; ; parts -= 1) {
+    try {
+      return await work(await recipe(item));
+    } catch (error) {
+      if (error.unknown === undefined || !parts) throw error;
+      forget(item, error.unknown);
+      if (item.look.mix) forget(item.look.mix.item, error.unknown);
     }
   }
-  return work(await recipe(item));
+}
+
+function forget(item, id) {
+  if (item.base === id) item.base = null;
+  if (item.look.latents !== id) return;
+  item.look = { ...item.look, latents: null };
+  complain(`The fitted codes of ${item.title} were forgotten: fit again.`);
+  tell("look");
 }

@@ -1,0 +1,218 @@
+"""The studio's page with several images, and answers that come late."""
+
+import contextlib
+
+from studio_user import png
+from test_restyle import model_of
+from test_studio_page import (  # noqa: F401
+    address,
+    app,
+    browser,
+    move,
+    opened,
+    page,
+    pytestmark,
+    running,
+    settled,
+)
+
+from styleprompter_jax.web.server import make_app
+from styleprompter_jax.web.things import Codes
+
+FOCUSED = "() => document.activeElement.getAttribute('aria-label')"
+
+
+@contextlib.contextmanager
+def held(page, path):  # noqa: F811
+    """Holds the requests to a path until the block ends."""
+    requests = []
+    page.route(path, lambda request: requests.append(request))
+    try:
+        yield
+    finally:
+        for request in requests:
+            request.continue_()
+        page.unroute(path)
+
+
+def tile(page, number):  # noqa: F811
+    return page.locator("#tiles .tile").nth(number)
+
+
+def shown(page, number):  # noqa: F811
+    """Chooses an image; returns the addresses of its small image before and after."""
+    before = tile(page, number).locator("img").get_attribute("src")
+    tile(page, number).click()
+    settled(page)
+    return before, tile(page, number).locator("img").get_attribute("src")
+
+
+def started(page, button):  # noqa: F811
+    """Starts a fit of two steps, and returns when its progress is asked for."""
+    page.click("#tab-more")
+    page.fill("#steps", "2")
+    with page.expect_request("**/events"):
+        page.click(button)
+
+
+def test_a_look_that_changed_elsewhere_is_drawn(page):  # noqa: F811
+    opened(page, "A.png")
+    opened(page, "B.png", 1)
+    # A fit ends while another image is shown.
+    tile(page, 0).click()
+    with held(page, "**/events"):
+        started(page, "#fit")
+        shown(page, 1)
+    page.wait_for_selector("#status:text-is('Fitting is done.')", state="attached")
+    before, after = shown(page, 0)
+    assert after != before
+    # A copy is made while a frame is on its way and the next one waits.
+    page.click("#tab-edit")
+    with held(page, "**/api/decode"):
+        with page.expect_request("**/api/decode"):
+            move(page, "smile", 1)
+        move(page, "smile", 2)
+        page.click("#keep")
+    settled(page)
+    before, after = shown(page, 0)
+    assert after != before
+    # What an image was mixed with is removed while the copy is shown.
+    page.click("#tab-mix")
+    page.click("#mix .tile >> nth=1")
+    settled(page)
+    shown(page, 2)
+    page.click(".close >> nth=1")
+    before, after = shown(page, 0)
+    assert after != before
+    # What is as it was is not drawn again.
+    before, after = shown(page, 1)
+    assert after == before
+
+
+def test_only_what_the_server_forgot_is_made_again(page, app):  # noqa: F811
+    opened(page, "A.png")
+    opened(page, "B.png", 1)
+    tile(page, 0).click()
+    started(page, "#fit")
+    page.wait_for_selector("#undo:enabled")
+    settled(page)
+    key = page.evaluate("() => sessionStorage.getItem('styleprompter-client')")
+    client = app.app.state.studio.clients.find(key)
+    asked = []
+
+    def hear(request):
+        if request.url.endswith("/api/decode"):
+            asked.append(request.post_data_json["recipe"])
+
+    page.on("request", hear)
+    page.click("#tab-edit")
+    move(page, "smile", 1)
+    settled(page)
+    fitted = asked[-1]["latents"]
+    while len(client.all_of(Codes)) > 1:  # the fitted ones were used last
+        client.drop_oldest()
+    page.click("#tab-mix")
+    page.click("#mix .tile >> nth=1")
+    settled(page)
+    assert asked[-1]["latents"] == fitted and asked[-1]["mix"]
+    assert page.locator(".note").count() == 0
+    while client.used:
+        client.drop_oldest()
+    page.click("#tab-edit")
+    move(page, "smile", 2)
+    note = page.wait_for_selector(".note p")
+    assert note.inner_text() == "The fitted codes of A.png were forgotten: fit again."
+    settled(page)
+    assert asked[-1]["latents"] != fitted and asked[-1]["edits"] == {"smile": 2}
+    assert page.locator(".note").count() == 1
+
+
+def test_what_was_cancelled_or_replaced_counts_no_more(page):  # noqa: F811
+    first = opened(page)
+    before = page.get_attribute("#before", "src")
+    with page.expect_response("**/api/pictures/*"):
+        page.click("#align")
+    page.locator(".point").first.press("Shift+ArrowLeft")
+    # The page asks for the cropped image after the codes.
+    with page.expect_response("**/api/pictures/*"), held(page, "**/api/encode"):
+        with page.expect_request("**/api/encode"):
+            page.click("#cut")
+        assert page.is_disabled("#cut") and page.is_disabled("#middle")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#aligning", state="hidden")
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert page.get_attribute("#before", "src") == before and settled(page) == first
+    # A fit of the crop before ends after the photograph is aligned anew.
+    with held(page, "**/events"):
+        started(page, "#fit")
+        page.click("#align")
+        page.locator(".point").first.press("Shift+ArrowLeft")
+        page.click("#cut")
+        page.wait_for_selector("#aligning", state="hidden")
+    note = page.wait_for_selector(".note p")
+    assert note.inner_text() == "A face.png was encoded anew meanwhile: fit again."
+    assert page.get_attribute("#before", "src") != before and settled(page) != first
+    assert page.is_disabled("#undo")
+
+
+def test_refused_passes_are_not_kept(browser):  # noqa: F811
+    model = model_of("ResNetProgressiveBackboneEncoder", 6, passes=1)
+    with running(make_app(model)) as found, browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(found)
+        page.wait_for_selector("body[data-ready]")
+        first = opened(page)
+        page.click("#tab-more")
+        page.fill("#passes", "101")
+        page.click("#encode")
+        page.wait_for_selector(".note p")
+        page.click("#align")
+        page.click("#middle")
+        page.wait_for_selector("#aligning", state="hidden")
+        again = settled(page)
+        assert again != first
+        page.fill("#passes", "2")
+        page.click("#encode")
+        page.wait_for_selector("#encode:enabled")
+        assert settled(page) != again
+
+
+def test_the_keyboard_keeps_its_place(page):  # noqa: F811
+    for name in ("A.png", "B.png", "C.png"):
+        opened(page, name)
+    # Tiles, while frames arrive.
+    tile(page, 0).focus()
+    page.keyboard.press("Enter")
+    move(page, "smile", 1)
+    tile(page, 0).focus()
+    settled(page)
+    assert page.evaluate(FOCUSED) == "A.png"
+    page.keyboard.press("Delete")
+    assert page.locator("#tiles .tile").count() == 2
+    assert page.evaluate(FOCUSED) == "C.png"
+    # The others of a mix.
+    opened(page, "D.png")
+    page.click("#tab-mix")
+    page.locator("#mix input[type=radio]").first.focus()
+    for name in ("B.png", "C.png"):
+        page.keyboard.press("ArrowRight")
+        settled(page)
+        assert page.evaluate(FOCUSED) == name
+    share = page.locator("input[aria-label=Share]")
+    share.fill("0.4")
+    page.keyboard.press("Control+z")
+    assert share.input_value() == "1"
+    page.keyboard.press("Control+Shift+Z")
+    assert share.input_value() == "0.4"
+
+
+def test_an_image_is_removed_while_it_opens(page):  # noqa: F811
+    opened(page)
+    given = {"name": "B.png", "mimeType": "image/png", "buffer": png()[:60]}
+    with held(page, "**/api/pictures"):
+        with page.expect_request("**/api/pictures"):
+            page.set_input_files("#files", given)
+        page.locator(".close").nth(1).click()
+    page.wait_for_selector(".note p")
+    assert page.locator("#tiles .tile").count() == 1
