@@ -284,6 +284,8 @@ WIDE = np.random.default_rng(6).standard_normal((64, 64)).astype(np.float32)
         (lambda x: jnp.concatenate([x, jnp.broadcast_to(W, (x.shape[0], 6, 8))], 1),
          (2, 8)),
         (lambda x: jnp.stack([x, 2 * x], 2), (4, 6)),
+        (lambda x: jnp.unstack(x, axis=1)[3] + jnp.unstack(x, axis=2)[5][:, :1],
+         (4, 6)),
         (lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 0))), (4, 6)),
         (lambda x: jnp.where(x > 0, x, 0.1 * x), (4,)),
         (lambda x: jnp.where(x > 0.5, x, 0.1 * x), (4,)),

@@ -29,7 +29,11 @@ def _reshape(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
 
 
 def _squeeze(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
-    gone = {a % len(x.shape) for a in eqn.params["dimensions"]}
+    return _without(x, {a % len(x.shape) for a in eqn.params["dimensions"]})
+
+
+def _without(x: Tensor, gone: set[int]) -> Tensor:
+    """Drops axes of size 1."""
     kept = [a for a in range(len(x.shape)) if a not in gone]
     shape = tuple(x.shape[a] for a in kept)
     return Tensor(x.name, shape, tuple(kept.index(a) for a in x.order))
@@ -87,7 +91,19 @@ def _slice(graph: Graph, eqn: Any, x: Tensor) -> Tensor:
 
 
 def _split(graph: Graph, eqn: Any, x: Tensor) -> list[Tensor]:
-    sizes, axis = [int(n) for n in eqn.params["sizes"]], eqn.params["axis"]
+    return _parts(graph, x, eqn.params["axis"], [int(n) for n in eqn.params["sizes"]])
+
+
+def _unstack(graph: Graph, eqn: Any, x: Tensor) -> list[Tensor]:
+    axis = eqn.params["axis"]
+    if is_symbol(x.shape[axis]):
+        refuse(eqn)
+    return [
+        _without(part, {axis}) for part in _parts(graph, x, axis, [1] * x.shape[axis])
+    ]
+
+
+def _parts(graph: Graph, x: Tensor, axis: int, sizes: list[int]) -> list[Tensor]:
     shapes = [(*x.shape[:axis], n, *x.shape[axis + 1 :]) for n in sizes]
     if axis not in x.order:
         return [Tensor(x.name, shape, x.order) for shape in shapes]
@@ -233,6 +249,7 @@ RULES: dict[str, Callable] = ELEMENTWISE | {
     "tile": _tile,
     "slice": _slice,
     "split": _split,
+    "unstack": _unstack,
     "gather": _gather,
     "concatenate": _concatenate,
     "stack": _stack,
