@@ -83,6 +83,8 @@ def test_codes_and_latents(model):
     refused(model.synthesize, *wrong)
     refused(lambda w: model.decode(sp.Latents(w), refine=False), *wrong)
     refused(model.decode, *wrong[:-1])
+    # Eight codes of one image without the batch axis, not one code of eight images.
+    refused(lambda w: model.decode(sp.Latents(w), refine=False), codes(8, 16))
     shapes = TINY.encoder.feature_shapes
     maps = tuple(images(2, *shape) for shape in shapes)
     features = [(), None, "ab", maps[:1], (*maps, maps[0]), (maps[0], None)]

@@ -20,7 +20,7 @@ from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import hub as hub_names
 from styleprompter_jax.store import network_folder
 from styleprompter_jax.store.model_folder import PARTS, load_model
-from styleprompter_jax.store.places import local_folder, pin
+from styleprompter_jax.store.places import local_folder, pin, public_name
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.run import pinning
 from styleprompter_jax.training.run import workdir as folders
@@ -74,7 +74,8 @@ def test_only_the_model_is_fetched_and_once(hub, files, tiny_folder):
     (commit,) = hub.repos["u/faces"].trees
     model = sp.load("hf://u/faces")
     assert fetched(hub) == sorted(files)
-    assert model.source == f"hf://u/faces@{commit}"
+    assert model.source == f"hf://u/faces@{commit}" == public_name(model.source)
+    assert public_name("/home/me/faces") == "faces"
     np.testing.assert_equal(
         load_model("hf://u/faces/a b/c")[1], load_model(tiny_folder)[1]
     )

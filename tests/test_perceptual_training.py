@@ -120,6 +120,11 @@ def test_all_that_is_missing_in_one_message(tiny_folder, lpips_folder, tmp_path)
     assert "config.loss.id_weights is empty" in second
     assert "LPIPS on SqueezeNet, but must contain MoCo" in third
     assert "no_model" in fourth and f"{tmp_path / 'none'}" in fifth
+    with config.unlocked():
+        del config.loss["lpips"]
+        config.loss.update(lpips_crop=0.5, lpips_weights="")
+    with pytest.raises(StylePrompterError, match="lpips_crop is 0"):
+        loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

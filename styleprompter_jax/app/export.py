@@ -18,6 +18,7 @@ from styleprompter_jax.export import folder as folders
 from styleprompter_jax.export.programs import DECODE, EDIT, ENCODE, MAP, SYNTHESIZE
 from styleprompter_jax.inversion.exported import ExportedModel
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
+from styleprompter_jax.store.places import public_name
 
 BATCHES = 1, 4  # the batch sizes with which the check calls each program
 TOLERANCE, HALF_TOLERANCE = 1e-4, 0.05  # absolute up to 1, relative for larger numbers
@@ -90,7 +91,7 @@ def export(
             loaded.directions,
             files,
             # Leave out the folder's path, because it is private.
-            model={"name": Path(loaded.source).name, "sha256": loaded.sha256},
+            model={"name": public_name(loaded.source), "sha256": loaded.sha256},
             check={"tolerance": tolerance, "batches": BATCHES, "difference": found},
             half=half,
             page=facts,

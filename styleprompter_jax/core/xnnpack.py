@@ -27,7 +27,8 @@ _late = False  # JAX had started before the call of `switch_off`
 def switch_off() -> None:
     """Appends the flag that disables XNNPACK to XLA_FLAGS, for JAX before 0.8.2.
 
-    The variable does not change if it already sets XNNPACK, or names a file of flags.
+    The variable does not change if it already sets XNNPACK, or names a file of flags:
+    the function trusts that it was set before JAX started.
     The function warns if JAX already runs on a CPU.
     """
     global _late

@@ -199,8 +199,8 @@ def check_z(
     return z, psi
 
 
-def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarray:
-    """Checks codes (b, n, w_dim) or (b, w_dim); returns (b, n, w_dim), float32."""
+def check_codes(config: StylePrompterConfig, codes: Any, shared: bool = True) -> Any:
+    """Checks codes (b, n, w_dim), or (b, w_dim) if ``shared``; returns the former."""
     n, w_dim = config.generator.num_codes, config.generator.w_dim
     if isinstance(codes, Latents):
         raise StylePrompterError(
@@ -208,7 +208,7 @@ def check_codes(config: StylePrompterConfig, codes: Any) -> jax.Array | np.ndarr
             "refine=False)."
         )
     array = as_numbers(codes, "The codes")
-    if array.ndim == 2 and array.shape[1] == w_dim:
+    if shared and array.ndim == 2 and array.shape[1] == w_dim:
         array = jnp.repeat(array[:, None], n, 1)
     if array.ndim != 3 or array.shape[1:] != (n, w_dim):
         raise StylePrompterError(
@@ -226,7 +226,7 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
             f"The latents are {shown(latents)}: give the result of `encode` or "
             "`Latents.load`, or give codes alone to `synthesize`."
         )
-    codes = check_codes(config, latents.w_plus)
+    codes = check_codes(config, latents.w_plus, shared=False)
     if not refine:
         return Latents(codes)
     title, maps = require(config, "refiner").title, latents.features

@@ -72,6 +72,11 @@ def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
         ) from error
 
 
+def public_name(source: str) -> str:
+    """Returns a model's address on the Hub, or its name without the folders above."""
+    return source if _is_hub(source) else Path(source).name
+
+
 def _is_hub(name: str | os.PathLike) -> bool:
     """Returns whether a name is an address that is not in a bucket."""
     return bool(scheme(name)) and not in_bucket(name)

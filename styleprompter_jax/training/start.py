@@ -105,9 +105,10 @@ def _perceptual(config: Any) -> Any:
 def _read_network(config: Any, name: str, kind: str) -> Any:
     key = f"{name}_weights"
     if not config.loss.get(key):
+        loss = name if config.loss.get(name) else f"{name}_crop"
         raise StylePrompterError(
-            f"config.loss.{key} is empty, but config.loss.{name} is "
-            f"{config.loss[name]}: name the folder that `styleprompter convert "
+            f"config.loss.{key} is empty, but config.loss.{loss} is "
+            f"{config.loss[loss]}: name the folder that `styleprompter convert "
             f"FILE FOLDER` made from the published weights, or set the loss to 0."
         )
     return load_network(config.loss[key], kind)
