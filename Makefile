@@ -1,8 +1,10 @@
 # make quickstart   from nothing to inverted and edited faces, in runs/quickstart/
 # make test         ruff, mypy and all tests
 # make test-fast    the tests that neither train nor render
-# make test-colab   the notebooks, and the tests that neither train nor render, on the
-#                   versions of Google Colab's runtime; needs Python 3.13
+# make test-notebooks
+#                   the notebooks on the versions of Google Colab's runtime; needs
+#                   Python 3.13
+# make test-colab   the same, and then the tests that neither train nor render
 # make soak         hours of mutated weight files, kills, signals and flipped bits;
 #                   the tests hold a sample
 # make bench        times and memory beside the last committed ones, minutes each:
@@ -27,7 +29,7 @@ PYTHON313 ?= $(shell \
 # Large pages of memory on Linux; see styleprompter_jax/large_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test test-fast test-colab python3.13 soak bench site
+.PHONY: quickstart test test-fast test-notebooks test-colab python3.13 soak bench site
 .DELETE_ON_ERROR:
 
 quickstart: $(READY)
@@ -41,9 +43,11 @@ test: $(READY)
 test-fast: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# The notebooks install what the project needs; the other tests come after them.
-test-colab: .venv-colab/.ready
+test-notebooks: .venv-colab/.ready
 	$(COLAB) tests/on_colab.py
+
+# The notebooks install what the project needs; the other tests come after them.
+test-colab: test-notebooks
 	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt \
 	  -e '.[avatars,detector,hub,download,studio]' pytest-xdist httpx2
 	$(COLAB) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

@@ -1,6 +1,6 @@
 """The notebooks on the versions of Colab's runtime, from their first cell on.
 
-    make test-colab
+    make test-notebooks
 
 Each notebook runs in IPython, in its own process and its own empty folder. The
 environment has only the packages in colab.txt. The first cell installs this checkout

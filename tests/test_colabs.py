@@ -78,7 +78,7 @@ def test_setting_up_is_the_same_everywhere():
     ("version", "reason"), [("0.0", "git .* fetch .* 0.0"), ("main", "pip install .*")]
 )
 def test_setting_up_stops_in_one_sentence(version, reason, tmp_path, monkeypatch):
-    """Also a second time; `make test-colab` has IPython show it."""
+    """Also a second time; `make test-notebooks` has IPython show it."""
     repository, work = tmp_path / "repository", tmp_path / "work"
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-C"]
     for call in ("init -qb main", "commit -q --allow-empty -m nothing_to_install"):
