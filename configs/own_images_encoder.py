@@ -4,10 +4,10 @@
     python train.py --config=configs/own_images_encoder.py \
         --workdir=runs/own_images_encoder --config.data.path=FOLDER
 
-GENERATOR is a .pt or .pkl file of StyleGAN2. You can also train the generator
-(configs/avatars_generator.py with data.name="folder"); then set --config.init_from to
-its model folder. FOLDER holds the images at any depth. The first 256 images by name are
-kept for validation.
+GENERATOR is a .pt or .pkl file of StyleGAN2. You can also train the generator with
+configs/own_images_generator.py; then set
+--config.init_from=runs/own_images_generator/model_best. FOLDER holds the images at any
+depth. The first 256 images by name are kept for validation.
 
 For a generator of 64 px, use the smaller encoder of avatars64, from its trunk on:
 

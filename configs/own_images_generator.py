@@ -52,7 +52,7 @@ def get_config(run: str = ""):
         raise StylePrompterError(f"own_images_generator.py:{run}: there is only :new.")
     else:
         config.init_from = "avatars64"
-        # A trained discriminator overfits at once, so p must rise fast.
+        # A trained discriminator can overfit early, so p must be able to rise fast.
         config.loss.augment_images = 100_000
         config.model = ConfigDict()
         config.learning_rate = 1.5e-3
