@@ -191,6 +191,19 @@ def test_many_small_pictures_side_by_side(tmp_path, caplog):
         make_source(ConfigDict(config), "", least=8)[30]
 
 
+def test_small_pictures_of_the_validation_are_refused(tmp_path):
+    """Before the first step, as those of the training."""
+    for split, side in (("train", 32), ("validation", 16)):
+        for i in range(8):
+            picture = np.zeros((side, side, 3), np.uint8)
+            write_image(picture, tmp_path / "photos" / split / f"{i}.png")
+    config = tiny.get_config("generator")
+    config.data.update(name="folder", path=str(tmp_path / "photos"))
+    with pytest.raises(StylePrompterError, match="16 x 16 pixels"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_data_set_of_bad_pictures_ends(half_bad, tmp_path):
     half_bad.on_bad = "skip"
     for i in (0, 2, 4):

@@ -95,6 +95,12 @@ def test_training_one_names_its_file(tmp_path, capsys):
     assert classifiers.BUNDLED.read_bytes() == before
 
 
+def test_a_table_is_refused():
+    """It has no splits; `directions --method labels` reads tables."""
+    with pytest.raises(StylePrompterError, match=r"labels\.csv is a table"):
+        classifiers.read_split("labels.csv", "train", None)
+
+
 NEW = {
     "evaluation.ceiling": "cli.ceiling",
     "evaluation.classifier": "cli.train_classifier",
