@@ -13,12 +13,13 @@ from styleprompter_jax.core.values import LARGEST, shown
 from styleprompter_jax.data.inputs import NAMES as INPUTS
 from styleprompter_jax.data.inputs import PAIRED
 from styleprompter_jax.data.loader import CROPS
-from styleprompter_jax.losses import CODES, CROPPED, PERCEPTUAL, RECONSTRUCTION
+from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.registry import KINDS, types
 from styleprompter_jax.training.parts import kind_of, named_part, part_fields
+from styleprompter_jax.training.stage_keys import OF_CODES, WEIGHTS, check_stage_keys
 
 # The least value of each whole number.
 COUNTS = {
@@ -41,14 +42,6 @@ COUNTS = {
     "loss.augment_images": 1,
     "optimizer.frozen_blocks": 0,
 }
-# The losses of the stages "encoder" and "refiner"; then the keys of "generator".
-OF_CODES = (*CODES, "discriminator")
-WEIGHTS = (
-    *RECONSTRUCTION,
-    *OF_CODES,
-    *PERCEPTUAL,
-    *(f"{name}_crop" for name in CROPPED),
-)
 ADVERSARIAL = ("r1_gamma", "path_length_weight", "blur_sigma", "blur_images")
 NOT_NEGATIVE = (
     "optimizer.eps",
@@ -174,8 +167,9 @@ def check_settings(config: Any) -> None:
         raise _wrong(
             config, "optimizer.weight_decay", '0 unless the optimizer is "adamw"'
         )
+    check_stage_keys(config)
     _check_weights(config)
-    _check_data(config)
+    _check_crops(config)
     known = (*KINDS, "discriminator", *types("refiner"))
     for name, fields in config.model.items():
         if name not in known:
@@ -217,12 +211,6 @@ def _check_weights(config: Any) -> None:
         return
     # The encoder makes the codes, and stage "refiner" does not train it.
     names = [n for n in WEIGHTS if n not in OF_CODES or config.stage == "encoder"]
-    for name in ("delta", "discriminator", "w_norm"):
-        if config.loss.get(name) and name not in names:
-            raise StylePrompterError(
-                f"config.loss.{name} is {config.loss[name]}, but it is for codes, "
-                f"which stage {config.stage!r} does not train: set it to 0."
-            )
     if not any(config.loss.get(name) for name in names):
         raise StylePrompterError(
             f"config.loss gives every loss of stage {config.stage!r} the weight 0: set "
@@ -230,16 +218,13 @@ def _check_weights(config: Any) -> None:
         )
 
 
-def _check_data(config: Any) -> None:
-    """Refuses images and inputs that do not fit together."""
-    data, stage = config.data, config.stage
-    for key in ("input", "image_height"):
-        if data.get(key) and stage == "generator":
-            raise StylePrompterError(
-                f"config.data.{key} is {data[key]!r}, but it is for encoders, which "
-                'stage "generator" does not train: remove it.'
-            )
-        fixed = data.get(key) in PAIRED if key == "input" else data.get(key)
+def _check_crops(config: Any) -> None:
+    """Refuses random crops of images that belong to others or are not square."""
+    data = config.data
+    for key, fixed in (
+        ("input", data.get("input") in PAIRED),
+        ("image_height", data.get("image_height")),
+    ):
         if fixed and data.get("crop") == "random":
             raise StylePrompterError(
                 f"config.data.{key} is {data[key]!r}, which does not allow random "
