@@ -71,16 +71,22 @@ ENCODERS = {
 }
 
 
-def encoding(name: str, size: int, batch: int, dtype: str = "float32") -> Case:
-    """Makes `StylePrompter.encode` with an encoder of pSp, e4e or ReStyle."""
-    generator = GeneratorConfig(size)
+def encoder_of(name: str, generator: GeneratorConfig) -> PspConfig:
+    """Returns an encoder of `ENCODERS` for a generator."""
     kind, channels, passes = ENCODERS[name]
-    encoder = PspConfig(
+    return PspConfig(
         kind,
         input_channels=channels,
         num_styles=generator.num_codes,
         passes=passes,
     )
+
+
+def encoding(name: str, size: int, batch: int, dtype: str = "float32") -> Case:
+    """Makes `StylePrompter.encode` with an encoder of pSp, e4e or ReStyle."""
+    generator = GeneratorConfig(size)
+    encoder = encoder_of(name, generator)
+    passes = encoder.passes
     config = StylePrompterConfig(encoder, None, generator)
     model = Pipeline(config, draw(model_shapes(config)), dtype=dtype)
     images = random_images(batch, encoder.image_size)

@@ -1,4 +1,4 @@
-"""Measures one case on a GPU, in its own process.
+"""Measures one case on a GPU, or on this machine's CPU, in its own process.
 
     python -m benchmarks.gpu CASE                   our models
     python -m benchmarks.gpu CASE --torch eager     PyTorch's models, or --torch compile
@@ -34,6 +34,11 @@ CASES = {
         f"{stage}_step_1024_{dtype}_batch{batch}": (stage, 1024, batch, dtype)
         for stage in ("encoder", "smart")
         for dtype, batch in (("float32", 4), ("bfloat16", 16))
+    },
+    **{
+        f"{name}_encode_1024_{dtype}_batch{batch}": (name, 1024, batch, dtype)
+        for name in ("psp", "e4e")
+        for dtype, batch in (("float32", 1), ("float32", 8), ("bfloat16", 8))
     },
     **{
         f"generator_step_256_{dtype}_batch16": ("generator", 256, 16, dtype)
@@ -83,6 +88,8 @@ def ours(kind: str, size: int, batch: int, dtype: str) -> cases.Case:
     """Makes the case with our models."""
     if kind == "invert":
         return cases.inversion(size, batch, dtype)
+    if kind in cases.ENCODERS:
+        return cases.encoding(kind, size, batch, dtype)
     if kind == "generator":
         return cases.generator(size, batch, dtype)
     return cases.training(kind, size, batch, dtype)

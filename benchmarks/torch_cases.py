@@ -6,8 +6,8 @@ Steps use PyTorch's fused Adam, which is faster than Ranger in Python.
 import numpy as np
 import torch
 
-from benchmarks import torch_losses, torch_side
-from benchmarks.cases import Case, draw, random_images
+from benchmarks import torch_encoders, torch_losses, torch_side
+from benchmarks.cases import ENCODERS, Case, draw, encoder_of, random_images
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
@@ -20,14 +20,23 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make(kind: str, size: int, batch: int, dtype: str, compiled: bool) -> Case:
-    """Makes a case; `kind` is "invert", or the stage "encoder" or "smart" of a step."""
+    """Makes a case of a kind.
+
+    Args:
+        kind: "invert", the stage "encoder" or "smart" of a step, or "psp" or "e4e" for
+            this encoder alone.
+        size: of the generator's images.
+        batch: images in a batch.
+        dtype: "float32" or "bfloat16".
+        compiled: use `torch.compile`.
+    """
     torch.set_float32_matmul_precision("high")  # TF32, as in JAX
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     wrap = torch.compile if compiled else lambda function: function
-    weights = _weights(size)
+    weights = _weights(size, kind)
     images = random_images(batch, 256).transpose(0, 3, 1, 2)
     images = _to_device(images).contiguous(memory_format=torch.channels_last)
-    build = _inversion if kind == "invert" else _step
+    build = _inversion if kind in ("invert", *ENCODERS) else _step
     return build(kind, weights, images, getattr(torch, dtype), wrap)
 
 
@@ -44,11 +53,16 @@ def peak_bytes() -> int:
 
 def _inversion(kind, weights, images, dtype, wrap):
     weights = {k: x.to(dtype) for k, x in weights.items()}
-    images, invert = images.to(dtype), wrap(torch_side.invert)
+    images = images.to(dtype)
+    if kind == "invert":
+        call = wrap(torch_side.invert)
+    else:
+        weights = torch_side.under(weights, "encoder.")
+        call = wrap(getattr(torch_encoders, kind))
 
     def run():
         with torch.no_grad():
-            return invert(weights, images)
+            return call(weights, images)
 
     return Case(run, 0.0, len(images))
 
@@ -79,11 +93,13 @@ def _step(stage, weights, images, dtype, wrap):
     return Case(run, 0.0, len(images))
 
 
-def _weights(size: int):
+def _weights(size: int, kind: str):
     generator = GeneratorConfig(size)
-    config = StylePrompterConfig(
-        SwinConfig(num_tokens=generator.num_codes), SmartConfig(), generator
-    )
+    if kind in ENCODERS:
+        config = StylePrompterConfig(encoder_of(kind, generator), None, generator)
+    else:
+        swin = SwinConfig(num_tokens=generator.num_codes)
+        config = StylePrompterConfig(swin, SmartConfig(), generator)
     _, content = export_model(config, draw(model_shapes(config)))
     mean = np.asarray(content["latent_avg"])
     return _all_to_device(content["state_dict"] | {"latent_avg": mean})

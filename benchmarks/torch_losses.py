@@ -37,21 +37,27 @@ def bottleneck(weights, x, stride):
     return x * torch.sigmoid(F.conv2d(gate, weights["5.fc2.weight"])) + shortcut
 
 
-def face(weights, images, levels):
-    """Returns unit vectors of the embedding, or of five levels, each (b, c)."""
-    x = images if levels else images[:, :, 35:223, 32:220]
-    x = F.adaptive_avg_pool2d(x, 112)
+def ir_se50(weights, x):
+    """Returns the maps of all stages: 1/2, 1/4, 1/8 and 1/16 of the size of x."""
     x = F.conv2d(x, weights["input_layer.0.weight"], padding=1)
     x = F.prelu(
         batch_norm(weights, "input_layer.1", x), weights["input_layer.2.weight"]
     )
-    found = []
+    maps = []
     for k in range(24):
         x = bottleneck(under(weights, f"body.{k}."), x, 2 if k in (0, 3, 7, 21) else 1)
-        if levels and k in (2, 6, 20, 23):
-            found.append(x.flatten(1))
-    x = batch_norm(weights, "output_layer.0", x).flatten(1)
+        if k in (2, 6, 20, 23):
+            maps.append(x)
+    return maps
+
+
+def face(weights, images, levels):
+    """Returns unit vectors of the embedding, or of five levels, each (b, c)."""
+    x = images if levels else images[:, :, 35:223, 32:220]
+    found = ir_se50(weights, F.adaptive_avg_pool2d(x, 112))
+    x = batch_norm(weights, "output_layer.0", found[-1]).flatten(1)
     x = batch_norm(weights, "output_layer.4", linear(weights, "output_layer.3", x))
+    found = [m.flatten(1) for m in found] if levels else []
     return [unit(x) for x in (*found, x)]
 
 
