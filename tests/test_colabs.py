@@ -75,9 +75,14 @@ def test_setting_up_is_the_same_everywhere():
 
 
 @pytest.mark.parametrize(
-    ("version", "reason"), [("0.0", "git .* fetch .* 0.0"), ("main", "pip install .*")]
+    ("version", "path", "reason"),
+    [
+        ("0.0", None, "git .* fetch .* 0.0"),
+        ("main", None, "pip install .*"),
+        ("main", "no_git", "git init .*"),
+    ],
 )
-def test_setting_up_stops_in_one_sentence(version, reason, tmp_path, monkeypatch):
+def test_setting_up_stops_in_one_sentence(version, path, reason, tmp_path, monkeypatch):
     """Also a second time; `make test-notebooks` has IPython show it."""
     repository, work = tmp_path / "repository", tmp_path / "work"
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-C"]
@@ -88,13 +93,34 @@ def test_setting_up_stops_in_one_sentence(version, reason, tmp_path, monkeypatch
     source = source.replace(notebooks.REPOSITORY, str(repository)).replace("%", "# %")
     source = re.sub("(?=# %cd)", "pass  ", source)
     work.mkdir()
+    (work / "train.py").touch()  # the user's own: this is not a clone
     monkeypatch.chdir(work)
+    if path:
+        monkeypatch.setenv("PATH", path)
     for _ in range(2):
         with pytest.raises(
             Exception, match=f"^Set-up stopped at `.*{reason}`.*"
         ) as end:
             exec(source, {})
         assert end.value._render_traceback_() == [str(end.value)]
+
+
+def test_setting_up_finds_its_clone(tmp_path, monkeypatch):
+    """From colabs/, from the top, again, and below another folder with a train.py."""
+    clone = tmp_path / "clone"
+    for file in ("train.py", "clone/train.py", "clone/styleprompter_jax/__main__.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (clone / "colabs").mkdir()
+    source = notebooks.cells(NOTEBOOKS[0])[0].replace("%alias", "# %alias")
+    source = source.replace("%cd ..", 'os.chdir("..")')
+    source = re.sub("%cd styleprompter_jax", "raise AssertionError", source)
+    monkeypatch.setattr(subprocess, "check_output", None)
+    for start in ("colabs", "."):
+        monkeypatch.chdir(clone / start)
+        for _ in range(2):
+            exec(source, {})
+            assert Path.cwd() == clone
 
 
 @pytest.mark.parametrize("runtime", [["colab.txt"], ["colab.txt", "colab_tpu.txt"]])
