@@ -8,6 +8,7 @@ from conftest import TINY
 from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
+from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.editing.directions import (
     Direction,
     Response,
@@ -126,6 +127,14 @@ def test_every_whole_number_is_a_seed(model):
     )  # fmt: skip
     for other in others:
         np.testing.assert_array_equal(one, other)
+
+
+def test_each_seed_has_its_own_key():
+    """Seeds above 2^32 too, of which `jax.random.key` reads the low 32 bits."""
+    seeds = (0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**33, 2**63 - 1)
+    keys = [tuple(jax.random.key_data(key_of(seed)).tolist()) for seed in seeds]
+    assert len(set(keys)) == len(seeds)
+    assert keys[2] == tuple(jax.random.key_data(jax.random.key(2**32 - 1)).tolist())
 
 
 def test_mapping(model):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.inversion.devices import of_this_host
@@ -70,7 +71,7 @@ class Decoding:
         """Returns the options of `StylePrompter.decode` for the batch with an index."""
         rng = None
         if self.noise_mode == "random":
-            rng = jax.random.fold_in(jax.random.key(self.seed), batch)
+            rng = jax.random.fold_in(key_of(self.seed), batch)
         return dict(
             refine=self.refine, noise_mode=self.noise_mode, rng=rng, **self.refiner
         )

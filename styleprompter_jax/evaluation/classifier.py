@@ -24,6 +24,7 @@ from tqdm import tqdm
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.core.safetensors_files import read_safetensors
+from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
@@ -158,7 +159,7 @@ def train(
         columns.append(target)
     targets = np.stack(columns, 1)
     sizes = tuple(map(len, values.values()))
-    key = jax.random.key(seed)
+    key = key_of(seed)
     sample = jnp.zeros((1, SIZE, SIZE, 3))
     params = Network(sum(sizes)).init(key, sample)["params"]
     state = _adam(steps).init(params)

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.core.values import LARGEST, plural, shown
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
@@ -387,7 +388,7 @@ def _key(rng: Any) -> jax.Array:
             raise TypeError
         if not 0 <= (seed := operator.index(rng)) <= LARGEST:
             raise ValueError
-        return jax.random.key(seed)
+        return key_of(seed)
     except (TypeError, ValueError, OverflowError) as error:
         raise StylePrompterError(
             f"rng is {shown(rng)}: give a key of jax.random, or a seed from 0 to "

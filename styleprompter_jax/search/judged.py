@@ -26,6 +26,7 @@ import optax
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.directions import Direction, check_layers
@@ -177,7 +178,7 @@ def fit_to_classifier(
         read = (scores @ reads.T - offsets).astype(np.float32)
         fitted = jax.tree.map(jnp.float32, {"vector": vector, "writes": writes})
         state, rng = descent.start(fitted), np.random.default_rng(seed)
-        key, b = jax.random.key(seed), min(batch_size, len(goal.rows))
+        key, b = key_of(seed), min(batch_size, len(goal.rows))
         for k, rate in enumerate(descent.rates(learning_rate, steps)):
             rows = rng.choice(goal.rows, b, replace=False)
             batch = latents[rows], read[rows], goal.wanted[rows], goal.sign[rows]

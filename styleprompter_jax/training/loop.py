@@ -28,6 +28,7 @@ from jax.sharding import Mesh
 from styleprompter_jax.core import xnnpack
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.problems import Problems
+from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
 from styleprompter_jax.data.sources import LOOKED_INTO, make_source
@@ -123,7 +124,7 @@ def _train_at(
         settings[SOURCES] = sources
     objective, (iterator, data) = _prepare(config, config.batch_size // mesh.size)
     folders.check_data(workdir, data, there, settings)
-    init_rng, run_rng = jax.random.split(jax.random.key(config.seed))
+    init_rng, run_rng = jax.random.split(key_of(config.seed))
     with Stop() as stop:
         run = _Run(config, workdir, objective, mesh)
         run.state = parallel.replicate(objective.init(init_rng), mesh)
