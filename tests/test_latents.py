@@ -61,7 +61,20 @@ def test_no_such_image(latents, index):
 @pytest.mark.parametrize(
     "index",
     [
-        *(True, np.True_, None, ..., "a", "", 1.0, [1.0], [[0]], [True], [0, [1]], {}),
+        *(
+            True,
+            np.True_,
+            None,
+            ...,
+            "a",
+            "",
+            1.0,
+            [1.0],
+            [[0]],
+            [True],
+            [True, 0],
+            [0, [1]],
+        ),
         *((0, 1), (0,), slice("a", None), slice(0, 2.5), slice(0, 1, 0)),
     ],
 )

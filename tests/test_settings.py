@@ -113,6 +113,7 @@ def test_variants_of_configs():
         ("generator", {"data.crop": "left"}, '"center", "random"'),
         ("generator", {"data.train_split": "half"}, "no split 'half'"),
         ("generator", {"data.eval_split": "half"}, "no split 'half'"),
+        ("generator", {"data.train_split": "train[5:2]"}, "batch"),
         ("generator", {"data.name": "folder"}, "config.data.path is empty"),
         ("generator", {"loss.r1_every": 0}, "r1_every"),
         ("generator", {"model.generator.w_dim": 0}, "w_dim is 0"),
@@ -191,8 +192,11 @@ def test_a_kind_of_part_is_named_once():
     [
         (["--config=configs/tiny.py", "--config.loss.l3=1"], "--config.loss.l3=1"),
         (["--config=configs/tiny.py", "--config.batchsize=1"], "mean batch_size?"),
-        (["--config=configs/tiny.py", "--config.data.flip=perhaps"], "data.flip"),
+        (["--config=configs/tiny.py", "--config.data.flip=perhaps"], "type (Non-"),
         (["--config=configs/tiny.py", "--config.batch_size=x"], "batch_size"),
+        (["--config=configs/tiny.py", "--config.=1"], "--config.=1 names no key"),
+        (["--config=configs/tiny.py", "--config..seed=1"], "names no key"),
+        (["--config=configs/tiny.py", f"--workdir={'a' * 300}"], "has 300 bytes"),
         (["--config=configs/tiny.py:decoder"], "decoder"),
         (["--config=configs/none.py"], "configs/none.py"),
     ],
@@ -222,14 +226,16 @@ def test_a_device_that_is_not_there(tmp_path):
 
 
 MINE = """
+from ml_collections import FrozenConfigDict
 from configs import avatars_encoder
 from configs.ffhq_smart import smart_after
 
 
 def get_config():
+    from configs import avatars_psp as _  # also later than at the top
     config = avatars_encoder.get_config()
     config.seed = 7
-    return config
+    return FrozenConfigDict(config)
 """
 
 
@@ -258,6 +264,7 @@ def test_a_config_by_name_by_file_and_of_ones_own(tmp_path):
         ("a.py", "def get_config(:", "a.py fails with SyntaxError"),
         ("a.py", "import no_such_module", "a.py fails with ModuleNotFoundError"),
         ("a.py", "def get_config():\n    return 1 / 0", "fails with ZeroDivision"),
+        ("a.py", "raise SystemExit(3)", "a.py fails with SystemExit: 3"),
         ("a.py", "def get_config():\n    return {}", "returns dict: it must"),
         ("a.py", "def get_config(a):\n    pass", "a.py does not fit get_config"),
     ],

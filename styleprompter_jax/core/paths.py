@@ -10,6 +10,7 @@ from styleprompter_jax.core.values import shown
 
 AnyPath = str | os.PathLike[str]
 # At least two letters, because "C:/" is a drive. pathlib makes one slash of two.
+LONGEST = 255  # bytes in the name of a file or folder
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
@@ -20,7 +21,8 @@ def local_path(path: str | os.PathLike) -> Path:
 
     Raises:
         StylePrompterError: if the value is not a path or is empty, is an address such
-            as gs://..., or no user has the name in "~name".
+            as gs://..., has a part of more bytes than file systems allow, or no user
+            has the name in "~name".
     """
     text = path_text(path)
     if not text:
@@ -32,6 +34,12 @@ def local_path(path: str | os.PathLike) -> Path:
             f"{text} is an address, and {found}:// does not work here: give the path "
             "of a local file or folder."
         )
+    for name in Path(text).parts:
+        if len(os.fsencode(name)) > LONGEST:
+            raise StylePrompterError(
+                f"The name {shown(name)} has {len(os.fsencode(name))} bytes: choose "
+                f"one of at most {LONGEST}, which file systems allow."
+            )
     if not text.startswith("~"):
         # pathlib makes "~" of "./~". The next caller would take it for a home folder.
         plain = Path(text)

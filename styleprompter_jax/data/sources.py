@@ -217,12 +217,14 @@ class TfdsSource:
             raise StylePrompterError(
                 f"{name} has no split {split!r}: choose one of {splits}."
             ) from error
+        # For a slice like [5:2], the number is negative, and len() fails.
+        self._count = max(0, self._records.__len__())
         self.name, self._name = name, f"{name} ({split})"
         # The full name includes the version, which changes with the images.
         self._identity = [builder.info.full_name, split]
 
     def __len__(self) -> int:
-        return len(self._records)
+        return self._count
 
     def __getitem__(self, index: int) -> dict:
         record = _read_record(self._records, index, self._name)

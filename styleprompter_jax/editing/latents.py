@@ -262,6 +262,8 @@ def _numbers(index: Any, count: int) -> list[int]:
     if hasattr(index, "__index__") and not np.ndim(index):
         return [operator.index(index)]
     rows = np.asarray(index)
+    if rows.dtype != bool and isinstance(index, list) and bool in map(type, index):
+        raise TypeError  # NumPy takes True among whole numbers for 1
     if rows.shape == (count,) and rows.dtype == bool:
         return np.flatnonzero(rows).tolist()
     if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):

@@ -59,14 +59,14 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
         raise StylePrompterError(
             f"{source} has no function get_config(): add one."
         ) from error
-    with _one_sentence(source):
+    with _one_sentence(source), _ours_for_configs():
         config = function(*call.args)
     if not isinstance(config, ConfigDict):
         raise StylePrompterError(
             f"get_config() of {source} returns {type(config).__name__}: it must return "
             "an ml_collections.ConfigDict."
         )
-    return config.lock()
+    return ConfigDict(config).lock()  # a FrozenConfigDict too
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
@@ -81,8 +81,20 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
             "config", config, flag_values=values, sys_argv=argv
         )
         rest = values(argv)[1:]
+    except flags.IllegalFlagValueError as error:
+        # absl wraps the exception of the value's parser.
+        reason = getattr(error.__context__, "args", None) or [error]
+        argument = str(error).removeprefix("flag ").partition(": ")[0]
+        raise StylePrompterError(
+            f"{argument} sets a value of another type ({reason[0]}): give one like the "
+            "value in the config's file."
+        ) from error
     except flags.Error as error:
         raise StylePrompterError(str(error)) from error
+    except ValueError as error:
+        raise StylePrompterError(
+            f"{' or '.join(arguments)} names no key: write --config.KEY=VALUE."
+        ) from error
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         # The message of ml_collections is 'KEY', and maybe 'Did you mean "..."'.
         key = "".join(re.findall(r"\w+", str(error))[:1])
@@ -149,7 +161,7 @@ def _one_sentence(source: str) -> Iterator[None]:
         yield
     except StylePrompterError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StylePrompterError(
             f"{source} fails with {type(error).__name__}: {error}."
         ) from error
