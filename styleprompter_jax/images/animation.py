@@ -19,8 +19,7 @@ def check_mp4() -> None:
     """Raises a StylePrompterError if MP4 cannot be written."""
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         raise StylePrompterError(
-            "MP4 needs the package imageio-ffmpeg: `pip install imageio-ffmpeg`, or "
-            "write a GIF."
+            "MP4 needs the extra video: `pip install imageio-ffmpeg`, or write a GIF."
         )
 
 

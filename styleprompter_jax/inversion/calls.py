@@ -23,10 +23,10 @@ from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
 _MISSING = {
-    "encoder": "no encoder: train one for its generator (train.py, stage "
-    '"encoder"), or convert a StylePrompter checkpoint',
+    "encoder": "no encoder: train one for its generator (`styleprompter train`, "
+    'stage "encoder"), or convert a checkpoint that has one',
     "refiner": "no SMART: decode W+ alone (refine=False, --no-refine), or train SMART "
-    '(train.py, stage "smart")',
+    '(`styleprompter train`, stage "smart")',
 }
 
 
@@ -234,8 +234,9 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
     reads_none = config.encoder is not None and not config.encoder.feature_shapes
     if not isinstance(maps, tuple | list) or not (maps or reads_none):
         raise StylePrompterError(
-            f"The latents hold no feature maps for {title} to read: encode the image, "
-            f"or leave {title} out (refine=False, --no-refine)."
+            f"The latents hold no feature maps for {title} to read: encode the image "
+            f"(`invert --features` stores them), or leave {title} out (refine=False, "
+            "--no-refine)."
         )
     features = tuple(as_numbers(one, "The features") for one in maps)
     found = [maps.shape for maps in features]
