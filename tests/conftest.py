@@ -184,6 +184,16 @@ def user(server):
     return User(server)
 
 
+@pytest.fixture
+def links(monkeypatch, tmp_path):
+    """A server of files, and an empty cache."""
+    from link_server import Links
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with Links() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def published_folder(tmp_path_factory):
     return write_published(tmp_path_factory.mktemp("published"))

@@ -5,7 +5,14 @@ import dataclasses
 import re
 import time
 
+import pytest
 from loopback import Handler, Loopback
+
+from styleprompter_jax.convert.links.download import fetch
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.paths import cache_folder
+
+DATA = bytes(range(256)) * 1000
 
 
 @dataclasses.dataclass
@@ -20,6 +27,7 @@ class File:
         cut: bytes after which the connection ends.
         wait: seconds before each 8 bytes.
         endless: never stops.
+        headless: sends headers that never end, one each 0.05 seconds.
         ranges: whether parts can be asked for.
         part: more headers of a part.
         careless: gives the part that is asked for even if the file has changed.
@@ -34,6 +42,7 @@ class File:
     cut: int | None = None
     wait: float = 0
     endless: bool = False
+    headless: bool = False
     ranges: bool = True
     careless: bool = False
 
@@ -89,6 +98,10 @@ class Links(Loopback):
                 for name, value in headers.items():
                     if value:
                         self.send_header(name, value)
+                while file.headless:
+                    self.send_header("X-More", "x")
+                    self.flush_headers()
+                    time.sleep(0.05)
                 self.end_headers()
                 sent = 0
                 pieces = [data[: file.cut]]
@@ -102,3 +115,19 @@ class Links(Loopback):
                     entry[2] = sent
 
         return Given
+
+
+def left() -> list[str]:
+    """Returns the names of the files in the cache."""
+    root = cache_folder("downloads")
+    assert all(any(place.iterdir()) for place in root.glob("*/"))
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def refused(link, text, sha256=None):
+    """Checks that a link is refused in one sentence, and returns the sentence."""
+    with pytest.raises(StylePrompterError, match=text) as caught:
+        fetch(link, sha256)
+    message = str(caught.value)
+    assert message.isprintable() and message.endswith(".") and len(message) < 500
+    return message

@@ -50,17 +50,21 @@ class Record:
 def describe(response: "httpx.Response", link: str) -> Record:
     """Reads the headers of a complete answer."""
     length = response.headers.get("Content-Length", "")
+    return dataclasses.replace(
+        _marks(response),
+        name=file_name(response.headers.get("Content-Disposition", ""), link),
+        length=int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None,
+    )
+
+
+def _marks(response: "httpx.Response") -> Record:
+    """Reads the headers that identify a version of a file."""
 
     def mark(header: str) -> str:
         text = response.headers.get(header, "")
         return text if text.isascii() and text.isprintable() and len(text) < 500 else ""
 
-    return Record(
-        name=file_name(response.headers.get("Content-Disposition", ""), link),
-        length=int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None,
-        etag=mark("ETag"),
-        modified=mark("Last-Modified"),
-    )
+    return Record(name="", etag=mark("ETag"), modified=mark("Last-Modified"))
 
 
 def goes_on(response: "httpx.Response", start: int, record: Record) -> int | None:
@@ -72,7 +76,9 @@ def goes_on(response: "httpx.Response", start: int, record: Record) -> int | Non
     if response.status_code != 206 or not found:
         return None
     first, last, length = map(int, found.groups())
-    same = response.headers.get("ETag", record.etag) == record.etag
+    # A server may ignore If-Range, and send the rest of another version.
+    now = _marks(response)
+    same = now.validator == record.validator and now.etag == record.etag
     whole = first == start and last == length - 1 and record.length in (None, length)
     return length if same and whole else None
 
@@ -103,10 +109,15 @@ def is_page(response: "httpx.Response") -> bool:
     return kind in ("text/html", "application/xhtml+xml")
 
 
+def has_end(response: "httpx.Response") -> bool:
+    """Returns whether an answer shows its end, so that a cut cannot pass unseen."""
+    return not {"content-length", "transfer-encoding"}.isdisjoint(response.headers)
+
+
 def read_page(response: "httpx.Response") -> str:
-    """Reads the beginning of a web page."""
+    """Reads the beginning of a web page, without unpacking a compressed one."""
     content = b""
-    for chunk in response.iter_bytes(2**16):
+    for chunk in response.iter_raw(2**16):
         content += chunk
         if len(content) >= PAGE:
             break

@@ -14,7 +14,6 @@ import ipaddress
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,7 @@ from tqdm import tqdm
 
 from styleprompter_jax.convert.links import answers, drive
 from styleprompter_jax.convert.links.answers import Record
+from styleprompter_jax.convert.links.patience import Patience
 from styleprompter_jax.convert.links.shelf import Shelf, written
 from styleprompter_jax.convert.reading.files import is_web_page
 from styleprompter_jax.core import sums
@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 
 MAX_SIZE = 8 * 2**30  # bytes
 TIMEOUT = 30.0  # seconds without a byte
-# The slowest acceptable server: bytes per second, measured over PATIENCE seconds.
+# The slowest acceptable server: bytes per second, measured over PATIENCE seconds. All
+# redirects and headers together may take PATIENCE seconds too.
 SLOWEST, PATIENCE = 1000, 60.0
 REDIRECTS = 10
 _AGAIN = "try again; if the server allows it, the download resumes"
@@ -115,14 +116,21 @@ class _Download:
         self.title, self.shelf, self.sha256 = shown(link), shelf, sha256
         self.link, self.shared = link, drive.file_address(link)
         self.kept = shelf.kept
+        self.patience = Patience(PATIENCE)
 
     def run(self) -> Path:
         """Returns the file from the cache, or downloads it."""
         if self.kept and self.sha256 == self.kept.sha256:
             return self.shelf.file
         httpx = _httpx()
+        # `Patience` ends the newest connection: each request makes its own.
+        options = {
+            "timeout": TIMEOUT,
+            "limits": httpx.Limits(max_keepalive_connections=0),
+            "event_hooks": {"response": [self._check_redirect]},
+        }
         try:
-            with httpx.Client(timeout=TIMEOUT) as client:
+            with httpx.Client(**options) as client, self.patience:
                 return self._ask(client, self.shared or self.link)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             if self.kept and self.sha256 is None:
@@ -136,10 +144,13 @@ class _Download:
             why = f"sent nothing for {TIMEOUT:g} seconds"
             raise self._error(why, _AGAIN) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
+            if self.patience.over:
+                raise self._too_slow() from error
             raise self._error(f"was interrupted ({error})", _AGAIN) from error
-        # These errors come from a redirect, or from an invalid host name.
+        # These errors come from the name of a host, or from the form of a page.
         except (httpx.InvalidURL, UnicodeError, OverflowError) as error:
-            raise self._error(f"is invalid ({error})", "correct the link") from error
+            what = f"leads to an invalid address ({error})"
+            raise self._error(what, "check the link") from error
 
     def _ask(
         self,
@@ -151,6 +162,7 @@ class _Download:
         """Requests the file, or the rest of it, and handles the answer."""
         # Google Drive may send a page first, which cannot be resumed.
         ready = resume and (confirmed or not self.shared)
+        self.patience.renew()
         record = self.shelf.begun() if ready else None
         start = self.shelf.size() if record else 0
         headers = {
@@ -193,26 +205,39 @@ class _Download:
     def _open(
         self, client: "httpx.Client", address: str, headers: dict
     ) -> Iterator["httpx.Response"]:
-        """Opens the answer after all redirects; no redirect may change the scheme."""
+        """Opens the answer after all redirects."""
         url = _httpx().URL(address)
         for _ in range(REDIRECTS + 1):
             request = client.build_request("GET", url, headers=headers)
+            request.extensions["trace"] = self.patience.trace
             response = client.send(request, stream=True)
             if not response.has_redirect_location:
                 break
             response.close()
-            target = url.join(response.headers["Location"])
-            if target.scheme != url.scheme or not _is_spoken(target):
-                raise self._error(
-                    f"redirects from {url.scheme} to {shown(str(target))}, and the "
-                    "program does not follow that",
-                    _BROWSER,
-                )
-            url = target
+            url = _target(response)
         else:
             raise self._error(f"redirects more than {REDIRECTS} times", _BROWSER)
         with contextlib.closing(response):
             yield response
+
+    def _check_redirect(self, response: "httpx.Response") -> None:
+        """Refuses a redirect to another scheme, before httpx parses its address."""
+        if not response.has_redirect_location:
+            return
+        scheme = response.url.scheme
+        try:
+            target = _target(response)
+            followed = target.scheme == scheme and _is_spoken(target)
+        except (_httpx().InvalidURL, ValueError) as error:
+            raise self._error(
+                f"redirects to an invalid address ({error})", _BROWSER
+            ) from error
+        if not followed:
+            raise self._error(
+                f"redirects from {scheme} to {shown(str(target))}, and the program "
+                "does not follow that",
+                _BROWSER,
+            )
 
     def _receive(self, response: "httpx.Response", start: int, found: Record) -> None:
         """Writes an answer after the first ``start`` bytes of the partial file."""
@@ -229,12 +254,21 @@ class _Download:
                 size = self._copy(response, file, start, found)
         if found.length is not None and size != found.length:
             raise self._error(f"ended after {size:,} of {found.length:,} bytes", _AGAIN)
+        shown_whole = found.length is not None or answers.has_end(response)
+        if not shown_whole and self.sha256 is None:
+            log.warning(
+                "The server of %s does not say where the file ends: it may be cut off "
+                "after %s bytes; give --sha256 to check it.",
+                self.title,
+                f"{size:,}",
+            )
 
     def _copy(
         self, response: "httpx.Response", file: BinaryIO, start: int, found: Record
     ) -> int:
         """Copies the answer to the file; returns the size of the file at the end."""
-        size, last, since = start, start, time.monotonic()
+        size = last = start
+        self.patience.renew()
         bar = tqdm(
             desc=found.name[:40],
             initial=start,
@@ -253,12 +287,11 @@ class _Download:
                 file.write(chunk)
                 file.flush()  # a kill loses nothing that has arrived
                 bar.update(len(chunk))
-                if (passed := time.monotonic() - since) > PATIENCE:
-                    if size - last < SLOWEST * passed:
-                        raise self._error(
-                            f"sends less than {SLOWEST:g} bytes a second", _AGAIN
-                        )
-                    last, since = size, time.monotonic()
+                if size - last >= SLOWEST * PATIENCE:
+                    last = size
+                    self.patience.renew()
+        if self.patience.over:  # the end may be ours, and not the file's
+            raise self._too_slow()
         return size
 
     def _finish(self, found: Record) -> Path:
@@ -297,10 +330,18 @@ class _Download:
             f"the page may ask for a login, or a quota may be used up: {_BROWSER}",
         )
 
+    def _too_slow(self) -> StylePrompterError:
+        return self._error(f"sends less than {SLOWEST:g} bytes a second", _AGAIN)
+
     def _too_large(self, what: str) -> StylePrompterError:
         return self._error(
             f"{what}, but the limit is {MAX_SIZE / 2**30:g} GiB", _BROWSER
         )
+
+
+def _target(response: "httpx.Response") -> "httpx.URL":
+    """Returns the address that an answer redirects to."""
+    return response.url.join(response.headers["Location"])
 
 
 def _is_spoken(url: "httpx.URL") -> bool:
