@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import gc
 import os
 import resource
 
@@ -77,6 +78,16 @@ def pytest_collection_modifyitems(items):
         item.path for item in items if item.get_closest_marker("slow")
     )
     items.sort(key=lambda item: (item.path.name not in FIRST, -slow[item.path]))
+
+
+def pytest_collection_finish():
+    """Rarer rounds of the garbage collector, which leave out all that is imported.
+
+    Tracing makes many objects, and a fifth of its time went to these rounds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 TINY = StylePrompterConfig(
