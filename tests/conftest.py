@@ -270,5 +270,9 @@ def compilation_cache(tmp_path_factory):
         }.items():
             jax.config.update(name, value)
             patch.setenv(name.upper(), str(value))
+        # XLA has read this variable in our process, but not in those that tests start.
+        flags = [f"--{name}={value}".lower() for name, value in _QUICK.items()]
+        flags = [*os.environ.get("XLA_FLAGS", "").split(), *flags]
+        patch.setenv("XLA_FLAGS", " ".join(flags))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -44,7 +44,8 @@ def images(tmp_path_factory):
 @pytest.mark.slow
 def test_eight_devices_give_the_bits_of_one(tiny_folder, images, tmp_path):
     for count in (1, 8):
-        flags = f"--xla_force_host_platform_device_count={count}"
+        flags = os.environ["XLA_FLAGS"]
+        flags += f" --xla_force_host_platform_device_count={count}"
         subprocess.run(
             [sys.executable, "-c", PROGRAM, tiny_folder, images, tmp_path / f"{count}"],
             env=os.environ | {"XLA_FLAGS": flags},
