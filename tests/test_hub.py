@@ -159,6 +159,8 @@ def message(name):
         "u/half": "an incomplete upload",
         "u/other": "comes from another program",
         "u/list": "comes from another program",
+        "u/large": "config.json has 2,000,000 bytes, and the limit is 1,048,576",
+        "u/later": "has version 99.*update styleprompter_jax.*copy of hf://u/later@",
     }.items(),
 )
 def test_what_is_not_there(hub, files, name, text):
@@ -171,10 +173,67 @@ def test_what_is_not_there(hub, files, name, text):
         "u/half": Repo({"config.json": config, "directions.safetensors": b"small"}),
         "u/other": Repo(files | {"config.json": b'{"model_type": "bert"}'}),
         "u/list": Repo(files | {"config.json": b"[]"}),
+        "u/large": Repo(files | {"config.json": b" " * 2_000_000}),
+        "u/later": Repo(files | {"config.json": b'{"version": 99}'}),
     }
     assert re.search(text, message(f"hf://{name}"))
     # Of a stranger's model nothing large.
     assert "model.safetensors" not in fetched(hub)
+    assert name != "u/large" or not fetched(hub)
+
+
+def test_a_large_config_in_place_of_a_known_one(hub, files):
+    repo = hub.repos["u/faces"] = Repo(files)
+    sp.load("hf://u/faces")
+    repo.commit(files | {"config.json": b" " * 2_000_000})
+    hub.calls.clear()
+    assert "has 2,000,000 bytes" in message("hf://u/faces")
+    assert not fetched(hub)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (404, "has no hf://u/faces .status 404.: check the name, and HF_ENDPOINT"),
+        (400, "refuses the request for hf://u/faces .status 400.: check the name"),
+        (429, "hf://u/faces failed at .* .status 429.: try again later"),
+        (500, "hf://u/faces failed at .* .status 500.: try again later"),
+        (204, "does not answer as the Hub does .*check HF_ENDPOINT"),
+        (403, "refuses access to u/faces .*hf auth login"),
+    ],
+)
+def test_a_server_that_was_reached(hub, files, fault, text):
+    hub.repos["u/faces"] = Repo(files)
+    hub.faults["/resolve/"] = fault
+    found = message("hf://u/faces")
+    assert re.search(text, found) and "network connection" not in found
+
+
+def test_no_network_is_said_at_once(hub, monkeypatch):
+    """The Hub's client would try again for half a minute."""
+    slept = []
+    hub.__exit__()
+    monkeypatch.setattr("time.sleep", slept.append)
+    assert re.search("cannot be reached .*network connection", message("hf://u/m"))
+    assert not slept
+
+
+@pytest.mark.parametrize("endpoint", ["garbage", "http://", "", "http://[", "ftp://h"])
+def test_an_endpoint_that_is_none(hub, monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert f"HF_ENDPOINT is {endpoint!r} instead" in message("hf://u/m")
+
+
+def test_names_that_are_almost_right(hub, monkeypatch, tmp_path):
+    assert "main instead of refs/heads/main" in message("hf://u/m@refs/heads/main")
+    assert "drives such as 'C:'" in message("hf://u/m/C:")
+    monkeypatch.chdir(tmp_path)
+    for find in (pin, local_folder):
+        with pytest.raises(StylePrompterError, match=r"no folder .*write hf://USER"):
+            find("hf:u/m")
+    Path("hf:u").mkdir()
+    assert local_folder("hf:u") == Path("hf:u")
+    assert not hub.calls
 
 
 @pytest.mark.parametrize(

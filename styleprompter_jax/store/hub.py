@@ -6,21 +6,25 @@ The form of a name is hf://USER/MODEL[@REVISION][/FOLDER]. The Hub's own client
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.store.card import CARD, MARK
+from styleprompter_jax.store.model_folder import read_config
 from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
     DIRECTIONS,
     DISCRIMINATOR,
     MODEL,
+    reading,
 )
 from styleprompter_jax.version import __version__
 
@@ -34,6 +38,7 @@ _NAME = re.compile(
 )
 _REVISION = re.compile(r"[\w.+-]+(?:/[\w.+-]+)*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_US = {"library_name": "styleprompter_jax", "library_version": __version__}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +98,19 @@ def parse(text: str) -> HubName:
             f"{text!r} names no revision: write a branch, a tag or a commit after the "
             "'@', with %2F instead of '/'."
         )
+    if revision == "refs":
+        raise StylePrompterError(
+            f"{text!r} has the long name of a revision: write its short name after the "
+            "'@', such as main instead of refs/heads/main, with %2F instead of '/'."
+        )
     folder = (match["folder"] or "").strip("/")
     parts = folder.split("/") if folder else []
-    if any(part in ("", ".", "..") for part in parts) or re.search(
+    if any(part in ("", ".", "..") or part[1:2] == ":" for part in parts) or re.search(
         r"[\\\0-\x1f\x7f]", folder
     ):
         raise StylePrompterError(
             f"{text!r} names no folder of a repository: write its path from the top, "
-            "without '.', '..' and '\\'."
+            "without '.', '..', '\\' and drives such as 'C:'."
         )
     return HubName(repo, revision, folder)
 
@@ -140,6 +150,8 @@ def fetch(name: HubName) -> Path:
             f"from another program, or its copy in {kept_in(file.parent)} is damaged: "
             "name another model, or delete the copy to download it again."
         )
+    with reading(str(name), file.parent):
+        read_config(file.parent)  # refuses unknown versions
     for optional in (DIRECTIONS, DISCRIMINATOR):
         _fetch_file(name, optional)
     # Download this file last, so that an interrupted download is not a valid model.
@@ -181,7 +193,7 @@ def upload(
             "the revision."
         )
     client = _client()
-    api = client.HfApi(library_name="styleprompter_jax", library_version=__version__)
+    api = client.HfApi(**_US)
     branch = name.revision or None
     try:
         try:
@@ -255,42 +267,54 @@ def _fetch_config(name: HubName) -> Path:
 def _fetch_file(name: HubName, file: str) -> Path | None:
     """Returns a file's copy in the cache; None if the repository has no such file."""
     client, path = _client(), name.path(file)
-    revision = name.revision or "main"
-    if _COMMIT.fullmatch(revision):
-        found = client.try_to_load_from_cache(name.repo, path, revision=revision)
-        if isinstance(found, str):
-            return Path(found)
-        if found is not None:  # the cache knows that the commit has no such file
-            return None
+    place = {
+        "repo_id": name.repo,
+        "filename": path,
+        "revision": name.revision or "main",
+    }
+    found = client.try_to_load_from_cache(**place)
+    copy = Path(found) if isinstance(found, str) else None
+    # The cache may also know that the commit has no such file.
+    if found is not None and _COMMIT.fullmatch(name.revision):
+        return copy
     try:
-        return Path(
-            client.hf_hub_download(
-                name.repo,
-                path,
-                revision=revision,
-                library_name="styleprompter_jax",
-                library_version=__version__,
-            )
-        )
-    except client.errors.LocalEntryNotFoundError as error:
+        # The download would try for half a minute to reach the Hub. This does not.
+        about = client.get_hf_file_metadata(client.hf_hub_url(**place), **_US)
+    except client.errors.HfHubHTTPError:
+        pass  # the download tries again, or raises the error
+    except Exception as error:  # the client does not catch errors of its HTTP library
+        if copy:
+            return copy
         raise StylePrompterError(_unreachable(name, error)) from error
+    else:
+        if copy and about.commit_hash in copy.parts:
+            return copy
+        if file == CONFIG and (about.size or 0) > CONFIG_BYTES:
+            raise StylePrompterError(
+                f"{name} is not a model of styleprompter_jax, because its {CONFIG} has "
+                f"{about.size:,} bytes, and the limit is {CONFIG_BYTES:,}: name "
+                "another model."
+            )
+    try:
+        return Path(client.hf_hub_download(**place, **_US))
+    except client.errors.LocalEntryNotFoundError as error:
+        raise StylePrompterError(explain(name, error.__cause__ or error)) from error
     except client.errors.EntryNotFoundError:
         return None
-    except Exception as error:  # the client does not catch errors of its HTTP library
+    except Exception as error:
         raise StylePrompterError(explain(name, error)) from error
 
 
 def _unreachable(name: HubName, error: Exception) -> str:
-    cause = error.__cause__
-    if isinstance(cause, _client().errors.OfflineModeIsEnabled):
+    if isinstance(error, _client().errors.OfflineModeIsEnabled):
         return (
             f"{name} is not in the Hub's cache, and HF_HUB_OFFLINE is set: unset it, "
             "or name a model in the cache."
         )
     return (
         f"{name} is not in the Hub's cache, and {_client().constants.ENDPOINT} cannot "
-        f"be reached ({_brief(cause or error)}): try again with a network connection, "
-        "or name a model in the cache."
+        f"be reached ({_brief(error)}): try again with a network connection, or name a "
+        "model in the cache."
     )
 
 
@@ -319,7 +343,20 @@ def explain(name: HubName, error: BaseException) -> str:
             f"{endpoint} refuses access to {name.repo} ({_brief(error)}): {login} of a "
             "user with access."
         )
-    return f"{name} failed at {endpoint} ({_brief(error)}): try again."
+    if isinstance(error, errors.FileMetadataError):
+        return (
+            f"{endpoint} does not answer as the Hub does ({_brief(error)}): check "
+            "HF_ENDPOINT, if it is set, and the proxy of your network."
+        )
+    if status is None:
+        return f"{name} failed at {endpoint} ({_brief(error)}): try again."
+    if status == 429 or status >= 500:
+        return f"{name} failed at {endpoint} (status {status}): try again later."
+    what = "has no" if status in (404, 410) else "refuses the request for"
+    return (
+        f"{endpoint} {what} {name} (status {status}): check the name, and HF_ENDPOINT "
+        "if it is set."
+    )
 
 
 def _brief(error: BaseException) -> str:
@@ -330,6 +367,17 @@ def _brief(error: BaseException) -> str:
 
 
 def _client() -> Any:
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise StylePrompterError(
+            f"HF_ENDPOINT is {quoted(endpoint)} instead of the address of a Hub: set "
+            "it to https://HOST, or unset it."
+        )
     try:
         import huggingface_hub
         from huggingface_hub import constants, errors, utils  # noqa: F401

@@ -11,6 +11,7 @@ Results contain this name, and `load` accepts it.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from styleprompter_jax.core.buckets import checked_path, in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.core.paths import scheme
+from styleprompter_jax.core.paths import path_text, scheme
 
 if TYPE_CHECKING:
     from styleprompter_jax.store.hub import HubName
@@ -78,7 +79,17 @@ def public_name(source: str) -> str:
 
 
 def _is_hub(name: str | os.PathLike) -> bool:
-    """Returns whether a name is an address that is not in a bucket."""
+    """Returns whether a name is an address that is not in a bucket.
+
+    Raises:
+        StylePrompterError: if the name lacks the slashes of hf://.
+    """
+    text = path_text(name)
+    if re.match("hf:[^/]", text, re.IGNORECASE) and not os.path.lexists(text):
+        raise StylePrompterError(
+            f"There is no folder {text!r}: write hf://USER/MODEL for a model on the "
+            "Hugging Face Hub."
+        )
     return bool(scheme(name)) and not in_bucket(name)
 
 
