@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from styleprompter_jax.app.compare import Entry, compare
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.evaluate import evaluate
 from styleprompter_jax.cli import main
+from styleprompter_jax.cli.commands.compare import cell
 from styleprompter_jax.editing.generator_change import GeneratorChange
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import BUNDLED, load_classifier
 from styleprompter_jax.evaluation.comparison import (
+    RESAMPLES,
     Procedure,
     edits_of_each,
     interval,
@@ -37,6 +40,27 @@ def test_intervals():
     some = interval([1.0, np.nan, 3.0])
     assert some["mean"] == 2 and 1 <= some["low"] <= some["high"] <= 3
     assert interval([np.nan] * 3) == dict(mean=None, low=None, high=None)
+
+
+@pytest.mark.parametrize("values", [[0.25], [np.nan, 0.25]])
+def test_one_image_has_no_interval(values):
+    found = interval(values)
+    assert found == dict(mean=0.25, low=None, high=None)
+    assert cell(found) == "0.25"
+
+
+def test_intervals_of_many_images_need_little_memory():
+    """The resamples are drawn in blocks, and are the same as if drawn at once."""
+    values = np.random.default_rng(0).normal(3, 1, 1001)  # odd: no block is a round one
+    tracemalloc.start()
+    found = interval(values, seed=5)
+    largest = tracemalloc.get_traced_memory()[1]
+    interval(np.tile(values, 20), seed=5)
+    assert tracemalloc.get_traced_memory()[1] < 100e6 > largest
+    tracemalloc.stop()
+    rows = np.random.default_rng(5).integers(0, 1001, (RESAMPLES, 1001))
+    ends = np.quantile(values[rows].mean(1), [0.025, 0.975])
+    assert [found["low"], found["high"]] == [*ends]
 
 
 def test_entries():

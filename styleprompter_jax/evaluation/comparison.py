@@ -17,11 +17,13 @@ from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.evaluation.classifier import Classifier
 from styleprompter_jax.evaluation.editability import judge_edits
 from styleprompter_jax.evaluation.evaluate import latents_of, scores
+from styleprompter_jax.images.batches import batches
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.ops.metrics import resized
 
 RESAMPLES = 2000
 LEVEL = 0.95
+_DRAWN = 2**20  # largest number of indices that `interval` holds at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,15 +187,19 @@ def interval(values: np.ndarray, seed: int = 0) -> dict[str, float | None]:
 
     Returns:
         "mean", and the ends "low" and "high" of its 95 % interval; None instead of a
-        number that is not finite.
+        number that is not finite. One value has no interval: its ends are None.
     """
     values = np.asarray(values, np.float64)
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    rng, m = np.random.default_rng(seed), len(values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of resamples with only NaN
-        means = np.nanmean(values[rows], 1)
+        means = np.concatenate([
+            np.nanmean(values[rng.integers(0, m, (part.stop - part.start, m))], 1)
+            for part in batches(RESAMPLES, max(_DRAWN // m, 1))
+        ])  # fmt: skip
         ends = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        if np.isfinite(values).sum() < 2:
+            ends = np.full(2, np.nan)
         found = [np.nanmean(values), *ends]
     names = ("mean", "low", "high")
     numbers = (float(x) if np.isfinite(x) else None for x in found)

@@ -63,6 +63,7 @@ def cell(found: Mapping | None) -> str:
     """Formats a mean and its interval, a result of `interval`."""
     if found is None or found["mean"] is None:
         return "-"
-    ends = (found["low"], found["high"])
-    low, high = ("?" if end is None else f"{end:.4g}" for end in ends)
-    return f"{found['mean']:.4g} ({low} to {high})"
+    mean = f"{found['mean']:.4g}"
+    if found["low"] is None:  # of one image
+        return mean
+    return f"{mean} ({found['low']:.4g} to {found['high']:.4g})"
