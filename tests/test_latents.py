@@ -51,6 +51,16 @@ def test_equal_are_those_of_equal_numbers(latents):
     assert sp.Latents(latents.w_plus[:1] + 9) not in latents
 
 
+def test_codes_in_lists_and_no_codes(latents):
+    assert sp.Latents(latents.w_plus.tolist())[1] == sp.Latents(latents.w_plus[1:2])
+    for wrong in (None, "abc", 3, [[[1, 2], [3]]]):
+        for use in (len, list, lambda latents: latents[0]):
+            with pytest.raises(sp.StylePrompterError, match=r"^The codes are "):
+                use(sp.Latents(wrong))
+    with pytest.raises(sp.StylePrompterError, match="same number of images"):
+        sp.Latents(latents.w_plus, (np.zeros((1, 4, 4, 8)),))[1]
+
+
 @pytest.mark.parametrize("index", [3, -4, [0, 3], 2**70, np.uint64(2**63)])
 def test_no_such_image(latents, index):
     with pytest.raises(sp.StylePrompterError, match=r"no image .* among 3") as caught:

@@ -15,7 +15,7 @@ from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, path_text
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.images.align import MOST, check_quad
+from styleprompter_jax.images.align import MOST, check_quad, numbers_of
 from styleprompter_jax.images.align import unalign as paste_back
 from styleprompter_jax.images.decode import room_for
 from styleprompter_jax.images.files import read_image, write_image
@@ -167,9 +167,12 @@ def _read_record(path: Path) -> Crop | None:
     if not isinstance(content, dict) or "quad" not in content:
         return None
     try:
-        quad = np.asarray(content["quad"], np.float64)
+        quad = numbers_of(content["quad"])
         photograph = path.parent / path_text(_name(content))
-        width, height = content["size"]
+        size = content["size"]
+        if not isinstance(size, list) or len(size) != 2:
+            raise ValueError("its size is not two numbers of pixels")
+        width, height = size
         if quad.shape != (4, 2) or not (np.abs(quad) < MOST).all():
             raise ValueError("its quad is not four points")
         if not (type(width) is type(height) is int and min(width, height) > 0):

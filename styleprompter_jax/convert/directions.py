@@ -313,7 +313,8 @@ def _direction(array: np.ndarray, label: str) -> Direction:
         vector = array.astype(np.float32)
     if not np.isfinite(vector).all():
         raise StylePrompterError(
-            f"{label} holds NaN or infinity: download or make the file again."
+            f"{label} holds NaN, infinity or numbers beyond float32: download or make "
+            "the file again."
         )
     # Published directions have a length of about 1, and strength 1 would hardly show.
     return Direction(vector, strength=3.0, origin=label)

@@ -105,7 +105,8 @@ class Archive:
             or re.search(r"[\\:]", name.removeprefix(root))
         ):
             raise Refusal(
-                f"{quoted(name)} is not a valid name in an archive; {DAMAGED}"
+                f"{quoted(name)} is not a valid name in an archive: rename it and save "
+                "the file again, or download or copy it again."
             )
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise Refusal(

@@ -47,6 +47,7 @@ def as_numbers(value: Any, what: str) -> jax.Array | np.ndarray:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise StylePrompterError(
-            f"{what} contain NaN or infinity: pass finite numbers."
+            f"{what} contain NaN, infinity or numbers beyond float32: pass finite "
+            "numbers."
         )
     return array

@@ -166,5 +166,5 @@ def _floats(arrays: dict[str, np.ndarray], key: str) -> np.ndarray:
     with np.errstate(over="ignore"):  # float64 may overflow
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise Refusal(f"{quoted(key)} contains NaN or infinity.")
+        raise Refusal(f"{quoted(key)} has NaN, infinity or more than float32 holds.")
     return array

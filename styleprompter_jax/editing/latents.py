@@ -40,7 +40,7 @@ class Latents:
     changes: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.w_plus)
+        return len(self._codes())
 
     def __eq__(self, other: object) -> bool:
         """Returns whether both have the same numbers, including the features."""
@@ -60,12 +60,31 @@ class Latents:
             StylePrompterError: for another index. If no such image exists, the error
                 is an IndexError too.
         """
-        rows = _rows(index, len(self))
-        return jax.tree.map(lambda array: array[rows], self)
+        codes = self._codes()
+        rows = _rows(index, len(codes))
+        for array in (*self.features, self.changes):
+            if array is not None and np.shape(array)[:1] != codes.shape[:1]:
+                raise StylePrompterError(
+                    f"The latents have {len(codes)} codes, but a map or changes of "
+                    f"the shape {list(np.shape(array))}: give all of them the same "
+                    "number of images."
+                )
+        whole = dataclasses.replace(self, w_plus=codes)
+        return jax.tree.map(lambda array: array[rows], whole)
 
     def __iter__(self) -> Iterator["Latents"]:
         """Yields the latents of each image, as a batch of 1."""
         return (self[k] for k in range(len(self)))
+
+    def _codes(self) -> jax.Array | np.ndarray:
+        """Returns the codes as an array; they may be lists of numbers."""
+        codes = self.w_plus
+        if isinstance(codes, jax.Array | np.ndarray) and codes.ndim:
+            return codes
+        codes = as_numbers(codes, "The codes")
+        if not codes.ndim:
+            raise StylePrompterError("The codes are one number: pass (b, n, w_dim).")
+        return codes
 
     def changed(self, change: GeneratorChange | None) -> "Latents":
         """Returns the same latents for one changed generator, or for the original."""

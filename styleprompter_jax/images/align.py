@@ -25,6 +25,20 @@ MOST = 1e9  # largest coordinate
 BAND = 2**20  # number of pixels that are computed at once
 
 
+def numbers_of(values: object) -> np.ndarray:
+    """Returns lists as float64; an empty array if anything in them is no number.
+
+    NumPy would take JSON's true for 1.
+    """
+    try:
+        numbers = np.asarray(values, np.float64)
+        if any(isinstance(one, bool) for one in np.asarray(values, object).flat):
+            return np.empty(0)
+    except (TypeError, ValueError):
+        return np.empty(0)
+    return numbers
+
+
 def crop_quad(landmarks: np.ndarray) -> np.ndarray:
     """Computes the square that FFHQ crops.
 
@@ -40,10 +54,7 @@ def crop_quad(landmarks: np.ndarray) -> np.ndarray:
         StylePrompterError: if the landmarks have another shape, or their positions
             are impossible for a face.
     """
-    try:
-        points = np.asarray(landmarks, np.float64)
-    except (TypeError, ValueError):
-        points = np.empty(0)
+    points = numbers_of(landmarks)
     if points.shape not in ((5, 2), (68, 2)) or not (np.abs(points) < MOST).all():
         raise StylePrompterError(
             "The landmarks of a face must be 5 or 68 pairs of numbers [x, y]"

@@ -14,7 +14,8 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import TEXT
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.images.align import MOST, check_quad, crop_quad
+from styleprompter_jax.core.values import shown
+from styleprompter_jax.images.align import MOST, check_quad, crop_quad, numbers_of
 
 LAYOUT = '{"face.jpg": [[x, y], ...]}'
 # The length of a photograph's side in each unit; None for pixels.
@@ -50,10 +51,12 @@ class Landmarks(NamedTuple):
             isinstance(point, dict) and {"x", "y"} <= point.keys() for point in entry
         ):
             entry = [[point["x"], point["y"]] for point in entry]
-        try:
-            points = np.asarray(entry, np.float64)
-        except (TypeError, ValueError):
-            points = np.empty(0)
+        if isinstance(entry, dict):
+            raise StylePrompterError(
+                f"The landmarks of a face have the keys {shown(list(entry))}: write a "
+                f"list of points, or one of the units {', '.join(map(str, UNITS))}."
+            )
+        points = numbers_of(entry)
         if points.ndim == 3:
             if len(points) > 1:
                 raise StylePrompterError(
