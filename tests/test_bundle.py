@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -59,6 +61,17 @@ def test_half_precision(tmp_path, tiny_folder, tiny_variables):
     with pytest.raises(StylePrompterError, match="float16"):
         model_folder.save_model(tmp_path / "big", TINY, tiny_variables, dtype="float16")
     assert not (tmp_path / "big").exists()
+
+
+def test_reading_starts_no_device(tiny_folder):
+    """The driver of a cluster leaves its machine's devices to the workers."""
+    program = (
+        "import sys; from styleprompter_jax.store import model_folder\n"
+        "model_folder.load_model(sys.argv[1])"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "tpu_of_the_future"}
+    command = [sys.executable, "-c", program, tiny_folder]
+    subprocess.run(command, env=environment, check=True)
 
 
 def test_a_model_may_lack_parts(tmp_path):

@@ -1,5 +1,10 @@
 """One step on several devices."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,3 +84,28 @@ def test_a_step_that_is_not_finite(skip):
     else:
         with pytest.raises(StylePrompterError, match="by step 3: lower"):
             monitor.check(3, str)
+
+
+def test_processes_begin_with_one_step():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    program = (
+        "import sys; from styleprompter_jax.training.run import parallel\n"
+        "k = int(sys.argv[2]); parallel.join_hosts(sys.argv[1], 2, k)\n"
+        "parallel.check_step(2**31 - 1)\n"
+        "parallel.check_step(3 + k)"
+    )
+    command = [sys.executable, "-c", program, place]
+    processes = [
+        subprocess.Popen(
+            [*command, str(k)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(2)
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=300)
+        assert "StylePrompterError: The processes begin with the steps 3, 4" in error

@@ -235,8 +235,7 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
     if not isinstance(maps, tuple | list) or not (maps or reads_none):
         raise StylePrompterError(
             f"The latents hold no feature maps for {title} to read: encode the image "
-            f"(`invert --features` stores them), or leave {title} out (refine=False, "
-            "--no-refine)."
+            "(`invert --features` stores them), or give refine=False (--no-refine)."
         )
     features = tuple(as_numbers(one, "The features") for one in maps)
     found = [maps.shape for maps in features]

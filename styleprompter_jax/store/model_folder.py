@@ -223,7 +223,9 @@ def bundled_for(dataset: str) -> Path | None:
 def model_shapes(config: StylePrompterConfig) -> dict:
     """Returns the shapes of a model's variables by collection, without init."""
     images = jax.ShapeDtypeStruct((1, *config.input_shape), np.float32)
-    init, key = StylePrompter(config).init, jax.random.key(0)
+    init = StylePrompter(config).init
+    # The key's type alone: Ray's driver must not start the device of its actors.
+    key = jax.eval_shape(lambda: jax.random.key(0))
     # jax.numpy's small jitted functions take a quarter of the tracing time.
     with jax.disable_jit():
         return jax.eval_shape(init, key, images)

@@ -141,6 +141,7 @@ def _train_at(
                 folders.check_same(workdir, record["config"], settings)
                 iterator.set_state(record["position"])
                 logging.info("Resumed %s at step %d.", workdir, run.step)
+            parallel.check_step(run.step)
             if parallel.is_first():  # only now: a refused call leaves nothing
                 folders.write_config(workdir, settings)
                 folders.write_data(workdir, data)
@@ -242,7 +243,8 @@ class _Run:
                 try:
                     batch = parallel.shard_batch(next(iterator), self._mesh)
                 except StylePrompterError:
-                    save()
+                    if jax.process_count() == 1:  # a save waits for all processes
+                        save()
                     raise
                 step_rng = jax.random.fold_in(rng, self.step)
                 update, flops, is_new = self._update(batch, step_rng)

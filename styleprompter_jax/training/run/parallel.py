@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -103,6 +104,17 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree
     )
+
+
+def check_step(step: int) -> None:
+    """Refuses processes that begin with different steps of the same run."""
+    steps = multihost_utils.process_allgather(np.int32(step))
+    if np.unique(steps).size > 1:
+        raise StylePrompterError(
+            f"The processes begin with the steps {', '.join(map(str, steps.ravel()))}, "
+            "because the run was still being saved, or one has an old copy: start all "
+            "of them again."
+        )
 
 
 def local_copy(tree: Any) -> Any:
