@@ -52,3 +52,23 @@ def test_what_could_not_be_read_is_not_written(wrong, tmp_path):
     with pytest.raises(StylePrompterError, match="was not written, because"):
         save_directions(tmp_path, {"a": direction})
     assert not list(tmp_path.iterdir())
+
+
+def test_replaced_weights_of_smart(tmp_path):
+    """`dataclasses.replace` passes the old options, whose beta must not win."""
+    old = Direction(np.ones(4, np.float32), beta=(0.7, 0.2), options={"gain": 2.0})
+    replace = dataclasses.replace
+    found = {
+        "same": replace(old, strength=2.0),
+        "other": replace(old, beta=(0.5, 1.0)),
+        "reset": replace(old, beta=(1, 1)),
+        "options": replace(old, options={"beta": (0.1, 0.2)}),
+    }
+    save_directions(tmp_path, found)
+    for read in (found, load_directions(tmp_path)):
+        assert {name: one.beta for name, one in read.items()} == {
+            "same": (0.7, 0.2), "other": (0.5, 1), "reset": (1, 1),
+            "options": (0.1, 0.2),
+        }  # fmt: skip
+        assert read["other"].options == {"gain": 2.0, "beta": (0.5, 1)}
+        assert read["reset"].options == {"gain": 2.0}

@@ -81,7 +81,9 @@ class Direction:
         layers: indices of the codes that it changes; None means all.
         range: the smallest and largest strengths that were found to work.
         strength: default strength of an edit and of its reverse.
-        beta: SMART's option "beta", which becomes a part of `options`.
+        beta: SMART's option "beta", which becomes a part of `options`. In
+            `dataclasses.replace` it wins over the old options; new options that
+            contain "beta" win over it.
         origin: a description, for people, of how the direction was found.
         response: a step that depends on the codes, added to ``vector``; None adds
             nothing.
@@ -236,20 +238,26 @@ def combine(
     )
 
 
-def _plain(options: Mapping, beta: Any) -> dict[str, float | tuple[float, ...]]:
+class _Options(dict):
+    """Checked options; by this type, a direction knows options of an old direction."""
+
+
+def _plain(options: Mapping, beta: Any) -> _Options:
     """Returns options of a refiner as Python numbers and tuples of them."""
     if not isinstance(options, Mapping):
         raise StylePrompterError(
             f"A direction's options are {shown(options)}: give numbers by name."
         )
-    plain = {
+    plain = _Options({
         str(name): tuple(real(number, f"A direction's {name}") for number in value)
         if np.ndim(value)
         else real(value, f"A direction's {name}")
         for name, value in options.items()
-    }
+    })  # fmt: skip
     pair = _BETA if beta is None else _pair(beta, "A direction's beta")
-    return plain if pair == _BETA else {"beta": pair, **plain}
+    if beta is not None and isinstance(options, _Options):
+        plain.pop("beta", None)  # `dataclasses.replace` passes the old options
+    return plain if pair == _BETA else _Options({"beta": pair, **plain})
 
 
 def _least(options: Sequence[Mapping]) -> dict:
