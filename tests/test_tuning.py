@@ -13,6 +13,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.edit import edit
 from styleprompter_jax.app.invert import invert
+from styleprompter_jax.app.mix import mix
 from styleprompter_jax.cli import main
 from styleprompter_jax.convert.tables.perceptual import read_network
 from styleprompter_jax.editing.generator_change import GeneratorChange
@@ -78,7 +79,7 @@ def test_steps_are_those_of_pytorch():
             losses = 1.0, tuning_case.LOCALITY
             inputs = pivot, given["images"], {}, losses, rate, given["z"][k]
             deltas, state, *numbers = tuning._step(
-                2, how, variables, weights, deltas, state, *inputs
+                2, how, variables, weights, {}, deltas, state, *inputs
             )
             for name, found in zip(("loss", "distance"), numbers, strict=True):
                 assert found.dtype == np.float64
@@ -156,9 +157,9 @@ def test_together_and_on(model, images, latents):
 
 def test_options(model, images, latents, tuned):
     first = images[:1], latents[0]
-    some = tuning._start(model, latents[0], [0, 2])
+    some, held = tuning._start(model, latents[0], [0, 2])
     assert {key.split("/")[1] for key in some} == {"b4", "b8"}
-    assert "synthesis/b8/torgb/kernel" not in some
+    assert "synthesis/b8/torgb/kernel" not in some and not held
     seen = []
     model.tune(*first, 2, **FAST, told=lambda *numbers: seen.append(numbers))
     assert [k for k, _ in seen] == [1, 2] and seen[1][1] < seen[0][1]
@@ -171,6 +172,44 @@ def test_options(model, images, latents, tuned):
     np.testing.assert_allclose(
         model.decode(kept), model.decode(tuned.latents), atol=2e-3
     )
+
+
+def test_other_layers_keep_their_change(model, images, tuned):
+    """Tuned further in some layers: the others neither change nor get lost."""
+    on = model.tune(images[:1], tuned.latents, 2, layers=[0], **FAST)
+    _, held = tuning._start(model, tuned.latents, [0])
+    assert held and on.change.deltas.keys() == tuned.change.deltas.keys()
+    for key, delta in tuned.change.deltas.items():
+        same = np.array_equal(on.change.deltas[key], delta)
+        assert same is (key in held), key
+    # The steps saw the whole change: they go on from where the first tuning ended.
+    before, after = (error(model.decode(m.latents), images[:1]) for m in (tuned, on))
+    assert after < before
+
+
+def test_a_tuned_model_fits_codes_and_takes_its_files(model, images, tuned, tmp_path):
+    shown, start = images[:1], tuned.latents
+    fitted = tuned.optimize(shown, start, 1)
+    assert fitted == model.optimize(shown, start, 1)
+    assert tuned.optimize(shown, tuned.encode(shown), 1) == fitted
+    assert fitted.changes[0] is tuned.change
+    file = tmp_path / "latents.npz"
+    start.save(file, features=True, dtype="float16")
+    edited, mixed = tmp_path / "edited", tmp_path / "mixed"
+    made = edit(tuned, edited, ["smile"], latents=file, strengths=[0.0])
+    sp.write_images(shown, [tmp_path / "b.png"])
+    how = dict(mode="interpolate", alphas=[0.0], latents=file)
+    made.files.extend(mix(tuned, [], [tmp_path / "b.png"], mixed, **how).files)
+    expected = np.clip(np.asarray(tuned.decode(start)), -1, 1)
+    for pixels in sp.read_images(made.files, 32):
+        np.testing.assert_allclose(pixels, expected[0], atol=1.5 / 127.5)
+
+
+def test_several_generators_count_their_steps_together(model, images, latents, tuned):
+    both = concatenate([tuned.latents, latents[1].changed(None)])
+    seen = []
+    model.optimize(images, both, 3, told=seen.append)
+    assert seen == [1, 2, 3]
 
 
 def test_wrong_calls(model, images, latents, tuned):

@@ -22,6 +22,7 @@ from styleprompter_jax.images.find import find_images, shown
 from styleprompter_jax.images.read_once import ReadOnce
 from styleprompter_jax.inversion.changes import deltas_of
 from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.inversion.tuned import Tuned
 
 WAITING = 64  # largest number of images that wait to be written
 SHOWN = 8  # images on a sheet
@@ -123,8 +124,9 @@ def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str
             f"{file} holds codes of the shape {there}, but this model needs {own}: "
             "choose the model that made them."
         )
+    original = model.model if isinstance(model, Tuned) else model
     for _, change in latents.by_change():
-        deltas_of(model, change)  # before anything is written
+        deltas_of(original, change)  # before anything is written
     return latents, names
 
 

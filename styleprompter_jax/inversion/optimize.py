@@ -69,7 +69,7 @@ def optimize(
                 len(shown), how, variables, current, state, shown, own, rate
             )
             done += 1
-            if told is not None:
+            if told is not None and done % len(groups) == 0:
                 jax.block_until_ready(codes)  # JAX has only scheduled the step
                 told(done // len(groups))
         w_plus[rows] = codes[:asked]

@@ -278,7 +278,8 @@ class StylePrompter:
             structure: weight of 1 - SSIM over several scales; 0 leaves it out.
             learning_rate: of the first step; it falls to zero along a cosine.
             told: called after each step with the number of finished steps; an exception
-                from it ends the fit.
+                from it ends the fit. Latents of several tuned generators are fitted one
+                generator after another: then a step is the mean of theirs.
             options: of the refiner, as `decode` will be called with.
 
         Returns:
@@ -327,7 +328,8 @@ class StylePrompter:
                 0.02 with 1 - SSIM.
             locality: weight of the locality term: the same distances between the
                 generators at random codes near the pivots; published: 0.1.
-            layers: indices of the codes whose layers are tuned; None for all.
+            layers: indices of the codes whose layers are tuned; None for all. Others
+                keep the change that tuned latents have.
             stop: perceptual distance at which tuning ends early; None for 0.06 with
                 LPIPS (published), and 0 with 1 - SSIM.
             learning_rate: reached after ten steps; it falls to zero in the last third.

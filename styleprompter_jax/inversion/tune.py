@@ -78,7 +78,7 @@ def tune(
     how = _How(model.module, refine, noise_mode, module)
     rng = np.random.default_rng(whole(seed, "seed"))
     size = min(whole(batch_size, "batch_size", 1), len(images))
-    deltas = _start(model, latents, layers)
+    deltas, held = _start(model, latents, layers)
     state = descent.start(deltas)
     recent: collections.deque = collections.deque(maxlen=-(-len(images) // size))
     for k, rate in enumerate(descent.held_rates(learning_rate, steps)):
@@ -89,7 +89,7 @@ def tune(
         z = rng.standard_normal(drawn, np.float32) if locality else None
         inputs = part, images[rows], own, (weight, locality), rate, z
         found, state, loss, distance = _step(
-            size, how, model.variables, fixed, deltas, state, *inputs
+            size, how, model.variables, fixed, held, deltas, state, *inputs
         )
         if not math.isfinite(float(loss)):
             raise StylePrompterError(
@@ -102,7 +102,7 @@ def tune(
         deltas = found
         if told is not None:
             told(k + 1, float(loss))
-    kept = {k: np.asarray(delta) for k, delta in deltas.items()}
+    kept = {k: np.asarray(delta) for k, delta in {**held, **deltas}.items()}
     kept = {k: delta for k, delta in kept.items() if delta.any()}
     return latents.changed(GeneratorChange(kept, model.sha256, model.source))
 
@@ -122,15 +122,19 @@ def _network(given: Any) -> tuple[nn.Module | None, Mapping]:
 
 def _start(
     model: "StylePrompter", latents: Latents, layers: Sequence[int] | None
-) -> dict[str, jax.Array | np.ndarray]:
-    """Returns the first deltas: zeros, or those that the latents carry."""
+) -> tuple[Deltas, Deltas]:
+    """Returns the first deltas of the layers to tune, and those that do not change.
+
+    The first deltas are those that the latents carry, or zeros. The latents may also
+    carry deltas of other layers.
+    """
     params = model.params["generator"]
     keys = model.config.generator.layer_keys(params)
     chosen = check_layers(layers, len(keys))
     if chosen is not None:
         keys = [keys[layer] for layer in chosen]
     shapes = {k: p.shape for k, p in flatten_dict(params, sep="/").items()}
-    found: dict = {k: np.zeros(shapes[k], np.float32) for part in keys for k in part}
+    zeros = {k: np.zeros(shapes[k], np.float32) for part in keys for k in part}
     groups = latents.by_change()
     if len(groups) > 1:
         raise StylePrompterError(
@@ -138,7 +142,9 @@ def _start(
             "a time."
         )
     before = deltas_of(model, groups[0][1])
-    return found | {k: np.asarray(d, np.float32) for k, d in before.items()}
+    carried = {k: np.asarray(d, np.float32) for k, d in before.items()}
+    found = {k: carried.pop(k, zero) for k, zero in zeros.items()}
+    return found, carried
 
 
 @by_size(static_argnums=0)
@@ -146,6 +152,7 @@ def _step(
     how: Any,
     variables: Mapping,
     fixed: Mapping,
+    held: Deltas,
     deltas: Deltas,
     state: Any,
     pivot: Latents,
@@ -171,7 +178,7 @@ def _step(
         return losses.l2(a, b) + perceptual * distance, distance
 
     def loss(deltas: Deltas) -> tuple[jax.Array, jax.Array]:
-        tuned = changed(variables, deltas)
+        tuned = changed(variables, {**held, **deltas})
         outputs = how.module.apply(
             tuned,
             pivot.w_plus,

@@ -39,14 +39,26 @@ class Tuned(StylePrompter):
 
     def decode(self, latents: Latents, **options: Any) -> jax.Array:
         """Decodes any latents with this generator; see `StylePrompter.decode`."""
-        if isinstance(latents, Latents):
-            latents = latents.changed(self._change)
-        return self.model.decode(latents, **options)
+        return self.model.decode(self._own(latents), **options)
+
+    def optimize(
+        self, images: Any, latents: Latents, *args: Any, **options: Any
+    ) -> Latents:
+        """Fits any codes for this generator; see `StylePrompter.optimize`.
+
+        Returns:
+            Latents with the change of this generator.
+        """
+        return self.model.optimize(images, self._own(latents), *args, **options)
 
     def tune(
         self, images: Any, latents: Latents, *args: Any, **options: Any
     ) -> "Tuned":
         """Continues the tuning of this generator; see `StylePrompter.tune`."""
-        if isinstance(latents, Latents):
-            latents = latents.changed(self._change)
-        return self.model.tune(images, latents, *args, **options)
+        return self.model.tune(images, self._own(latents), *args, **options)
+
+    def _own(self, latents: Any) -> Any:
+        """Returns latents for this generator; `model` refuses other things."""
+        if not isinstance(latents, Latents):
+            return latents
+        return latents.changed(self._change)
