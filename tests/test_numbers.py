@@ -8,6 +8,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.app import edit
 from styleprompter_jax.cli import main, make_parser
 from styleprompter_jax.cli.arguments import LARGEST_BATCH
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.ops.frechet import gaussian
 from styleprompter_jax.search.unsupervised import in_deviations, pca
@@ -93,6 +94,17 @@ def test_strengths_that_are_one(face, tmp_path, tiny_folder, capsys):
     assert main(sweep) == 0
     with Image.open(tmp_path / "swept" / "a_smile.gif") as gif:
         assert gif.n_frames == 2
+
+
+@pytest.mark.parametrize(
+    ("range", "strengths"),
+    [((-3, 3), [-1, 0, 1]), ((-0.5, 3), [-0.5, 0, 1]), ((0.5, 2), [0, 1]),
+     ((-2, -0.5), [-1, 0])],
+)  # fmt: skip
+def test_strengths_without_an_option(range, strengths):
+    """The opposite strength, 0 and the own strength, as the range allows."""
+    plan = edit._stills({"smile": Direction(np.ones(4), range=range)}, None)
+    assert [strength for _, strength in plan.values()] == strengths
 
 
 def test_ends_of_a_sweep_that_read_alike():

@@ -73,8 +73,9 @@ def edit(
             NAME:WEIGHT gives a direction a weight.
         inputs: files, folders and globs of images.
         latents: a file that `invert` wrote, instead of images.
-        strengths: strengths of the edit; None for each direction's own strength with
-            both signs, and for the direction's range in an animation.
+        strengths: strengths of the edit; None for each direction's own strength, 0 and
+            the opposite strength, as far as its range allows them, and for the
+            direction's range in an animation.
         layers: indices of the codes to change; None for each direction's own indices.
         together: apply all directions at once.
         animate: write a sweep from the lowest to the highest strength and back instead
@@ -239,13 +240,16 @@ class _Sweeps(_Stills):
         shown: dict[str, list] = {}
         for name, (direction, strengths) in self.plan.items():
             options = model.options_of(direction) | self.decoding.options(index)
-            count = len(strengths)
-            batch_size = self.decoding.batch(model, count)
+            rng, count = options["rng"], len(strengths)
+            # Random noise depends on the index in a batch. All frames need the same.
+            batch_size = self.decoding.batch(model, count) if rng is None else 1
             repeat = functools.partial(np.repeat, repeats=batch_size, axis=0)
             ends = (0, count // 2, count - 1)
             columns = {f"{name}_{strengths[at]:+.3g}": at for at in ends}
             for k, path in enumerate(results):
                 one = jax.tree.map(repeat, latents[k])
+                if rng is not None:
+                    options["rng"] = jax.random.fold_in(rng, k)
                 made = []
                 for part in batches(count, batch_size):
                     edited = one.edit(
@@ -284,7 +288,8 @@ def _stills(
     plan = {}
     for name, direction in directions.items():
         low, high, there = *direction.range, direction.strength
-        own = sorted({max(low, -there), 0.0, min(high, there)})
+        # A range such as (0.5, 2) has no opposite strength.
+        own = sorted({max(min(low, 0.0), -there), 0.0, min(max(high, 0.0), there)})
         for strength in _given(strengths) or own:
             label = f"{name}_{strength:+g}"
             if label in plan:

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=number,
         metavar="S",
-        help="strengths of the edit (default: the direction's own strength, with both "
-        "signs; for a sweep, the direction's range)",
+        help="strengths of the edit (default: the direction's own strength, 0 and the "
+        "opposite strength; for a sweep, the direction's range)",
     )
     add_layers(parser, "to change (default: the direction's)")
     parser.add_argument(
