@@ -3,6 +3,7 @@
 import dataclasses
 import runpy
 import sys
+from functools import partial
 
 import jax
 import numpy as np
@@ -93,6 +94,22 @@ def test_training_one_names_its_file(tmp_path, capsys):
     assert train_classifier.main(["--output", str(tmp_path / "no/j.safetensors")]) == 1
     assert "There is no folder" in capsys.readouterr().err
     assert classifiers.BUNDLED.read_bytes() == before
+
+
+def test_attributes_of_one_value_are_left_out(tmp_path, monkeypatch, capsys):
+    images = np.zeros((2, 64, 64, 3), np.float32)
+    labels = {"hat": np.array([True, True]), "smile": np.array([True, False])}
+    monkeypatch.setattr(classifiers, "read_split", lambda *_: (images, labels))
+    monkeypatch.setattr(classifiers, "train", partial(classifiers.train, steps=1))
+    file = tmp_path / "judge.safetensors"
+    assert train_classifier.main(["--output", str(file)]) == 0
+    assert load_classifier(file).values == {"smile": (False, True)}
+    out, err = capsys.readouterr()
+    assert "'hat' has only one value in the split 'train'" in err
+    assert out.startswith("smile: right on")
+    del labels["smile"]
+    assert train_classifier.main(["--output", str(tmp_path / "no.safetensors")]) == 1
+    assert "have only one value: choose other images" in capsys.readouterr().err
 
 
 def test_a_table_is_refused():
