@@ -14,6 +14,7 @@ from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.generator_change import SUFFIX
 from styleprompter_jax.editing.latents import Latents, concatenate
@@ -90,6 +91,7 @@ def invert(
     paths, results, skipped = pictures.find_pictures(
         inputs, folder, skip_bad, read, f".{format}"
     )
+    sums = [sha256(path) for path in paths]
     codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)
     tuner, changes = None, []
     if whole(tune, "tune"):
@@ -172,6 +174,7 @@ def invert(
             names=names,
             source=model.source,
             changes=of_each or None,
+            images=sums,
         )
     rows = rows[: pictures.SHOWN]
     with place.writing(table):

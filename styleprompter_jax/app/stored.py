@@ -8,6 +8,8 @@ from styleprompter_jax.app.pictures import load_checked
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.core.sums import sha256
+from styleprompter_jax.editing.latent_files import image_sums
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation import protocol
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -16,12 +18,14 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 def stored_latents(file: AnyPath, model: StylePrompter, images: Compared) -> Latents:
     """Returns the latents of images from a file of `invert`, in their order.
 
-    It finds them by the names that `invert` gives to images. Latents of other images
-    may be in the file.
+    It finds them by the names that `invert` gives to images. These depend on the common
+    folder of the images, so it also compares the SHA-256 of the images, which files of
+    older versions lack. Latents of other images may be in the file.
 
     Raises:
-        StylePrompterError: if the file cannot be read, belongs to another model, or
-            lacks an image, or if the images come from a dataset.
+        StylePrompterError: if the file cannot be read, belongs to another model, lacks
+            an image, or has another image of the same name, or if the images come from
+            a dataset.
     """
     latents, names = load_checked(file, model)
     if not images.paths:
@@ -29,12 +33,17 @@ def stored_latents(file: AnyPath, model: StylePrompter, images: Compared) -> Lat
             f"The latents of {file} are found by the names of images, which a dataset "
             "does not have: give the images with --input."
         )
-    rows = {name: k for k, name in enumerate(names)}
+    rows, sums = {name: k for k, name in enumerate(names)}, image_sums(file)
     for name, path in zip(images.keys, images.paths, strict=True):
         if name not in rows:
             raise StylePrompterError(
                 f"{file} has no latents of {path}, which would have the name {name!r}: "
                 "give the same --input as to `invert`."
+            )
+        if sums is not None and sums[rows[name]] != sha256(path):
+            raise StylePrompterError(
+                f"The latents of {name!r} in {file} are not of {path}, but of another "
+                "image: give the same --input as to `invert`, or invert again."
             )
     return latents[[rows[name] for name in images.keys]]
 

@@ -3,6 +3,7 @@
     w_plus        codes (b, n, w_dim)
     features_0    maps (b, h, w, c), coarse to fine; and so on; optional
     names         of the images, b texts; optional
+    image_sha256  of the image files, b texts; optional
     generators    (b, 2) texts: for each image the file beside with the change of its
                   generator, and that file's SHA-256; or two empty ones; optional
     source        the name of the model; optional
@@ -99,6 +100,21 @@ def read(path: str | os.PathLike) -> Content:
         )
     changes = None if files is None else _load_changes(path, files)
     return Content(w_plus, tuple(features), changes, names)
+
+
+def image_sums(path: str | os.PathLike) -> list[str] | None:
+    """Returns the SHA-256 of the image files in a file that `read` has accepted.
+
+    Older files have none; then the result is None.
+    """
+    with open_file(path) as file:
+        arrays = _arrays(file)
+        if "image_sha256" not in arrays:
+            return None
+        sums = arrays["image_sha256"]
+        if sums.dtype.kind != "U" or sums.shape != arrays["w_plus"].shape[:1]:
+            raise Refusal("'image_sha256' does not have one text for each image.")
+        return sums.tolist()
 
 
 def _files(arrays: dict[str, np.ndarray], batch: int) -> list[list[str]] | None:

@@ -161,6 +161,7 @@ class Latents:
         source: str = "",
         dtype: str = "float32",
         changes: Sequence[Path] | None = None,
+        images: Sequence[str] | None = None,
     ) -> None:
         """Writes an .npz with w_plus.
 
@@ -175,10 +176,12 @@ class Latents:
             dtype: of the changes, "float32" or "float16".
             changes: existing files with the change of each image, in the folder of the
                 .npz or below; no others are written.
+            images: the SHA-256 of b image files to write too. `evaluate` and `compare`
+                refuse latents of other images.
 
         Raises:
             StylePrompterError: if the name does not end in .npz, the file cannot be
-                written, the numbers of codes, features and names differ, or
+                written, the numbers of codes, features, names and images differ, or
                 `load_named` would refuse the names.
         """
         path = local_path(path)
@@ -194,6 +197,8 @@ class Latents:
         if names is not None:
             arrays["names"] = np.asarray(_names(names))
             latent_files.check_names(path, names)
+        if images is not None:
+            arrays["image_sha256"] = np.asarray(_names(images))
         shapes = {key: array.shape for key, array in arrays.items()}
         batch = shapes["w_plus"][:1]
         if len(shapes["w_plus"]) != 3 or any(s[:1] != batch for s in shapes.values()):

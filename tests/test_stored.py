@@ -1,0 +1,37 @@
+"""Stored latents, found by the images that they belong to."""
+
+import numpy as np
+import pytest
+
+import styleprompter_jax as sp
+from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.invert import invert
+from styleprompter_jax.app.stored import stored_latents
+from styleprompter_jax.editing.latents import load_named
+from styleprompter_jax.images.inputs import InputReader
+
+
+def test_latents_of_another_image_of_the_same_name(model, tmp_path):
+    """The names depend on the common folder: both `0` and `x/0` may be `0`."""
+    shown = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
+    paths = [tmp_path / "in" / "0.png", tmp_path / "in" / "x" / "0.png"]
+    sp.write_images(shown, paths)
+    made = invert(model, [tmp_path / "in"], tmp_path / "out")
+    given = [tmp_path / "in", tmp_path / "in" / "x"]
+    all_images, below = (
+        Compared([one], tmp_path / "e", InputReader((32, 32, 3)), (32, 32))
+        for one in given
+    )
+    assert len(stored_latents(made.latents, model, all_images)) == 2
+    with pytest.raises(
+        sp.StylePrompterError, match=r"'0' .* not of .*x.0\.png, but of"
+    ):
+        stored_latents(made.latents, model, below)
+    # Files of older versions have only names.
+    latents, names = load_named(made.latents)
+    latents.save(made.latents, names=names)
+    assert len(stored_latents(made.latents, model, below)) == 1
+    arrays = dict(np.load(made.latents)) | {"image_sha256": np.zeros(2)}
+    np.savez(made.latents, **arrays)
+    with pytest.raises(sp.StylePrompterError, match="one text for each image"):
+        stored_latents(made.latents, model, below)
