@@ -2,13 +2,17 @@
 
 import io
 import os
+import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing import latent_files
+from styleprompter_jax.editing.generator_change import GeneratorChange
 from styleprompter_jax.editing.latents import Latents, load_named
 
 CODES = np.linspace(-1, 1, 3 * 8 * 16, dtype=np.float32).reshape(3, 8, 16)
@@ -81,6 +85,29 @@ def test_codes_that_are_refused(arrays, words, tmp_path):
         load_named(tmp_path / "a.npz")
     assert str(error.value).startswith(str(tmp_path / "a.npz"))
     assert str(error.value).isprintable() and len(str(error.value)) < 500
+
+
+def test_changes_are_read_when_they_are_needed(tmp_path, monkeypatch):
+    """Of six changes of 1 MB, at most two are in memory."""
+    monkeypatch.setattr(latent_files, "KEPT", 2)
+    arrays = [np.full(2**18, k, np.float32) for k in range(6)]
+    changes = [GeneratorChange({"a": array}, "m", "s") for array in arrays]
+    codes = np.zeros((6, 2, 4), np.float32)
+    file = tmp_path / "a.npz"
+    Latents(codes, (), np.array([*changes])).save(file)
+    tracemalloc.start()
+    latents, _ = load_named(file, lazy=True)
+    assert tracemalloc.get_traced_memory()[0] < 2**20
+    for change, expected in zip(latents.changes, changes, strict=True):
+        assert change == expected and change.source == "s"
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2.5 * 2**20 and most < 5 * 2**20
+    assert pickle.loads(pickle.dumps(latents.changes[3])) == changes[3]
+    # A file that has changed since is not taken for the old one.
+    changes[5].save(tmp_path / "a_0.safetensors")
+    with pytest.raises(StylePrompterError, match="was replaced"):
+        dict(latents.changes[0].deltas)
 
 
 def test_files_that_hold_no_codes(tmp_path):

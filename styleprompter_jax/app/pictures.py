@@ -115,7 +115,7 @@ def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str
         StylePrompterError: if the file cannot be read, or the shape of its codes or the
             changes of its generators belong to another model.
     """
-    latents, names = load_named(file)
+    latents, names = load_named(file, lazy=True)
     generator = model.config.generator
     own = [generator.num_codes, generator.w_dim]
     there = list(latents.w_plus.shape[1:])

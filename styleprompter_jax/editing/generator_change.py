@@ -6,7 +6,7 @@ the model's weights, because the numbers fit no other weights.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,13 +15,40 @@ import safetensors
 
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.safetensors_files import read_safetensors, write_safetensors
+from styleprompter_jax.core.safetensors_files import (
+    read_metadata,
+    read_safetensors,
+    write_safetensors,
+)
 from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import check_choice
 
 SUFFIX = ".safetensors"
 DTYPES = "float32", "float16"
 _KIND = "change of a generator"  # in the metadata
+
+
+class Stored(Mapping):
+    """The numbers of a change, which are read when they are needed; a copy is a dict.
+
+    Args:
+        read: returns the numbers by key, and may forget them.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Any]]):
+        self._read = read
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __reduce__(self) -> tuple:
+        return dict, (dict(self),)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,18 +125,33 @@ class GeneratorChange:
             StylePrompterError: if it is missing, damaged or of another kind.
         """
         arrays, metadata = read_safetensors(path, digest)
-        if metadata.get("kind") != _KIND or not metadata.get("model"):
-            raise StylePrompterError(
-                f"{path} is not a change of a generator: name a file that "
-                "`styleprompter invert --tune` wrote."
-            )
+        fields = _fields(path, metadata)
         for key, delta in arrays.items():
             if delta.dtype.kind != "f" or not np.isfinite(delta).all():
                 raise StylePrompterError(
                     f"{path} cannot be used, because {key} has numbers that are not "
                     "finite: tune the generator again."
                 )
-        fields: dict[str, Any] = {
-            name: metadata.get(name, "") for name in ("model", "source", "origin")
-        }
         return cls(arrays, **fields)
+
+    @classmethod
+    def lazy(
+        cls, path: str | os.PathLike, read: Callable[[], "GeneratorChange"]
+    ) -> "GeneratorChange":
+        """Reads only the metadata of a file of `save`; `read` returns the whole change.
+
+        Raises:
+            StylePrompterError: if the file is missing or of another kind.
+        """
+        fields = _fields(path, read_metadata(path))
+        return cls(Stored(lambda: read().deltas), **fields)
+
+
+def _fields(path: str | os.PathLike, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Returns all fields of a change but the deltas, from the metadata of its file."""
+    if metadata.get("kind") != _KIND or not metadata.get("model"):
+        raise StylePrompterError(
+            f"{path} is not a change of a generator: name a file that "
+            "`styleprompter invert --tune` wrote."
+        )
+    return {name: metadata.get(name, "") for name in ("model", "source", "origin")}

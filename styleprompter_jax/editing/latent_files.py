@@ -11,6 +11,7 @@
 An array of codes alone, in an .npz or .npy, will do.
 """
 
+import functools
 import mmap
 import os
 from collections.abc import Iterable
@@ -26,6 +27,10 @@ from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 from styleprompter_jax.editing.generator_change import GeneratorChange
+
+# Largest number of changes in memory that are read when they are needed: those of a
+# batch of the usual size. Each may take 100 MB.
+KEPT = 16
 
 
 class Content(NamedTuple):
@@ -69,8 +74,13 @@ def _is_below(name: str) -> bool:
     )
 
 
-def read(path: str | os.PathLike) -> Content:
+def read(path: str | os.PathLike, lazy: bool = False) -> Content:
     """Reads an .npz of latents, or an array of codes alone.
+
+    Args:
+        path: the file.
+        lazy: read the changes of generators when they are needed, and forget them.
+            Their files must then stay as they are.
 
     Raises:
         StylePrompterError: if the file, or a file that it names, is missing, damaged or
@@ -98,7 +108,7 @@ def read(path: str | os.PathLike) -> Content:
             f"{path} cannot be read as latents, because its arrays have different "
             "lengths: save it again, with one entry for each image in each array."
         )
-    changes = None if files is None else _load_changes(path, files)
+    changes = None if files is None else _load_changes(path, files, lazy)
     return Content(w_plus, tuple(features), changes, names)
 
 
@@ -131,13 +141,21 @@ def _files(arrays: dict[str, np.ndarray], batch: int) -> list[list[str]] | None:
     return rows
 
 
-def _load_changes(path: str | os.PathLike, files: list[list[str]]) -> np.ndarray:
+def _load_changes(
+    path: str | os.PathLike, files: list[list[str]], lazy: bool
+) -> np.ndarray:
     """Returns objects (b,): the change for each image, one object for each file."""
+    load = functools.lru_cache(KEPT)(GeneratorChange.load)
     known: dict[tuple, GeneratorChange | None] = {("", ""): None}
     changes = np.full(len(files), None)
     for k, (name, digest) in enumerate(files):
         if (name, digest) not in known:
-            known[name, digest] = GeneratorChange.load(beside(path, name), digest)
+            file = beside(path, name)
+            if lazy:
+                read = functools.partial(load, file, digest)
+                known[name, digest] = GeneratorChange.lazy(file, read)
+            else:
+                known[name, digest] = GeneratorChange.load(file, digest)
         changes[k] = known[name, digest]
     return changes
 

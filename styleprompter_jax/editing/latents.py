@@ -300,15 +300,23 @@ def concatenate(parts: Sequence[Latents]) -> Latents:
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def load_named(path: str | os.PathLike) -> tuple[Latents, list[str]]:
+def load_named(
+    path: str | os.PathLike, lazy: bool = False
+) -> tuple[Latents, list[str]]:
     """Reads latents like `Latents.load`, with the names of the images.
 
     A file without names gives the names "0000", "0001", ...
+
+    Args:
+        path: the file.
+        lazy: read the change of a generator whenever a call needs it, because the
+            changes of many images may not fit into memory. Their files must then stay
+            as they are.
 
     Raises:
         StylePrompterError: like `Latents.load`, or if a name is not a relative path
             inside a folder, or two images have the same name.
     """
-    w_plus, features, changes, names = latent_files.read(path)
+    w_plus, features, changes, names = latent_files.read(path, lazy)
     latent_files.check_names(path, names)
     return Latents(w_plus, features, changes), names

@@ -42,13 +42,14 @@ def deltas_of(model: "StylePrompter", change: GeneratorChange | None) -> Deltas:
             "decode them with that model, or tune again."
         )
     params = flatten_dict(model.params["generator"], sep="/")
-    for key, delta in change.deltas.items():
+    deltas = dict(change.deltas)  # which may be in a file
+    for key, delta in deltas.items():
         if key not in params or params[key].shape != delta.shape:
             raise StylePrompterError(
                 f"The change of the generator does not fit this model, such as {key}: "
                 "tune again."
             )
-    return change.deltas
+    return deltas
 
 
 def changed(variables: Mapping, deltas: Deltas) -> Mapping:

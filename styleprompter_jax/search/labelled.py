@@ -131,7 +131,7 @@ def stored_codes(
     Raises:
         StylePrompterError: as `encode_csv`, or if the latents of an image are missing.
     """
-    stored, known = load_named(latents)
+    stored, known = load_named(latents, lazy=True)
     rows = {name: row for row, name in enumerate(known)}
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
