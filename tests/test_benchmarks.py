@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import cases, claims, work
 from styleprompter_jax import large_pages
-from styleprompter_jax.app.compare import Entry
+from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig

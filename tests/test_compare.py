@@ -6,12 +6,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from conftest import TINY, random_variables
 from flax.traverse_util import flatten_dict
 
 import styleprompter_jax as sp
-from styleprompter_jax.app.compare import Entry, compare
+from styleprompter_jax.app.compare import compare
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.app.evaluate import evaluate
+from styleprompter_jax.app.invert import invert
 from styleprompter_jax.cli import main
 from styleprompter_jax.cli.commands.compare import cell
 from styleprompter_jax.editing.generator_change import GeneratorChange
@@ -22,8 +25,9 @@ from styleprompter_jax.evaluation.comparison import (
     Procedure,
     edits_of_each,
     interval,
+    measure,
 )
-from styleprompter_jax.store.model_folder import bundled_for
+from styleprompter_jax.store.model_folder import bundled_for, save_model
 
 
 def test_intervals():
@@ -217,3 +221,62 @@ def test_command(model, tiny_folder, images, tmp_path, capsys):
     psnr = psnr_of(model.invert(shown)[0], shown)
     assert means[0] == pytest.approx(psnr.mean(), abs=1e-3)
     assert (tmp_path / "out" / "sheet.png").stat().st_size
+
+
+def test_tunes_as_invert_does(tmp_path, monkeypatch):
+    """It tunes to images of the generator's size, which the encoder does not read.
+
+    Without edits, it does not keep the tuned generators.
+    """
+    config = dataclasses.replace(
+        TINY,
+        encoder=dataclasses.replace(TINY.encoder, num_tokens=10),
+        refiner=None,
+        generator=dataclasses.replace(
+            TINY.generator, image_size=64, channels=(8, 8, 8, 8, 8)
+        ),
+    )
+    folder = save_model(tmp_path / "m", config, random_variables(config), directions={})
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    sp.write_images(images, [tmp_path / "in" / f"{k}.png" for k in range(2)])
+    targets, kept, tune = [], [], sp.StylePrompter.tune
+
+    def tuned(model, images, *args, **options):
+        targets.append(np.asarray(images))
+        return tune(model, images, *args, **options)
+
+    monkeypatch.setattr(sp.StylePrompter, "tune", tuned)
+    found = invert(folder, [tmp_path / "in"], tmp_path / "out", tune=2)
+
+    def measured(*args, **options):
+        kept.append(measure(*args, **options))
+        return kept[-1]
+
+    monkeypatch.setattr("styleprompter_jax.app.compare.measure", measured)
+    entries = [f"{folder},tune=2", f"{folder},latents={found.latents}"]
+    compared = compare(entries, tmp_path / "c", inputs=[tmp_path / "in"])
+    psnr, expected = (compared.values[entry]["psnr"] for entry in entries)
+    np.testing.assert_allclose(psnr, expected, atol=1e-5)
+    # After the two of each command come those that are timed.
+    first, second, *timed = targets[2:]
+    np.testing.assert_array_equal([first, second], targets[:2])
+    np.testing.assert_array_equal(timed, [first, first, second])
+    assert first.shape == (1, 64, 64, 3)
+    assert [one.latents for one in kept] == [None, None]
+
+
+def test_stored_latents_have_the_maps_of_the_passes(model, images, monkeypatch):
+    passes, encode = [], sp.StylePrompter.encode
+
+    def counted(model, images, iterations=None):
+        passes.append(iterations)
+        return encode(model, images)
+
+    shown, _ = images
+    latents = model.encode(shown)
+    monkeypatch.setattr(sp.StylePrompter, "encode", counted)
+    batch = {"image": shown, "target": shown, "latents": latents}
+    how = dict(shape=(32, 32), networks={}, keep=0, show=1)
+    measure(model, Procedure(iterations=2), [batch], **how)
+    assert passes == [2]

@@ -23,7 +23,7 @@ from styleprompter_jax.evaluation.evaluate import measure
 from styleprompter_jax.evaluation.protocol import seconds, sha256
 from styleprompter_jax.images.files import read_image, to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
-from styleprompter_jax.inversion.pipeline import load
+from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.ops.kernel_distance import kernel_distance
 from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import network_folder
@@ -121,6 +121,31 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
     (*_, last) = images.batches(3)
     assert last["target"].shape == (2, 64, 64, 3)
     assert images.description["enlarged"] == COUNT
+
+
+def test_all_images_are_rendered_as_the_protocol_says(
+    evaluated, tiny_folder, tmp_path, monkeypatch
+):
+    """Also those of edits and labels; only the edited inversion has full SMART."""
+    _, root = evaluated
+    calls, decode = [], StylePrompter.decode
+
+    def recorded(model, latents, **options):
+        calls.append(options)
+        return decode(model, latents, **options)
+
+    monkeypatch.setattr(StylePrompter, "decode", recorded)
+    common = f"--data avatars/tiny --data-dir {root / 'data'} --count 2 --beta 0.5 0.25"
+    common += f" --noise-mode none --output {tmp_path}"
+    for call, befores in (
+        (f"evaluate --model {tiny_folder}", 1),
+        (f"compare --models {tiny_folder} {tiny_folder},refine=no", 1),
+    ):
+        calls.clear()
+        assert main([*call.split(), *common.split(), "--overwrite"]) == 0
+        assert {options["noise_mode"] for options in calls} == {"none"}
+        refined = [options for options in calls if options["refine"] is not False]
+        assert sum("beta" not in options for options in refined) == befores
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Compares models and procedures: writes metrics.json and a sheet."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.app.evaluate import EDITED, TIMED
 from styleprompter_jax.app.judges import (
     classifier_of,
@@ -27,20 +27,18 @@ from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.core.values import whole
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.comparison import (
     LEVEL,
     RESAMPLES,
     Measured,
-    Procedure,
     edits_of_each,
     interval,
     measure,
 )
 from styleprompter_jax.evaluation.evaluate import comparison_shape, comparison_size
-from styleprompter_jax.images.files import sheet, to_float, write_image
+from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
@@ -49,107 +47,6 @@ from styleprompter_jax.inversion.samples import sample_w
 
 FILES = "metrics.json", "sheet.png"
 TIMED_SLOWLY = 2  # number of images to measure the time of a slow procedure
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A row of the comparison: a model and a procedure.
-
-    Attributes:
-        title: the text of the entry.
-        name: name or path of the model.
-        procedure: the way from images to latents.
-        refine: False skips the refiner; None uses the value of the call.
-        beta: the refiner's weights for inversions and edits; None uses the call's.
-        latents: a file that `invert` wrote, which replaces the procedure; or None.
-    """
-
-    title: str
-    name: str
-    procedure: Procedure
-    refine: bool | None = None
-    beta: tuple[float, float] | None = None
-    latents: str | None = None
-
-    def decoding(self, given: Decoding) -> Decoding:
-        """Returns the options of the call; the options of the entry replace them."""
-        refine = given.refine if self.refine is None else self.refine
-        refiner = {**given.refiner, **({"beta": self.beta} if self.beta else {})}
-        return dataclasses.replace(given, refine=refine, refiner=refiner)
-
-    @classmethod
-    def parse(cls, text: str, iterations: int | None = None) -> "Entry":
-        """Parses "MODEL", "MODEL,tune=350" or "MODEL,beta=0.5:1,optimize=50".
-
-        Args:
-            text: the entry.
-            iterations: passes of a ReStyle encoder, if the entry does not set them.
-
-        Raises:
-            StylePrompterError: for an unknown option, or a wrong value.
-        """
-        name, *options = text.split(",")
-        found: dict[str, Any] = {}
-        for option in options:
-            key, equals, value = option.partition("=")
-            if not equals or key not in _OPTIONS or key in found:
-                raise StylePrompterError(
-                    f"{option!r} in {text!r} is not an option of a model: write "
-                    f"MODEL,OPTION=X with {', '.join(_OPTIONS)}, each at most once."
-                )
-            found[key] = _OPTIONS[key](value, f"{key} of {text!r}")
-        own = {key: found.pop(key, None) for key in ("refine", "beta", "latents")}
-        if own["latents"] and found:
-            raise StylePrompterError(
-                f"{text!r} has latents and {', '.join(found)}, but stored latents are "
-                "measured as they are: remove one of them."
-            )
-        if own["refine"] is False and own["beta"]:
-            raise StylePrompterError(
-                f"{text!r} has a beta of the refiner that refine=no skips: remove one "
-                "of them."
-            )
-        found.setdefault("iterations", iterations)
-        return cls(text, name, Procedure(**found), **own)
-
-
-def _steps(value: str, name: str) -> int:
-    return whole(int(value) if value.isdecimal() else value, name, 1, 2**31 - 1)
-
-
-def _yes_or_no(value: str, name: str) -> bool:
-    if value not in ("yes", "no"):
-        raise StylePrompterError(f"{name} is {value!r}: choose yes or no.")
-    return value == "yes"
-
-
-def _pair(value: str, name: str) -> tuple[float, float]:
-    texts = value.split(":")
-    try:
-        first, second = map(float, texts if len(texts) > 1 else texts * 2)
-    except ValueError:
-        first = second = math.nan
-    if not math.isfinite(first + second):
-        raise StylePrompterError(
-            f"{name} is {value!r}: give a number, or two as in 1:0.5."
-        )
-    return first, second
-
-
-def _file(value: str, name: str) -> str:
-    if not value:
-        raise StylePrompterError(f"{name} is empty: name a file that `invert` wrote.")
-    return value
-
-
-_OPTIONS: dict[str, Callable] = {
-    "iterations": _steps,
-    "optimize": _steps,
-    "tune": _steps,
-    "refine": _yes_or_no,
-    "beta": _pair,
-    "latents": _file,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +153,7 @@ def compare(
             folder,
             InputReader(model.config.input_shape),
             shape,
+            tuning=_tuning_reader(model, name, entries),
             data=data or "",
             split=split,
             data_dir=data_dir,
@@ -281,8 +179,7 @@ def compare(
     rows: list[dict] = []
     for entry in entries:
         model, images = loaded[entry.name], images_of[entry.name]
-        rendering = entry.decoding(decoding)
-        how = rendering.fitting()
+        how = entry.decoding(decoding).fitting()
         batch_size = decoding.batch(model, len(images))
         batches = _batches(entry, images, batch_size)
         measured = measure(
@@ -292,20 +189,19 @@ def compare(
             batch_size=batch_size,
             shape=shape,
             networks=found,
-            keep=EDITED,
+            keep=EDITED if judge and known[entry.name] else 0,
             show=SHOWN,
             **how,
         )
         own = measured.values | _codes(model, measured, decoding.seed)
-        if judge and known[entry.name]:
+        if judge and measured.latents is not None:
             own |= edits_of_each(
                 model,
                 judge,
                 measured.latents,
                 known[entry.name],
-                refine=rendering.refine,
                 batch_size=decoding.batch_size,
-                **rendering.refiner,
+                **how,
             )
         values[entry.title], columns[entry.title] = own, measured.shown
         rows.append({
@@ -356,6 +252,18 @@ def compare(
     return Comparison(results, values, numbers, table)
 
 
+def _tuning_reader(
+    model: StylePrompter, name: str, entries: Sequence[Entry]
+) -> InputReader | None:
+    """Returns the reader of the images to which `invert` would tune a generator.
+
+    It is None if no entry of the model tunes, or if the encoder reads such images.
+    """
+    shape = *calls.target_size(model.config), 3
+    tunes = any(entry.procedure.tune for entry in entries if entry.name == name)
+    return InputReader(shape) if tunes and shape != model.config.input_shape else None
+
+
 def _batches(entry: Entry, images: Compared, batch_size: int) -> Iterator[dict]:
     """Yields the batches and shows a progress bar."""
     bar: dict[str, Any] = dict(desc=entry.title, unit="batch", disable=None)
@@ -372,11 +280,10 @@ def _codes(model: StylePrompter, measured: Measured, seed: int) -> dict:
 def _seconds(entry: Entry, model: StylePrompter, images: Compared, how: dict) -> dict:
     """Measures the seconds for one image, from pixels to the inversion."""
     count = TIMED_SLOWLY if entry.procedure.is_slow else TIMED
-    chosen = range(min(count, len(images)))
-    inputs = [to_float(images.read(k)["image"][None]) for k in chosen]
+    inputs = [*images.batches(1, count)]
 
-    def invert(image: np.ndarray) -> jax.Array:
-        latents = entry.procedure(model, image, 1, **how)
+    def invert(batch: dict) -> jax.Array:
+        latents = entry.procedure(model, batch, 1, **how)
         return model.shown(model.decode(latents, **how))
 
     return protocol.seconds(invert, inputs)

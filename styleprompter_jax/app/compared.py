@@ -32,6 +32,8 @@ class Compared:
         skip_bad: skip images that cannot be read, with a warning for each.
         reader: the reader of the encoder's inputs, (h, w, 3).
         shape: (h', w') of the compared images.
+        tuning: the reader of the images to which generators are tuned, if they are
+            others than the encoder's inputs.
 
     Attributes:
         paths: paths of the images; [] for a dataset.
@@ -48,13 +50,17 @@ class Compared:
         reader: InputReader,
         shape: tuple[int, int],
         *,
+        tuning: InputReader | None = None,
         data: str = "",
         split: str = "test",
         data_dir: AnyPath | None = None,
         count: int | None = None,
         skip_bad: bool = False,
     ):
-        self._reader, self._shape = reader, shape
+        self._readers = {"image": reader} | (
+            {"tuning_target": tuning} if tuning else {}
+        )
+        self._shape = shape
         self._pixels = ReadOnce(self._read)
         if inputs:
             found = find_pictures(inputs, output, skip_bad, self._pixels)
@@ -83,7 +89,10 @@ class Compared:
         return len(self._source)
 
     def read(self, index: int) -> dict:
-        """Returns {"image": (h, w, 3), "target": (h', w', 3)}, uint8, and labels."""
+        """Returns {"image": (h, w, 3), "target": (h', w', 3)}, uint8, and labels.
+
+        With a reader for tuning, the result also has a "tuning_target".
+        """
         element = self._source[index]
         image = element["image"]
         if isinstance(image, np.ndarray):
@@ -98,9 +107,8 @@ class Compared:
         there = pixels.shape[:2]
         return {
             "enlarged": any(a < b for a, b in zip(there, self._shape, strict=True)),
-            "image": self._reader.fit(pixels, name),
             "target": resize(pixels, self._shape),
-        }
+        } | {key: reader.fit(pixels, name) for key, reader in self._readers.items()}
 
     def batches(self, batch_size: int, count: int | None = None) -> Iterator[dict]:
         """Yields batches of the dicts of `read`, with images in [-1, 1].
@@ -118,7 +126,7 @@ class Compared:
             batch = jax.tree.map(lambda *values: np.stack(values), *rows)
             digest.update(batch["target"].tobytes())
             enlarged += int(batch.pop("enlarged").sum())
-            for name in ("image", "target"):
+            for name in ("target", *self._readers):
                 batch[name] = to_float(batch[name])
             yield batch
         if count is None:

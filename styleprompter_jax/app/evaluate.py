@@ -164,7 +164,8 @@ def evaluate(
     if stored is None:
         results["time"] = _time(loaded, images, options)
     if len(images) > 1:
-        results["codes"] = _codes(loaded, measured, shape, found.get("lpips"), seed)
+        lpips, noise = found.get("lpips"), decoding.fitting()["noise_mode"]
+        results["codes"] = _codes(loaded, measured, shape, lpips, noise, seed)
     if judge and known:
         results["edits"] = _edits(decoding, loaded, judge, images, stored, known)
     results["skipped"] = _skipped(results, found, known)
@@ -244,6 +245,7 @@ def _codes(
     measured: Measured,
     shape: tuple[int, int],
     network: Any,
+    noise_mode: str,
     seed: int,
 ) -> dict:
     """Measures the distribution of the codes, and the path length between them."""
@@ -262,6 +264,7 @@ def _codes(
                 values[1 : 2 * pairs : 2],
                 size=shape,
                 network=distance,
+                noise_mode=noise_mode,
                 seed=seed,
             )
             for space, values in (("w_plus", measured.w_plus), ("w", w))
@@ -281,7 +284,7 @@ def _edits(
 
     It uses the first `EDITED` images.
     """
-    size = decoding.batch(model, len(images))
+    size, how = decoding.batch(model, len(images)), decoding.options()
     batches = images.batches(size, EDITED)
     shown = list(with_latents(batches, stored))
     latents = [
@@ -298,7 +301,7 @@ def _edits(
         judged = (batch["image"] for batch in shown)
         if way is not None:
             judged = (
-                take(model.decode(pad(part, size), refine=way), len(part))
+                take(model.decode(pad(part, size), **how | {"refine": way}), len(part))
                 for part in latents
             )
         found["labels"][name] = agreement(classifier, judged, attributes)
@@ -309,9 +312,8 @@ def _edits(
             classifier,
             everything,
             directions,
-            refine=refine,
             batch_size=decoding.batch_size,
-            **decoding.refiner,
+            **how | {"refine": refine},
         )
     return found
 

@@ -102,6 +102,7 @@ def path_length(
     *,
     size: int | tuple[int, int],
     network: tuple | None = None,
+    noise_mode: str = "const",
     seed: int = 0,
     batch_size: int = 16,
 ) -> float:
@@ -120,13 +121,16 @@ def path_length(
         size: side, or height and width, to which images are resized first.
         network: the result of `load_network` for LPIPS; with None, the distance is the
             mean square of pixels in [-1, 1].
+        noise_mode: "const" or "none", as for `StylePrompter.decode`.
         seed: seed of the points.
         batch_size: pairs in a batch; a smaller last batch is compiled separately.
     """
     t = np.random.default_rng(seed).random((len(a), *[1] * (a.ndim - 1)), np.float32)
 
     def features(codes: np.ndarray) -> Any:
-        images = resized(model.shown(model.synthesize(codes)), size)
+        images = resized(
+            model.shown(model.synthesize(codes, noise_mode=noise_mode)), size
+        )
         return images if network is None else apply(*network, images)
 
     distance = mse if network is None else PERCEPTUAL["lpips"].distance

@@ -46,16 +46,19 @@ class Procedure:
         return bool(self.optimize or self.tune)
 
     def __call__(
-        self, model: StylePrompter, images: np.ndarray, size: int, **decoding: Any
+        self, model: StylePrompter, batch: Mapping, size: int, **decoding: Any
     ) -> Latents:
         """Returns the latents of b images, as NumPy arrays.
 
         Args:
             model: a model with an encoder.
-            images: (b, h, w, 3) in [-1, 1].
+            batch: has an "image" (b, h, w, 3) in [-1, 1], and may have a
+                "tuning_target" (b, t, t', 3), the image to which a generator is tuned
+                instead.
             size: the compiled batch size, b or more.
             decoding: options of the later calls of `StylePrompter.decode`.
         """
+        images = batch["image"]
         padded = pad(images, size)
         latents = model.encode(padded, self.iterations)
         if self.optimize:
@@ -63,8 +66,9 @@ class Procedure:
         latents = take(latents, len(images))
         if not self.tune:
             return latents
+        targets = batch.get("tuning_target", images)
         return concatenate([
-            model.tune(images[k : k + 1], one, self.tune, **decoding).latents
+            model.tune(targets[k : k + 1], one, self.tune, **decoding).latents
             for k, one in enumerate(latents)
         ])  # fmt: skip
 
@@ -76,13 +80,13 @@ class Measured:
     Attributes:
         values: float32 (m,) by metric.
         w_plus: float32 (m, n, w_dim).
-        latents: the latents of the first images.
+        latents: the latents of the first images; None if none were kept.
         shown: the first inversions (k, h, w, 3).
     """
 
     values: dict[str, np.ndarray]
     w_plus: np.ndarray
-    latents: Latents
+    latents: Latents | None
     shown: np.ndarray
 
 
@@ -103,12 +107,12 @@ def measure(
     Args:
         model: a model with an encoder.
         procedure: the way from images to latents.
-        batches: dicts with an "image" (b, h', w', 3) in [-1, 1], and a "target" (b, h,
-            w, 3). The last batch may be smaller. "latents", as for `latents_of`,
-            replace the procedure.
+        batches: dicts as for `Procedure`, also with a "target" (b, h, w, 3). The last
+            batch may be smaller. "latents", as for `latents_of`, replace the procedure,
+            but for the passes of the encoder.
         shape: (h, w).
         networks: results of `network_folder.load_network` by kind.
-        keep: number of latents in the result.
+        keep: number of latents in the result; tuned latents hold their generators.
         show: number of inversions in the result.
         batch_size: rows to which each batch is padded; None for those of the first.
         decoding: options of `StylePrompter.decode`.
@@ -120,9 +124,10 @@ def measure(
         count = len(batch["image"])
         batch_size = batch_size or count
         if "latents" in batch:
-            found = take(latents_of(model, batch, batch_size), count)
+            own = latents_of(model, batch, batch_size, procedure.iterations)
+            found = take(own, count)
         else:
-            found = procedure(model, batch["image"], batch_size, **decoding)
+            found = procedure(model, batch, batch_size, **decoding)
         # Latents of several generators are rendered one by one, in any number.
         inputs = pad(found, batch_size) if found.changes is None else found
         outputs = resized(model.shown(model.decode(inputs, **decoding)), shape)
@@ -137,7 +142,7 @@ def measure(
     return Measured(
         {name: np.concatenate([v[name] for v in values]) for name in values[0]},
         np.concatenate(codes),
-        concatenate(latents),
+        concatenate(latents) if latents else None,
         np.concatenate(shown),
     )
 
@@ -156,7 +161,7 @@ def edits_of_each(
         classifier: judges the edits.
         latents: the latents of m images.
         directions: see `editability`.
-        options: see `editability`.
+        options: see `editability`; they include the noise.
 
     Returns:
         "flipped" (m,): the share of directions that gave the wanted verdict; "kept"

@@ -50,14 +50,18 @@ def editability(
     strengths: Mapping[str, float] | None = None,
     refine: bool | None = None,
     batch_size: int = 50,
+    noise_mode: str = "const",
+    rng: Any = None,
     **options: Any,
 ) -> dict[str, dict]:
     """Edits images along directions, and judges the change with a classifier.
 
     It compares an edit with the inversion of the same image, with SMART at full weight
-    or without it. A direction of an attribute that is on or off switches the attribute
-    of each image, with the sign that this needs. A direction of one value among several
-    edits only the images with another value, towards its value.
+    or without it. This inversion has the same weights for all `options`, so that
+    results with different options judge the same edits against the same verdicts. A
+    direction of an attribute that is on or off switches the attribute of each image,
+    with the sign that this needs. A direction of one value among several edits only the
+    images with another value, towards its value.
 
     Args:
         model: the model that renders; it needs SMART unless `refine` is False.
@@ -68,6 +72,8 @@ def editability(
         strengths: strengths of some directions, instead of their own.
         refine: False skips the refiner.
         batch_size: images rendered in a batch of one device.
+        noise_mode: noise of all images, as for `StylePrompter.decode`.
+        rng: key or seed of random noise, as for `StylePrompter.decode`.
         options: options of the refiner for all edits, instead of the directions' own.
 
     Returns:
@@ -88,6 +94,8 @@ def editability(
         strengths=strengths,
         refine=refine,
         batch_size=batch_size,
+        noise_mode=noise_mode,
+        rng=rng,
         **options,
     )
     return {
@@ -112,16 +120,19 @@ def judge_edits(
     strengths: Mapping[str, float] | None = None,
     refine: bool | None = None,
     batch_size: int = 50,
+    noise_mode: str = "const",
+    rng: Any = None,
     **options: Any,
 ) -> dict[str, Edit]:
     """Makes the edits of `editability`; returns the verdicts on each image."""
     batch_size = min(batch_size, len(latents)) * model.devices.count
+    how: dict[str, Any] = dict(refine=refine, noise_mode=noise_mode, rng=rng)
 
     def judge(latents: Latents, **options: Any) -> dict[str, np.ndarray]:
         rows = []
         for k in range(0, len(latents), batch_size):
             part = latents[k : k + batch_size]
-            images = model.decode(pad(part, batch_size), refine=refine, **options)
+            images = model.decode(pad(part, batch_size), **how, **options)
             rows.append(take(classifier.probabilities(images), len(part)))
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 

@@ -1,0 +1,113 @@
+"""An entry of `compare`: a model and a procedure, and the text that names them."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.values import whole
+from styleprompter_jax.evaluation.comparison import Procedure
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A row of the comparison: a model and a procedure.
+
+    Attributes:
+        title: the text of the entry.
+        name: name or path of the model.
+        procedure: the way from images to latents.
+        refine: False skips the refiner; None uses the value of the call.
+        beta: the refiner's weights for inversions and edits; None uses the call's. An
+            edit is compared with the inversion at full weights, see `editability`.
+        latents: a file that `invert` wrote, which replaces the procedure; or None.
+    """
+
+    title: str
+    name: str
+    procedure: Procedure
+    refine: bool | None = None
+    beta: tuple[float, float] | None = None
+    latents: str | None = None
+
+    def decoding(self, given: Decoding) -> Decoding:
+        """Returns the options of the call; the options of the entry replace them."""
+        refine = given.refine if self.refine is None else self.refine
+        refiner = {**given.refiner, **({"beta": self.beta} if self.beta else {})}
+        return dataclasses.replace(given, refine=refine, refiner=refiner)
+
+    @classmethod
+    def parse(cls, text: str, iterations: int | None = None) -> "Entry":
+        """Parses "MODEL", "MODEL,tune=350" or "MODEL,beta=0.5:1,optimize=50".
+
+        Args:
+            text: the entry.
+            iterations: passes of a ReStyle encoder, if the entry does not set them.
+
+        Raises:
+            StylePrompterError: for an unknown option, or a wrong value.
+        """
+        name, *options = text.split(",")
+        found: dict[str, Any] = {}
+        for option in options:
+            key, equals, value = option.partition("=")
+            if not equals or key not in _OPTIONS or key in found:
+                raise StylePrompterError(
+                    f"{option!r} in {text!r} is not an option of a model: write "
+                    f"MODEL,OPTION=X with {', '.join(_OPTIONS)}, each at most once."
+                )
+            found[key] = _OPTIONS[key](value, f"{key} of {text!r}")
+        own = {key: found.pop(key, None) for key in ("refine", "beta", "latents")}
+        if own["latents"] and found:
+            raise StylePrompterError(
+                f"{text!r} has latents and {', '.join(found)}, but stored latents are "
+                "measured as they are: remove one of them."
+            )
+        if own["refine"] is False and own["beta"]:
+            raise StylePrompterError(
+                f"{text!r} has a beta of the refiner that refine=no skips: remove one "
+                "of them."
+            )
+        found.setdefault("iterations", iterations)
+        return cls(text, name, Procedure(**found), **own)
+
+
+def _steps(value: str, name: str) -> int:
+    return whole(int(value) if value.isdecimal() else value, name, 1, 2**31 - 1)
+
+
+def _yes_or_no(value: str, name: str) -> bool:
+    if value not in ("yes", "no"):
+        raise StylePrompterError(f"{name} is {value!r}: choose yes or no.")
+    return value == "yes"
+
+
+def _pair(value: str, name: str) -> tuple[float, float]:
+    texts = value.split(":")
+    try:
+        first, second = map(float, texts if len(texts) > 1 else texts * 2)
+    except ValueError:
+        first = second = math.nan
+    if not math.isfinite(first + second):
+        raise StylePrompterError(
+            f"{name} is {value!r}: give a number, or two as in 1:0.5."
+        )
+    return first, second
+
+
+def _file(value: str, name: str) -> str:
+    if not value:
+        raise StylePrompterError(f"{name} is empty: name a file that `invert` wrote.")
+    return value
+
+
+_OPTIONS: dict[str, Callable] = {
+    "iterations": _steps,
+    "optimize": _steps,
+    "tune": _steps,
+    "refine": _yes_or_no,
+    "beta": _pair,
+    "latents": _file,
+}
