@@ -23,6 +23,7 @@ from styleprompter_jax.evaluation.evaluate import measure
 from styleprompter_jax.evaluation.protocol import seconds, sha256
 from styleprompter_jax.images.files import read_image, to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
+from styleprompter_jax.images.read_once import ReadOnce
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.ops.kernel_distance import kernel_distance
 from styleprompter_jax.ops.ssim import ms_ssim_weights
@@ -121,6 +122,32 @@ def test_pictures_from_files_are_the_same_images(evaluated, tmp_path):
     (*_, last) = images.batches(3)
     assert last["target"].shape == (2, 64, 64, 3)
     assert images.description["enlarged"] == COUNT
+
+
+def test_a_count_reads_no_other_images(evaluated, tmp_path, monkeypatch):
+    """The names are those in the whole folder; "skipped" counts the bad ones before."""
+    _, root = evaluated
+    inputs = tmp_path / "in"
+    shutil.copytree(root / "faces", inputs / "b")
+    shutil.copytree(root / "faces", inputs / "c")
+    for name in ("a.png", "b/1.png", "c/0.png"):
+        (inputs / name).write_text("no picture")
+    tried, check = [], ReadOnce.check
+    monkeypatch.setattr(
+        ReadOnce, "check", lambda read, path: (tried.append(path), check(read, path))[1]
+    )
+    given = [inputs], tmp_path / "out", InputReader((32, 32, 3)), (32, 32)
+    with pytest.raises(StylePrompterError, match=r"a\.png"):
+        Compared(*given, count=3)
+    tried.clear()
+    images = Compared(*given, count=3, skip_bad=True)
+    assert images.keys == ["b/0", "b/2", "b/3"]
+    assert images.description["skipped"] == 2
+    assert set(tried) == {
+        inputs / n for n in ("a.png", *(f"b/{k}.png" for k in range(4)))
+    }
+    (inputs / "a.png").unlink()
+    assert Compared(*given, count=1).names == [str(inputs / "b" / "0.png")]
 
 
 def test_all_images_are_rendered_as_the_protocol_says(

@@ -28,7 +28,7 @@ class Compared:
         output: the folder of the results; its images are not inputs.
         data: "avatars", or a TFDS dataset; only without inputs.
         split, data_dir: split and folder of the dataset.
-        count: use only the first `count` images; None for all.
+        count: read and use only the first `count` images; None for all.
         skip_bad: skip images that cannot be read, with a warning for each.
         reader: the reader of the encoder's inputs, (h, w, 3).
         shape: (h', w') of the compared images.
@@ -63,12 +63,11 @@ class Compared:
         self._shape = shape
         self._pixels = ReadOnce(self._read)
         if inputs:
-            found = find_pictures(inputs, output, skip_bad, self._pixels)
-            paths, results, skipped = found
-            self.paths = paths[:count]
+            self.paths, results, skipped = find_pictures(
+                inputs, output, skip_bad, self._pixels, count=count
+            )
             self.keys = [
-                str(result.relative_to(output).with_suffix(""))
-                for result in results[:count]
+                str(path.relative_to(output).with_suffix("")) for path in results
             ]
             self._source: Any = [{"image": path} for path in self.paths]
             self.names: Sequence = [str(path) for path in self.paths]

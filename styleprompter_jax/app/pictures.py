@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -56,11 +57,12 @@ def find_pictures(
     skip_bad: bool,
     read: ReadOnce,
     suffix: str = ".png",
+    count: int | None = None,
 ) -> tuple[list[Path], list[Path], list[str]]:
     """Finds the input images, and chooses the path of each result.
 
     It reads every image once, to find unreadable images before the command writes
-    anything.
+    anything. With a count, it reads only until it has this number of images.
 
     Args:
         inputs: files, folders and globs.
@@ -68,32 +70,39 @@ def find_pictures(
         skip_bad: skip images that cannot be read, with a warning for each.
         read: reads an image, and keeps the result for later.
         suffix: suffix of the results' names.
+        count: find only the first `count` readable images; None for all.
 
     Returns:
         The images, the path of the result for each, and a sentence for each skipped
-        image.
+        image. The path is the same with and without a count, as long as all images
+        after the found ones can be read.
 
     Raises:
         StylePrompterError: if the inputs have no images, or an image cannot be read.
     """
-    paths = list_inputs(inputs, output, warn=True)
-    bar = dict(desc="checking", unit="image", total=len(paths), disable=None)
-    with threads() as pool:
-        problems = list(
-            tqdm(pool.map(partial(_problem, read), paths), **bar, leave=False)
-        )
-    bad = [problem for problem in problems if problem]
-    if bad and not skip_bad:
-        hint = "Add --skip-bad to skip such images."
-        raise StylePrompterError("\n".join([*bad, hint]))
+    listed = list_inputs(inputs, output, warn=True)
+    wanted = len(listed) if count is None else min(count, len(listed))
+    bar = tqdm(desc="checking", unit="image", total=wanted, disable=None, leave=False)
+    rest = iter(listed)
+    good: list[Path] = []
+    bad: list[str] = []
+    with bar, threads() as pool:
+        while part := list(itertools.islice(rest, wanted - len(good))):
+            problems = pool.map(partial(_problem, read), part)
+            for path, problem in zip(part, problems, strict=True):
+                bad += [problem] if problem else []
+                good += [] if problem else [path]
+                bar.update(not problem)
+            if bad and not skip_bad:
+                hint = "Add --skip-bad to skip such images."
+                raise StylePrompterError("\n".join([*bad, hint]))
     for problem in bad:
         log.warning("Skipped: %s", problem)
-    paths = [path for path, bad in zip(paths, problems, strict=True) if not bad]
-    if not paths:
+    if not good:
         raise StylePrompterError(
             f"{', '.join(map(str, inputs))} has no readable image: name other files."
         )
-    return paths, output_paths(paths, output, suffix), bad
+    return good, output_paths([*good, *rest], output, suffix)[: len(good)], bad
 
 
 def load_latents(
