@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import TINY, random_variables
+from conftest import TINY, random_directions, random_variables
 from flax.traverse_util import flatten_dict
 
 import styleprompter_jax as sp
@@ -280,3 +280,35 @@ def test_stored_latents_have_the_maps_of_the_passes(model, images, monkeypatch):
     how = dict(shape=(32, 32), networks={}, keep=0, show=1)
     measure(model, Procedure(iterations=2), [batch], **how)
     assert passes == [2]
+
+
+def test_edits_of_models_with_other_directions(tiny_variables, images, tmp_path):
+    """They have the common directions; without any, no difference is taken."""
+    smile, other = random_directions().values()
+    for name, own in {"a": "smile glasses", "b": "beard smile", "c": "beard"}.items():
+        directions = {key: smile if key == "smile" else other for key in own.split()}
+        save_model(tmp_path / name, TINY, tiny_variables, directions=directions)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    _, inputs = images
+    options = dict(inputs=[inputs], classifier=BUNDLED, overwrite=True)
+    for models, measured in (
+        ([a, b], {a: ["smile"], b: ["smile"]}),
+        ([a, c], {a: ["smile", "glasses"], c: ["beard"]}),
+    ):
+        found = compare(models, tmp_path / "out", **options)
+        protocol = json.loads(found.metrics.read_text())["protocol"]
+        recorded = {name: [*m["directions"]] for name, m in protocol["models"].items()}
+        assert recorded == measured
+        assert all("kept" in row["metrics"] for row in found.results["models"])
+        differences = found.results["differences"][models[1]]
+        if c in models:
+            assert "psnr" in differences and not differences.keys() & {
+                "kept",
+                "flipped",
+            }
+        else:  # the same edit of the same model
+            assert (
+                differences["flipped"]
+                == differences["kept"]
+                == dict(mean=0, low=0, high=0)
+            )

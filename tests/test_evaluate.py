@@ -15,6 +15,7 @@ from scipy import linalg
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.judges import directions_of
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import TfdsSource
@@ -155,6 +156,8 @@ def test_all_images_are_rendered_as_the_protocol_says(
 ):
     """Also those of edits and labels; only the edited inversion has full SMART."""
     _, root = evaluated
+    file = tmp_path / "glasses.npy"
+    np.save(file, np.ones(16, np.float32))
     calls, decode = [], StylePrompter.decode
 
     def recorded(model, latents, **options):
@@ -163,7 +166,8 @@ def test_all_images_are_rendered_as_the_protocol_says(
 
     monkeypatch.setattr(StylePrompter, "decode", recorded)
     common = f"--data avatars/tiny --data-dir {root / 'data'} --count 2 --beta 0.5 0.25"
-    common += f" --noise-mode none --output {tmp_path}"
+    common += f" --noise-mode none --direction smile {file}"
+    common += f" --output {tmp_path / 'out'}"
     for call, befores in (
         (f"evaluate --model {tiny_folder}", 1),
         (f"compare --models {tiny_folder} {tiny_folder},refine=no", 1),
@@ -173,6 +177,19 @@ def test_all_images_are_rendered_as_the_protocol_says(
         assert {options["noise_mode"] for options in calls} == {"none"}
         refined = [options for options in calls if options["refine"] is not False]
         assert sum("beta" not in options for options in refined) == befores
+        found = json.loads((tmp_path / "out" / "metrics.json").read_text())["protocol"]
+        for one in [found] if "directions" in found else found["models"].values():
+            described = {"file": str(file), "sha256": sha256(file)}
+            assert one["directions"] == {"smile": None, "glasses": described}
+
+
+def test_two_directions_of_one_name(tiny_folder, tmp_path):
+    files = [tmp_path / folder / "glasses.npy" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        np.save(file, np.ones(16, np.float32))
+    with pytest.raises(StylePrompterError, match="Two directions have the name 'glas"):
+        directions_of([*map(str, files)], load(tiny_folder))
 
 
 @pytest.mark.parametrize(

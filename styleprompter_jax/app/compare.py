@@ -1,7 +1,7 @@
 """Compares models and procedures: writes metrics.json and a sheet."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,19 @@ from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.comparison import (
     LEVEL,
     RESAMPLES,
+    SHARES,
     Measured,
     edits_of_each,
     interval,
     measure,
 )
+from styleprompter_jax.evaluation.editability import judged
 from styleprompter_jax.evaluation.evaluate import comparison_shape, comparison_size
 from styleprompter_jax.images.files import sheet, write_image
 from styleprompter_jax.images.inputs import InputReader
@@ -98,7 +101,8 @@ def compare(
         size: width of the compared images; None for the smallest width of the models,
             at most 256.
         networks: folders of perceptual networks, one for each kind.
-        directions: directions to measure; None for all directions of each model.
+        directions: directions to measure; None for those that all models have, or all
+            of each model if there are none in common.
         classifier: file of the classifier that judges edits; None for the bundled
             classifier of `data`, which the avatars and the cells have.
         decoding: options for rendering.
@@ -144,9 +148,12 @@ def compare(
             )
         calls.refines(loaded[entry.name].config, rendering.refine, rendering.refiner)
         calls.check_options(loaded[entry.name].config, rendering.refiner, 1)
-    known = {name: directions_of(directions, m) for name, m in loaded.items()}
+    known, files_of = {}, {}
+    for name, model in loaded.items():
+        known[name], files_of[name] = directions_of(directions, model)
     judge_file = classifier_of(classifier, data)
-    judge = judge_file and classifiers.load_classifier(judge_file)
+    judge = classifiers.load_classifier(judge_file) if judge_file else None
+    known = _comparable(judge, known)
     images_of = {
         name: Compared(
             inputs,
@@ -189,7 +196,7 @@ def compare(
             batch_size=batch_size,
             shape=shape,
             networks=found,
-            keep=EDITED if judge and known[entry.name] else 0,
+            keep=EDITED if known[entry.name] else 0,
             show=SHOWN,
             **how,
         )
@@ -209,18 +216,9 @@ def compare(
             "metrics": {k: interval(v, decoding.seed) for k, v in own.items()},
             "seconds": None if entry in stored else _seconds(entry, model, images, how),
         })  # fmt: skip
-    base = entries[0].title
     results = {
         "models": rows,
-        "differences": {
-            title: {
-                metric: interval(v - values[base][metric], decoding.seed)
-                for metric, v in own.items()
-                if metric in values[base]
-            }
-            for title, own in values.items()
-            if title != base
-        },
+        "differences": _differences(entries, values, known, decoding.seed),
     }
     settings = {
         "models": {
@@ -232,12 +230,13 @@ def compare(
                 "refine": entry.refine,
                 "beta": entry.beta,
                 "latents": described(entry.latents),
+                "directions": {n: files_of[entry.name][n] for n in known[entry.name]},
             }
             for entry in entries
         },
         "images": first.description,
         "edited": min(EDITED, len(first)),
-        "compared_with": base,
+        "compared_with": entries[0].title,
         "intervals": {
             "level": LEVEL, "resamples": RESAMPLES, "over": "images",
             "differences": "paired by image",
@@ -250,6 +249,52 @@ def compare(
     with place.writing(table):
         write_image(_sheet(first, columns), table)
     return Comparison(results, values, numbers, table)
+
+
+def _comparable(
+    judge: classifiers.Classifier | None, known: Mapping[str, dict[str, Direction]]
+) -> dict[str, dict[str, Direction]]:
+    """Returns for each model the directions whose edits are judged.
+
+    These are the directions that all models have, or each model's own if there are none
+    in common. Models without any direction have no edits, and do not count.
+    """
+    if judge is None:
+        return {name: {} for name in known}
+    found = {name: judged(judge, own) for name, own in known.items()}
+    common = set[str]().union(*found.values())
+    for own in filter(None, found.values()):
+        common &= own.keys()
+    if not common:
+        return found
+    return {
+        name: {key: own[key] for key in own if key in common}
+        for name, own in found.items()
+    }
+
+
+def _differences(
+    entries: Sequence[Entry],
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    known: Mapping[str, Mapping],
+    seed: int,
+) -> dict[str, dict[str, dict]]:
+    """Returns for each later entry the intervals of the differences from the first.
+
+    Shares of edits have no difference between models with other directions.
+    """
+    base, *others = entries
+    found = {}
+    for entry in others:
+        pairs = {
+            metric: (value, values[base.title][metric])
+            for metric, value in values[entry.title].items()
+            if metric in values[base.title]
+        }
+        if known[entry.name].keys() != known[base.name].keys():
+            pairs = {k: pair for k, pair in pairs.items() if k not in SHARES}
+        found[entry.title] = {k: interval(a - b, seed) for k, (a, b) in pairs.items()}
+    return found
 
 
 def _tuning_reader(

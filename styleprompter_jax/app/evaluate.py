@@ -128,7 +128,7 @@ def evaluate(
     places, found = load_networks(networks)
     name, loaded = str(model), decoding.loaded(model)
     size = comparison_size(loaded, size)
-    known = directions_of(directions, loaded)
+    known, direction_files = directions_of(directions, loaded)
     classifier_file = classifier_of(classifier, data)
     judge = classifier_file and classifiers.load_classifier(classifier_file)
     shape = comparison_shape(loaded, size)
@@ -180,6 +180,7 @@ def evaluate(
         },
         "images": images.description,
         "latents": described(latents),
+        "directions": direction_files,
         "decoding": own | options | {"rng": seed},
         **conditions(size, shape, places, classifier_file, decoding),
     }

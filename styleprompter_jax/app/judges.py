@@ -1,14 +1,17 @@
 """Networks, directions, classifiers and the protocol of `evaluate` and `compare`."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.stored import described
 from styleprompter_jax.convert.directions import find_direction
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import protocol
 from styleprompter_jax.export.folder import MANIFEST, is_export
@@ -77,12 +80,37 @@ def conditions(
     }
 
 
-def directions_of(names: Sequence[str] | None, model: StylePrompter) -> dict:
-    """Returns named directions of a model or of files; None means all of the model."""
+def directions_of(
+    names: Sequence[AnyPath] | None, model: StylePrompter
+) -> tuple[dict[str, Direction], dict[str, dict | None]]:
+    """Returns directions by their names, and the file of each for a protocol.
+
+    Args:
+        names: names of the model's directions, or files; None for all of the model.
+        model: the model.
+
+    Returns:
+        The directions, and for each the file with its SHA-256; None for a direction of
+        the model, whose files the protocol has.
+
+    Raises:
+        StylePrompterError: if a direction does not exist, or two have one name.
+    """
     if names is None:
-        return model.directions
+        return model.directions, dict.fromkeys(model.directions)
     shape = model.config.generator.num_codes, model.config.generator.w_dim
-    return dict(find_direction(name, model.directions, *shape) for name in names)
+    found: dict[str, Direction] = {}
+    files: dict[str, dict | None] = {}
+    for given in names:
+        name, direction = find_direction(given, model.directions, *shape)
+        if name in found:
+            raise StylePrompterError(
+                f"Two directions have the name {name!r}: rename one of the files."
+            )
+        found[name] = direction
+        own = os.fspath(given) in model.directions
+        files[name] = None if own else described(given)
+    return found, files
 
 
 def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:

@@ -65,7 +65,8 @@ def add_measured(
         type=name_or_path,
         nargs="+",
         metavar="D",
-        help="directions to measure (default: all directions of the model)",
+        help="directions to measure (default: all directions of the model, or those "
+        "that all compared models have)",
     )
     parser.add_argument(
         "--classifier",

@@ -23,6 +23,7 @@ from styleprompter_jax.ops.metrics import resized
 
 RESAMPLES = 2000
 LEVEL = 0.95
+SHARES = "flipped", "kept"  # of `edits_of_each`
 _DRAWN = 2**20  # largest number of indices that `interval` holds at once
 
 

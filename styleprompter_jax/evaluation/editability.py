@@ -111,6 +111,17 @@ def editability(
     }
 
 
+def judged(
+    classifier: Classifier, directions: Mapping[str, Direction]
+) -> dict[str, Direction]:
+    """Returns the directions whose names the classifier understands."""
+    return {
+        name: direction
+        for name, direction in directions.items()
+        if _meaning(name, classifier.values) is not None
+    }
+
+
 def judge_edits(
     model: StylePrompter,
     classifier: Classifier,
