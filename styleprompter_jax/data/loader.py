@@ -39,7 +39,8 @@ def train_iterator(
 
     Every epoch has its own order. All hosts share one sequence of images in turns, so
     in each epoch, exactly one host sees each image, exactly once. A batch may contain
-    the end of an epoch and the beginning of the next.
+    the end of an epoch and the beginning of the next. Flips, crops and drawn inputs do
+    not depend on the number of hosts.
 
     Args:
         source: a sequence of {"image": uint8 (h, w, 3), ...}.
@@ -88,13 +89,16 @@ def train_iterator(
 
     dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
     # This end is never reached. It keeps the length within the limit of len().
-    dataset = dataset[index : 2**60 : count].map(load)
+    dataset = dataset[: 2**60].map(load)
     if crop == "random":
         dataset = dataset.random_map(cut)
     if flip:
         dataset = dataset.random_map(mirror)
     if inputs:
         dataset = dataset.random_map(inputs.draw)
+    # Grain draws from the index in the dataset. So the hosts take their shares after
+    # the draws: each image of the shared sequence gets its own.
+    dataset = dataset[index::count]
     return TrainIterator(dataset.map(keep).batch(batch_size), workers, inputs)
 
 
