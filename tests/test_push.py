@@ -12,7 +12,7 @@ from test_hub import hub as hub
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.evaluation.protocol import sha256
-from styleprompter_jax.store import model_folder
+from styleprompter_jax.store import model_folder, places
 from styleprompter_jax.store.card import Facts, make_card
 
 # How the Hub's client calls its HTTP library.
@@ -115,6 +115,18 @@ def test_what_the_card_knows(login, model):
     assert "| metric | w_plus | refined |" in card and "| psnr | 27.42 | - |" in card
 
 
+def test_no_card_names_a_bucket(login, model, monkeypatch):
+    """The copy of a model in a bucket is in the cache, here in ``model``."""
+    record = {"stage": "smart", "data": {"name": "avatars/64"}}
+    record |= {"init_from": "gs://secret/start"}
+    (model.parent / "config.json").write_text(json.dumps(record))
+    monkeypatch.setattr(places, "local_copy", lambda *_: model)
+    for kind in ("gs", "s3"):
+        assert main(["push", f"{kind}://secret/m", "hf://u/m"]) == 0
+        card = login.repos["u/m"].files()["README.md"].decode()
+        assert "| stage | smart |" in card and "secret" not in card
+
+
 def test_the_bundled_model_names_its_artwork(login):
     assert main(["push", "avatars64", "hf://u/avatars"]) == 0
     card = login.repos["u/avatars"].files()["README.md"].decode()
@@ -139,6 +151,7 @@ def test_what_is_refused(login, model, capsys, tmp_path, monkeypatch):
     assert "not a name on the Hub" in refused(capsys, model, "s3://u/m")
     assert "names a commit" in refused(capsys, model, "hf://u/m@" + 40 * "a")
     assert "no revision 'gone'" in refused(capsys, model, "hf://u/public@gone")
+    assert "omit @new" in refused(capsys, model, "hf://u/m@new")
     assert "There is no model" in refused(capsys, tmp_path / "none", "hf://u/m")
     assert "refuses access" in refused(capsys, model, "hf://someone/else")
     (model / "metrics.json").write_text("{}")

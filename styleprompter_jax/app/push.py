@@ -70,7 +70,7 @@ def push(
         facts = Facts(
             name=str(dataclasses.replace(repository, revision="")),
             source=source
-            if scheme(source) or folder.parent == model_folder.BUNDLED
+            if _is_public(source) or folder.parent == model_folder.BUNDLED
             else "",
             parts=_parts(config, variables),
             z_dim=config.generator.z_dim,
@@ -112,7 +112,7 @@ def _run_record(folder: Path) -> dict:
 
 
 def _training(record: dict) -> list[tuple[str, str]]:
-    """Returns the public facts of a training, without paths on the user's machine."""
+    """Returns the public facts of a training, without the user's paths and buckets."""
     if not record:
         return []
     name = str(record["data"].get("name"))
@@ -122,12 +122,17 @@ def _training(record: dict) -> list[tuple[str, str]]:
     rows += [(k, str(record[k])) for k in ("total_steps", "batch_size") if k in record]
     start = str(record.get("init_from") or "")
     start = record.get("sources", {}).get(start, start)
-    if (
-        scheme(start)
-        or (model_folder.BUNDLED / Path(start).name / model_folder.CONFIG).is_file()
-    ):
-        rows += [("began with", start if scheme(start) else Path(start).name)]
+    name = Path(start).name
+    if _is_public(start):
+        rows += [("began with", start)]
+    elif (model_folder.BUNDLED / name / model_folder.CONFIG).is_file():
+        rows += [("began with", name)]
     return rows
+
+
+def _is_public(name: str) -> bool:
+    """Returns whether a model's name is one on the Hub, and not a path or a bucket."""
+    return scheme(name) == "hf"
 
 
 def _notice(folder: Path, record: dict) -> str:

@@ -184,8 +184,8 @@ def upload(
         The name with the commit.
 
     Raises:
-        StylePrompterError: if the upload fails, or if ``private`` is true and the
-            repository exists and is public.
+        StylePrompterError: if the upload fails, if ``private`` is true and the
+            repository exists and is public, or if the branch does not exist.
     """
     if _COMMIT.fullmatch(name.revision) or name.revision.startswith("refs/"):
         raise StylePrompterError(
@@ -199,6 +199,12 @@ def upload(
         try:
             info = api.model_info(name.repo, revision=branch)
         except client.errors.RepositoryNotFoundError:
+            if branch not in (None, "main"):
+                raise StylePrompterError(
+                    f"There is no model {name.repo}, or it is private, and a new "
+                    f"repository has no branch {branch!r}: omit @{name.revision}, or "
+                    "check the name."
+                ) from None
             api.create_repo(name.repo, private=private or None)
             info = api.model_info(name.repo, revision=branch)
         if private and not info.private:
