@@ -1,17 +1,19 @@
 """Results in buckets: a function writes to a local folder, and this module uploads it.
 
 At first, the local folder has the objects of the bucket's folder, so that the function
-finds its earlier results and the user's files. If the function fails, the module
-uploads nothing.
+finds its earlier results and the user's files. If the function fails, or another
+program changed the same objects meanwhile, the module uploads nothing. Results that it
+could not upload stay in the local folder.
 """
 
 import contextlib
 import dataclasses
 import functools
 import inspect
-import itertools
+import logging
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from styleprompter_jax.core import buckets
 from styleprompter_jax.core.atomic import is_gone, machine, make_folder, writing
-from styleprompter_jax.core.buckets import Address
+from styleprompter_jax.core.buckets import Address, Object
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import cache_folder
 from styleprompter_jax.core.snapshots import is_part
@@ -30,8 +32,8 @@ R = TypeVar("R")
 # shows which files this program wrote. The config of a model and the manifest of an
 # export are sent last, because they complete the folder.
 _FIRST, _LAST = ".styleprompter", ("config.json", "manifest.json")
-_OPEN = re.compile(r"([0-9a-f]{8})-(\d+)-\d+")
-_count = itertools.count()
+_OPEN = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]+")
+_log = logging.getLogger(__name__)
 
 
 def to_bucket(
@@ -71,37 +73,60 @@ def _sent(address: Address, one_file: bool) -> Iterator[Path]:
     with writing(root):
         make_folder(root)
         _sweep(root)
-        box = root / f"{machine()}-{os.getpid()}-{next(_count)}"
+        box = root / f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         box.mkdir()
     place = box / address.name
     try:
         with writing(place):
-            _begin(address, place, one_file)
-            before = _files(box)
+            there = _listing(address, one_file)
+            _begin(address, place, there)
+            before = _files(place)
         try:
             yield place
         except StylePrompterError as error:
             text = str(error).replace(str(place), str(address))
             raise StylePrompterError(text) from error
-        try:
-            _send(address, place, box, before)
-        except StylePrompterError as error:
-            kept = box.rename(root / f"unsent-{box.name}")
-            raise StylePrompterError(f"{error} The results are in {kept}.") from error
-    finally:
+        # With this name, the results outlive the process, however it ends.
+        kept = box.rename(root / f"unsent-{box.name}")
+    except BaseException:
         shutil.rmtree(box, ignore_errors=True)
+        raise
+    try:
+        after = _files(kept / address.name)
+        new = [name for name in after if after[name] != before.get(name)]
+        gone = before.keys() - after.keys()
+        now = _listing(address, one_file)
+        if any(now.get(name) != there.get(name) for name in (*new, *gone)):
+            raise StylePrompterError(
+                f"Another program changed {address} while this command ran: run the "
+                "same command again."
+            )
+        _send(address, kept / address.name, {name: after[name][0] for name in new})
+        buckets.remove(address / name for name in gone)
+    except StylePrompterError as error:
+        raise StylePrompterError(f"{error} The results are in {kept}.") from error
+    except BaseException:
+        _log.warning("The results were not sent. They are in %s.", kept)
+        raise
+    shutil.rmtree(kept, ignore_errors=True)
 
 
-def _begin(address: Address, place: Path, one_file: bool) -> None:
+def _listing(address: Address, one_file: bool) -> dict[str, Object]:
+    """Returns the objects below an address by name; for one file, its name is "."."""
     if one_file:
-        if buckets.find(address):
-            place.touch()  # its content does not matter
-        return
-    if buckets.find(address) if address.key else None:
+        found = buckets.find(address)
+        return {".": found} if found else {}
+    if address.key and buckets.find(address):
         raise StylePrompterError(f"{address} is a file: choose another --output.")
     there = buckets.listing(address)
-    found = [name for name in there if not is_part(name)]
-    size = sum(there[name].size for name in found)
+    return {name: one for name, one in there.items() if not is_part(name)}
+
+
+def _begin(address: Address, place: Path, there: dict[str, Object]) -> None:
+    if "." in there:
+        place.touch()  # its content does not matter
+        return
+    size = sum(one.size for one in there.values())
     if size > shutil.disk_usage(place.parent).free:
         raise StylePrompterError(
             f"{address} has {size:,} bytes, more than {place.parent} has room for: "
@@ -112,31 +137,30 @@ def _begin(address: Address, place: Path, one_file: bool) -> None:
         make_folder((place / name).parent)
         buckets.download(address / name, place / name)
 
-    buckets.each(fetch, found)
+    buckets.each(fetch, there)
 
 
-def _send(address: Address, place: Path, box: Path, before: dict) -> None:
-    def target(file: Path) -> Address:
-        below = file.relative_to(place).as_posix()
-        return address if below == "." else address / below
+def _send(address: Address, place: Path, sizes: dict[str, int]) -> None:
+    def send(name: str) -> None:
+        target = address if name == "." else address / name
+        buckets.upload(place / name, target, sizes[name])
 
-    after = _files(box)
-    changed = [file for file in after if after[file] != before.get(file)]
-    groups: list[list[Path]] = [[], [], []]
-    for file in changed:
-        groups[1 + (file.name in _LAST) - (file.name == _FIRST)].append(file)
+    groups: list[list[str]] = [[], [], []]
+    for name in sizes:
+        last = name.rpartition("/")[2]
+        groups[1 + (last in _LAST) - (last == _FIRST)].append(name)
     for group in groups:
-        buckets.each(lambda f: buckets.upload(f, target(f), after[f][0]), group)
-    buckets.remove(target(file) for file in before if file not in after)
+        buckets.each(send, group)
 
 
-def _files(folder: Path) -> dict[Path, tuple[int, int, int]]:
-    """Returns size, time and inode of each file that is not hidden."""
+def _files(place: Path) -> dict[str, tuple[int, int, int]]:
+    """Returns size, time and inode of each file that is not hidden, as `_listing`."""
     found = {}
-    for file in sorted(folder.rglob("*")):
+    for file in [place, *sorted(place.rglob("*"))]:
         if file.is_file() and (file.name == _FIRST or not file.name.startswith(".")):
             status = file.stat()
-            found[file] = status.st_size, status.st_mtime_ns, status.st_ino
+            name = file.relative_to(place).as_posix()
+            found[name] = status.st_size, status.st_mtime_ns, status.st_ino
     return found
 
 
