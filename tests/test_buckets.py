@@ -138,6 +138,32 @@ def test_the_cache_is_bounded(bucket, monkeypatch):
         fetch.local_copy(f"{run}/c")
 
 
+def test_many_small_copies_are_measured_seldom(bucket, monkeypatch):
+    folder, measured = buckets.parse(f"{bucket}/small"), []
+    size = fetch._size
+
+    def measure(entry):
+        measured.append(entry)
+        return size(entry)
+
+    monkeypatch.setattr(fetch, "_size", measure)
+    monkeypatch.setattr(fetch, "_measured", {}, raising=False)
+    for k in range(12):
+        buckets.write(folder / str(k), bytes(100))
+    first = fetch.local_copy(f"{folder}/0")
+    cache = first.parents[1]
+    before = len(measured)
+    for k in range(1, 12):
+        fetch.local_copy(f"{folder}/{k}")
+    assert len(measured) == before > 0
+    assert fetch._measured[cache][1] == size(cache)  # what it counted is what is there
+    monkeypatch.setattr(fetch, "LIMIT", size(cache))
+    buckets.write(folder / "more", bytes(100))
+    with pytest.raises(StylePrompterError, match="its copy in"):
+        fetch.local_copy(f"{folder}/more")
+    assert len(measured) > before
+
+
 def test_results_go_to_a_bucket(bucket, tiny_folder, tmp_path, capsys):
     put(tiny_folder, f"{bucket}/of results/tiny")
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)

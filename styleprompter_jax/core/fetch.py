@@ -2,7 +2,9 @@
 
 Code that reads files reads the copy. Copies are in the user's cache. Each version of an
 address has its own folder, so a changed object gets another folder. The cache holds at
-most `LIMIT` bytes; the program first removes the least recently used copies.
+most `LIMIT` bytes; the program first removes the least recently used copies. A process
+measures the cache from time to time. In between it counts what it adds itself, and does
+not see what others add.
 """
 
 import contextlib
@@ -10,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -24,7 +27,11 @@ from styleprompter_jax.core.sums import sha256
 
 LIMIT = 200 * 2**30  # bytes of all copies
 _FORGOTTEN = 7 * 24 * 3600  # seconds until a use by another machine counts as over
+_SELDOM = 60.0  # seconds between measurements, at least
+_SHARE = 20  # one part of the time for measurements, and of the cache to free at once
 _USERS = ".users"  # a folder with a file for each process that reads the copy
+_measured: dict[Path, tuple[float, int]] = {}  # until when, and the bytes, by cache
+_measuring = threading.Lock()
 
 
 class NothingThere(StylePrompterError):
@@ -134,11 +141,28 @@ def _make_room(own: Path, needed: int, address: Address) -> None:
     if not needed:
         return
     root = own.parent
+    with _measuring:
+        until, used = _measured.get(root, (0.0, 0))
+        free = shutil.disk_usage(root).free
+        if time.monotonic() > until or needed > min(LIMIT - used, free):
+            begin = time.monotonic()
+            used = _removed_old(own, needed, address)
+            end = time.monotonic()
+            until = end + max(_SELDOM, _SHARE * (end - begin))
+        _measured[root] = until, used + needed
+
+
+def _removed_old(own: Path, needed: int, address: Address) -> int:
+    """Measures the cache, and removes old copies if it must; returns the bytes left."""
+    root = own.parent
     entries = [entry for entry in root.iterdir() if (entry / _USERS).is_dir()]
     sizes = {entry: _size(entry) for entry in entries}
-    room = min(LIMIT - sum(sizes.values()), shutil.disk_usage(root).free)
+    used = sum(sizes.values())
+    room = min(LIMIT - used, shutil.disk_usage(root).free)
+    # Remove a little more than needed, so that not every new copy comes here.
+    wanted = needed if room >= needed else needed + used // _SHARE
     for entry in sorted(set(entries) - {own}, key=_last_use):
-        if room >= needed:
+        if room >= wanted:
             break
         # Another process that makes or takes a copy locks it. Do not remove this copy.
         with (
@@ -148,12 +172,14 @@ def _make_room(own: Path, needed: int, address: Address) -> None:
             if not _is_used(entry):
                 shutil.rmtree(entry, ignore_errors=True)
                 room += sizes[entry]
+                used -= sizes[entry]
     if room < needed:
         raise StylePrompterError(
             f"{address} has {needed:,} bytes, but its copy in {root} can have "
             f"{max(0, room):,}: name a smaller folder, free space there, or set "
             "XDG_CACHE_HOME to a larger disk."
         )
+    return used
 
 
 def _size(folder: Path) -> int:
