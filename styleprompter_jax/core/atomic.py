@@ -127,6 +127,11 @@ def remove_partials() -> None:
         _remove(partial)
 
 
+def is_partial(name: str) -> bool:
+    """Returns whether a name is one that `atomic_path` and `atomic_folder` yield."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
 def repair_folder(path: str | os.PathLike) -> None:
     """Restores a folder that is renamed because a kill interrupted `atomic_folder`."""
     place = Path(os.path.realpath(path))

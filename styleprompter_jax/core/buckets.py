@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path, path_text, scheme
@@ -27,6 +27,7 @@ KINDS = {
 }
 TOGETHER = 8  # transfers at the same time
 _SMALL = 2**25  # bytes; only smaller files are read at once
+_BLOCK, _PART = 2**20, 2**25  # bytes to read and to send at once of larger ones
 # Errors of the local disk.
 _LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _FORM = re.compile(r"[A-Za-z0-9]+:/+([A-Za-z0-9][\w.-]{1,221}[A-Za-z0-9])(?:/(.*))?")
@@ -168,30 +169,43 @@ def write(address: Address, content: bytes) -> None:
 def upload(file: Path, address: Address, size: int) -> None:
     """Writes the first ``size`` bytes of a local file, which may grow meanwhile.
 
+    An interrupted upload makes no object.
+
     Raises:
-        FileNotFoundError: if the file is removed or shortened meanwhile.
-        StylePrompterError: if the object cannot be written, or a large file grew.
+        FileNotFoundError: if the file is removed, or has fewer bytes.
+        StylePrompterError: if the object cannot be written.
     """
-    if size <= _SMALL:
-        with open(file, "rb") as source:
-            content = source.read(size)
-        if len(content) < size:
-            raise FileNotFoundError(file)
-        write(address, content)
-        return
-    # The client sends the whole file. An interrupted upload makes no object.
+    with open(file, "rb") as source:
+        if size > _SMALL:
+            whole = _call(
+                address, "written", lambda fs: _stream(fs, source, address, size)
+            )
+        elif whole := len(content := source.read(size)) == size:
+            write(address, content)
+    if not whole:
+        raise FileNotFoundError(file)
+
+
+def _stream(fs: Any, source: BinaryIO, address: Address, size: int) -> bool:
+    """Sends the first bytes of a file; returns false, and sends nothing, without them.
+
+    The client's own function sends the whole file, also what it has grown by.
+    """
+    target, sent = fs.open(address.path, "wb", block_size=_PART), False
     try:
-        _call(
-            address,
-            "written",
-            lambda fs: fs.put_file(os.fspath(file), address.path),
-        )
-    except StylePrompterError:
-        if not file.exists():
-            raise FileNotFoundError(file) from None
-        raise
-    if (made := find(address)) is None or made.size != size:
-        raise StylePrompterError(f"{file} changed while it was sent: try again.")
+        while size and (block := source.read(min(size, _BLOCK))):
+            target.write(block)
+            size -= len(block)
+        if not size:
+            target.close()
+            sent = True
+    finally:
+        if not sent:
+            # Otherwise the client would make an object of what it has.
+            with contextlib.suppress(Exception):
+                target.discard()
+            target.closed = True
+    return sent
 
 
 def create(address: Address, content: bytes) -> bool:

@@ -149,11 +149,19 @@ class Writer:
         with self._entry:
             self.manifest = manifest.key.removeprefix(self._start)
             self.files = dict(files)
+            # If the entry fails, the bucket still has the older version.
+            before, self._before = self._before, self._before | old_parts
             self._append()
         now = {self.manifest, *(part.object for part in files.values())}
         # Keep one older version for readers.
-        gone, self._before = self._before - now - old_parts, old_parts - now
+        gone, self._before = before - now - old_parts, old_parts - now
         buckets.remove(self.run / name for name in gone if name)
+
+    def discard(self, part: Part) -> None:
+        """Removes a part that neither this version nor the one before it names."""
+        named = {part.object for part in self.files.values()} | self._before
+        if part.object not in named:
+            buckets.remove([self.run / part.object])
 
     def sweep(self) -> None:
         """Removes the parts that killed writers left."""

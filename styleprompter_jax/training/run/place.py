@@ -22,7 +22,7 @@ import jax
 from absl import logging
 
 from styleprompter_jax.core import buckets, snapshots
-from styleprompter_jax.core.atomic import atomic_path, write_text
+from styleprompter_jax.core.atomic import atomic_path, is_partial, write_text
 from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
@@ -239,10 +239,11 @@ class Staged(Local):
             known = self._sent.get(path)
             if known and known[0] == there[path]:
                 return
-            try:
+            if known:  # perhaps of an attempt that made no version
+                del self._sent[path]
+                self._writer.discard(known[1])
+            with contextlib.suppress(FileNotFoundError):
                 self._sent[path] = there[path], self._upload(path, there[path].size)
-            except FileNotFoundError:
-                self._sent.pop(path, None)
 
         buckets.each(send, there)
         now = _scan(self.folder)
@@ -258,7 +259,8 @@ class Staged(Local):
         steps = {_unit(path) for path in there if path.startswith(f"{CHECKPOINTS}/")}
         if changed - steps or (steps and not steps - changed):
             raise FileNotFoundError(min(changed))
-        self._sent = {path: sent for path, sent in self._sent.items() if path in now}
+        for path in self._sent.keys() - now.keys():
+            self._writer.discard(self._sent.pop(path)[1])
         files = {
             path: self._sent[path][1] for path in there if _unit(path) not in changed
         }
@@ -355,9 +357,9 @@ def _scan(stage: Path) -> dict[str, _File]:
         for file in [stage / top, *(stage / top).rglob("*")]:
             path = file.relative_to(stage)
             status = file.stat()
-            if stat.S_ISREG(status.st_mode) and not any(
-                part.startswith(".") for part in path.parts[1:-1]
-            ):
+            # A step may have hidden files of its own, which are not temporary.
+            hidden = any(part.startswith(".") for part in path.parts[1:-1])
+            if stat.S_ISREG(status.st_mode) and not (hidden or is_partial(path.name)):
                 found[path.as_posix()] = _File(
                     status.st_size, status.st_mtime_ns, status.st_ino
                 )
