@@ -46,7 +46,7 @@ def test_only_regular_files_within_a_size_are_opened(tmp_path):
         "large": "large has 11 bytes, and the limit is 10",
         "a\0b": "is not a valid path",
         "\ud800": "no file|not a valid path",
-        "x" * 300: "cannot be read",
+        "x" * 300: "has 300 bytes: choose",
     }.items():
         with pytest.raises(StylePrompterError, match=words):
             read_bytes(tmp_path / name, 10)

@@ -248,12 +248,10 @@ def _plain(options: Mapping, beta: Any) -> _Options:
         raise StylePrompterError(
             f"A direction's options are {shown(options)}: give numbers by name."
         )
-    plain = _Options({
-        str(name): tuple(real(number, f"A direction's {name}") for number in value)
-        if np.ndim(value)
-        else real(value, f"A direction's {name}")
-        for name, value in options.items()
-    })  # fmt: skip
+    plain = _Options()
+    for name, value in options.items():
+        check = functools.partial(real, name=f"A direction's {name}")
+        plain[str(name)] = tuple(map(check, value)) if np.ndim(value) else check(value)
     pair = _BETA if beta is None else _pair(beta, "A direction's beta")
     if beta is not None and isinstance(options, _Options):
         plain.pop("beta", None)  # `dataclasses.replace` passes the old options
