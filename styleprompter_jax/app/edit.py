@@ -14,7 +14,7 @@ from tqdm import tqdm
 from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.joined import joined
-from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.convert.directions import find_direction, named_directions
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
@@ -338,15 +338,7 @@ def _directions(
         name = "+".join(name for name, _, _ in weighted)
         parts = [(direction, weight) for _, direction, weight in weighted]
         return {name: joined(model, parts, layers)}
-    found = {}
-    for name_or_path in named:
-        name, direction = find_direction(name_or_path, model.directions, *shape)
-        if name in found:
-            raise StylePrompterError(
-                f"Two directions have the name {name!r}: rename one of the files."
-            )
-        found[name] = direction
-    return found
+    return named_directions(named, model.directions, *shape)
 
 
 def _weighted(

@@ -7,7 +7,7 @@ from typing import Any
 
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.stored import described
-from styleprompter_jax.convert.directions import find_direction
+from styleprompter_jax.convert.directions import named_directions
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, local_path
@@ -99,18 +99,11 @@ def directions_of(
     if names is None:
         return model.directions, dict.fromkeys(model.directions)
     shape = model.config.generator.num_codes, model.config.generator.w_dim
-    found: dict[str, Direction] = {}
-    files: dict[str, dict | None] = {}
-    for given in names:
-        name, direction = find_direction(given, model.directions, *shape)
-        if name in found:
-            raise StylePrompterError(
-                f"Two directions have the name {name!r}: rename one of the files."
-            )
-        found[name] = direction
-        own = os.fspath(given) in model.directions
-        files[name] = None if own else described(given)
-    return found, files
+    found = named_directions(names, model.directions, *shape)
+    return found, {
+        name: None if os.fspath(given) in model.directions else described(given)
+        for name, given in zip(found, names, strict=True)
+    }
 
 
 def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:

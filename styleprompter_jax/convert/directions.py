@@ -8,7 +8,7 @@ edit gives its codes and its strength. InterFaceGAN's boundaries are unit vector
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +67,28 @@ def find_direction(
         f"are: {', '.join(sorted(known)) or 'none'}."
         + (another_spelling(name, known) or another_path(path))
     )
+
+
+def named_directions(
+    names_or_paths: Sequence[str | os.PathLike],
+    known: Mapping[str, Direction],
+    num_codes: int,
+    w_dim: int,
+) -> dict[str, Direction]:
+    """Finds several directions, in their order; see `find_direction`.
+
+    Raises:
+        StylePrompterError: like `find_direction`, or if two have the same name.
+    """
+    found: dict[str, Direction] = {}
+    for given in names_or_paths:
+        name, direction = find_direction(given, known, num_codes, w_dim)
+        if name in found:
+            raise StylePrompterError(
+                f"Two directions have the name {name!r}: rename one of the files."
+            )
+        found[name] = direction
+    return found
 
 
 def read_direction(path: str | os.PathLike, num_codes: int, w_dim: int) -> Direction:
