@@ -19,7 +19,7 @@ import recipe
 from conftest import write_published
 from einops import rearrange
 
-from configs import ffhq_encoder, ffhq_smart
+from styleprompter_jax.configs import ffhq_encoder, ffhq_smart
 from styleprompter_jax.convert.tables.perceptual import read_network
 from styleprompter_jax.store import network_folder
 from styleprompter_jax.store.model_folder import load_model

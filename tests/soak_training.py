@@ -30,7 +30,7 @@ from absl import logging
 from conftest import TINY, random_variables
 from test_training import final_state, losses, newest_step
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.run.checkpoint import Checkpoints

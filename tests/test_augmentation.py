@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from step_as_it_was import AsItWas
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig

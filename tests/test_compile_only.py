@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from configs import ffhq_smart, tiny
+from styleprompter_jax.configs import ffhq_smart, tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.training.compile_only import Estimate, compile_only, lowered

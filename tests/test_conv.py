@@ -9,7 +9,7 @@ import pytest
 import quick
 
 import styleprompter_jax as sp
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.models.refiners.conv import ConvBlock, ConvConfig, ConvRefiner
 from styleprompter_jax.models.refiners.smart import SmartBlock
 from styleprompter_jax.store.model_folder import load_model

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import tiny
 from styleprompter_jax.cli import main
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
 from styleprompter_jax.data.loader import eval_batches, train_iterator

@@ -7,8 +7,8 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from configs import tiny
 from styleprompter_jax import demo
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import sheet
 from styleprompter_jax.inversion.pipeline import load

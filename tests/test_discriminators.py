@@ -7,8 +7,8 @@ import recipe
 from einops import rearrange
 from published_trees import GENERATOR, VARIABLES, generator_state
 
-from configs import tiny
 from styleprompter_jax.app.convert import convert
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.convert.model import build_model
 from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.convert.reading.torch_file import write_torch

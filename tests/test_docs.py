@@ -7,6 +7,8 @@ import importlib.util
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -221,3 +223,11 @@ def test_the_page_of_the_interface_is_current():
     """After a change of a docstring: python docs/api.py."""
     made = runpy.run_path(str(ROOT / "docs" / "api.py"))["make_page"]()
     assert (ROOT / "docs" / "api.md").read_text() == made
+
+
+@pytest.mark.parametrize("name", ["soak_training", "soak_buckets"])
+def test_soaks_start(name):
+    """`make soak` starts them by their paths: the checkout is not on Python's path."""
+    command = [sys.executable, f"tests/{name}.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

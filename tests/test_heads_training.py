@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY, random_variables
 from heads_training import CASES, Heads, differences
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig

@@ -13,8 +13,8 @@ from hub_server import TOKEN, Hub, Repo
 from huggingface_hub import constants
 
 import styleprompter_jax as sp
-from configs import tiny
 from styleprompter_jax.cli import main
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import hub as hub_names

@@ -11,8 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
-from configs import tiny
 from styleprompter_jax.cli import main
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models import registry
 from styleprompter_jax.store.model_folder import load_model

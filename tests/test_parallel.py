@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.objectives import adversarial
 from styleprompter_jax.training.run import health, parallel

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from test_training import final_state
 
-from configs import tiny
 from styleprompter_jax import losses
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.store import network_folder
 from styleprompter_jax.store.model_folder import load_model

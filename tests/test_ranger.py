@@ -9,7 +9,7 @@ import quick
 import recipe
 from einops import rearrange
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.training.optim.optimizers import make_optimizer
 from styleprompter_jax.training.optim.ranger import centralize, ranger
 

@@ -11,8 +11,8 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import avatars_generator, own_images_smart, tiny
 from styleprompter_jax.cli import main, parse
+from styleprompter_jax.configs import avatars_generator, own_images_smart, tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.training import loop

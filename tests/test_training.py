@@ -17,7 +17,7 @@ import pytest
 from conftest import disk_full_after
 from test_checkpoint import ORBAX_GIVES_UP
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.training import loop

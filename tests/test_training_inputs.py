@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import avatars_restyle, tiny
+from styleprompter_jax.configs import avatars_restyle, tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.inputs import DRAWN, Inputs, downsample, mask, sketch
 from styleprompter_jax.data.loader import eval_batches, train_iterator

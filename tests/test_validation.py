@@ -8,7 +8,7 @@ import pytest
 from conftest import TINY, random_variables
 
 import styleprompter_jax as sp
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.evaluation.evaluate import evaluate
 from styleprompter_jax.training.objectives.inversion import Inversion
 from styleprompter_jax.training.start import Start

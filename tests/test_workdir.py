@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from test_checkpoint import replicated
 
-from configs import tiny
 from styleprompter_jax.cli import main
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.images.files import write_image

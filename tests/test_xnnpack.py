@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import tiny
+from styleprompter_jax.configs import tiny
 from styleprompter_jax.core import xnnpack
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.loop import train
