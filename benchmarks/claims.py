@@ -1,11 +1,11 @@
 """Answers the questions of docs/claims.md: trains what is missing, then compares.
 
-    python -m benchmarks.claims QUESTION [--steps N] [--seeds K ...] [--count M]
+    python -m benchmarks.claims QUESTION [--domain cells] [--steps N] [--seeds K ...]
 
 A question has several rows. A row is the bundled model with options of `compare`, or a
-training of one of `VARIANTS` for each seed. All trainings start from avatars64 and see
-the same number of images. A finished run is not repeated, and an interrupted run goes
-on where it stopped. The table goes to FOLDER/QUESTION/table.md.
+training of one of `VARIANTS` for each seed. All trainings start from the bundled model
+of the domain and see the same number of images. A finished run is not repeated, and an
+interrupted run goes on where it stopped. The table goes to FOLDER/QUESTION/table.md.
 """
 
 import argparse
@@ -37,8 +37,9 @@ from styleprompter_jax.images.files import to_float
 from styleprompter_jax.models.encoders.swin_layers import SwinBlock
 from styleprompter_jax.ops.metrics import psnr
 
-FOLDER = Path("runs/claims")
-BUNDLED = "avatars64"
+# The bundled model of each domain, and the default folder of its runs.
+BUNDLED = {"avatars": "avatars64", "cells": "cells64"}
+FOLDERS = {"avatars": Path("runs/claims"), "cells": Path("runs/claims_cells")}
 BUDGET = "budget.json"  # in the folder of a run
 COLUMNS = ("mse", "psnr", "ssim", "codes", "flipped", "kept")
 
@@ -121,10 +122,11 @@ def main(arguments: Sequence[str]) -> None:
     """Trains and compares the rows of a question, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("question", choices=[*QUESTIONS, "pooling"])
+    parser.add_argument("--domain", choices=BUNDLED, default="avatars")
     parser.add_argument("--steps", type=int, default=1200, help="of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--count", type=int, default=300, help="test faces")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--count", type=int, default=300, help="test images")
+    parser.add_argument("--folder", type=Path, help="of runs and tables")
     parser.add_argument(
         "--no_edits", action="store_true", help="leave out edits, which take longest"
     )
@@ -133,10 +135,11 @@ def main(arguments: Sequence[str]) -> None:
     use_compilation_cache()
     try:
         if args.question == "pooling":
-            print(pooling(args.count))
+            print(pooling(args.count, args.domain))
             return
         answer(
-            args.question, args.steps, args.seeds, args.count, args.folder,
+            args.question, args.steps, args.seeds, args.count,
+            args.folder or FOLDERS[args.domain], args.domain,
             directions=[] if args.no_edits else None,
         )  # fmt: skip
     except StylePrompterError as error:
@@ -149,22 +152,23 @@ def answer(
     seeds: Sequence[int],
     count: int,
     folder: Path,
+    domain: str,
     directions: Sequence[str] | None = None,
 ) -> None:
     """Trains what is missing, compares, and writes and prints the table."""
     rows, entries, budgets = QUESTIONS[question], {}, {}
     for row in rows:
         if row.variant:
-            runs = [run_of(row.variant, steps, seed, folder) for seed in seeds]
+            runs = [run_of(row.variant, steps, seed, folder, domain) for seed in seeds]
             budgets[row.title] = [json.loads((r / BUDGET).read_text()) for r in runs]
             places = [str(run / "model") for run in runs]
         else:
-            places = [BUNDLED]
+            places = [BUNDLED[domain]]
         entries[row.title] = [place + row.options for place in places]
     found = compare(
         [entry for of_row in entries.values() for entry in of_row],
         folder / question,
-        data="avatars",
+        data=domain,
         count=count,
         directions=directions,
         decoding=Decoding(batch_size=min(50, count)),
@@ -183,21 +187,21 @@ def answer(
             for title, of_row in entries.items()
         }
     )
-    head = f"{question}: {count} test faces, intervals of 95 % over the faces."
+    head = f"{question}: {count} test images of {domain}, intervals of 95 % over them."
     if budgets:
         head += f" {steps} steps of training, seeds {', '.join(map(str, seeds))}."
     (folder / question / "table.md").write_text(f"{head}\n\n{table}\n")
     print(f"{head}\n\n{table}")
 
 
-def pooling(count: int) -> str:
+def pooling(count: int, domain: str) -> str:
     """Averages the results of the bundled tokens over the windows, instead of sums.
 
     Returns:
         A sentence with the differences of the codes and of the PSNR.
     """
-    model = sp.load(BUNDLED)
-    source = TfdsSource("avatars/64", "test")
+    model = sp.load(BUNDLED[domain])
+    source = TfdsSource(f"{domain}/64", "test")
     images = to_float(np.stack([source[k]["image"] for k in range(count)]))
 
     def averaging(run: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
@@ -222,19 +226,22 @@ def pooling(count: int) -> str:
     outputs = (jnp.asarray(model.decode(one)) for one in both)
     first, second = (psnr(one, jnp.asarray(images)) for one in outputs)
     return (
-        f"{count} test faces: averages instead of sums change the codes by "
+        f"{count} test images: averages instead of sums change the codes by "
         f"{change:.1e} of their norm, and the PSNR by at most "
         f"{np.abs(first - second).max():.1e} dB."
     )
 
 
-def config_of(variant: str, steps: int, seed: int) -> Any:
+def config_of(variant: str, steps: int, seed: int, domain: str = "avatars") -> Any:
     """Returns the config of the training of a variant."""
     name, changes = VARIANTS[variant]
     config = sp.get_config(name)
+    if domain == "cells":
+        config.data = sp.get_config("cells64_generator").data
     with config.unlocked():  # a key that the config leaves at its default
         config.update_from_flattened_dict(changes)
-    config.init_from, config.seed, config.total_steps = BUNDLED, seed, steps
+    config.init_from, config.seed = BUNDLED[domain], seed
+    config.total_steps = steps
     config.eval_every = steps
     config.checkpoint_every = min(config.checkpoint_every, steps)
     warmup = config.optimizer.warmup_steps
@@ -242,9 +249,9 @@ def config_of(variant: str, steps: int, seed: int) -> Any:
     return config
 
 
-def run_of(variant: str, steps: int, seed: int, folder: Path) -> Path:
+def run_of(variant: str, steps: int, seed: int, folder: Path, domain: str) -> Path:
     """Trains a variant, unless its run is finished; returns the folder of the run."""
-    config = config_of(variant, steps, seed)
+    config = config_of(variant, steps, seed, domain)
     run = folder / f"{variant}-{steps}-{seed}"
     spent = _spent(run)
     if spent.get("finished"):
@@ -261,7 +268,7 @@ def run_of(variant: str, steps: int, seed: int, folder: Path) -> Path:
             "images": steps * config.batch_size,
         }
         # The generator is that of the bundled model, so its directions fit.
-        model.directions = sp.load(BUNDLED).directions
+        model.directions = sp.load(BUNDLED[domain]).directions
         model.save(run / "model")
     finally:
         if run.is_dir():
@@ -300,7 +307,7 @@ def table_of(found: Mapping[str, tuple]) -> str:
             cells += ["-"] * len(budget)
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
-        f"\nDifferences from {first}, paired by face; of each seed in brackets:\n",
+        f"\nDifferences from {first}, paired by image; of each seed in brackets:\n",
         f"| | {' | '.join(names)} |",
         "|---" * (1 + len(names)) + "|",
     ]

@@ -77,9 +77,9 @@ def main() -> None:
         device = jax.devices()[0]
         peak = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)
         device = device.device_kind
-    work = f", {case.flop / case.images * rate / 1e12:.1f} TFLOP/s" if case.flop else ""
+    work = f", {case.flop / case.images * rate / 1e12:.3g} TFLOP/s" if case.flop else ""
     print(
-        f"{args.case} on {device}: {rate:.1f} images/s{work}, {peak / 1e9:.2f} GB, "
+        f"{args.case} on {device}: {rate:.3g} images/s{work}, {peak / 1e9:.2f} GB, "
         f"first call {first:.0f} s of {built:.0f}"
     )
 
