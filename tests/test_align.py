@@ -10,7 +10,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
+from styleprompter_jax.app.align import align as app_align
 from styleprompter_jax.app.unalign import Crop, find_crop
+from styleprompter_jax.app.unalign import unalign as app_unalign
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import detect
@@ -223,6 +225,19 @@ def test_the_commands(tmp_path, capsys, photo):
     (photos / "a.png").unlink()
     assert main(list(map(str, call))) == 1
     assert "names this photograph" in capsys.readouterr().err
+
+
+def test_crops_behind_a_link(tmp_path, photo):
+    """`..` of the folder behind a link is not the folder with the link."""
+    write_image(photo, tmp_path / "photos" / "a.png")
+    (tmp_path / "points.json").write_text(json.dumps({"a.png": FACE.tolist()}))
+    (tmp_path / "large" / "disk").mkdir(parents=True)
+    crops = tmp_path / "crops"
+    crops.symlink_to(tmp_path / "large" / "disk")
+    points = tmp_path / "points.json"
+    made = app_align([tmp_path / "photos"], crops, landmarks=points, size=64)
+    app_unalign(made.files, crops, tmp_path / "done")
+    np.testing.assert_array_equal(read_image(tmp_path / "done" / "a.png"), photo)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,14 @@ def test_mp4(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.slow
+def test_a_long_mp4(tmp_path):
+    """A pipe takes 4,096 elements at a time: bytes, and not frames."""
+    pytest.importorskip("imageio_ffmpeg", reason="an extra")
+    animation.write_mp4(np.zeros((4100, 16, 16, 3), np.uint8), tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").is_file()
+
+
 @pytest.mark.parametrize("kind", ["gif", "mp4"])
 def test_a_full_disk_leaves_no_broken_file(tmp_path, kind):
     if kind == "mp4":

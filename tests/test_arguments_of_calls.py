@@ -71,6 +71,24 @@ def test_images_to_encode(model):
     refused(lambda n: model.passes(right, n), *NO_NUMBERS[1:], 0, 1, -1, 2.5)
 
 
+def test_images_of_another_library(model):
+    class Tensor:
+        """As those of PyTorch: NumPy reads it, but does not know its dtype."""
+
+        dtype = object()
+
+        def __init__(self, array):
+            self.array = array
+
+        def __array__(self, dtype=None, copy=None):
+            return self.array
+
+    right = images(1, 32, 32, 3)
+    expected = model.encode(right).w_plus
+    np.testing.assert_array_equal(model.encode(Tensor(right)).w_plus, expected)
+    refused(model.encode, Tensor(right.astype(np.uint8)))
+
+
 def test_outputs_to_show(model):
     wrong = [*NO_NUMBERS, [], images(32, 32, 3), images(1, 32, 32, 1), 1.0]
     refused(model.shown, *wrong, images(1, 16, 16, 3))

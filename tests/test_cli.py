@@ -354,6 +354,17 @@ def test_mix(tmp_path, capsys, tiny_folder, faces):
     assert len(names) == 5 and "z/c_a.png_interpolate_1.jpg" in names
     with Image.open(tmp_path / "pairs" / "z/c_a.png_interpolate_1.jpg") as image:
         assert image.format == "JPEG" and image.size == (32, 32)
+    # One source with two references: it is no repetition, but in two pairs.
+    twice = ("--mode", "exchange", "--layers", 0, "--pairs", "--source",
+             *(faces / name for name in ("b.png", "b.png", "x/a.png")), "--reference",
+             *(faces / name for name in ("y/a.jpg", "y/a.png", "b.png")))  # fmt: skip
+    assert run(capsys, *call, tmp_path / "twice", *twice)[0] == 0
+    assert files(tmp_path / "twice") == [
+        "b_y-a.jpg_exchange_0.png",
+        "b_y-a.png_exchange_0.png",
+        "sheet.png",
+        "x/a_b_exchange_0.png",
+    ]
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "text.png").write_text("text")
     bad = (tmp_path / "bad", faces / "b.png", faces / "x/a.png")

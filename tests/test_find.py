@@ -165,6 +165,16 @@ def test_nothing_there(tmp_path, monkeypatch, name):
     assert "\n" not in str(error.value) and "\0" not in str(error.value)
 
 
+def test_results_are_no_inputs_of_the_same_call_again(tmp_path):
+    folder = made(tmp_path / "in", {"a.png": PNG, "out/a.png": PNG, "out/b.png": PNG})
+    out, shell = folder / "out", sorted(folder.iterdir())
+    for inputs in (shell, [folder / "*"], [folder / "**"], [f"{folder}/[ao]*"]):
+        assert list_inputs(inputs, out) == [folder / "a.png"]
+    # These name images beside which the results shall lie.
+    for inputs in ([out], [out / "*"], [f"{out}/?.png"]):
+        assert list_inputs(inputs, out) == [out / "a.png", out / "b.png"]
+
+
 def test_the_commands_name_what_is_left_out(tmp_path, capsys, caplog):
     folder = made(tmp_path / "in", {"a.jfif": JPEG, "b.tga": b"", "c/d": PNG})
     out = tmp_path / "out.array_record"

@@ -102,6 +102,12 @@ def test_results_of_namesakes_do_not_collide(tmp_path):
     ]
 
 
+def test_an_image_named_twice_has_one_name(tmp_path):
+    twice = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "a.png"]
+    paths = files.output_paths(twice, "out")
+    assert [path.name for path in paths] == ["a.png", "b.png", "a.png"]
+
+
 def test_grids_and_sheets():
     images = np.stack([PICTURE] * 5)
     grid = files.image_grid(images, columns=3, padding=2)

@@ -184,6 +184,14 @@ def test_inputs_of_other_kinds(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"model", "in"}
 
 
+def test_passes_over_drawings():
+    """An image of the codes has colours, also beside a drawing."""
+    drawings = np.zeros((2, 32, 32, 1), np.float32)
+    model = model_of("ResNetProgressiveBackboneEncoder", 4, passes=1)
+    assert model.config.input_shape == (32, 32, 1)
+    assert model.encode(drawings).w_plus.shape == (2, 8, 16)
+
+
 def test_the_middle_of_a_square():
     rows = np.arange(512).repeat(512).reshape(1, 512, 512, 1)
     car = framed(rows, 192, 256)

@@ -150,10 +150,12 @@ def _write_record(
 ) -> None:
     """Writes the record that `unalign` needs beside a crop."""
     record = _record(crop)
-    photograph = Path(os.path.relpath(path, record.parent)).as_posix()
+    # Between real folders: ".." after a link leads to the parent of the link's target.
+    folder, there = map(os.path.realpath, (record.parent, path.parent))
+    photograph = Path(os.path.relpath(os.path.join(there, path.name), folder))
     text = json.dumps(
         {
-            **_name_fields(photograph),
+            **_name_fields(photograph.as_posix()),
             "size": list(size),
             "quad": quad.tolist(),
         }

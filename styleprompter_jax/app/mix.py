@@ -84,10 +84,10 @@ def mix(
         stored, results = pictures.load_latents(latents, model, folder, f".{format}")
     else:
         pictured, results, skipped = pictures.find_pictures(
-            sources, folder, skip_bad, read, f".{format}"
+            sources, folder, skip_bad, read, f".{format}", repeats=pairs
         )
     references, names, more = pictures.find_pictures(
-        references, folder, skip_bad, read_other
+        references, folder, skip_bad, read_other, repeats=pairs
     )
     skipped += more
     if pairs and skipped:

@@ -3,8 +3,10 @@
 import collections
 import contextlib
 import dataclasses
+import glob
 import itertools
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -58,6 +60,7 @@ def find_pictures(
     read: ReadOnce,
     suffix: str = ".png",
     count: int | None = None,
+    repeats: bool = False,
 ) -> tuple[list[Path], list[Path], list[str]]:
     """Finds the input images, and chooses the path of each result.
 
@@ -71,6 +74,7 @@ def find_pictures(
         read: reads an image, and keeps the result for later.
         suffix: suffix of the results' names.
         count: find only the first `count` readable images; None for all.
+        repeats: keep an image as often as the inputs name it.
 
     Returns:
         The images, the path of the result for each, and a sentence for each skipped
@@ -80,7 +84,7 @@ def find_pictures(
     Raises:
         StylePrompterError: if the inputs have no images, or an image cannot be read.
     """
-    listed = list_inputs(inputs, output, warn=True)
+    listed = list_inputs(inputs, output, warn=True, repeats=repeats)
     wanted = len(listed) if count is None else min(count, len(listed))
     bar = tqdm(desc="checking", unit="image", total=wanted, disable=None, leave=False)
     rest = iter(listed)
@@ -140,7 +144,10 @@ def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str
 
 
 def list_inputs(
-    inputs: Sequence[AnyPath], output: Path, warn: bool = False
+    inputs: Sequence[AnyPath],
+    output: Path,
+    warn: bool = False,
+    repeats: bool = False,
 ) -> list[Path]:
     """Lists the images that files, folders and globs name, each once.
 
@@ -150,14 +157,25 @@ def list_inputs(
         inputs: files, folders and globs.
         output: the folder of the results.
         warn: warn of images in unsupported formats.
+        repeats: keep an image as often as the inputs name it.
     """
     output, paths = output.resolve(), []
-    for entry in dict.fromkeys(as_paths(inputs, local_copy)):
+    entries = as_paths(inputs, local_copy)
+    # A shell lists the output too for `photos/*`, once it is there.
+    others = [entry for entry in entries if entry.resolve() != output] or entries
+    for entry in others if repeats else dict.fromkeys(others):
         found = list_pictures(entry, warn)
-        if entry.resolve() in output.parents:
+        if _top(entry).resolve() in output.parents:
             found = [path for path in found if output not in path.resolve().parents]
         paths += found
-    return list(dict.fromkeys(paths))
+    return paths if repeats else list(dict.fromkeys(paths))
+
+
+def _top(entry: Path) -> Path:
+    """Returns the folder in which a glob begins; another entry as it is."""
+    while glob.has_magic(str(entry)) and not os.path.lexists(entry):
+        entry = entry.parent
+    return entry
 
 
 def list_pictures(entry: AnyPath, warn: bool = True) -> list[Path]:

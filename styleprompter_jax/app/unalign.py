@@ -168,7 +168,7 @@ def _read_record(path: Path) -> Crop | None:
         return None
     try:
         quad = numbers_of(content["quad"])
-        photograph = path.parent / path_text(_name(content))
+        photograph = path.parent.resolve() / path_text(_name(content))
         size = content["size"]
         if not isinstance(size, list) or len(size) != 2:
             raise ValueError("its size is not two numbers of pixels")

@@ -61,13 +61,14 @@ def write_mp4(
 
     frames = np.ascontiguousarray(to_uint8(images))
     count, height, width, _ = frames.shape
+    pixels = frames.reshape(-1)  # `run` counts entries, and takes them for bytes
     # imageio_ffmpeg's writer does not report whether ffmpeg failed.
-    pixels = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+    layout = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     codec = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(_QUALITY)]
     with atomic_path(path) as partial:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *pixels]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *layout]
         command += ["-r", str(frames_per_second), "-i", "-", *codec, str(partial)]
-        done = subprocess.run(command, input=frames.data, capture_output=True)
+        done = subprocess.run(command, input=pixels.data, capture_output=True)
         try:
             found, _ = imageio_ffmpeg.count_frames_and_secs(str(partial))
         except RuntimeError:  # the file cannot be read

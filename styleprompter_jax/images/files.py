@@ -278,7 +278,7 @@ def output_paths(
     root = os.path.commonpath([path.parent for path in paths])
     names = [path.relative_to(root) for path in paths]
     stems = [name.with_suffix("") for name in names]
-    count = collections.Counter(stems)
+    count = collections.Counter(name.with_suffix("") for name in set(names))
     return [
         Path(folder) / f"{stem if count[stem] == 1 else name}{suffix}"
         for stem, name in zip(stems, names, strict=True)

@@ -147,7 +147,7 @@ def check_targets(config: StylePrompterConfig, images: Any) -> jax.Array | np.nd
 def _check_floats(images: Any, count: int) -> None:
     if not count:
         raise StylePrompterError("There are no images: give one or more.")
-    kind = images.dtype if hasattr(images, "dtype") else np.asarray(images).dtype
+    kind = (images if isinstance(images, jax.Array) else np.asarray(images)).dtype
     if not jnp.issubdtype(kind, jnp.floating):
         raise StylePrompterError(
             f"The images are {kind}, but this model reads floats in [-1, 1]: read them "

@@ -48,7 +48,8 @@ def encode_in_passes(
         return [model.devices.cut(_encode(batch, *start), asked)]
     n, w_dim = model.config.generator.num_codes, model.config.generator.w_dim
     first = jnp.broadcast_to(model.const["latent_avg"], (batch, n, w_dim))
-    average = jnp.broadcast_to(model.average_image, images.shape)
+    image = model.average_image  # in colours, even beside inputs that are not
+    average = jnp.broadcast_to(image, (batch, *image.shape))
     before, shown = model.devices.split((first, average))
     found: list[Latents] = []
     for k in range(count):
