@@ -20,7 +20,8 @@ from styleprompter_jax.data.inputs import downsample, mask
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.demo import EDITS, choose_faces, make_sheet
-from styleprompter_jax.images.files import image_grid, sheet, to_uint8, write_image
+from styleprompter_jax.images.files import to_uint8, write_image
+from styleprompter_jax.images.sheets import image_grid, sheet
 
 FOLDER = Path(__file__).parent / "images"
 

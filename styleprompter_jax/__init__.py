@@ -23,7 +23,7 @@ _LAZY = {
     "Latents": "editing.latents",
     "read_images": "images.files",
     "write_images": "images.files",
-    "sheet": "images.files",
+    "sheet": "images.sheets",
     "train": "training.loop",
     "get_config": "training.config",
 }

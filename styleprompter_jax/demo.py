@@ -26,7 +26,8 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.evaluation.evaluate import evaluate
-from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.images.files import write_image
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion.pipeline import load
 from styleprompter_jax.training.config import get_config
 from styleprompter_jax.training.loop import train

@@ -240,6 +240,28 @@ def test_crops_behind_a_link(tmp_path, photo):
     np.testing.assert_array_equal(read_image(tmp_path / "done" / "a.png"), photo)
 
 
+def test_what_unalign_does_not_read(tmp_path, photo, monkeypatch):
+    """A large sheet, and with `skip_bad` an edit whose photograph is lost."""
+    for name in "ab":
+        write_image(photo, tmp_path / "photos" / f"{name}.png")
+    points, out = tmp_path / "points.json", tmp_path / "out"
+    points.write_text(json.dumps({f"{name}.png": FACE.tolist() for name in "ab"}))
+    crops = tmp_path / "crops"
+    app_align([tmp_path / "photos"], crops, landmarks=points, size=64)
+    write_image(np.zeros((1000, 2000, 3), np.uint8), crops / "sheet.png")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 600_000)
+    (tmp_path / "photos" / "a.png").unlink()
+    with pytest.raises(StylePrompterError, match="names this photograph"):
+        app_unalign([crops], crops, out)
+    made = app_unalign([crops], crops, out, skip_bad=True)
+    assert made.files == [out / "b.png"]
+    sheet, lost = made.skipped
+    assert "sheet.png matches no crop" in sheet and "names this photograph" in lost
+    (tmp_path / "photos" / "b.png").unlink()
+    with pytest.raises(StylePrompterError, match="names this photograph"):
+        app_unalign([crops], crops, out, skip_bad=True)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -277,7 +299,14 @@ def test_neither_landmarks_nor_the_detector(tmp_path, capsys, photo, monkeypatch
     ("path", "found"),
     [
         ("out/a.png", "a"),
-        ("out/a_b_smile_+1.png", "a_b"),
+        ("out/a_b.png", "a_b"),
+        ("out/a_b_+1.png", "a"),  # `a` with a direction `b`: each edit names one
+        ("out/a_b_smile_+1.png", StylePrompterError),
+        ("out/x/a_b_smile_+1.png", "x/a"),
+        ("out/0003_smile/0005.png", "0003"),  # a frame
+        ("out/y/d_smile/0000.png", "y/d"),
+        ("out/a_z/0007.png", "a_z/0007"),
+        ("out/0005.png", "0005"),
         ("out/x/a_smile_+1.png", "x/a"),
         ("out/d_+1.png", "y/d"),
         ("c.png", None),
@@ -286,7 +315,7 @@ def test_neither_landmarks_nor_the_detector(tmp_path, capsys, photo, monkeypatch
     ],
 )
 def test_results_find_their_crops(path, found):
-    names = ["a", "a_b", "y/d", "x/a", "x/e", "y/e"]
+    names = ["a", "a_b", "y/d", "x/a", "x/e", "y/e", "0003", "0005", "a_z/0007"]
     crops = {}
     for name in names:
         *folders, own = name.split("/")

@@ -12,6 +12,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.edit import edit
 from styleprompter_jax.app.invert import invert
+from styleprompter_jax.app.mix import mix
 from styleprompter_jax.cli import _SUMMARIES, parse
 from styleprompter_jax.cli.arguments import options
 from styleprompter_jax.images.files import write_image
@@ -69,6 +70,19 @@ def test_from_python(tmp_path, capsys, tiny_folder):
     assert capsys.readouterr().out == ""
     with pytest.raises(dataclasses.FrozenInstanceError):
         edited.edits = 3
+
+
+def test_formats_are_checked_before_the_work(tmp_path, tiny_folder):
+    write_image(np.zeros((32, 32, 3), np.uint8), tmp_path / "a.png")
+    given, out = [tmp_path / "a.png"], tmp_path / "out"
+    for call in (
+        lambda: invert(tiny_folder, given, out, tune=1, format="jpeg"),
+        lambda: edit(tiny_folder, out, ["smile"], inputs=given, format="jpeg"),
+        lambda: mix(tiny_folder, given, given, out, mode="replace", format="jpeg"),
+    ):
+        with pytest.raises(sp.StylePrompterError, match="format is 'jpeg'"):
+            call()
+    assert not out.exists()
 
 
 def test_wrong_calls_from_python(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from styleprompter_jax import demo
 from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.images.files import sheet
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion.pipeline import load
 
 

@@ -120,7 +120,7 @@ def test_imports_are_seen():
     source = """
 import styleprompter_jax.ops.ssim
 from styleprompter_jax import bundle
-from styleprompter_jax.images.files import sheet
+from styleprompter_jax.images.sheets import sheet
 def later():
     from styleprompter_jax.data import avatars
 """

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.images import files
+from styleprompter_jax.images import files, sheets
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)
 PICTURE = np.stack([np.tile(RAMP, (16, 1)), np.zeros((16, 24), np.uint8)] * 2)[:3]
@@ -108,13 +108,26 @@ def test_an_image_named_twice_has_one_name(tmp_path):
     assert [path.name for path in paths] == ["a.png", "b.png", "a.png"]
 
 
+def test_sides_that_a_format_does_not_have(tmp_path):
+    wide = np.zeros((1, 16_384, 3), np.uint8)
+    with pytest.raises(StylePrompterError, match=r"a\.webp would have 16384 x 1"):
+        files.write_image(wide, tmp_path / "a.webp")
+    files.write_image(wide[:, 1:], tmp_path / "a.webp")
+
+
+def test_a_sheet_can_be_read_again():
+    row = [np.zeros((1024, 1024, 3), np.uint8)] * 60
+    table = sheets.sheet([row] * 8, ["a long name of a direction"] * 60)
+    assert table.size / 3 <= sheets.LARGEST_AREA
+
+
 def test_grids_and_sheets():
     images = np.stack([PICTURE] * 5)
-    grid = files.image_grid(images, columns=3, padding=2)
+    grid = sheets.image_grid(images, columns=3, padding=2)
     assert grid.shape == (2 * 18 - 2, 3 * 26 - 2, 3)
     np.testing.assert_array_equal(grid[18:, 26:50], PICTURE)
     assert (grid[18:, 52:] == 255).all()
     red = np.tile(np.float32([1, -1, -1]), (2, 32, 32, 1))
-    table = files.sheet([red, red[:1]], ["one", "two"], ["first", "second row"])
+    table = sheets.sheet([red, red[:1]], ["one", "two"], ["first", "second row"])
     assert (table == [255, 0, 0]).all(-1).sum() == 3 * 128 * 128
     assert (table.max(-1) < 100).any()  # the titles

@@ -41,8 +41,9 @@ from styleprompter_jax.evaluation.comparison import (
 )
 from styleprompter_jax.evaluation.editability import judged
 from styleprompter_jax.evaluation.evaluate import comparison_shape, comparison_size
-from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.images.files import write_image
 from styleprompter_jax.images.inputs import InputReader
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter

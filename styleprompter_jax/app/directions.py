@@ -27,7 +27,8 @@ from styleprompter_jax.data.tables import is_table
 from styleprompter_jax.editing.directions import Direction, directions_from_labels
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import load_classifier
-from styleprompter_jax.images.files import Size, sheet, write_image
+from styleprompter_jax.images.files import Size, write_image
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.search import unsupervised

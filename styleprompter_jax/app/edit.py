@@ -25,8 +25,9 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import animation
 from styleprompter_jax.images.batches import batches, read_batches
-from styleprompter_jax.images.files import sheet, to_uint8, write_image
+from styleprompter_jax.images.files import to_uint8, write_image
 from styleprompter_jax.images.inputs import InputReader, as_pictures
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 ANIMATIONS = "gif", "mp4", "frames"
@@ -91,7 +92,7 @@ def edit(
         StylePrompterError: if an image, the latents or a direction cannot be read or
             belong to another model, or a result cannot be written.
     """
-    folder = local_path(output)
+    folder, suffix = local_path(output), pictures.suffix_of(format)
     if animate is not None:
         check_choice(animate, "animate", ANIMATIONS)
     if bool(inputs) == bool(latents):
@@ -102,12 +103,12 @@ def edit(
     read = InputReader(model.config.input_shape)
     if inputs:
         paths, results, skipped = pictures.find_pictures(
-            inputs, folder, skip_bad, read, f".{format}"
+            inputs, folder, skip_bad, read, suffix
         )
     else:
         paths, skipped = [], []
         assert latents is not None  # guaranteed by the check above
-        stored, results = pictures.load_latents(latents, model, folder, f".{format}")
+        stored, results = pictures.load_latents(latents, model, folder, suffix)
         if optimize:
             raise StylePrompterError(
                 "--optimize fits codes to images, not to latents: give the images with "

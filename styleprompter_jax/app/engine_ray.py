@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.pictures import Made, list_inputs
+from styleprompter_jax.app.pictures import Made, list_inputs, suffix_of
 from styleprompter_jax.core import buckets
 from styleprompter_jax.core.atomic import make_folder, writing
 from styleprompter_jax.core.batches import pad, take
@@ -163,6 +163,7 @@ def make_plan(
     config, variables, _ = model_folder.load_model(source)
     kind = InputReader(config.input_shape, input_kind).kind
     calls.require(config, "encoder")
+    suffix_of(format)  # refuses an unknown one
     run = {
         "model": arrays_sha256(model_folder.flat_arrays(variables)),
         "input_kind": kind,

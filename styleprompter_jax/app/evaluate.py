@@ -45,8 +45,9 @@ from styleprompter_jax.evaluation.evaluate import (
     measure,
 )
 from styleprompter_jax.images.batches import batches
-from styleprompter_jax.images.files import sheet, to_float, write_image
+from styleprompter_jax.images.files import to_float, write_image
 from styleprompter_jax.images.inputs import InputReader
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter

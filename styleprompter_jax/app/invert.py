@@ -19,8 +19,9 @@ from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.generator_change import SUFFIX
 from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.images.batches import read_batches
-from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.images.files import write_image
 from styleprompter_jax.images.inputs import InputReader, as_pictures
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
@@ -85,11 +86,11 @@ def invert(
     Raises:
         StylePrompterError: if an image cannot be read, or a result cannot be written.
     """
-    folder = local_path(output)
+    folder, suffix = local_path(output), pictures.suffix_of(format)
     model = decoding.loaded(model)
     read = InputReader(model.config.input_shape, input_kind)
     paths, results, skipped = pictures.find_pictures(
-        inputs, folder, skip_bad, read, f".{format}"
+        inputs, folder, skip_bad, read, suffix
     )
     sums = [sha256(path) for path in paths]
     codes, table = folder / "latents.npz", pictures.sheet_path(folder, results)

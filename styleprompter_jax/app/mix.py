@@ -17,8 +17,9 @@ from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import plural
 from styleprompter_jax.editing import mixing
 from styleprompter_jax.images.batches import batches, read_batches
-from styleprompter_jax.images.files import sheet, write_image
+from styleprompter_jax.images.files import write_image
 from styleprompter_jax.images.inputs import InputReader, as_pictures
+from styleprompter_jax.images.sheets import sheet
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -73,7 +74,7 @@ def mix(
             sources and references differ with `pairs`, the mode or its options are
             wrong, or a result cannot be written.
     """
-    folder = local_path(output)
+    folder, suffix = local_path(output), pictures.suffix_of(format)
     if bool(sources) == bool(latents):
         raise StylePrompterError("Give sources or latents to mix: one of them.")
     model = decoding.loaded(model)
@@ -81,10 +82,10 @@ def mix(
     skipped: list[str] = []
     if latents:
         pictured: list[Path] = []
-        stored, results = pictures.load_latents(latents, model, folder, f".{format}")
+        stored, results = pictures.load_latents(latents, model, folder, suffix)
     else:
         pictured, results, skipped = pictures.find_pictures(
-            sources, folder, skip_bad, read, f".{format}", repeats=pairs
+            sources, folder, skip_bad, read, suffix, repeats=pairs
         )
     references, names, more = pictures.find_pictures(
         references, folder, skip_bad, read_other, repeats=pairs

@@ -18,6 +18,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, as_paths
 from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.values import check_choice
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images.batches import threads
 from styleprompter_jax.images.files import output_paths, to_uint8, write_image
@@ -28,6 +29,7 @@ from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.tuned import Tuned
 
 WAITING = 64  # largest number of images that wait to be written
+FORMATS = "png", "jpg", "webp"
 SHOWN = 8  # images on a sheet
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,12 @@ class Shown(Made):
     """The results of a command on images, and a sheet of some of them."""
 
     sheet: Path
+
+
+def suffix_of(format: str) -> str:
+    """Returns the suffix of results in a format; refuses an unknown format."""
+    check_choice(format, "format", FORMATS)
+    return f".{format}"
 
 
 def find_pictures(

@@ -2,23 +2,24 @@
 
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from styleprompter_jax.app.pictures import Made, each, find_pictures
+from styleprompter_jax.app.pictures import Made, each, find_pictures, suffix_of
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, path_text
-from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.results import ACCOUNT, Results
 from styleprompter_jax.images.align import MOST, check_quad, numbers_of
 from styleprompter_jax.images.align import unalign as paste_back
 from styleprompter_jax.images.decode import room_for
-from styleprompter_jax.images.files import read_image, write_image
+from styleprompter_jax.images.files import check_sides, read_image, write_image
 from styleprompter_jax.images.read_once import ReadOnce
 
 
@@ -41,6 +42,8 @@ class Crop(NamedTuple):
 # The crops of a folder, by their names without suffix, and then by their subfolders.
 Crops = dict[str, dict[tuple[str, ...], Crop]]
 LARGEST = 2**16  # largest size of a record in bytes
+FRAME = re.compile(r"\d{4,}")  # name of a frame
+STRENGTH = re.compile(r"_[+-][\d.e+-]+$")  # end of the name of an edit
 
 log = logging.getLogger(__name__)
 
@@ -67,25 +70,28 @@ def unalign(
         detail: add the changes of the edit to the photograph; False pastes the crops
             themselves.
         format: format of the results: "png", "jpg" or "webp".
-        skip_bad: skip images that cannot be read, with a warning for each.
+        skip_bad: skip images that cannot be read, that match two crops, or whose
+            photograph cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
     Raises:
         StylePrompterError: if a crop or a photograph cannot be read, no name matches a
             crop, a name matches two crops, or a result cannot be written.
     """
-    folder, read = local_path(output), ReadOnce(read_image)
+    folder, known = local_path(output), _read_crops(local_copy(crops))
+    # Images with other names, for example a sheet, may be too large to read.
+    read = ReadOnce(lambda path: read_image(path) if find_crop(path, known) else None)
     paths, results, skipped = find_pictures(
-        inputs, folder, skip_bad, read, f".{format}"
+        inputs, folder, skip_bad, read, suffix_of(format)
     )
-    known = _read_crops(local_copy(crops))
     jobs = []
     for path, result in zip(paths, results, strict=True):
         crop = find_crop(path, known)
-        if crop is None:  # for example, a sheet
+        if crop is None:
             skipped.append(f"The name of {path} matches no crop.")
             log.warning("Skipped: %s", skipped[-1])
         else:
+            check_sides(result, *crop.size)
             jobs.append((path, result, crop))
     if not jobs:
         raise StylePrompterError(
@@ -101,7 +107,14 @@ def unalign(
     photographs = {crop.photograph: crop for _, _, crop in jobs}
     read_photo = ReadOnce(lambda path: _read_photograph(photographs[path]))
     for photograph in photographs:
-        read_photo.check(photograph)
+        try:
+            read_photo.check(photograph)
+        except StylePrompterError as error:
+            jobs = [job for job in jobs if job[2].photograph != photograph]
+            if not skip_bad or not jobs:
+                raise
+            skipped.append(str(error))
+            log.warning("Skipped: %s", error)
 
     def paste(path: Path, result: Path, crop: Crop) -> None:
         with room_for(*crop.size):
@@ -117,6 +130,8 @@ def unalign(
 def find_crop(path: Path, crops: Crops) -> Crop | None:
     """Finds the crop of a result: `a` for `a_smile_+2.png`, in the same subfolders.
 
+    `a_smile/0005.png` may be a frame of `edit`: then it also belongs to `a`.
+
     Returns:
         The crop; None if no name matches.
 
@@ -124,20 +139,46 @@ def find_crop(path: Path, crops: Crops) -> Crop | None:
         StylePrompterError: if two crops match.
     """
     *folders, own = path.with_suffix("").parts
-    while own not in crops:  # tries ever shorter prefixes of the result's name
-        own = own.rpartition("_")[0]
-        if not own:
-            return None
-    named = crops[own]
-    # The results of `invert` lack the folder that all its images share.
-    for start in range(len(folders) + 1):
-        if (parents := tuple(folders[start:])) in named:
-            return named[parents]
-    first, *others = named.values()
+    # The folder of the results has an account, and a folder of frames has none.
+    if folders and FRAME.fullmatch(own) and not (path.parent / ACCOUNT).exists():
+        *around, edit = folders
+        names = [name for name in _beginnings(edit) if name in crops and name != edit]
+        if names and not any(edit in parents[-1:] for parents in crops.get(own, ())):
+            return _only(path, around, names, crops)
+    names = [name for name in _beginnings(own) if name in crops]
+    if own in names:
+        names = [own]
+    elif len(names) > 1:  # after a name comes more than a strength
+        names = [name for name in names if not STRENGTH.match(own, len(name))]
+    return _only(path, folders, names, crops)
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    """Yields a name, and then what is before each of its underscores, longest first."""
+    while name:
+        yield name
+        name = name.rpartition("_")[0]
+
+
+def _only(
+    path: Path, folders: Sequence[str], names: Sequence[str], crops: Crops
+) -> Crop | None:
+    """Returns the crop with one of the names that shares most folders with a result."""
+    found: dict[int, list[Crop]] = {}
+    for name in names:
+        for start in range(len(folders) + 1):
+            if (parents := tuple(folders[start:])) in crops[name]:
+                found.setdefault(len(parents), []).append(crops[name][parents])
+                break
+        else:  # the results of `invert` lack the folder that all its images share
+            found.setdefault(-1, []).extend(crops[name].values())
+    if not found:
+        return None
+    first, *others = found[max(found)]
     if others:
         raise StylePrompterError(
-            f"{path} matches both {first.record} and {others[0].record}: name the "
-            "folder of one of them as --crops."
+            f"{path} matches both {first.record} and {others[0].record}: rename it to "
+            "the name of its crop, or name the folder of one crop as --crops."
         )
     return first
 

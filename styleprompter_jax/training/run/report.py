@@ -19,7 +19,8 @@ from tqdm import tqdm
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.json_files import parse_json
-from styleprompter_jax.images.files import image_grid, to_uint8, write_image
+from styleprompter_jax.images.files import to_uint8, write_image
+from styleprompter_jax.images.sheets import image_grid
 from styleprompter_jax.training.run.workdir import writing
 
 _LINE = 2**16  # bytes; lines have a few hundred
