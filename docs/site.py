@@ -40,6 +40,7 @@ def on_page_markdown(
         if path.startswith("docs/") or not (ROOT / path).exists():
             return match[0]
         kind = "tree" if (ROOT / path).is_dir() else "blob"
-        return f"{match[1]}{config.repo_url}/{kind}/main/{path}{match[3] or ''})"
+        address = f"{config.extra['repository']}/{kind}/main/{path}"
+        return f"{match[1]}{address}{match[3] or ''})"
 
     return _LINK.sub(sent, markdown)
