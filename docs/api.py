@@ -107,7 +107,7 @@ def entry(title: str, node, level: int = 2) -> list[str]:
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and is_public(method):
             decorators = {ast.unparse(d) for d in method.decorator_list}
-            if "property" in decorators:
+            if decorators & {"property", "functools.cached_property"}:
                 returned = ast.unparse(method.returns) if method.returns else ""
                 lines.append(f"**`.{method.name}`**: `{returned}`\n")
             else:

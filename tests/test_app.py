@@ -4,13 +4,16 @@ import dataclasses
 import inspect
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import styleprompter_jax as sp
+from styleprompter_jax.app import pictures
+from styleprompter_jax.app.align import align
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.edit import edit
+from styleprompter_jax.app.edit import _Stills, edit
 from styleprompter_jax.app.invert import invert
 from styleprompter_jax.app.mix import mix
 from styleprompter_jax.cli import _SUMMARIES, parse
@@ -64,7 +67,7 @@ def test_from_python(tmp_path, capsys, tiny_folder):
     assert {path.name for path in out.iterdir()} >= {"a.png", made.sheet.name}
     edited = edit(
         tiny_folder, tmp_path / "edits", ["smile"], latents=made.latents,
-        strengths=[-1, 1], decoding=decoding,
+        strengths=np.array([-1, 1]), decoding=decoding,
     )  # fmt: skip
     assert (edited.edits, edited.pictures, len(edited.files)) == (2, 1, 2)
     assert capsys.readouterr().out == ""
@@ -85,12 +88,37 @@ def test_formats_are_checked_before_the_work(tmp_path, tiny_folder):
     assert not out.exists()
 
 
+def test_edits_of_a_batch_are_written_one_by_one(model, monkeypatch):
+    done, decode = [], sp.StylePrompter.decode
+
+    def counted(self, latents, **options):
+        done.append("decoded")
+        return decode(self, latents, **options)
+
+    monkeypatch.setattr(sp.StylePrompter, "decode", counted)
+    plan = {f"smile_{k}": (model.directions["smile"], k) for k in range(3)}
+    latents = sp.Latents(np.zeros((10, 8, 16), np.float32))
+    results = [Path(f"{k}.png") for k in range(9)]  # and one row of padding
+    edits = _Stills(plan, None, Decoding(refine=False))
+
+    def write(images, paths):
+        assert images.shape == (9, 32, 32, 3) and len(paths) == 9
+        done.append("written")
+
+    shown = edits.make(model, latents, 0, results, None, write)
+    assert done == ["decoded", "written"] * 3
+    assert {len(images) for images in shown.values()} == {pictures.SHOWN}
+
+
 def test_wrong_calls_from_python(tmp_path):
     for call, match in (
         (lambda: invert("avatars64", "x", tmp_path), "give a list"),
         (lambda: edit("avatars64", tmp_path, ["smile"]), "either inputs or latents"),
         (lambda: edit("avatars64", tmp_path, ["smile"], inputs=["x"], animate="avi"),
          "animate is 'avi'"),
+        (lambda: edit("avatars64", tmp_path, ["smile"], inputs=["x"], frames=48),
+         "leave out frames"),
+        (lambda: align(["x"], tmp_path, size=0), "size is 0"),
         (lambda: Decoding(batch_size=0), "batch_size"),
         (lambda: Decoding(seed=-1), "seed"),
     ):  # fmt: skip

@@ -190,6 +190,11 @@ def test_edits_as_animations(tmp_path, capsys, tiny_folder, faces):
     assert np.abs(result - read_image(tmp_path / "expected.png")).max() <= 1
     assert len(list((tmp_path / "f" / "x/a_smile+hat").iterdir())) == 6
     assert "b_smile+hat" not in files(tmp_path / "f")
+    # Of a longer sweep, only the frames go that the command wrote.
+    (tmp_path / "f" / "x/a_smile+hat" / "0099.png").write_text("mine")
+    assert run(capsys, *call, "frames", *two, "--frames", 5)[0] == 0
+    left = sorted(path.stem for path in (tmp_path / "f" / "x/a_smile+hat").iterdir())
+    assert left == ["0000", "0001", "0002", "0003", "0004", "0099"]
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         code, _, err = run(capsys, *call, "mp4", *one[:3], tmp_path / "mp4")
         assert code == 1 and "pip install imageio-ffmpeg" in err

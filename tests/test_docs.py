@@ -223,6 +223,7 @@ def test_the_page_of_the_interface_is_current():
     """After a change of a docstring: python docs/api.py."""
     made = runpy.run_path(str(ROOT / "docs" / "api.py"))["make_page"]()
     assert (ROOT / "docs" / "api.md").read_text() == made
+    assert "**`.sha256`**: `str`" in made  # a cached property is not called
 
 
 @pytest.mark.parametrize("name", ["soak_training", "soak_buckets"])

@@ -125,6 +125,11 @@ def test_whose_they_are(tmp_path):
     # As the metadata of FFHQ have it.
     wild = {"in_the_wild": {"file_path": "y/a.png", "face_landmarks": PAIRS}}
     assert read({"0": wild}) == {paths[1]: PAIRS}
+    # By whole paths, and by more folders than the path has.
+    there = Path.cwd()
+    assert read({str(there / "in/x/a.png"): 1}) == {paths[0]: 1}
+    assert read({f"{there.name}/in/b.png": 1}) == {paths[2]: 1}
+    assert read(PAIRS, []) == {}  # all inputs are results of an earlier call
     for content, match in (
         ({"a.png": 1}, "matches in/x/a.png and in/y/a.png"),
         (PAIRS, "one list of points for 3 images"),

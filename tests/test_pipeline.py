@@ -11,6 +11,7 @@ from conftest import TINY, random_variables
 import styleprompter_jax as sp
 from styleprompter_jax import losses
 from styleprompter_jax.evaluation.evaluate import evaluate
+from styleprompter_jax.inversion import optimize
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,10 @@ def test_fitted_codes(model, images, latents):
     assert loss(fitted[0]) < 0.95 * loss(latents)
     np.testing.assert_array_equal(*(f.w_plus for f in fitted))
     assert fitted[0].features is latents.features
+    programs = sum(p._cache_size() for p in optimize._step._jitted.values())
+    other = model.optimize(images, latents, 1, structure=0.2)
+    assert not np.array_equal(other.w_plus, model.optimize(images, latents, 1).w_plus)
+    assert sum(p._cache_size() for p in optimize._step._jitted.values()) == programs
     # Two images of a batch that are alike are fitted alike, whatever the others.
     twice = images.copy()
     twice[3] = twice[0]

@@ -1,5 +1,7 @@
 """Pivotal tuning: a generator fitted to images, which their latents carry on."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -206,7 +208,7 @@ def test_a_tuned_model_fits_codes_and_takes_its_files(model, images, tuned, tmp_
 
 
 def test_several_generators_count_their_steps_together(model, images, latents, tuned):
-    both = concatenate([tuned.latents, latents[1].changed(None)])
+    both = concatenate([tuned.latents, latents[1]])
     seen = []
     model.optimize(images, both, 3, told=seen.append)
     assert seen == [1, 2, 3]
@@ -223,6 +225,13 @@ def test_wrong_calls(model, images, latents, tuned):
         (lambda: model.tune(*first, 1, layers=[8]), "A layer is 8"),
         (lambda: model.tune(*first, STEPS, learning_rate=1e30), "diverged"),
         (lambda: model.decode(latents.changed(3)), "change of a generator is 3"),
+        (lambda: model.decode(replace(latents, changes=np.full(3, None))), "2 codes"),
+        (
+            lambda: model.optimize(
+                images, replace(latents, changes=np.full(1, None)), 1
+            ),
+            "2 codes, but a map or changes of the shape",
+        ),
     ):
         with pytest.raises(sp.StylePrompterError, match=match):
             call()

@@ -15,10 +15,10 @@ from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
-from styleprompter_jax.core.values import plural
+from styleprompter_jax.core.values import plural, whole
 from styleprompter_jax.images import align as crops
 from styleprompter_jax.images import detect
-from styleprompter_jax.images.files import open_image, write_image
+from styleprompter_jax.images.files import LARGEST_SIDE, open_image, write_image
 from styleprompter_jax.images.find import shown
 from styleprompter_jax.images.landmarks import Landmarks, read_landmarks
 from styleprompter_jax.images.read_once import ReadOnce
@@ -52,7 +52,7 @@ def align(
         StylePrompterError: if an image or its landmarks cannot be read, no face is
             found, or a crop cannot be written.
     """
-    folder = local_path(output)
+    folder, size = local_path(output), whole(size, "size", 1, LARGEST_SIDE)
     given = None
     named: list[str] = []
     quads: dict[Path, np.ndarray] = {}

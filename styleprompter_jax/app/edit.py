@@ -20,7 +20,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, whole
+from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, real, whole
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import animation
@@ -58,7 +58,7 @@ def edit(
     layers: Sequence[int] | None = None,
     together: bool = False,
     animate: str | None = None,
-    frames: int = 24,
+    frames: int | None = None,
     optimize: int = 0,
     decoding: Decoding = Decoding(),
     format: str = "png",
@@ -81,7 +81,8 @@ def edit(
         together: apply all directions at once.
         animate: write a sweep from the lowest to the highest strength and back instead
             of images: "gif", "mp4", or "frames" for a folder of its frames.
-        frames: number of images from one end of a sweep to the other, 2 or more.
+        frames: number of images from one end of a sweep to the other, 2 or more; None
+            for 24. In a folder of frames, those of an earlier, longer sweep go.
         optimize: steps of gradient descent that first fit the codes of each image.
         decoding: options for rendering.
         format: format of the results: "png", "jpg" or "webp".
@@ -95,6 +96,12 @@ def edit(
     folder, suffix = local_path(output), pictures.suffix_of(format)
     if animate is not None:
         check_choice(animate, "animate", ANIMATIONS)
+    elif frames is not None:
+        raise StylePrompterError(
+            "The number of frames is for a sweep: choose one with animate (--animate), "
+            "or leave out frames (--frames)."
+        )
+    length = whole(24 if frames is None else frames, "frames", 2)
     if bool(inputs) == bool(latents):
         raise StylePrompterError("Give edit either inputs or latents.")
     if animate == "mp4":
@@ -116,9 +123,7 @@ def edit(
             )
     ways = _directions(model, directions, layers, together)
     if animate:
-        plan: dict[str, tuple] = _sweeps(
-            ways, strengths, whole(frames, "frames", least=2)
-        )
+        plan: dict[str, tuple] = _sweeps(ways, strengths, length)
         edits: _Stills = _Sweeps(plan, layers, decoding, animate)
     else:
         plan = dict(_stills(ways, strengths))
@@ -159,6 +164,7 @@ def edit(
             if len(rows) < pictures.SHOWN:
                 columns |= shown
                 titles = [title.replace("_", " ") for title in columns]
+                columns = {k: some[: pictures.SHOWN] for k, some in columns.items()}
                 rows += zip(*columns.values(), strict=True)
             bar.update(count)
     with place.writing(table):
@@ -194,22 +200,19 @@ class _Stills:
         place: Results,
         write: Callable,
     ) -> dict[str, Any]:
-        """Writes the edits of a batch, and returns images for the sheet by title."""
-        options = self.decoding.options(index)
-        # Make all edits before writing any, so that a wrong shape leaves no files.
-        edited = {
-            label: model.shown(
-                model.decode(
-                    latents.edit(direction, strength, self.layers),
-                    **model.options_of(direction) | options,
-                )
-            )
+        """Writes the edits of a batch; returns a sheet's first images by title."""
+        options, shown = self.decoding.options(index), {}
+        # All codes before any image, so that a wrong shape leaves no files.
+        edits = {
+            label: (direction, latents.edit(direction, strength, self.layers))
             for label, (direction, strength) in self.plan.items()
         }
-        edited = take(edited, len(results))
-        for label, images in edited.items():
+        for label, (direction, edited) in edits.items():
+            made = model.decode(edited, **model.options_of(direction) | options)
+            images = to_uint8(take(model.shown(made), len(results)))
             write(images, [self.files(path, label)[0] for path in results])
-        return edited
+            shown[label] = images[: pictures.SHOWN]
+        return shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,11 +265,14 @@ class _Sweeps(_Stills):
                 files = self.files(path, name)
                 if self.animate == "frames":
                     write(frames, files)
+                    for other in set(files[0].parent.glob("*")).difference(files):
+                        if other.stem.isdecimal():  # of a longer sweep
+                            place.remove(other)
                 else:
                     with place.writing(files[0]):
                         write_sweep(frames, files[0])
                 for label, at in columns.items():
-                    shown.setdefault(label, []).append(frames[at])
+                    shown.setdefault(label, []).append(frames[at].copy())
         return shown
 
 
@@ -322,7 +328,8 @@ def _sweeps(
 def _given(strengths: Sequence[float] | None) -> list[float]:
     """Returns the strengths without repetitions; [] means each direction's default."""
     # -0.0 becomes 0.0.
-    return list(dict.fromkeys(strength + 0.0 for strength in strengths or ()))
+    numbers = [] if strengths is None else [real(s, "A strength") for s in strengths]
+    return list(dict.fromkeys(number + 0.0 for number in numbers))
 
 
 def _directions(

@@ -81,6 +81,17 @@ class Results:
         with self._lock:
             self._account.add(self._names[file], digest)
 
+    def remove(self, file: Path) -> None:
+        """Removes a file in the folder if an earlier call wrote it.
+
+        Raises:
+            StylePrompterError: if the file cannot be removed.
+        """
+        name = file.relative_to(self._folder).as_posix()
+        if os.path.lexists(file) and self._account.wrote(name, file):
+            with writing(file):
+                file.unlink()
+
     def _check_owner(self, files: Sequence[Path]) -> None:
         there = [file for file in files if os.path.lexists(file)]
         wrote = self._account.wrote

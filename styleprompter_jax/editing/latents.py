@@ -63,12 +63,7 @@ class Latents:
         codes = self._codes()
         rows = _rows(index, len(codes))
         for array in (*self.features, self.changes):
-            if array is not None and np.shape(array)[:1] != codes.shape[:1]:
-                raise StylePrompterError(
-                    f"The latents have {len(codes)} codes, but a map or changes of "
-                    f"the shape {list(np.shape(array))}: give all of them the same "
-                    "number of images."
-                )
+            _check_count(array, len(codes))
         whole = dataclasses.replace(self, w_plus=codes)
         return jax.tree.map(lambda array: array[rows], whole)
 
@@ -93,7 +88,12 @@ class Latents:
         return dataclasses.replace(self, changes=changes)
 
     def by_change(self) -> list[tuple[slice | np.ndarray, GeneratorChange | None]]:
-        """Returns groups of rows that share a generator, with its change."""
+        """Returns groups of rows that share a generator, with its change.
+
+        Raises:
+            StylePrompterError: if there is not one change for each image.
+        """
+        _check_count(self.changes, len(self))
         if self.changes is None:
             return [(slice(None), None)]
         # A generator that several images share is one object.
@@ -243,6 +243,15 @@ class Latents:
         return cls(w_plus, features, changes)
 
 
+def _check_count(array: Any, count: int) -> None:
+    """Refuses maps or changes of another number of images; None is always right."""
+    if array is not None and np.shape(array)[:1] != (count,):
+        raise StylePrompterError(
+            f"The latents have {count} codes, but a map or changes of the shape "
+            f"{list(np.shape(array))}: give all of them the same number of images."
+        )
+
+
 def _names(names: Sequence[str]) -> list[str]:
     found = list(names) if isinstance(names, Iterable) else [names]
     if isinstance(names, str) or not all(isinstance(name, str) for name in found):
@@ -297,6 +306,8 @@ def _numbers(index: Any, count: int) -> list[int]:
 
 def concatenate(parts: Sequence[Latents]) -> Latents:
     """Joins the latents of several batches, as NumPy arrays."""
+    if any(part.changes is not None for part in parts):  # others have the original
+        parts = [p if p.changes is not None else p.changed(None) for p in parts]
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 

@@ -43,12 +43,17 @@ def mixes(
         float32 (n,) by a short name: the share of the reference in each code.
 
     Raises:
-        StylePrompterError: for an unknown mode or layer, or two shares that would have
-            the same name.
+        StylePrompterError: for an unknown mode or layer, shares for another mode than
+            "interpolate", or two shares that would have the same name.
     """
     if mode not in MODES:
         raise StylePrompterError(
             f"mode is {mode!r}: it must be one of {', '.join(MODES)}."
+        )
+    if alphas is not None and mode != "interpolate":
+        raise StylePrompterError(
+            f"Shares are for mode interpolate, not for {mode}: leave out alphas "
+            "(--alpha)."
         )
     layers = list(range(num_codes) if layers is None else layers)
     if not all(0 <= layer < num_codes for layer in layers):

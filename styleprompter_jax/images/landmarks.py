@@ -153,8 +153,8 @@ def read_landmarks(
 
     The file is JSON: {"a.jpg": POINTS}, or POINTS alone for one image. FFHQ's own
     metadata ("in_the_wild") works too. POINTS are 5 or 68 [x, y], [x, y, z] or
-    {"x": x, "y": y}, or {UNIT: these points}. A name may include folders, and must
-    match one image.
+    {"x": x, "y": y}, or {UNIT: these points}. A name may include folders or be a
+    whole path, and must match one image.
 
     Args:
         file: the file.
@@ -175,14 +175,15 @@ def read_landmarks(
                 f"{file} contains one list of points for {len(paths)} images: write "
                 f"{LAYOUT}."
             )
-        return {paths[0]: content}, []
+        return dict.fromkeys(paths, content), []
     entries = [_of_ffhq(name, entry) for name, entry in content.items()]
     lengths = {len(Path(name).parts) for name, _ in entries}
     named: dict[tuple[str, ...], list[Path]] = {}
     for path in paths:
+        parts = path.absolute().parts  # a name may have more folders than the path
         for length in lengths:
-            if 0 < length <= len(path.parts):
-                named.setdefault(path.parts[-length:], []).append(path)
+            if 0 < length <= len(parts):
+                named.setdefault(parts[-length:], []).append(path)
     found = {}
     for name, entry in entries:
         those = named.get(Path(name).parts, [])

@@ -28,7 +28,7 @@ class _How(NamedTuple):
     module: nn.Module
     refine: bool
     noise_mode: str
-    structure: float
+    structure: bool
 
 
 def optimize(
@@ -52,7 +52,8 @@ def optimize(
     steps = whole(steps, "steps")
     structure = real(structure, "structure", 0)
     learning_rate = real(learning_rate, "learning_rate", 0)
-    how = _How(model.module, refine, noise_mode, structure)
+    how = _How(model.module, refine, noise_mode, structure > 0)
+    weight = np.float32(structure)  # traced: one program serves all weights
     w_plus, done = np.array(start.w_plus), 0
     groups = latents.by_change()
     for rows, change in groups:
@@ -66,7 +67,7 @@ def optimize(
         for rate in descent.rates(learning_rate, steps):
             current = dataclasses.replace(part, w_plus=codes)
             codes, state = _step(
-                len(shown), how, variables, current, state, shown, own, rate
+                len(shown), how, variables, current, state, shown, own, rate, weight
             )
             done += 1
             if told is not None and done % len(groups) == 0:
@@ -85,6 +86,7 @@ def _step(
     images: jax.Array,
     options: Any,
     rate: Any,
+    weight: Any,
 ) -> tuple[Any, Any]:
     def loss(w_plus: jax.Array) -> jax.Array:
         outputs = how.module.apply(
@@ -101,7 +103,7 @@ def _step(
         pair = losses.pool_to(outputs, size), losses.pool_to(images, size)
         total = losses.l2(*pair)
         if how.structure:
-            total += how.structure * losses.structure(*pair)
+            total += weight * losses.structure(*pair)
         # A sum over images, so that each image has its own fit.
         return len(images) * total
 

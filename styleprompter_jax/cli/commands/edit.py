@@ -66,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames",
         type=frames,
-        default=24,
         metavar="N",
         help="number of images from one end of a sweep to the other (default: 24)",
     )
