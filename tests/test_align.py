@@ -15,6 +15,7 @@ from styleprompter_jax.app.unalign import Crop, find_crop
 from styleprompter_jax.app.unalign import unalign as app_unalign
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.results import ACCOUNT, Results
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.align import align, crop_quad, unalign
 from styleprompter_jax.images.files import read_image, write_image
@@ -293,6 +294,25 @@ def test_neither_landmarks_nor_the_detector(tmp_path, capsys, photo, monkeypatch
     assert main(list(map(str, call))) == 1
     assert "styleprompter_jax[detector]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_account_of_the_edits_tells_their_crops(tmp_path):
+    """Where two names fit, and where a frame has the number of another crop."""
+    crops = {
+        own: {(): Crop(Path(own), Path(), (1, 1), np.zeros(0))}
+        for own in ("a", "a_b", "0005")
+    }
+    files = {"a_b_smile_+1.png": "a_b", "a_b_hat_+1.png": "a", "a_c/0005.png": "a"}
+    sources = {tmp_path / f: tmp_path / f"{name}.png" for f, name in files.items()}
+    place = Results(tmp_path, [*sources], sources=sources)
+    for path in sources:
+        with place.writing(path):
+            write_image(np.zeros((4, 4, 3), np.uint8), path)
+    for path, source in sources.items():
+        assert find_crop(path, crops).record == Path(source.stem)
+    (tmp_path / ACCOUNT).unlink()
+    with pytest.raises(StylePrompterError, match="matches both"):
+        find_crop(tmp_path / "a_b_hat_+1.png", crops)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from styleprompter_jax.app import pictures
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.edit import edit
 from styleprompter_jax.cli import main
-from styleprompter_jax.core.results import ACCOUNT, Results
+from styleprompter_jax.core.results import ACCOUNT, Results, sources_in
 from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images import files as pictures_in_files
 from styleprompter_jax.images.files import read_image
@@ -147,6 +147,7 @@ def test_edit(tmp_path, capsys, tiny_folder, faces):
     assert code == 0 and "30 edits of 5 images" in out
     names = files(tmp_path / "edits")
     assert len(names) == 31 and "sheet.png" in names and "x/a_smile_-3.png" in names
+    assert sources_in(tmp_path / "edits")["x/a_smile_-3.png"] == "x/a"
     model = sp.load(tiny_folder)
     latents = model.encode(sp.read_images([faces / "y/a.png"], 32))
     for strength in (-3, 0, 3):
@@ -332,6 +333,7 @@ def test_mix(tmp_path, capsys, tiny_folder, faces):
     assert code == 0 and "36 mixes of 2 sources and 2 references" in out
     names = files(tmp_path / "all")
     assert len(names) == 37 and "z/c_a.jpg_replace_8.png" in names
+    assert sources_in(tmp_path / "all")["z/c_a.jpg_replace_8.png"] == "z/c"
     model = sp.load(tiny_folder)
     source, reference = (
         model.encode(sp.read_images([faces / name], 32))

@@ -128,12 +128,14 @@ def edit(
     else:
         plan = dict(_stills(ways, strengths))
         edits = _Stills(plan, layers, decoding)
-    files = [file for r in results for label in plan for file in edits.files(r, label)]
+    pairs = [(f, r) for r in results for label in plan for f in edits.files(r, label)]
+    files = [file for file, _ in pairs]
     table = pictures.sheet_path(folder, files)
     place = Results(
         folder,
         [*files, table],
         inputs=[*paths, *([latents] if latents else []), *directions],
+        sources=dict(pairs),
         overwrite=overwrite,
     )
     batch_size = decoding.batch(model, len(results))

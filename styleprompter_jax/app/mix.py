@@ -112,15 +112,22 @@ def mix(
             f"{result.stem}_{called[reference]}_{label}{result.suffix}"
         )
 
-    made = [
-        path(source, reference, label)
+    named = [
+        (path(source, reference, label), results[source])
         for source in range(len(results))
         for reference in ([source] if pairs else every)
         for label in shares
     ]
+    made = [file for file, _ in named]
     table = pictures.sheet_path(folder, made)
     inputs = [*pictured, *references, *([latents] if latents else [])]
-    place = Results(folder, [*made, table], inputs=inputs, overwrite=overwrite)
+    place = Results(
+        folder,
+        [*made, table],
+        inputs=inputs,
+        sources=dict(named),
+        overwrite=overwrite,
+    )
 
     batch_size = decoding.batch(model, max(len(results), len(references)))
     shown, codes = _encode(model, references, read_other, decoding, batch_size)

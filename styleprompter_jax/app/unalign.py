@@ -1,9 +1,10 @@
 """Pastes edited crops back into the photographs of `align`."""
 
+import functools
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, path_text
-from styleprompter_jax.core.results import ACCOUNT, Results
+from styleprompter_jax.core.results import ACCOUNT, Results, sources_in
 from styleprompter_jax.images.align import MOST, check_quad, numbers_of
 from styleprompter_jax.images.align import unalign as paste_back
 from styleprompter_jax.images.decode import room_for
@@ -79,14 +80,19 @@ def unalign(
             crop, a name matches two crops, or a result cannot be written.
     """
     folder, known = local_path(output), _read_crops(local_copy(crops))
+    sources = functools.cache(sources_in)
+
+    def find(path: Path) -> Crop | None:
+        return find_crop(path, known, sources)
+
     # Images with other names, for example a sheet, may be too large to read.
-    read = ReadOnce(lambda path: read_image(path) if find_crop(path, known) else None)
+    read = ReadOnce(lambda path: read_image(path) if find(path) else None)
     paths, results, skipped = find_pictures(
         inputs, folder, skip_bad, read, suffix_of(format)
     )
     jobs = []
     for path, result in zip(paths, results, strict=True):
-        crop = find_crop(path, known)
+        crop = find(path)
         if crop is None:
             skipped.append(f"The name of {path} matches no crop.")
             log.warning("Skipped: %s", skipped[-1])
@@ -127,9 +133,12 @@ def unalign(
     return Made([result for _, result, _ in jobs], skipped)
 
 
-def find_crop(path: Path, crops: Crops) -> Crop | None:
+def find_crop(
+    path: Path, crops: Crops, sources: Callable[[Path], dict] = sources_in
+) -> Crop | None:
     """Finds the crop of a result: `a` for `a_smile_+2.png`, in the same subfolders.
 
+    The account of the results knows the image of an edit. Without it, names decide, and
     `a_smile/0005.png` may be a frame of `edit`: then it also belongs to `a`.
 
     Returns:
@@ -138,6 +147,12 @@ def find_crop(path: Path, crops: Crops) -> Crop | None:
     Raises:
         StylePrompterError: if two crops match.
     """
+    for folder in path.parents:
+        source = sources(folder).get(path.relative_to(folder).as_posix())
+        if source is not None:
+            *folders, own = (folder / source).parts
+            if own in crops:
+                return _only(path, folders, [own], crops)
     *folders, own = path.with_suffix("").parts
     # The folder of the results has an account, and a folder of frames has none.
     if folders and FRAME.fullmatch(own) and not (path.parent / ACCOUNT).exists():

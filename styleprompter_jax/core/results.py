@@ -3,9 +3,10 @@
 A command declares its result files before it computes. It never overwrites its inputs.
 It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the
 results folder is an account: a line of JSON for each written file, {"file": NAME,
-"sha256": ...}. The program writes the line when the file is complete and still has a
-temporary name. A file whose hash differs from the account belongs to the user. If a
-call was killed, the same call can run again and continue.
+"sha256": ...}. The line of an edit has the name of the edited image too, as "source".
+The program writes the line when the file is complete and still has a temporary name. A
+file whose hash differs from the account belongs to the user. If a call was killed, the
+same call can run again and continue.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from styleprompter_jax.core.atomic import (
@@ -40,6 +41,8 @@ class Results:
         folder: the results folder.
         files: all result files, in ``folder`` or in its subfolders.
         inputs: files that the command reads.
+        sources: for edits, the path that the image's own result would have; the account
+            keeps its name, see `sources_in`.
         overwrite: also replace files that this program did not write.
 
     Raises:
@@ -54,9 +57,11 @@ class Results:
         files: Sequence[Path],
         *,
         inputs: Iterable[str | os.PathLike] = (),
+        sources: Mapping[Path, Path] | None = None,
         overwrite: bool = False,
     ):
         self._folder, self._lock = Path(folder), threading.Lock()
+        self._sources = sources or {}
         self._names = {file: file.relative_to(folder).as_posix() for file in files}
         for place in dict.fromkeys([self._folder, *(file.parent for file in files)]):
             _check_folder(place)
@@ -78,8 +83,12 @@ class Results:
         """
         with writing(file):
             digest = sha256(partial)
+        row = {"file": self._names[file], "sha256": digest}
+        if (source := self._sources.get(file)) is not None:
+            name = source.relative_to(self._folder).with_suffix("")
+            row["source"] = name.as_posix()
         with self._lock:
-            self._account.add(self._names[file], digest)
+            self._account.add(row)
 
     def remove(self, file: Path) -> None:
         """Removes a file in the folder if an earlier call wrote it.
@@ -102,6 +111,17 @@ class Results:
                 "has changed since: choose another --output, or replace it with "
                 "--overwrite."
             )
+
+
+def sources_in(folder: Path) -> dict[str, str]:
+    """Returns the names of the edited images by the files of a results folder.
+
+    Both are relative to the folder; the names have no suffix. {} without an account.
+    """
+    rows = _rows(folder / ACCOUNT)
+    return {
+        row["file"]: row["source"] for row in rows if {"file", "source"} <= row.keys()
+    }
 
 
 def check_files(
@@ -228,19 +248,19 @@ def _node(path: str | os.PathLike) -> tuple[int, int] | None:
 
 
 class _Account:
-    """The SHA-256 of each file that was written into a folder, kept in a file there."""
+    """A row for each file that was written into a folder, kept in a file there."""
 
     def __init__(self, path: Path):
         self._path = path
-        # A name may have several hashes, the latest last. After a kill, the older file
+        # A name may have several rows, the latest last. After a kill, the older file
         # still exists, and the last line describes a file that never got its name.
-        self._sums: dict[str, list[str]] = {}
+        self._known: dict[str, list[dict]] = {}
         rows = list(_rows(path))
         for row in rows:
             # Version 0.1 also wrote {"begin": NAME}, which has no hash.
             if {"file", "sha256"} <= row.keys():
-                self._sums.setdefault(row["file"], []).append(row["sha256"])
-        if len(rows) > 2 * len(self._sums) + _LINES:
+                self._known.setdefault(row["file"], []).append(row)
+        if len(rows) > 2 * len(self._known) + _LINES:
             self._rewrite()
 
     def wrote(self, name: str, file: Path) -> bool:
@@ -248,13 +268,14 @@ class _Account:
         if not stat.S_ISREG(os.lstat(file).st_mode):
             return False
         try:
-            return name in self._sums and sha256(file) in self._sums[name]
+            sums = [row["sha256"] for row in self._known.get(name, ())]
+            return bool(sums) and sha256(file) in sums
         except OSError:
             return False
 
-    def add(self, name: str, digest: str) -> None:
+    def add(self, row: dict) -> None:
         with writing(self._path):
-            self._append({"file": name, "sha256": digest})
+            self._append(row)
 
     def _append(self, row: dict) -> None:
         make_folder(self._path.parent)
@@ -269,11 +290,7 @@ class _Account:
             os.close(file)
 
     def _rewrite(self) -> None:
-        rows = [
-            {"file": name, "sha256": digest}
-            for name, sums in self._sums.items()
-            for digest in sums[-2:]
-        ]
+        rows = [row for known in self._known.values() for row in known[-2:]]
         write_text(self._path, "".join(f"\n{json.dumps(row)}" for row in rows))
 
 
