@@ -77,6 +77,24 @@ def test_of_several_the_moving_average():
         recognise({"a": state, "b": other}, "x.pt")
 
 
+def test_of_several_in_one_dict_the_moving_average():
+    def flat(**networks):
+        return {
+            f"{start}.{key}": array
+            for start, state in networks.items()
+            for key, array in state.items()
+        }
+
+    state = generator_state()
+    other = {key: array + 1 for key, array in state.items()}
+    for pair in (flat(g=other, g_ema=state), flat(G_ema=state, G=other)):
+        (found,), _, variables = build(pair | {"latent_avg": MEAN})
+        assert_equal(variables, merge_collections(part(GENERATOR)))
+        assert "Left out: g" in found.notes[-1].replace("G", "g")
+    with pytest.raises(StylePrompterError, match=r"x\.pt: it holds several .* a and b"):
+        recognise(flat(a=state, b=other), "x.pt")
+
+
 def test_a_generator_of_before_noise_was_stored():
     state = {k: v for k, v in generator_state().items() if not k.startswith("noises.")}
     expected = merge_collections(part(GENERATOR))

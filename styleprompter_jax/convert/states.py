@@ -1,6 +1,6 @@
 """Finds the arrays of a network in the tree of a file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from styleprompter_jax.convert.reading.unpickle import Object
@@ -75,23 +75,53 @@ def find_state(tree: Any, *anchors: str) -> State | None:
     found = [
         state
         for state in _states(tree)
-        if all(prefix(state.arrays, anchor) is not None for anchor in anchors)
+        if all(_starts(state.arrays, anchor) for anchor in anchors)
     ]
     averages = [state for state in found if "ema" in "_".join(state.path).lower()]
     chosen = averages if len(found) > 1 and averages else found
-    if len(chosen) > 1:
-        names = " and ".join(".".join(state.path) or "itself" for state in chosen)
-        raise StylePrompterError(
-            f"it holds several networks of one kind, as {names}: save only the network "
-            "that you need."
-        )
+    _refuse_several(".".join(state.path) or "itself" for state in chosen)
     return chosen[0] if chosen else None
 
 
 def prefix(state: Mapping[str, Any], anchor: str) -> str | None:
-    """Returns the prefix of a key that the network always has; None without the key."""
-    keys = [key for key in state if key == anchor or key.endswith(f".{anchor}")]
-    return min(keys, key=len).removesuffix(anchor) if keys else None
+    """Returns the prefix of a key that the network always has; None without the key.
+
+    The keys of several networks may lie in one dict ("G." and "G_ema."): then the
+    function chooses the moving average.
+
+    Raises:
+        StylePrompterError: if not exactly one of several networks is a moving average.
+    """
+    starts = sorted(_starts(state, anchor), key=lambda start: start.count("."))
+    if not starts:
+        return None
+    first = starts[0]
+    # Layers inside a network may have the name of its first layer.
+    rivals = [
+        start for start in starts if start == first or not start.startswith(first)
+    ]
+    averages = [start for start in rivals if "ema" in start.lower()]
+    if len(averages) == 1:
+        return averages[0]
+    # A deeper one belongs to another part, such as a loss.
+    depth = first.count(".")
+    _refuse_several(s.rstrip(".") for s in rivals if s.count(".") == depth)
+    return first
+
+
+def _starts(state: Mapping[str, Any], anchor: str) -> list[str]:
+    """Returns the prefixes of a key that the network always has."""
+    keys = (key for key in state if key == anchor or key.endswith(f".{anchor}"))
+    return [key.removesuffix(anchor) for key in keys]
+
+
+def _refuse_several(names: Iterable[str]) -> None:
+    listed = [*names]
+    if len(listed) > 1:
+        raise StylePrompterError(
+            f"it holds several networks of one kind, as {' and '.join(listed)}: save "
+            "only the network that you need."
+        )
 
 
 def options(tree: Any) -> Mapping:
