@@ -277,6 +277,27 @@ def test_what_cannot_be_written(tmp_path, leaf, words):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_paths_and_devices_are_read_as_text(tmp_path):
+    def device(*arguments):
+        return Call("torch device", arguments)
+
+    tree = {
+        "a": pathlib.PurePosixPath("/data/x.pt"),
+        "b": pathlib.PureWindowsPath("C:/data/x.pt"),
+        "c": pathlib.Path("runs"),
+    }
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps(tree))
+    assert read_file(path) == {"a": "/data/x.pt", "b": r"C:\data\x.pt", "c": "runs"}
+    for arguments, text in ((("cuda", 1), "cuda:1"), (("cpu",), "cpu")):
+        path.write_bytes(pickled(device(*arguments)))
+        assert read_file(path) == text
+    for call in (device(1), Call("pathlib PosixPath", ("x" * 5000,))):
+        path.write_bytes(pickled(call))
+        with pytest.raises(StylePrompterError):
+            read_file(path)
+
+
 def test_permitted_names():
     """The whole list: whoever adds a name to it states that here."""
     permitted = names(Budget(0), load_storage=lambda data: None)
@@ -288,8 +309,13 @@ def test_permitted_names():
     kinds += ("Byte", "Char", "Short", "Int", "Long", "Bool")
     dtypes = {"float32", "float64", "float16", "bfloat16"}
     dtypes |= {"uint8", "int8", "int16", "int32", "int64", "bool"}
-    assert torch_names == {"Size"} | dtypes | {f"{kind}Storage" for kind in kinds}
+    assert torch_names == {"Size", "device"} | dtypes | {
+        f"{kind}Storage" for kind in kinds
+    }
+    paths = {f"{kind}Path" for kind in ("Posix", "PurePosix", "Windows", "PureWindows")}
     assert modules == {
+        "pathlib": paths,
+        "pathlib._local": paths,
         "collections": {"OrderedDict"},
         "argparse": {"Namespace"},
         "torch._utils": {

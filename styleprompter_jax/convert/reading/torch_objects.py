@@ -2,12 +2,14 @@
 
 `names` has the whole list: PyTorch's names for tensors and parameters, NumPy's names
 for arrays and numbers, the names of NVIDIA's modules, and the argparse.Namespace that
-training scripts store beside the weights. The reader refuses every other name.
+training scripts store beside the weights, with paths and devices as plain text. The
+reader refuses every other name.
 """
 
 import math
 import re
 from collections.abc import Callable
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from styleprompter_jax.core.numpy_files import is_shape, native
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
 _LARGEST = 2**48
+_PATH = 4096  # characters of a file's path
 STORAGES = {
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
@@ -263,6 +266,25 @@ def names(
     def no_bytes() -> bytes:
         return b""
 
+    # `path` and `device` return plain text, and open nothing.
+    def path(kind: type[PurePath]) -> Function:
+        def text(*parts: Any) -> str:
+            if any(type(part) is not str for part in parts):
+                raise TypeError
+            if (length := sum(map(len, parts))) > _PATH:
+                raise Refusal(f"a path has more than {_PATH} characters; {DAMAGED}")
+            budget.spend_steps(len(parts))
+            budget.spend_bytes(length)
+            return str(kind(*parts))
+
+        return Function(text)
+
+    def device(kind: Any, index: Any = None) -> str:
+        if type(kind) is not str or type(index) not in (int, type(None)):
+            raise TypeError
+        budget.spend_bytes(len(kind))
+        return kind if index is None else f"{kind}:{index}"
+
     def from_buffer(data: Any, dtype: Any, size: Any, order: Any) -> Array:
         array = Array()
         array.set(data, dtype, size, order)
@@ -291,6 +313,7 @@ def names(
         ),
         ("_codecs", "encode"): Function(encode),
         ("torch", "Size"): Function(shape),
+        ("torch", "device"): Function(device),
         ("torch._utils", "_rebuild_tensor"): Function(Tensor),
         ("torch._utils", "_rebuild_tensor_v2"): Function(rebuild_v2),
         ("torch._utils", "_rebuild_parameter"): Function(parameter),
@@ -301,6 +324,11 @@ def names(
         table[builtins, "set"] = Function(listed)
         table[builtins, "frozenset"] = Function(listed)
         table[builtins, "bytes"] = Function(no_bytes)
+    for pathlib in ("pathlib", "pathlib._local"):  # Python 3.13 has the second
+        for system, kind in (("Posix", PurePosixPath), ("Windows", PureWindowsPath)):
+            table[pathlib, f"{system}Path"] = table[pathlib, f"Pure{system}Path"] = (
+                path(kind)
+            )
     for core in ("numpy.core", "numpy._core"):
         table[f"{core}.multiarray", "_reconstruct"] = Function(reconstruct)
         table[f"{core}.multiarray", "scalar"] = Function(scalar)
