@@ -185,6 +185,16 @@ def test_of_an_unknown_one_the_generator_is_converted(attribute, value, why):
         recognise(tree["D"], "x.pkl")
 
 
+def test_without_residual_blocks_the_generator_is_converted():
+    state = {key: array for key, array in STATE.items() if ".skip." not in key}
+    generator = {"g_ema": generator_state(), "latent_avg": MEAN}
+    found = recognise(generator | {"d": state}, "x.pt")
+    (note, left_out) = found.notes
+    assert note == "The discriminator is left out: it has no residual blocks."
+    assert "Left out: d " in left_out
+    assert build_model({"x.pt": found}).config == GENERATOR
+
+
 def start(folder, **model):
     """The config of a run that goes on from a model folder."""
     config = tiny.get_config("generator")

@@ -9,6 +9,7 @@ import recipe
 from conftest import random_variables
 
 from styleprompter_jax.app.convert import convert, export
+from styleprompter_jax.cli import main
 from styleprompter_jax.convert import origin as origins
 from styleprompter_jax.convert.reading.files import read_file
 from styleprompter_jax.convert.reading.torch_file import write_torch
@@ -57,8 +58,9 @@ def test_published_checkpoints_come_back_to_the_byte(case, tmp_path):
     assert_same(kept, state)
 
 
-def test_generator_and_discriminator(tmp_path):
+def test_generator_and_discriminator(tmp_path, monkeypatch, capsys):
     """Of widths that rosinality's code builds."""
+    monkeypatch.chdir(tmp_path)
     generator = GeneratorConfig(8, z_dim=16, w_dim=16, mapping_layers=2)
     model = StylePrompterConfig(None, None, generator)
     tree = merge_collections(random_variables(model))
@@ -83,15 +85,31 @@ def test_generator_and_discriminator(tmp_path):
     save_discriminator(tmp_path / "model", KeptDiscriminator(config, params))
     made = export(tmp_path / "model", tmp_path / "alone.pt")
     assert made.what == "generator in rosinality's layout"
+    assert made.left_out == ["discriminator"]
+    assert main(["convert", str(tmp_path / "model"), "--export", "b.pt"]) == 0
+    assert "Left out: discriminator (" in capsys.readouterr().out
 
 
 def test_origins_are_checked():
-    options = {"a": 1, "b": [None, 0.5, "x"], "c": float("nan"), "d": {"e": 1}}
-    counts = {"e.n.num_batches_tracked": np.int64(7), "e.n.weight": np.ones(2)}
-    made = origins.origin_of(options, np.zeros((4, 2)), counts, {"e.": "encoder."})
-    assert made.options == {"a": 1, "b": [None, 0.5, "x"]}
+    kept = {"a": 1, "b": [None, 0.5, "x"], "d": {"e": {"f": True}}, "n": -(10**16)}
+    lost = {"c": float("nan"), "t": [(1, 2)], "i": 10**18, "z": "\0", "k": {1: 2}}
+    counts = {
+        "e.n.num_batches_tracked": np.int64(7),
+        "e.m.num_batches_tracked": np.int64(-7),
+        "e.l.num_batches_tracked": np.int64(2**62),
+        "e.n.weight": np.ones(2),
+    }
+    mean, starts = np.zeros((4, 2)), {"e.": "encoder."}
+    made = origins.origin_of(kept | lost, mean, counts, starts)
+    assert made.options == kept
+    assert made.lost(kept | lost) == (
+        "Options that an export leaves out: c, t, i, z, k.",
+    )
+    assert not made.lost(kept)
     assert made.counts == {"encoder.n.num_batches_tracked": 7}
     assert origins.read_origin(made.text(), "x") == made
+    without = origins.origin_of({}, None, {}, {})
+    assert origins.read_origin(without.text(), "x") == without != origins.NOTHING
     for text in (
         "{",
         "{}",

@@ -1,5 +1,6 @@
 """The encoders of pSp, e4e and ReStyle: parity, conversion, refused files."""
 
+import dataclasses
 import functools
 import json
 
@@ -12,7 +13,9 @@ from einops import rearrange, reduce
 
 import styleprompter_jax as sp
 from styleprompter_jax.cli import main
+from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.convert.model import build_model
+from styleprompter_jax.convert.origin import origin_of
 from styleprompter_jax.convert.reading.torch_file import write_torch
 from styleprompter_jax.convert.recognise import recognise
 from styleprompter_jax.convert.table import merge_collections, prefixed, write_table
@@ -21,6 +24,10 @@ from styleprompter_jax.convert.tables.stylegan2 import generator_table
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models.encoders.psp import PspConfig
+from styleprompter_jax.models.generators.stylegan2 import (
+    GeneratorConfig,
+    default_channels,
+)
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.ops.upsample_aligned import upsample_aligned
 from styleprompter_jax.store.model_folder import model_shapes
@@ -230,6 +237,53 @@ def test_sketches_are_of_psp_by_their_channels():
 def test_names_of_e4e(alias):
     config = config_of(INTO_W)
     assert recognised(config, encoder_type=alias).encoder == config.encoder
+
+
+@pytest.mark.parametrize(
+    ("channels", "data"),
+    [
+        (1, "celebs_sketch_to_face"),
+        (19, "celebs_seg_to_face"),
+        (6, "celebs_seg_to_face"),
+    ],
+)
+def test_what_this_package_trained_comes_back_from_an_export(channels, data):
+    """One mean in W, the dataset of the channels; six are not taken for passes."""
+    reader = PspConfig(INTO_W, input_channels=channels, num_styles=8, image_height=256)
+    config = StylePrompterConfig(reader, None, GeneratorConfig(32))
+    _, tree = export_model(config, zeros(config))
+    assert tree["latent_avg"].shape == (1, 512)
+    assert tree["opts"]["dataset_type"] == data
+    square = dataclasses.replace(reader, image_height=None)
+    assert recognise(tree, "x.pt").encoder == square
+
+
+def test_a_checkpoint_without_a_mean_is_exported_without_one():
+    reader = PspConfig(INTO_W, num_styles=8)
+    config = StylePrompterConfig(reader, None, GeneratorConfig(32))
+    origin = origin_of({}, None, {}, {})
+    assert "latent_avg" not in export_model(config, zeros(config), None, origin)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        (E4E, {"input_channels": 4}, "input_channels = 4"),
+        (E4E, {"input_channels": 6, "passes": 5}, "input_channels = 6"),
+        (PROGRESSIVE, {"input_channels": 4, "passes": 5}, "input_channels = 4"),
+        (INTO_W, {"input_channels": 6, "passes": 5}, "passes = 5"),
+        (PSP, {"image_height": 128}, "image_height = 128"),
+        (PSP, {"mapping_layers": 2}, "generator has mapping_layers = 2"),
+        (PSP, {"channels": default_channels(64, 1)}, "generator has channels = "),
+    ],
+)
+def test_what_the_published_code_cannot_build(kind, fields, said):
+    own = {key: fields[key] for key in {"mapping_layers", "channels"} & fields.keys()}
+    fields = {key: value for key, value in fields.items() if key not in own}
+    reader = PspConfig(kind, num_styles=10, **fields)
+    config = StylePrompterConfig(reader, None, GeneratorConfig(64, **own))
+    with pytest.raises(sp.StylePrompterError, match=said):
+        export_model(config, {"const": {"latent_avg": np.zeros(512, np.float32)}})
 
 
 @pytest.mark.slow

@@ -56,7 +56,8 @@ class Exported:
     Attributes:
         file: path of the file.
         what: a description of the layout.
-        left_out: names of the model's directions, which the layout cannot hold.
+        left_out: what the layout cannot hold: "discriminator", if the model has one,
+            and names of the model's directions.
     """
 
     file: Path
@@ -132,7 +133,8 @@ def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exporte
     except StylePrompterError as error:
         raise StylePrompterError(f"{model}: {error}") from error
     write_torch(path, tree)
-    return Exported(path, what, list(directions))
+    left_out = ["discriminator"] if discriminator and "d" not in tree else []
+    return Exported(path, what, [*left_out, *directions])
 
 
 def _fetched(files: Sequence[str], sums: Sequence[str]) -> dict[str, Path]:

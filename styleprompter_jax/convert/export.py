@@ -26,7 +26,7 @@ from styleprompter_jax.models.generators.stylegan2 import (
 )
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
-from styleprompter_jax.models.registry import GeneratorBase
+from styleprompter_jax.models.registry import KINDS, GeneratorBase, PartConfig
 from styleprompter_jax.store.discriminator_files import KeptDiscriminator
 
 _FREE = {"drop_path", "remat", "dropout"}  # only for training; no checkpoint has them
@@ -76,9 +76,10 @@ def export_model(
                 f"This model has {config.refiner.title}, but the published code of its "
                 "encoder has no refiner: it cannot be exported."
             )
-        generator = _rosinality(config.generator)
+        images = GeneratorConfig(config.generator.image_size)
+        _refuse_other("generator", config.generator, images)
         tree["latent_avg"] = latent_avg
-        content = checkpoint(config.encoder, generator, tree, origin or NOTHING)
+        content = checkpoint(config.encoder, images, tree, origin or NOTHING)
         return f"published checkpoint, {config.encoder.encoder_type}", content
     options = _options(config)
     return f"official StylePrompter checkpoint, {options['type']}", {
@@ -106,14 +107,8 @@ def _options(config: StylePrompterConfig) -> dict:
             )
         (layer,) = layers
         published = dataclasses.replace(published, refiner=SmartConfig((layer,)))
-    for part, fields in published.to_dict().items():
-        for field, value in (fields or {}).items():
-            own = getattr(getattr(config, part), field, None)
-            if field not in _FREE and own != value:
-                raise StylePrompterError(
-                    f"This model's {part} has {field} = {own}, but the published code "
-                    f"only builds {value}: it cannot be exported."
-                )
+    for part in KINDS:
+        _refuse_other(part, getattr(config, part), getattr(published, part))
     return dict(
         type="baseline" if config.refiner is None else "full",
         output_size=size,
@@ -124,6 +119,19 @@ def _options(config: StylePrompterConfig) -> dict:
         dataset_type="ffhq_encode",
         device="cuda",
     )
+
+
+def _refuse_other(
+    part: str, config: PartConfig | None, published: PartConfig | None
+) -> None:
+    """Refuses a part whose architecture differs from the one of the published code."""
+    for field, value in (published.to_dict() if published else {}).items():
+        own = getattr(config, field, None)
+        if field not in _FREE and own != value:
+            raise StylePrompterError(
+                f"This model's {part} has {field} = {own}, but the published code "
+                f"only builds {value}: it cannot be exported."
+            )
 
 
 def _is_published(config: DiscriminatorConfig) -> bool:

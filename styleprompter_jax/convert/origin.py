@@ -6,7 +6,6 @@ model that it writes, because they do not describe the new weights.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import parse_json
 
 COUNT = "num_batches_tracked"
+_NAMED = 10  # lost options in a sentence
 _LARGEST = 2**16  # characters of options as JSON; longer ones are left out
 
 
@@ -24,18 +24,26 @@ class Origin(NamedTuple):
 
     Attributes:
         options: the training options that JSON can represent.
-        latent_avg: the shape of the mean code.
+        latent_avg: the shape of the mean code; () if it is unknown, and None if the
+            checkpoint has no mean code.
         counts: step counts by the whole key in the published layout. A missing count
             is 0.
     """
 
     options: dict[str, Any]
-    latent_avg: tuple[int, ...]
+    latent_avg: tuple[int, ...] | None
     counts: dict[str, int]
 
     def text(self) -> str:
         """Returns the facts as JSON."""
         return json.dumps(self._asdict(), sort_keys=True)
+
+    def lost(self, options: Mapping) -> tuple[str, ...]:
+        """Returns a sentence that names the options it lacks; () if it has all."""
+        names = [str(key) for key in options if key not in self.options]
+        more = ", ..." if len(names) > _NAMED else ""
+        listed = f"{', '.join(names[:_NAMED])}{more}"
+        return (f"Options that an export leaves out: {listed}.",) if names else ()
 
 
 NOTHING = Origin({}, (), {})  # for a model that this package trained
@@ -53,17 +61,20 @@ def origin_of(
         starts: from the key prefix of each part in the state dict to its prefix in the
             published layout.
     """
-    plain = {str(k): v for k, v in options.items() if _is_plain(v)}
+    # As deep as in `Origin.text`.
+    plain = {k: v for k, v in options.items() if _is_plain({"options": {k: v}})}
     counts = {
         there + key.removeprefix(start): int(value)
         for start, there in starts.items()
         for key, value in arrays.items()
         if key.startswith(start) and key.endswith(f".{COUNT}")
-        if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu" and value
+        if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu"
+        if value and _is_count(int(value))
     }
     if len(json.dumps(plain)) > _LARGEST:
         plain = {}
-    return Origin(plain, tuple(getattr(latent_avg, "shape", ())), counts)
+    shape = None if latent_avg is None else tuple(getattr(latent_avg, "shape", ()))
+    return Origin(plain, shape, counts)
 
 
 def read_origin(text: str, place: str) -> Origin:
@@ -74,10 +85,12 @@ def read_origin(text: str, place: str) -> Origin:
     """
     try:
         tree = parse_json(text)
-        found = Origin(tree["options"], tuple(tree["latent_avg"]), tree["counts"])
+        mean = tree["latent_avg"]
+        shape = None if mean is None else tuple(mean)
+        found = Origin(tree["options"], shape, tree["counts"])
         if not isinstance(found.options, dict):
             raise ValueError("options are no object")
-        if not all(_is_count(n) for n in (*found.latent_avg, *found.counts.values())):
+        if not all(_is_count(n) for n in (*(shape or ()), *found.counts.values())):
             raise ValueError("a number is not a count")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StylePrompterError(
@@ -88,15 +101,12 @@ def read_origin(text: str, place: str) -> Origin:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
+    return type(value) is int and 0 <= value < 10**18  # `parse_json` keeps 18 digits
 
 
 def _is_plain(value: Any) -> bool:
     """Returns whether a value is unchanged after conversion to JSON and back."""
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return abs(value) < 2**63
-    return value is None or isinstance(value, bool | str)
+    try:
+        return repr(parse_json(json.dumps(value))) == repr(value)
+    except (TypeError, ValueError, RecursionError):
+        return False

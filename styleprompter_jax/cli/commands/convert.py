@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
         exported = export(args.paths[0], args.export, overwrite=args.overwrite)
         print(f"{exported.file}: {exported.what}.")
         if exported.left_out:
-            print("The file has no directions: its layout has no place for them.")
+            listed = ", ".join(exported.left_out)
+            print(f"Left out: {listed} (the file's layout has no place for them).")
         return
     *files, folder = args.paths
     made = convert(files, folder, sha256=args.sha256 or (), overwrite=args.overwrite)

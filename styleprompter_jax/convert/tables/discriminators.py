@@ -132,6 +132,8 @@ def take(tree: Any) -> tuple[Found | None, Any]:
         if found := find_state(tree, *anchors):
             start = found.start(anchors[0])
             arrays = found.own(start)
+            if not any(".skip." in key for key in arrays):
+                raise StylePrompterError("it has no residual blocks.")
             config = of_arrays(arrays)
             name = ".".join((*found.path, start))
             return _found(config, table(config), arrays, name), found.rest(start)

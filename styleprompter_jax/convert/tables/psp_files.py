@@ -45,6 +45,8 @@ _GENERATOR = "input.input"
 _ENCODER, _DECODER = "encoder.", "decoder."  # starts of the published keys
 _MEAN = ".running_mean"  # a key of BatchNorm layers, which also count their steps
 _COLOURS = 3  # channels of an image
+_DATASETS = {_COLOURS: "ffhq_encode", 1: "celebs_sketch_to_face"}  # by channels
+_NO_PASSES = ("w", "w_plus")  # heads that ReStyle lacks
 _PASSES = 5  # the published number
 _MOST_PASSES = 1000
 # Keys that only e4e's training has, among the options or beside the weights.
@@ -118,7 +120,7 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
     data = str(opts.get("dataset_type", ""))
     fields: dict[str, Any] = {"passes": _passes(reader, opts)}
     if data.startswith("cars"):
-        fields["image_height"] = reader.image_size * 3 // 4
+        fields["image_height"] = _oblong(reader)
     told: dict[str, Any] = dict(
         output_size=images.image_size,
         stylegan_size=images.image_size,
@@ -143,19 +145,16 @@ def _found(found: State, start: str, encoder_type: str, opts: Mapping) -> Found:
     parts = [_title(reader), *subjects[:1], described(images)]
     if reader.passes:
         parts.append("1 pass" if reader.passes == 1 else f"{reader.passes} passes")
+    starts = {start: _ENCODER, decoder: _DECODER}
+    origin = origin_of(opts, found.beside("latent_avg"), found.arrays, starts)
     return Found(
         ", ".join(parts),
         arrays,
         table,
         encoder=reader,
         generator=images,
-        origin=origin_of(
-            opts,
-            found.beside("latent_avg"),
-            found.arrays,
-            {start: _ENCODER, decoder: _DECODER},
-        ),
-        notes=(*notes, *unused(found.left_out())),
+        origin=origin,
+        notes=(*notes, *unused(found.left_out()), *origin.lost(opts)),
     )
 
 
@@ -174,18 +173,7 @@ def checkpoint(
     Raises:
         StylePrompterError: if the published code cannot build such an encoder.
     """
-    published = PspConfig(
-        encoder_type=reader.encoder_type,
-        input_channels=reader.input_channels,
-        num_styles=images.num_codes,
-    )
-    for field in ("image_size", "num_styles", "w_dim", "widths", "blocks"):
-        own, known = getattr(reader, field), getattr(published, field)
-        if own != known:
-            raise StylePrompterError(
-                f"This model's encoder has {field} = {own}, but the published code "
-                f"only builds {known}: it cannot be exported."
-            )
+    _refuse_other(reader, images)
     mean = np.asarray(tree["latent_avg"])
     rows = (
         *prefixed(psp.encoder_table(reader), "encoder/", _ENCODER),
@@ -196,26 +184,79 @@ def checkpoint(
     for key in [key for key in state if key.endswith(_MEAN)]:
         key = key.removesuffix(_MEAN) + f".{COUNT}"
         state[key] = np.array(origin.counts.get(key, 0), np.int64)
-    shape = origin.latent_avg or (images.num_codes, images.w_dim)
-    return {
+    content: dict[str, Any] = {
         "state_dict": state,
         "opts": origin.options or _options(reader, images),
-        "latent_avg": np.broadcast_to(mean, shape).copy(),
     }
+    if origin.latent_avg is not None:
+        shape = origin.latent_avg or (images.num_codes, images.w_dim)
+        if reader.form.head == "w" and not origin.latent_avg:
+            shape = (1, images.w_dim)
+            if mean.ndim > 1:
+                raise StylePrompterError(
+                    "This model has a mean for each code, but the published code of "
+                    "its encoder adds one mean in W: it cannot be exported."
+                )
+        content["latent_avg"] = np.broadcast_to(mean, shape).copy()
+    return content
+
+
+def _refuse_other(reader: PspConfig, images: GeneratorConfig) -> None:
+    """Refuses an encoder that the published code cannot build."""
+    channels = _COLOURS + SHOWN if reader.passes else reader.input_channels
+    published = PspConfig(
+        encoder_type=reader.encoder_type,
+        input_channels=_COLOURS if _is_e4e(reader) else channels,
+        num_styles=images.num_codes,
+    )
+    fields = ["image_size", "num_styles", "w_dim", "widths", "blocks", "input_channels"]
+    if reader.form.head in _NO_PASSES:
+        fields.append("passes")
+    for field in fields:
+        own, known = getattr(reader, field), getattr(published, field)
+        if own != known:
+            raise StylePrompterError(
+                f"This model's encoder has {field} = {own}, but the published code "
+                f"only builds {known}: it cannot be exported."
+            )
+    heights = reader.image_size, _oblong(reader)
+    if reader.height not in heights:
+        raise StylePrompterError(
+            f"This model's encoder has image_height = {reader.height}, but the "
+            f"published code only reads images of {heights[0]} rows or, of cars, "
+            f"{heights[1]}: it cannot be exported."
+        )
+
+
+def _is_e4e(reader: PspConfig) -> bool:
+    return reader.encoder_type == "Encoder4Editing"
+
+
+def _oblong(reader: PspConfig) -> int:
+    """Returns the height of the published images of cars."""
+    return reader.image_size * 3 // 4
+
+
+def _dataset(reader: PspConfig) -> str:
+    """Returns the published dataset whose images have this shape."""
+    if reader.height != reader.image_size:
+        return "cars_encode"
+    channels = reader.input_shape[-1]
+    return _DATASETS.get(channels, "celebs_seg_to_face")
 
 
 def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
     """Returns the options for a model that this package trained."""
-    is_e4e = reader.encoder_type == "Encoder4Editing"
     channels = reader.input_channels
+    is_plain = reader.passes or channels == _COLOURS
     options: dict[str, Any] = {
         "encoder_type": reader.encoder_type,
-        "dataset_type": "ffhq_encode" if reader.image_height is None else "cars_encode",
+        "dataset_type": _dataset(reader),
         "start_from_latent_avg": reader.start_from_latent_avg or reader.passes > 0,
         "learn_in_w": reader.form.head == "w",
         "input_nc": channels,
-        "label_nc": 0 if channels in (_COLOURS, _COLOURS + SHOWN) else channels,
-        "stylegan_size" if is_e4e else "output_size": images.image_size,
+        "label_nc": 0 if is_plain else channels,
+        "stylegan_size" if _is_e4e(reader) else "output_size": images.image_size,
         "device": "cuda",
     }
     if reader.passes:
@@ -226,6 +267,7 @@ def _options(reader: PspConfig, images: GeneratorConfig) -> dict[str, Any]:
 def _passes(reader: PspConfig, opts: Mapping) -> int:
     """Returns the number of passes; 0 for an encoder that reads only the image."""
     in_passes = reader.input_channels == _COLOURS + SHOWN
+    in_passes &= opts.get("label_nc") != _COLOURS + SHOWN  # label maps of six classes
     told = opts.get("n_iters_per_batch")
     if told is None:
         if not in_passes:
