@@ -83,11 +83,11 @@ QUESTIONS: dict[str, list[Row]] = {
     ],
     "procedures": [
         Row("W+, one pass", ",refine=no"),
-        Row("W+, 50 steps on codes", ",optimize=50,refine=no"),
+        Row("W+, 200 steps on codes", ",optimize=200,refine=no"),
         Row("W+, 100 steps on the generator", ",tune=100,refine=no"),
         Row("W+, 350 steps on the generator", ",tune=350,refine=no"),
         Row("SMART, one pass"),
-        Row("SMART, 50 steps on codes", ",optimize=50"),
+        Row("SMART, 200 steps on codes", ",optimize=200"),
         Row("SMART, 100 steps on the generator", ",tune=100"),
         Row("SMART, 350 steps on the generator", ",tune=350"),
     ],
