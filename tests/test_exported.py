@@ -16,8 +16,10 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.export import jax_programs, onnx_programs
 from styleprompter_jax.export.folder import MANIFEST, is_export, written
+from styleprompter_jax.export.programs import programs as programs_of
 from styleprompter_jax.images.files import write_images
 from styleprompter_jax.models.encoders.psp import PspConfig
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -81,7 +83,17 @@ def test_manifest_says_all_that_a_foreign_program_needs(graphs, model):
     image = encode["inputs"]["image"]
     assert image["shape"] == ["batch", 32, 32, 3] and image["range"] == [-1, 1]
     assert list(manifest["directions"]) == list(model.directions)
+    for options in [x["options"] for x in manifest["directions"].values()]:
+        assert all(isinstance(value, list) for value in options.values())
     assert manifest["check"]["difference"].keys() == manifest["programs"].keys()
+
+
+@pytest.mark.parametrize(("channels", "lowest"), [(3, -1), (1, 0), (19, 0)])
+def test_the_range_of_an_input_is_that_of_its_kind(channels, lowest, model):
+    encoder = PspConfig(input_channels=channels, image_size=32)
+    config = StylePrompterConfig(encoder, None, GeneratorConfig(1024))
+    image = programs_of(config, {})["encode"].inputs["image"]
+    assert image.range == (lowest, 1) and image.shape == (32, 32, channels)
 
 
 def test_programs_of_jax_give_equal_bits(programs, model, images):
@@ -136,11 +148,16 @@ def test_invert_and_evaluate_take_an_export(graphs, tiny_folder, images, tmp_pat
 def test_an_export_says_what_it_cannot(graphs, tmp_path, images):
     exported = sp.load(graphs)
     latents = exported.encode(images)
+    without_decode = sp.load(graphs)
+    del without_decode._export.programs["decode"]
     for call in (
         lambda: exported.optimize(images, latents, 1),
         lambda: exported.tune(images, latents, 1),
         lambda: exported.save(tmp_path / "model"),
         lambda: exported.params,
+        lambda: exported.module,
+        lambda: exported.average_image,
+        lambda: without_decode.decode(latents),
         lambda: exported.decode(latents, noise_mode="none"),
         lambda: sp.load(graphs, dtype="bfloat16"),
         lambda: export(graphs, tmp_path / "again", format="onnx"),
@@ -176,6 +193,9 @@ def test_it_replaces_only_an_export(graphs, tiny_folder, tmp_path, capsys):
         lambda text: text.replace('"format": "onnx"', '"format": ["onnx"]'),
         lambda text: text.replace("encode.onnx", "../encode.onnx"),
         lambda text: text.replace('"files"', '"file"'),
+        lambda text: json.dumps(json.loads(text) | {"programs": None}),
+        lambda text: json.dumps(json.loads(text) | {"programs": [1]}),
+        lambda text: json.dumps(json.loads(text) | {"directions": [1, "a"]}),
         lambda text: "{}",
         lambda text: "",
     ],

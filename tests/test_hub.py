@@ -20,7 +20,7 @@ from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import hub as hub_names
 from styleprompter_jax.store import network_folder
 from styleprompter_jax.store.model_folder import PARTS, load_model
-from styleprompter_jax.store.places import local_folder, pin, public_name
+from styleprompter_jax.store.places import data_name, local_folder, pin, public_name
 from styleprompter_jax.training import loop
 from styleprompter_jax.training.run import pinning
 from styleprompter_jax.training.run import workdir as folders
@@ -67,7 +67,7 @@ def fetched(hub):
     return sorted(path.split("/")[-1] for path in paths)
 
 
-def test_only_the_model_is_fetched_and_once(hub, files, tiny_folder):
+def test_only_the_model_is_fetched_and_once(hub, files, tiny_folder, tmp_path):
     more = {"README.md": b"a card", "pytorch_model.bin": b"what runs", "a/b.py": b"too"}
     deep = {f"a b/c/{name}": data for name, data in files.items()}
     hub.repos["u/faces"] = Repo(files | more | deep)
@@ -76,6 +76,8 @@ def test_only_the_model_is_fetched_and_once(hub, files, tiny_folder):
     assert fetched(hub) == sorted(files)
     assert model.source == f"hf://u/faces@{commit}" == public_name(model.source)
     assert public_name("/home/me/faces") == "faces"
+    assert data_name(str(tmp_path)) == tmp_path.name
+    assert data_name("avatars/64") == "avatars/64"
     np.testing.assert_equal(
         load_model("hf://u/faces/a b/c")[1], load_model(tiny_folder)[1]
     )

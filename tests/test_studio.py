@@ -205,7 +205,9 @@ def test_a_client_that_leaves_ends_its_jobs(server, user):
 def test_facts_of_the_model(user, model):
     facts = user.ask("GET", "/api/model")
     assert facts["width"] == facts["height"] == 32 and facts["codes"] == 8
-    assert facts["encodes"] and facts["aligns"] and not facts["passes"]
+    assert (
+        facts["encodes"] and facts["fits"] and facts["aligns"] and not facts["passes"]
+    )
     assert facts["refiner"] == {"title": "SMART", "options": {"beta": [1.0, 1.0]}}
     smile, hat = facts["directions"]
     assert smile["range"] == [-4, 2] and smile["origin"] == "a test"

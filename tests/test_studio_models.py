@@ -11,6 +11,7 @@ from studio_user import HERE, User, png
 from test_restyle import model_of
 
 import styleprompter_jax as sp
+from styleprompter_jax.app.export import export
 from styleprompter_jax.images.files import to_uint8
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.ops.framing import framed
@@ -71,6 +72,12 @@ def test_oblong_pictures(user, tmp_path):
     points = [[30, 20], [50, 20], [40, 30], [33, 38], [49, 38]]
     one.post("/api/align", {"picture": picture, "points": points}, 400)
     one.post("/api/unalign", {"recipe": recipe}, 400)
+
+
+def test_an_export_fits_nothing(user, tiny_folder, tmp_path):
+    export(tiny_folder, tmp_path / "programs", format="jax")
+    facts = user(sp.load(tmp_path / "programs")).ask("GET", "/api/model")
+    assert facts["encodes"] and not facts["fits"]
 
 
 def test_a_generator_alone_samples(user):

@@ -42,7 +42,7 @@ from styleprompter_jax.search.labelled import (
 from styleprompter_jax.search.pairs import fit_direction
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.copies import check_copy, copy_model
-from styleprompter_jax.store.places import pin
+from styleprompter_jax.store.places import data_name, pin
 
 PICTURE = "directions.png"
 # The columns of directions.png.
@@ -185,7 +185,7 @@ def find_directions(
             known = encode_tfds(
                 loaded, data, place, count or IMAGES, batch_size, attributes
             )
-        origin = f"labels of {len(known[0])} images of {data}"
+        origin = f"labels of {len(known[0])} images of {data_name(data)}"
         found, example = _from_labels(known, attributes, layers, origin)
     elif method == "pairs":
         pairs = _pairs(data, attributes, count, loaded.image_size)
@@ -195,9 +195,9 @@ def find_directions(
         place = None if data_dir is None else os.fspath(data_dir)
         shape = loaded.config.input_shape
         images = read_data(data, place, count or JUDGED, shape)
-        origin = f"a classifier of {len(images)} images of {data}, seed {seed}"
+        told = f"{len(images)} images of {data_name(data)}, seed {seed}"
         found = fit_to_classifier(
-            loaded, images, judge, attributes, origin=origin, **fit
+            loaded, images, judge, attributes, origin=f"a classifier of {told}", **fit
         )
         example = loaded.encode(images[:1])
     else:
@@ -315,7 +315,7 @@ def _from_pairs(
     found: dict[str, Direction] = {}
     examples: list[Latents] = []
     for name, before, after, both_ways in pairs:
-        origin = f"{len(before)} pairs of {data}, seed {options['seed']}"
+        origin = f"{len(before)} pairs of {data_name(data)}, seed {options['seed']}"
         found[name] = fit_direction(
             model, before, after, both_ways=both_ways, origin=origin, **options
         )

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from styleprompter_jax.core.atomic import atomic_folder
@@ -83,7 +84,10 @@ def export(
             new, format, loaded.config, loaded.directions, loaded.sha256
         )
         tolerance = HALF_TOLERANCE if half else TOLERANCE
-        found = compare(loaded, ExportedModel(made, str(folder)), tolerance)
+        # ONNX Runtime computes in float32, but JAX on a GPU rounds to TF32 by default.
+        precision = "highest" if format == "onnx" else None
+        with jax.default_matmul_precision(precision):
+            found = compare(loaded, ExportedModel(made, str(folder)), tolerance)
         folders.write_manifest(
             new,
             format,

@@ -141,7 +141,7 @@ def write_manifest(
         "refiner": refiner
         and {
             "title": refiner.title,
-            "options": {k: np.ravel(v).tolist() for k, v in refiner.options.items()},
+            "options": _lists(refiner.options),
         },
         "directions": {
             name: {
@@ -149,7 +149,7 @@ def write_manifest(
                 "range": one.range,
                 "strength": one.strength,
                 "layers": one.layers,
-                "options": dict(one.options),
+                "options": _lists(one.options),
                 "origin": one.origin,
             }
             for k, (name, one) in enumerate(directions.items())
@@ -158,6 +158,11 @@ def write_manifest(
         "files": {name: {"sha256": sha256(folder / name)} for name in files},
     }
     write_json(folder / MANIFEST, value | ({"page": page} if page else {}))
+
+
+def _lists(options: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Returns each option of a refiner as a list, a number as a list of one."""
+    return {name: np.ravel(value).tolist() for name, value in options.items()}
 
 
 def _made_with(format: str) -> dict[str, Any]:
@@ -220,10 +225,10 @@ def read_export(folder: Path) -> Export:
                 + _AGAIN
             )
         config = StylePrompterConfig.from_dict(manifest["model"]["config"])
-        digest, entries = manifest["model"]["sha256"], manifest["programs"]
+        digest, entries = manifest["model"]["sha256"], dict(manifest["programs"])
         sums = {str(k): str(v["sha256"]) for k, v in manifest["files"].items()}
-        order = list(manifest["directions"])
-    except (KeyError, TypeError, AttributeError) as error:
+        order = list(dict(manifest["directions"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StylePrompterError(
             f"{path} is not the manifest of an exported model: {_AGAIN}"
         ) from error

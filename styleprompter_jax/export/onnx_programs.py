@@ -14,7 +14,8 @@ from styleprompter_jax.export.programs import Program
 
 SUFFIX = ".onnx"
 _LIMIT = 2**31  # the largest size of a graph in bytes
-_PROVIDERS = "CUDAExecutionProvider", "CPUExecutionProvider"
+# TF32 would round the inputs of matrix products to 10 bits.
+_PROVIDERS = {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
 # Marks an array in another file. ONNX Runtime reads such files from the current folder.
 _ELSEWHERE = b"location"
 _WARNINGS = 3  # ONNX Runtime logs only errors; its warnings are for developers
@@ -75,7 +76,7 @@ class Runtime:
         options = self._runtime.SessionOptions()
         options.log_severity_level = _WARNINGS
         known = self._runtime.get_available_providers()
-        chosen = [each for each in _PROVIDERS if each in known]
+        chosen = [each for each in _PROVIDERS.items() if each[0] in known]
         try:
             content = read_program(path, _LIMIT, self._sums)
             if _ELSEWHERE in content:

@@ -20,12 +20,19 @@ import numpy as np
 from jax import export
 
 from styleprompter_jax.editing.directions import Direction, combine
+from styleprompter_jax.images.inputs import default_kind
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 
 ENCODE, EDIT, DECODE, SYNTHESIZE, MAP = NAMES = (
     *("encode", "edit", "decode", "synthesize", "map"),
 )
 W_PLUS, IMAGE = "w_plus", "image"
+# For each kind of input: what `encode` reads, and its range.
+_ENCODED = {
+    "picture": ("what to encode", (-1.0, 1.0)),
+    "sketch": ("a drawing to encode: black is 0, white is 1", (0.0, 1.0)),
+    "labels": ("a label map to encode, one-hot: 1 in the label's channel", (0.0, 1.0)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +129,8 @@ def _features(config: StylePrompterConfig) -> dict[str, Input]:
 def _encoding(module: StylePrompter, codes: Input) -> Program:
     config = module.config
     assert config.encoder is not None
-    inputs = {IMAGE: Input(config.input_shape, "what to encode", (-1.0, 1.0))}
+    kind = default_kind(config.input_shape[-1])
+    inputs = {IMAGE: Input(config.input_shape, *_ENCODED[kind])}
     if config.encoder.passes:
         about = "codes of the pass before; those of `map` with psi 0 in the first"
         inputs["before"] = dataclasses.replace(codes, about=about)

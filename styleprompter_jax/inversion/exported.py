@@ -7,6 +7,7 @@ It encodes and decodes by the exported programs. So every command checks them.
 
 from typing import Any, NoReturn
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +100,8 @@ class ExportedModel(StylePrompter):
             )
         if any(change is not None for _, change in latents.by_change()):
             self._lacks("decode latents of tuned generators")
+        if refine and DECODE not in self._export.programs:
+            self._lacks("refine without an encoder (refine=False, --no-refine)")
         if not refine:
             return jnp.asarray(self.call(SYNTHESIZE, w_plus=inputs.w_plus)[0])
         given = {f"features_{k}": one for k, one in enumerate(inputs.features)}
@@ -158,6 +161,16 @@ class ExportedModel(StylePrompter):
     def variables(self) -> dict:
         """Raises the error of a model without weights."""
         self._lacks("give its weights")
+
+    @property
+    def module(self) -> nn.Module:
+        """Raises the error of a model without weights."""
+        self._lacks("give its module")
+
+    @property
+    def average_image(self) -> jax.Array:  # type: ignore[override]  # not stored
+        """Raises the error of a model without weights."""
+        self._lacks("give its average image")
 
     def optimize(self, *args: Any, **options: Any) -> Latents:
         """Raises the error of a model without weights."""

@@ -78,6 +78,11 @@ def public_name(source: str) -> str:
     return source if _is_hub(source) else Path(source).name
 
 
+def data_name(data: str) -> str:
+    """Returns a dataset's name, or a file's without the folders, which are private."""
+    return Path(data).name if os.path.exists(data) else data
+
+
 def _is_hub(name: str | os.PathLike) -> bool:
     """Returns whether a name is an address that is not in a bucket.
 

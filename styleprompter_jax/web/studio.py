@@ -22,6 +22,7 @@ from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import align, decode
 from styleprompter_jax.images.animation import check_mp4
 from styleprompter_jax.images.files import to_float
+from styleprompter_jax.inversion.exported import ExportedModel
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.web import bodies, photographs, scripts
@@ -104,6 +105,7 @@ class Studio:
             "width": photos.shown[1],
             "codes": config.generator.num_codes,
             "encodes": photos.encodes,
+            "fits": photos.encodes and not isinstance(model, ExportedModel),
             "aligns": photos.encodes and photos.square,
             "passes": config.encoder.passes if config.encoder else 0,
             "examples": photos.examples,

@@ -81,12 +81,15 @@ const blob = async (method, path, body) => (await call(method, path, body)).blob
 
 // What the page can do with a server, and where images go.
 const SERVED = {
-  can: { fit: true, paste: true, latents: true, script: true },
+  can: { paste: true, latents: true, script: true },
   place: "Images go to the server of this page and nowhere else. It keeps them in memory, "
     + "and forgets them when you have been away for an hour.",
 };
 
-export const facts = async () => ({ ...SERVED, ...(await json("GET", "/api/model")) });
+export async function facts() {
+  const known = await json("GET", "/api/model");
+  return { ...SERVED, ...known, can: { ...SERVED.can, fit: known.fits } };
+}
 export const example = (number) => blob("GET", `/api/examples/${number}`);
 export const upload = (data) => json("POST", "/api/pictures", data);
 export const picture = (id) => blob("GET", `/api/pictures/${id}`);
