@@ -22,11 +22,70 @@ RUNTIME = os.environ.get("ONNXRUNTIME_WEB", "")
 pytest.importorskip("onnxruntime")
 
 
+IMPOSSIBLE = (
+    "The positions of eyes and mouth are impossible for a face: put the eye on the "
+    "left of the image first."
+)
+# Aligns impossible faces, reads a transparent image, crops beyond a white photograph,
+# takes the middle of an odd number of rows, and shrinks a checkerboard.
+ON_IMAGES = """async () => {
+  const { checked, quad } = await import("./quad.js");
+  const { brought, cropped, middle, toPixels } = await import("./images.js");
+  const refused = (points) => {
+    try { checked(points, quad(points), { width: 64, height: 64 }); } catch (error) {
+      return error.message;
+    }
+    return "taken";
+  };
+  const ends = (canvas) => {
+    const values = toPixels(canvas);
+    return [Math.min(...values), Math.max(...values)];
+  };
+  const canvas = (width, height, fill) => {
+    const made = new OffscreenCanvas(width, height);
+    if (fill) fill(made.getContext("2d"));
+    return made;
+  };
+  const white = canvas(64, 64, (context) => {
+    context.fillStyle = "white";
+    context.fillRect(0, 0, 64, 64);
+  });
+  const corners = [[-20, -30], [-20, 50], [60, 50], [60, -30]];
+  const rows = canvas(4, 5, (context) => {
+    for (let k = 0; k < 5; k += 1) {
+      context.fillStyle = `rgb(${20 * (k + 1)} 0 0)`;
+      context.fillRect(0, k, 4, 1);
+    }
+  });
+  const board = canvas(1024, 1024, (context) => {
+    context.fillStyle = "white";
+    context.fillRect(0, 0, 1024, 1024);
+    context.fillStyle = "black";
+    for (let k = 0; k < 1024; k += 2) context.fillRect(k, 0, 1, 1024);
+  });
+  const [low, high] = ends(middle(board, 16, 16));
+  return {
+    upside: refused([[20, 40], [40, 40], [30, 30], [24, 20], [36, 20]]),
+    equal: refused(Array(5).fill([30, 30])),
+    clear: ends(await brought(await canvas(8, 8, () => {}).convertToBlob())),
+    border: ends(cropped(white, corners, 32, 32)),
+    rows: [0, 12].map((k) => (toPixels(middle(rows, 4, 2))[k] + 1) * 127.5)
+      .map(Math.round),
+    checks: low > -0.1 && high < 0.1,
+  };
+}"""
+
+
 @contextlib.contextmanager
 def served(folder):
     """The address of a folder on a web server that only sends files."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
+        # As the default types of nginx have it.
+        def guess_type(self, path):
+            kind = super().guess_type(path)
+            return "application/octet-stream" if path.endswith(".mjs") else kind
+
         def log_message(self, *args):
             pass
 
@@ -45,7 +104,7 @@ def served(folder):
 def test_the_model_runs_in_the_browser(browser, tiny_folder, tmp_path):  # noqa: F811
     # JavaScript has the key "7" of an object before the others.
     model = sp.load(tiny_folder)
-    model.directions["7"] = Direction(np.full(16, -1.0), range=(-1, 1))
+    model.directions["7"] = Direction(np.full(16, -1.0), range=(-1.125, 1.125))
     model.save(tmp_path / "model")
     folder = tmp_path / "site"
     call = ["export", str(tmp_path / "model"), "--format", "web", "--runtime", RUNTIME]
@@ -77,6 +136,15 @@ def test_the_model_runs_in_the_browser(browser, tiny_folder, tmp_path):  # noqa:
         expected = model.decode(latents.edit(model.directions["smile"], 1.5))
         made = sp.read_images([tmp_path / "a.png"], 32)
         np.testing.assert_allclose(made, np.clip(expected, -1, 1), atol=2.5 / 255)
+        assert page.locator(".slider.moved").count() == 1  # smile alone
+        assert page.evaluate(ON_IMAGES) == {
+            "upside": IMPOSSIBLE,
+            "equal": IMPOSSIBLE,
+            "clear": [1, 1],
+            "border": [1, 1],
+            "rows": [40, 60],
+            "checks": True,
+        }
         first = opened(page)
         move(page, "smile", 1.5)
         edited = settled(page)

@@ -46,7 +46,9 @@ def _write(folder: Path, model: StylePrompter, runtime: AnyPath | None) -> dict:
     files = runtime_files(runtime)  # an error comes before the drawing
     make_folder(folder / "runtime")
     for name, content in files.items():
-        (folder / "runtime" / name).write_bytes(content)
+        # Servers do not always know the suffix .mjs, and browsers then refuse a module.
+        written = name.replace(".mjs", ".js")
+        (folder / "runtime" / written).write_bytes(content)
     # The modules for the browser replace the modules that send requests to the server.
     for part in ("page", "browser"):
         for file in resources.files(__package__).joinpath(part).iterdir():

@@ -3,7 +3,7 @@
 
 import { brought, cropped, middle, toFile, toPixels } from "./images.js";
 import { programs, run } from "./model.js";
-import { quad } from "./quad.js";
+import { checked, quad } from "./quad.js";
 
 const pictures = new Map();
 const kept = new Map();
@@ -59,10 +59,17 @@ export async function upload(file) {
   return { picture: keep(pictures, bitmap), width, height, aligned: true, points: null };
 }
 
+// Frees images and codes that nothing shows any more.
+export function forget(ids) {
+  for (const id of ids) pictures.delete(id) || kept.delete(id);
+}
+
 export const picture = (id) => toFile(find(pictures, id));
 
 export async function align({ picture: id, points }) {
-  const cut = cropped(find(pictures, id), quad(points), known.width, known.height);
+  const photo = find(pictures, id);
+  const corners = checked(points, quad(points), photo);
+  const cut = cropped(photo, corners, known.width, known.height);
   return { picture: keep(pictures, cut) };
 }
 
@@ -77,7 +84,7 @@ export async function encode({ picture: id, iterations }) {
     made = await run("encode", { image, ...(before && { before }) });
     before &&= made.w_plus;
   }
-  return { latents: keep(kept, made), picture: keep(pictures, cut) };
+  return { latents: keep(kept, { ...made, encoded: true }), picture: keep(pictures, cut) };
 }
 
 // Normal numbers from a seed; other ones than NumPy's.
@@ -135,8 +142,8 @@ function chosen({ edits, options }) {
 
 export async function decode({ recipe, format }) {
   const w_plus = await moved(recipe);
-  const { w_plus: _, ...features } = find(kept, recipe.latents);
-  const refines = known.refiner && recipe.refine !== false && Object.keys(features).length;
+  const { w_plus: _, encoded, ...features } = find(kept, recipe.latents);
+  const refines = encoded && known.refiner && recipe.refine !== false;
   const { image } = refines
     ? await run("decode", { w_plus, ...features, ...chosen(recipe) })
     : await run("synthesize", { w_plus });

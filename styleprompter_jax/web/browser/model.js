@@ -1,14 +1,19 @@
 // The exported programs, in ONNX Runtime as WebAssembly.
 
-import * as runtime from "./runtime/ort.wasm.min.mjs";
+// The files have the suffix .js, since some servers do not know .mjs.
+import * as runtime from "./runtime/ort.wasm.min.js";
 
-runtime.env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;
+const at = (file) => new URL(file, import.meta.url).href;
+runtime.env.wasm.wasmPaths = {
+  mjs: at("./runtime/ort-wasm-simd-threaded.js"),
+  wasm: at("./runtime/ort-wasm-simd-threaded.wasm"),
+};
 const sessions = new Map();
 let manifest = null;
 let last = Promise.resolve();
 
 export async function programs() {
-  manifest ??= fetch("manifest.json").then((answer) => {
+  manifest ??= fetch("manifest.json", { cache: "no-cache" }).then((answer) => {
     if (!answer.ok) throw new Error("The files of the model are missing.");
     return answer.json();
   });
@@ -24,9 +29,12 @@ export async function run(name, inputs) {
 }
 
 async function call(name, inputs) {
-  const program = (await programs()).programs[name];
+  const { programs: known, files } = await programs();
+  const program = known[name];
   if (!sessions.has(name)) {
-    const made = runtime.InferenceSession.create(new URL(program.file, import.meta.url).href);
+    // The sum makes a cache fetch the file of this manifest, not of an earlier one.
+    const address = at(`${program.file}?sha256=${files[program.file].sha256}`);
+    const made = runtime.InferenceSession.create(address);
     made.catch(() => sessions.delete(name));
     sessions.set(name, made);
   }

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { quad } from "./quad.js";
 import * as store from "./store.js";
-import { $, $$, complain, h } from "./dom.js";
+import { $, $$, h } from "./dom.js";
 
 const NAMES = ["Left eye", "Right eye", "Nose", "Left corner of the mouth",
   "Right corner of the mouth"];
@@ -31,12 +31,12 @@ export function build() {
 
 // Lets a person choose the points of an item.
 export async function open(item) {
-  if (!item.photo) await store.bring(item);
+  const shown = await store.withPhoto(item, ({ picture }) => api.picture(picture));
   size = item.photo;
   found = item.photo.points;
   const known = item.source.points ?? found;
   points = (known ?? usual()).map((point) => [...point]);
-  const url = URL.createObjectURL(await api.picture(item.photo.picture));
+  const url = URL.createObjectURL(shown);
   $("#photo").src = url;
   $("#photo").style.width = `min(100%, ${(52 * size.width) / size.height}vh)`;
   $("#aligning-error").textContent = "";
@@ -51,7 +51,6 @@ export async function open(item) {
     } catch (error) {
       if (!isOpen) return;
       $("#aligning-error").textContent = error.message;
-      if (error.status === 404) store.bring(item).catch(complain);
       work(false);
     }
   };

@@ -92,6 +92,7 @@ export async function facts() {
 }
 export const example = (number) => blob("GET", `/api/examples/${number}`);
 export const upload = (data) => json("POST", "/api/pictures", data);
+export const forget = () => {}; // the server forgets by itself
 export const picture = (id) => blob("GET", `/api/pictures/${id}`);
 export const align = (body) => json("POST", "/api/align", body);
 export const encode = (body) => json("POST", "/api/encode", body);

@@ -72,7 +72,7 @@ export function slider({ label, min, max, step, value, zero, changed, settled, r
     const [from, to] = [share(zero), share(Number(input.value))].sort((a, b) => a - b);
     input.style.setProperty("--from", `${from}%`);
     input.style.setProperty("--to", `${to}%`);
-    output.textContent = Number(input.value).toFixed(2);
+    output.textContent = Number(input.value).toFixed(Math.max(2, -Math.log10(step)));
     row.classList.toggle("moved", Math.abs(Number(input.value) - reset) > 1e-9);
   }
   const row = h("div", { className: "slider" },

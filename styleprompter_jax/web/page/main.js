@@ -80,6 +80,10 @@ function cell(item) {
 
 async function open(files) {
   if (!files.length) return;
+  if (!facts) {
+    complain("The model is not loaded: wait a moment, or load the page again.");
+    return;
+  }
   if (!facts.encodes) {
     complain("This model reads no photographs. Draw someone who never was instead.");
     return;

@@ -25,12 +25,13 @@ function tabs() {
       $(`#${one.getAttribute("aria-controls")}`).hidden = !chosen;
     }
   };
-  all.forEach((tab, k) => {
+  all.forEach((tab) => {
     tab.onclick = () => open(tab);
     tab.onkeydown = (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
-      const other = all[(k + step + all.length) % all.length];
+      const shown = all.filter((one) => !one.hidden);
+      const other = shown[(shown.indexOf(tab) + step + shown.length) % shown.length];
       open(other);
       other.focus();
     };
@@ -234,7 +235,11 @@ function showMore(item) {
 async function encode() {
   $("#encode").disabled = true;
   try {
-    await store.encodeAnew(store.current, { passes: Number($("#passes").value) });
+    const passes = Number($("#passes").value);
+    if (!Number.isInteger(passes) || passes < 1 || passes > 100) {
+      throw new Error("The number of passes is a whole number from 1 to 100.");
+    }
+    await store.encodeAnew(store.current, { passes });
   } catch (error) {
     complain(error);
   } finally {

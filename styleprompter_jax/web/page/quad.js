@@ -14,3 +14,29 @@ export function quad([left, right, , a, b]) {
     [c[0] + i * x[0] + j * y[0], c[1] + i * x[1] + j * y[1]]
   ));
 }
+
+const WIDEST = 4; // largest side of a crop, as a multiple of the photograph's longer side
+
+// The corners, if the points can be those of a face in a photograph of this size.
+export function checked([left, right, , a, b], corners, { width, height }) {
+  const across = [right[0] - left[0], right[1] - left[1]];
+  const down = [0, 1].map((k) => (a[k] + b[k] - left[k] - right[k]) / 2);
+  if (!(across[0] * down[1] - across[1] * down[0] > 0)) {
+    throw new Error("The positions of eyes and mouth are impossible for a face: put the eye "
+      + "on the left of the image first.");
+  }
+  const sides = [0, 1].map((k) => corners.map((corner) => corner[k]));
+  if (sides.some((x) => Math.max(...x) <= 1)
+    || Math.min(...sides[0]) >= width - 1 || Math.min(...sides[1]) >= height - 1) {
+    throw new Error("The face is outside the photograph.");
+  }
+  const [start, below, , beside] = corners;
+  const longest = Math.max(...[below, beside].map((one) => (
+    Math.hypot(one[0] - start[0], one[1] - start[1])
+  )));
+  if (longest > WIDEST * Math.max(width, height)) {
+    throw new Error(`The crop would be ${Math.round(longest)} pixels wide in a photograph of `
+      + `${width} x ${height}.`);
+  }
+  return corners;
+}

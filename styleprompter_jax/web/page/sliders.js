@@ -63,9 +63,14 @@ export function build(facts) {
 
 function row({ name, range: [low, high], origin }, group) {
   const label = words(group ? name.slice(group.length + 1) : name);
+  // The step divides the range, so that a slider can stand at 0.
+  const fine = Math.floor(Math.log10(Math.max(high, 0) - Math.min(low, 0))) - 2;
+  const step = Number.isFinite(fine) ? 10 ** Math.min(-2, fine) : 0.01;
   const made = slider({
     label: group ? `${words(group)}: ${label}` : label,
-    min: Math.min(low, 0), max: Math.max(high, 0), step: 0.01,
+    min: Number((step * Math.floor(Math.min(low, 0) / step + 1e-9)).toFixed(12)),
+    max: Number((step * Math.ceil(Math.max(high, 0) / step - 1e-9)).toFixed(12)),
+    step,
     value: 0, zero: 0, reset: 0,
     changed(value) {
       const edits = { ...store.current.look.edits, [name]: value };

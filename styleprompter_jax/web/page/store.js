@@ -38,11 +38,21 @@ export function remove(item) {
   if (place < 0) return; // it was removed while it opened
   items.splice(place, 1);
   if (item.after) URL.revokeObjectURL(item.after);
+  release(item);
   if (current === item) choose(items[items.length - 1] || null);
   for (const other of items) {
     if (other.look.mix?.item === item) change(other, { mix: null });
   }
   tell("items");
+}
+
+// Frees what an item showed, but for what the items still show.
+function release({ base, picture, photo, before }) {
+  const held = new Set(items.flatMap((one) => (
+    [one.base, one.picture, one.photo?.picture, one.before]
+  )));
+  api.forget([base, picture, photo?.picture].filter((id) => id && !held.has(id)));
+  if (before && !held.has(before)) URL.revokeObjectURL(before);
 }
 
 export function choose(item) {
@@ -132,12 +142,27 @@ async function encode(photo, { points, passes: iterations }) {
   let { picture } = photo;
   if (points) picture = (await api.align({ picture, points })).picture;
   const made = await api.encode({ picture, ...(iterations && { iterations }) });
+  if (picture !== photo.picture) api.forget([picture]);
   return { ...made, image: await api.picture(made.picture) };
 }
 
 function take(item, { latents, picture, image }) {
+  const old = { ...item };
   Object.assign(item, { base: latents, picture, before: URL.createObjectURL(image) });
+  release(old);
   tell("before");
+}
+
+// Does something with the photograph of an item; again where the server forgot it.
+export async function withPhoto(item, work) {
+  if (!item.photo) await bring(item);
+  try {
+    return await work(item.photo);
+  } catch (error) {
+    if (error.unknown !== item.photo.picture) throw error;
+    await bring(item);
+    return work(item.photo);
+  }
 }
 
 // Encodes a photograph with other points or passes; its fitted codes go. The item changes
@@ -145,9 +170,8 @@ function take(item, { latents, picture, image }) {
 export async function encodeAnew(item, changes, wanted = () => true) {
   turns += 1;
   const turn = turns;
-  if (!item.photo) await bring(item);
   const source = { ...item.source, ...changes };
-  const made = await encode(item.photo, source);
+  const made = await withPhoto(item, (photo) => encode(photo, source));
   if (item.turn > turn || !wanted()) return;
   Object.assign(item, { source, turn });
   take(item, made);
