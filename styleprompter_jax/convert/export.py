@@ -156,8 +156,9 @@ def _rosinality(config: GeneratorBase) -> GeneratorConfig:
         ("conv_clamp", [None]),
     ):
         if (own := getattr(config, field)) not in known:
+            built = " or ".join(map(str, dict.fromkeys(known)))
             raise StylePrompterError(
                 f"This generator has {field} = {own}, but rosinality's code only "
-                f"builds {' or '.join(map(str, known))}: it cannot be exported."
+                f"builds {built}: it cannot be exported."
             )
     return config
