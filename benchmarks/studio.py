@@ -1,14 +1,16 @@
 """The studio under load: `python -m benchmarks.studio [--seconds N] [--model M]`.
 
-Starts the server in this process and asks it over a socket, as the page does. It prints
-the time from a slider to the bytes of the picture, the results per second of eight
-clients beside the model's own batches of 8, and the memory before and after.
+Starts the server in this process, and eight clients in another, which ask it over a
+socket, as the page does. It prints the time from a slider to the bytes of the picture,
+the results per second of the clients beside the model's own batches of 8, and the
+memory before and after.
 """
 
 import argparse
 import concurrent.futures
 import contextlib
 import io
+import multiprocessing
 import resource
 import socket
 import statistics
@@ -71,11 +73,22 @@ class User:
         return time.perf_counter() - begin, answer.content
 
 
-def work(user, end):
-    times = []
-    while time.perf_counter() < end:
-        times.append(user.move()[0])
-    return times
+def clients(address, asked, answers):
+    """Moves the sliders of all clients, for each number of seconds that is asked."""
+    users = [User(address, seed) for seed in range(CLIENTS)]
+
+    def work(user, end):
+        times = []
+        while time.perf_counter() < end:
+            times.append(user.move()[0])
+        return times
+
+    users[0].move()
+    answers.put([users[0].move()[0] for _ in range(200)])
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        for seconds in iter(asked.get, None):
+            ends = [time.perf_counter() + seconds] * CLIENTS
+            answers.put([t for times in pool.map(work, users, ends) for t in times])
 
 
 def spread(times):
@@ -104,22 +117,22 @@ def main():
     use_large_pages()
     use_compilation_cache()
     model = sp.load(args.model)
+    spawned = multiprocessing.get_context("spawn")
+    asked, answers = spawned.SimpleQueue(), spawned.SimpleQueue()
     with running(model) as (address, batches):
-        users = [User(address, seed) for seed in range(CLIENTS)]
-        users[0].move()
-        alone = [users[0].move()[0] for _ in range(200)]
-        print(f"one client: {spread(alone)}")
-        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        spawned.Process(target=clients, args=(address, asked, answers)).start()
+        print(f"one client: {spread(answers.get())}")
 
-            def together(seconds):
-                end = time.perf_counter() + seconds
-                return [t for ts in pool.map(work, users, [end] * CLIENTS) for t in ts]
+        def together(seconds):
+            asked.put(seconds)
+            return answers.get()
 
-            while CLIENTS // 2 not in batches:  # larger ones are compiled meanwhile
-                together(1)
-            sizes = batches.copy()
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            times = together(args.seconds)
+        while CLIENTS // 2 not in batches:  # larger ones are compiled meanwhile
+            together(1)
+        sizes = batches.copy()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        times = together(args.seconds)
+        asked.put(None)
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         rate = len(times) / args.seconds
         print(f"{CLIENTS} clients: {rate:.1f} results a second, {spread(times)}")

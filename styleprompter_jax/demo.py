@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.evaluation.evaluate import evaluate
@@ -101,7 +101,7 @@ def run(folder: Path, configs: Any, reference: str | Path = "avatars64") -> None
     results = {
         name: evaluate(
             model,
-            tqdm(
+            Progress(
                 eval_batches(source, batch_size=BATCH, image_size=data.image_size),
                 total=-(-len(source) // BATCH),
                 desc=name,

@@ -292,6 +292,7 @@ def _others():
         "weights.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(20), "packed with 7-Zip"),
         "weights.rar": (b"Rar!\x1a\x07\0" + bytes(20), "packed with RAR"),
         "weights.zst": (b"\x28\xb5\x2f\xfd" + bytes(20), "packed with Zstandard"),
+        "photo.jpg": (b"\xff\xd8\xff\xe0" + bytes(20), "it is an image, not weights"),
         "weights.h5": (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5"),
         "text.pt": (b"hello", "not a supported file"),
         "zeros_only.pt": (bytes(4096), "not a supported file"),

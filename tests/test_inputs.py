@@ -82,7 +82,7 @@ def test_what_is_not_of_the_kind(tmp_path):
     labels = save(tmp_path, Image.fromarray(LABELS), "labels.png")
     deep = save(tmp_path, Image.fromarray(LABELS.astype(np.uint16) + 250), "deep.png")
     for channels, path, match in (
-        (1, picture, r"colours\.png is an image in colours.*grey drawings"),
+        (1, picture, r"colours\.png is an image in colours.*\(--input-kind grey\)"),
         (19, picture, r"colours\.png .*an image in colours, not a label map"),
         (18, labels, r"labels\.png has the label 18.* 18 classes, 0 to 17"),
         (19, lossy, r"lossy\.jpg .*JPEG"),

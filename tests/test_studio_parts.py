@@ -16,7 +16,7 @@ import pytest
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.web.batcher import Batcher, Work
+from styleprompter_jax.web.batcher import Batcher, Work, _fill
 from styleprompter_jax.web.jobs import OVER, Job, Jobs
 from styleprompter_jax.web.limits import Limits, Refused
 from styleprompter_jax.web.server import _listening, serve
@@ -61,6 +61,20 @@ def test_rows_of_many_share_batches(batcher):
         if max(batcher.batches) == 4:
             break
     assert max(batcher.batches) == 4 and set(gate.sizes) <= {1, 2, 4}
+
+
+@pytest.mark.parametrize(
+    "waiting, sizes, taken",
+    [
+        (5, [1], 1),
+        (3, [1, 2, 4], 3),
+        (5, [1, 2, 4, 8], 4),
+        (6, [8, 1, 4, 2], 6),
+        (9, [1, 2, 4, 8], 8),
+    ],
+)
+def test_a_batch_is_nearly_full(waiting, sizes, taken):
+    assert _fill(waiting, sizes) == taken
 
 
 def test_a_bad_row_does_not_end_the_work(batcher):

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
@@ -26,6 +25,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation import classifier as classifiers
@@ -312,9 +312,9 @@ def _tuning_reader(
 
 def _batches(entry: Entry, images: Compared, batch_size: int) -> Iterator[dict]:
     """Yields the batches and shows a progress bar."""
-    bar: dict[str, Any] = dict(desc=entry.title, unit="batch", disable=None)
+    bar: dict[str, Any] = dict(desc=entry.title, unit="batch")
     bar["total"] = -(-len(images) // batch_size)
-    return iter(tqdm(images.batches(batch_size), **bar))
+    return iter(Progress(images.batches(batch_size), **bar))
 
 
 def _codes(model: StylePrompter, measured: Measured, seed: int) -> dict:

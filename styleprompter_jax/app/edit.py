@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
@@ -19,6 +18,7 @@ from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, real, whole
 from styleprompter_jax.editing.directions import Direction
@@ -145,7 +145,7 @@ def edit(
         parts: Iterable[tuple] = read_batches(paths, read, batch_size)
     else:
         parts = ((part, None) for part in batches(len(results), batch_size))
-    bar = tqdm(total=len(results), unit="image", disable=None)
+    bar = Progress(total=len(results), unit="image")
     with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(parts):
             count = part.stop - part.start

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
@@ -31,6 +30,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents, concatenate
@@ -155,9 +155,9 @@ def evaluate(
     if calls.require(loaded.config, "encoder").passes or decoding.iterations:
         options["iterations"] = check_iterations(loaded.config, decoding.iterations)
 
-    bar: dict[str, Any] = dict(desc="inversion", unit="batch", disable=None)
+    bar: dict[str, Any] = dict(desc="inversion", unit="batch")
     bar["total"] = -(-len(images) // batch_size)
-    shown = tqdm(images.batches(batch_size), **bar)
+    shown = Progress(images.batches(batch_size), **bar)
     batches_of = with_latents(shown, stored)
     how: dict[str, Any] = dict(size=size, networks=found, batch_size=batch_size)
     measured = measure(loaded, batches_of, **how, **options)

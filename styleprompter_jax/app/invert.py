@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
@@ -13,6 +12,7 @@ from styleprompter_jax.app.tuning import Tuner
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import whole
@@ -143,7 +143,7 @@ def invert(
         for part, images, passes, _ in found:
             yield part, images, passes, pad(everything[part], batch_size)
 
-    bar = tqdm(total=len(paths), unit="image", disable=None)
+    bar = Progress(total=len(paths), unit="image")
     with bar, pictures.writing(place) as write:
         batches = inversions() if tuner is None else tuned(tuner)
         for index, (part, images, found, latents) in enumerate(batches):

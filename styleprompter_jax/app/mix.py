@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.app import pictures
 from styleprompter_jax.app.decoding import Decoding
@@ -13,6 +12,7 @@ from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import plural
 from styleprompter_jax.editing import mixing
@@ -136,7 +136,7 @@ def mix(
         parts: Iterable[tuple] = read_batches(pictured, read, batch_size)
     else:
         parts = ((part, None) for part in batches(len(results), batch_size))
-    bar = tqdm(total=len(made), unit="image", disable=None)
+    bar = Progress(total=len(made), unit="image")
     with bar, pictures.writing(place) as write:
         for index, (part, images) in enumerate(parts):
             count = part.stop - part.start

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
-from tqdm import tqdm
 
 from styleprompter_jax.app.pictures import Made, list_pictures
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import check_files
 from styleprompter_jax.core.values import check_choice
 from styleprompter_jax.data.sources import ARRAY_RECORD
@@ -85,7 +85,7 @@ def pack(
     with atomic_path(dest) as partial, _writer(partial) as writer:
         with (
             threads() as pool,
-            tqdm(total=len(paths), unit="image", disable=None) as bar,
+            Progress(total=len(paths), unit="image") as bar,
         ):
             for start in range(0, len(paths), AHEAD):
                 for record in pool.map(encode, paths[start : start + AHEAD]):

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, as_paths
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.values import check_choice
 from styleprompter_jax.editing.latents import Latents, load_named
@@ -94,7 +94,7 @@ def find_pictures(
     """
     listed = list_inputs(inputs, output, warn=True, repeats=repeats)
     wanted = len(listed) if count is None else min(count, len(listed))
-    bar = tqdm(desc="checking", unit="image", total=wanted, disable=None, leave=False)
+    bar = Progress(desc="checking", unit="image", total=wanted, leave=False)
     rest = iter(listed)
     good: list[Path] = []
     bad: list[str] = []
@@ -231,7 +231,7 @@ def each(work: Callable, jobs: Sequence[tuple]) -> None:
     """Calls work(*job) for each job, several at a time, and shows a progress bar."""
     with threads() as pool:
         done = pool.map(work, *zip(*jobs, strict=True))
-        for _ in tqdm(done, total=len(jobs), unit="image", disable=None):
+        for _ in Progress(done, total=len(jobs), unit="image"):
             pass
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
-from tqdm import tqdm
 
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.sums import arrays_sha256, json_sha256
 from styleprompter_jax.core.values import real, whole
@@ -116,8 +116,7 @@ class Tuner:
         origin = self._origin(images, latents)
         if (change := self._kept(file, origin)) is None:
             steps = self._options["steps"]
-            bar = tqdm(desc=file.stem, total=steps, unit="step", leave=False,
-                       disable=None)  # fmt: skip
+            bar = Progress(desc=file.stem, total=steps, unit="step", leave=False)
 
             def told(step: int, loss: float) -> None:
                 bar.set_postfix(loss=f"{loss:.4g}", refresh=False)

@@ -11,65 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.values import real, shown, whole
+from styleprompter_jax.editing.responses import Response
 
 _MOST_CODES = 2**15  # more codes than any generator has
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Response:
-    """The dependence of an edit on the codes: a linear map of low rank.
-
-    It adds ``sum_r (<reads_r, codes> - offsets_r) writes_r`` to a direction's vector.
-    So the step from black hair to red hair can differ from the step from blond hair.
-
-    Attributes:
-        reads: float32 (r, n, w_dim), the vectors that codes are projected on.
-        offsets: (r,), the projections of codes that need only the vector.
-        writes: (r, n, w_dim), the step for each projection.
-
-    Raises:
-        StylePrompterError: if a shape is wrong or a number is not finite.
-    """
-
-    reads: np.ndarray
-    offsets: np.ndarray
-    writes: np.ndarray
-
-    def __post_init__(self) -> None:
-        arrays = {
-            field.name: np.asarray(
-                as_numbers(getattr(self, field.name), f"A response's {field.name}")
-            )
-            for field in dataclasses.fields(self)
-        }
-        reads, offsets, writes = shapes = [array.shape for array in arrays.values()]
-        if len(reads) != 3 or reads != writes or offsets != reads[:1]:
-            raise StylePrompterError(
-                "The shapes of a response must be [r, n, w_dim], [r] and "
-                "[r, n, w_dim], not "
-                f"{', '.join(str(list(shape)) for shape in shapes)}."
-            )
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise StylePrompterError(
-                "A response contains NaN or infinity: give finite numbers."
-            )
-        for name, array in arrays.items():
-            object.__setattr__(self, name, array)
-
-    def read(self, codes: jax.Array | np.ndarray) -> jax.Array:
-        """Computes the projections (b, r) of codes (b, n, w_dim), minus the offsets."""
-        return jnp.einsum("rnw,bnw->br", self.reads, codes) - self.offsets
-
-    def __call__(self, codes: jax.Array | np.ndarray) -> jax.Array:
-        """Computes the term (b, n, w_dim) that is added to the vector, from codes."""
-        return jnp.einsum("br,rnw->bnw", self.read(codes), self.writes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,7 +114,7 @@ class Direction:
         """Returns (n, 1), 1 for the codes to change and 0 for the others."""
         layers = self.layers if layers is None else layers
         layers = range(num_codes) if layers is None else layers
-        return np.isin(np.arange(num_codes), layers).astype(np.float32)[:, None]
+        return np.array([[k in layers] for k in range(num_codes)], np.float32)
 
 
 def _pair(value: Any, name: str) -> tuple[float, float]:
@@ -216,9 +166,7 @@ def combine(
         the directions.
     """
     responses = [
-        dataclasses.replace(
-            d.response, writes=weight * d._chosen(num_codes, layers) * d.response.writes
-        )
+        (d.response, weight * d._chosen(num_codes, layers))
         for d, weight in weighted
         if d.response is not None
     ]
@@ -267,13 +215,12 @@ def _least(options: Sequence[Mapping]) -> dict:
     }
 
 
-def _joined(responses: Sequence[Response]) -> Response:
-    """Returns the sum of responses."""
+def _joined(responses: Sequence[tuple[Response, np.ndarray]]) -> Response:
+    """Returns the sum of responses, each with the factors (n, 1) of its writes."""
     return Response(
-        *(
-            np.concatenate([getattr(response, field.name) for response in responses])
-            for field in dataclasses.fields(Response)
-        )
+        np.concatenate([response.reads for response, _ in responses]),
+        np.concatenate([response.offsets for response, _ in responses]),
+        np.concatenate([factors * response.writes for response, factors in responses]),
     )
 
 

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from einops import rearrange, reduce
-from tqdm import tqdm
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import parse_json
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.safetensors_files import read_safetensors
 from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.data.labels import Labelled
@@ -167,7 +167,7 @@ def train(
     order = np.concatenate(
         [rng.permutation(len(images)) for _ in range(-(-steps * BATCH // len(images)))]
     )
-    for step in tqdm(range(steps), unit="step", disable=None):
+    for step in Progress(range(steps), unit="step"):
         chosen = order[step * BATCH : (step + 1) * BATCH]
         params, state = _train_step(
             (sizes, steps),

@@ -104,7 +104,8 @@ class InputReader(ReadOnce):
         if self.kind == "sketch" and has_colours(pixels):
             raise StylePrompterError(
                 f"{name} is an image in colours, but this model reads grey drawings: "
-                'give a drawing, or call `invert` with input_kind "grey".'
+                'give a drawing, or use `invert` with input_kind="grey" '
+                "(--input-kind grey)."
             )
         fitted = resize(pixels, (height, width))
         return fitted if self.kind == "picture" else to_grey(fitted)
@@ -117,7 +118,8 @@ class InputReader(ReadOnce):
         if abs(there) < abs(there - wanted):
             raise StylePrompterError(
                 f"{name} has {there_width} x {there_height} pixels, but this model "
-                f"reads images of {width} x {height}: crop it to these proportions."
+                f"reads images of {width} x {height}: crop it to these proportions, "
+                "or at least nearer to them than to a square."
             )
 
     def to_array(self, batch: Any) -> np.ndarray:

@@ -26,6 +26,7 @@ import optax
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.core.values import real, whole
@@ -179,7 +180,14 @@ def fit_to_classifier(
         fitted = jax.tree.map(jnp.float32, {"vector": vector, "writes": writes})
         state, rng = descent.start(fitted), np.random.default_rng(seed)
         key, b = key_of(seed), min(batch_size, len(goal.rows))
-        for k, rate in enumerate(descent.rates(learning_rate, steps)):
+        rates = Progress(
+            descent.rates(learning_rate, steps),
+            total=steps,
+            unit="step",
+            desc=goal.name,
+            leave=False,
+        )
+        for k, rate in enumerate(rates):
             rows = rng.choice(goal.rows, b, replace=False)
             batch = latents[rows], read[rows], goal.wanted[rows], goal.sign[rows]
             now = rate, jax.random.fold_in(key, k)

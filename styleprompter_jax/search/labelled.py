@@ -5,10 +5,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
 from styleprompter_jax.data.loader import eval_batches
@@ -51,7 +51,7 @@ def encode_tfds(
     values: dict[str, list] = {name: [] for name in labelled.names}
     codes: list[np.ndarray] = []
     examples: list[Latents] = []
-    with tqdm(total=len(labelled), unit="image", disable=None) as bar:
+    with Progress(total=len(labelled), unit="image") as bar:
         batch_size = min(batch_size, len(labelled))
         for batch in eval_batches(labelled, batch_size=batch_size, image_size=size):
             m = len(batch["image"])
@@ -93,7 +93,7 @@ def encode_csv(
     examples: list[Latents] = []
     read = InputReader(model.config.input_shape)
     batch_size = min(batch_size, len(paths))
-    with tqdm(total=len(paths), unit="image", disable=None) as bar:
+    with Progress(total=len(paths), unit="image") as bar:
         for part, images in read_batches(paths, read, batch_size):
             latents = take(model.encode(images), part.stop - part.start)
             codes.append(latents.w_plus)

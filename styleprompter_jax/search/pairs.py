@@ -24,6 +24,7 @@ from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.programs import by_size
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.values import real, whole
 from styleprompter_jax.editing.directions import Direction, Response, check_layers
 from styleprompter_jax.editing.latents import Latents
@@ -139,7 +140,9 @@ def fit_direction(
         for latents, *_ in (edits if room and m <= steps * batch_size else ())
     ]
     state, rng = descent.start(fitted), np.random.default_rng(seed)
-    for rate in descent.rates(learning_rate, steps):
+    for rate in Progress(
+        descent.rates(learning_rate, steps), total=steps, unit="step", leave=False
+    ):
         rows = rng.choice(m, batch_size, replace=False)
         batch = []
         for k, (latents, image, wanted, sign) in enumerate(edits):

@@ -11,7 +11,7 @@ Axes: b batch; each submitted item is a batch of 1.
 import collections
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ import numpy as np
 
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.web.limits import Refused
+
+_FULL = 0.75  # the share of a program's rows that makes a batch worth its time
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +154,7 @@ class Batcher:
                 most = max(self._sizes(alike[0].work))
                 if len(alike) > most < self._largest:
                     self._grow(alike[0], 2 * most)
-                chosen = alike[:most]
+                chosen = alike[: _fill(len(alike), self._sizes(alike[0].work))]
                 taken = set(map(id, chosen))
                 left = [item for item in self._items if id(item) not in taken]
                 self._items = collections.deque(left)
@@ -182,6 +184,18 @@ class Batcher:
                 log.warning("Warning: no batches of %d: %s", size, error)
 
         threading.Thread(target=prepare, daemon=True, name="compile").start()
+
+
+def _fill(waiting: int, sizes: Sequence[int]) -> int:
+    """Returns how many of the waiting items the next batch takes.
+
+    A batch of a few items more than a program has rows would compute many rows for
+    nothing. These items wait for the next batch, with the items that come meanwhile.
+    """
+    larger = [size for size in sizes if size >= waiting]
+    if larger and waiting >= _FULL * min(larger):
+        return waiting
+    return max(size for size in sizes if size <= waiting)
 
 
 def _stack(*arrays: np.ndarray) -> np.ndarray:

@@ -20,8 +20,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from styleprompter_jax.convert.links import answers, drive
 from styleprompter_jax.convert.links.answers import Record
 from styleprompter_jax.convert.links.patience import Patience
@@ -31,6 +29,7 @@ from styleprompter_jax.core import sums
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
 from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.version import __version__
 
@@ -269,13 +268,12 @@ class _Download:
         """Copies the answer to the file; returns the size of the file at the end."""
         size = last = start
         self.patience.renew()
-        bar = tqdm(
+        bar = Progress(
             desc=found.name[:40],
             initial=start,
             total=found.length,
             unit="B",
             unit_scale=True,
-            disable=None,
             leave=False,
         )
         with bar:

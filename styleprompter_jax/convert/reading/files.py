@@ -100,6 +100,8 @@ def _what_it_is(head: bytes) -> str:
     for mark, kind in _PACKED.items():
         if head.startswith(mark):
             return f"it is packed with {kind}: unpack it and name the file inside."
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")):
+        return "it is an image, not weights: name the file of the weights."
     if head.startswith(b"\x89HDF"):
         return "it is an HDF5 file: use the PyTorch version of the network."
     if head.startswith((b"{", b"[")):
