@@ -29,6 +29,9 @@ PYTHON313 ?= $(shell \
 # Large pages of memory on Linux; see styleprompter_jax/large_pages.py.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
+# A worker that crashes fails its test. A new worker for it would hang pytest-xdist 3.8.
+PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+
 .PHONY: quickstart test test-fast test-notebooks test-colab python3.13 soak bench site
 .DELETE_ON_ERROR:
 
@@ -38,10 +41,10 @@ quickstart: $(READY)
 test: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest $(PARALLEL)
 
 test-fast: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(RUN) -m pytest $(PARALLEL) -m "not slow"
 
 test-notebooks: .venv-colab/.ready
 	$(COLAB) tests/on_colab.py
@@ -50,7 +53,7 @@ test-notebooks: .venv-colab/.ready
 test-colab: test-notebooks
 	$(COLAB) -m pip install -q --disable-pip-version-check -c tests/colab.txt \
 	  -e '.[avatars,detector,hub,download,studio]' pytest-xdist httpx2
-	$(COLAB) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(COLAB) -m pytest $(PARALLEL) -m "not slow"
 
 # Which Python test-colab would take; nothing where there is none.
 python3.13:

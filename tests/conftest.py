@@ -22,6 +22,10 @@ from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.store import model_folder
 
+if jax.__version_info__ >= (0, 10):  # JAX 0.7 aborts at a flag that it does not know
+    # Eight devices on two busy cores can wait for each other longer than XLA's 40 s.
+    patient = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {patient}"
 jax.config.update("jax_num_cpu_devices", 8)  # before anything asks for a device
 # Commands then use one device; tests/test_devices.py has the tests on all.
 jax.config.update("jax_default_device", jax.local_devices()[0])
