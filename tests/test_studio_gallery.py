@@ -19,6 +19,7 @@ from test_studio_page import (  # noqa: F401
 from styleprompter_jax.web.server import make_app
 from styleprompter_jax.web.things import Codes
 
+PASSES = "The number of passes is a whole number from 1 to 100."
 FOCUSED = "() => document.activeElement.getAttribute('aria-label')"
 
 
@@ -164,9 +165,12 @@ def test_refused_passes_are_not_kept(browser):  # noqa: F811
         page.wait_for_selector("body[data-ready]")
         first = opened(page)
         page.click("#tab-more")
-        page.fill("#passes", "101")
-        page.click("#encode")
-        page.wait_for_selector(".note p")
+        for passes in ("101", "-3"):
+            page.fill("#passes", passes)
+            page.click("#encode")
+            note = page.wait_for_selector(".note p")
+            assert note.inner_text() == PASSES
+            page.click(".note button")
         page.click("#align")
         page.click("#middle")
         page.wait_for_selector("#aligning", state="hidden")

@@ -5,18 +5,23 @@ import functools
 import http.server
 import os
 import re
+import shutil
 import threading
 
 import numpy as np
 import pytest
+from conftest import TINY, random_variables
 from test_studio_page import BROWSER, browser, move, opened, saved, settled  # noqa: F401
 
 import styleprompter_jax as sp
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.images.align import align, crop_quad
 from styleprompter_jax.images.files import write_images
 from styleprompter_jax.web.runtime_files import FILES, runtime_files
+from styleprompter_jax.web.static import export_page
+from styleprompter_jax.web.things import as_file
 
 RUNTIME = os.environ.get("ONNXRUNTIME_WEB", "")
 pytest.importorskip("onnxruntime")
@@ -27,7 +32,8 @@ IMPOSSIBLE = (
     "left of the image first."
 )
 # Aligns impossible faces, reads a transparent image, crops beyond a white photograph,
-# takes the middle of an odd number of rows, and shrinks a checkerboard.
+# takes the middle of an odd number of rows, shrinks fine stripes, and opens an image of
+# them that is wider than the page keeps.
 ON_IMAGES = """async () => {
   const { checked, quad } = await import("./quad.js");
   const { brought, cropped, middle, toPixels } = await import("./images.js");
@@ -39,7 +45,7 @@ ON_IMAGES = """async () => {
   };
   const ends = (canvas) => {
     const values = toPixels(canvas);
-    return [Math.min(...values), Math.max(...values)];
+    return [Math.min, Math.max].map((most) => values.reduce((a, b) => most(a, b)));
   };
   const canvas = (width, height, fill) => {
     const made = new OffscreenCanvas(width, height);
@@ -63,7 +69,13 @@ ON_IMAGES = """async () => {
     context.fillStyle = "black";
     for (let k = 0; k < 1024; k += 2) context.fillRect(k, 0, 1, 1024);
   });
-  const [low, high] = ends(middle(board, 16, 16));
+  const grey = ([low, high]) => low > -0.1 && high < 0.1;
+  const wide = canvas(10000, 64, (context) => {
+    context.fillStyle = "white";
+    context.fillRect(0, 0, 10000, 64);
+    context.fillStyle = "black";
+    for (let k = 0; k < 10000; k += 2) context.fillRect(k, 0, 1, 64);
+  });
   return {
     upside: refused([[20, 40], [40, 40], [30, 30], [24, 20], [36, 20]]),
     equal: refused(Array(5).fill([30, 30])),
@@ -71,13 +83,34 @@ ON_IMAGES = """async () => {
     border: ends(cropped(white, corners, 32, 32)),
     rows: [0, 12].map((k) => (toPixels(middle(rows, 4, 2))[k] + 1) * 127.5)
       .map(Math.round),
-    checks: low > -0.1 && high < 0.1,
+    checks: grey(ends(middle(board, 16, 16))),
+    wide: grey(ends(await brought(await wide.convertToBlob()))),
   };
 }"""
 
 
+PIXELS = "[...toPixels(cut)].map((value) => Math.round((value + 1) * 127.5))"
+# Opens a photograph and aligns it by its points.
+ALIGNED = """async ([file, points]) => {
+  const api = await import("./api.js");
+  const { brought, toPixels } = await import("./images.js");
+  await api.facts();
+  const { picture } = await api.upload(new Blob([new Uint8Array(file)]));
+  const aligned = await api.align({ picture, points });
+  const cut = await brought(await api.picture(aligned.picture));
+  return PIXELS;
+}""".replace("PIXELS", PIXELS)
+# Crops far beyond a photograph, pixel by pixel.
+BEYOND = """async (file) => {
+  const { brought, cropped, toPixels } = await import("./images.js");
+  const photo = await brought(new Blob([new Uint8Array(file)]));
+  const cut = cropped(photo, [[-11, -10], [-11, 22], [21, 22], [21, -10]], 32, 32);
+  return PIXELS;
+}""".replace("PIXELS", PIXELS)
+
+
 @contextlib.contextmanager
-def served(folder):
+def served(folder, headers=()):
     """The address of a folder on a web server that only sends files."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -86,6 +119,11 @@ def served(folder):
             kind = super().guess_type(path)
             return "application/octet-stream" if path.endswith(".mjs") else kind
 
+        def end_headers(self):
+            for name, value in dict(headers).items():
+                self.send_header(name, value)
+            super().end_headers()
+
         def log_message(self, *args):
             pass
 
@@ -93,22 +131,41 @@ def served(folder):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/index.html"
-        server.shutdown()
-        thread.join(20)
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/index.html"
+        finally:
+            server.shutdown()
+            thread.join(20)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
-@pytest.mark.skipif(not RUNTIME, reason="ONNXRUNTIME_WEB names no npm package")
-def test_the_model_runs_in_the_browser(browser, tiny_folder, tmp_path):  # noqa: F811
+in_browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed"),
+    pytest.mark.skipif(not RUNTIME, reason="ONNXRUNTIME_WEB names no npm package"),
+]
+
+
+def marked(test):
+    """Marks a test that opens an exported page."""
+    return functools.reduce(lambda made, mark: mark(made), in_browser, test)
+
+
+@pytest.fixture(scope="module")
+def site(tiny_folder, tmp_path_factory):
+    """The folder of an exported page, and its model."""
     # JavaScript has the key "7" of an object before the others.
     model = sp.load(tiny_folder)
     model.directions["7"] = Direction(np.full(16, -1.0), range=(-1.125, 1.125))
-    model.save(tmp_path / "model")
-    folder = tmp_path / "site"
-    call = ["export", str(tmp_path / "model"), "--format", "web", "--runtime", RUNTIME]
-    assert main([*call, "--output", str(folder)]) == 0
+    folder = tmp_path_factory.mktemp("exported")
+    model.save(folder / "model")
+    call = ["export", str(folder / "model"), "--format", "web", "--runtime", RUNTIME]
+    assert main([*call, "--output", str(folder / "site")]) == 0
+    return folder / "site", model
+
+
+@marked
+def test_the_model_runs_in_the_browser(browser, site, tmp_path):  # noqa: F811
+    folder, model = site
     with served(folder) as address, browser.new_context() as context:
         page = context.new_page()
         page.set_default_timeout(60_000)
@@ -144,6 +201,7 @@ def test_the_model_runs_in_the_browser(browser, tiny_folder, tmp_path):  # noqa:
             "border": [1, 1],
             "rows": [40, 60],
             "checks": True,
+            "wide": True,
         }
         first = opened(page)
         move(page, "smile", 1.5)
@@ -175,6 +233,61 @@ def test_the_model_runs_in_the_browser(browser, tiny_folder, tmp_path):  # noqa:
         page.uncheck("#refine")
         assert settled(page) != before
         assert said == []
+
+
+@marked
+def test_crops_are_those_of_python(browser, site):  # noqa: F811
+    """Waves of six pixels make half a pixel a mean error of 17 levels."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:80, :84]
+    waves = np.stack([np.sin(x + c) + np.sin(y - c) for c in range(3)], -1)
+    photo = np.rint(127.5 + 60 * waves).astype(np.uint8)
+    points = np.array([[34, 32], [45, 33], [39, 39], [35, 45], [44, 46]])
+    small = rng.integers(0, 255, (5, 4, 3), np.uint8)
+    with served(site[0]) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        given = [list(as_file(photo, "png")), points.tolist()]
+        made = np.array(page.evaluate(ALIGNED, given)).reshape(32, 32, 3)
+        beyond = page.evaluate(BEYOND, list(as_file(small, "png")))
+
+    def error(shift):
+        expected = align(photo, crop_quad(points + np.array(shift)), 32)
+        return np.abs(made - expected).mean()
+
+    assert error([0, 0]) < 4
+    for shift in ([0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]):
+        assert error(shift) > 4, shift
+    # A photograph of 4 x 5 pixels from 11 pixels on the left to 17 on the right.
+    expected = np.pad(small, ((10, 17), (11, 17), (0, 0)), "reflect")
+    np.testing.assert_array_equal(np.reshape(beyond, (32, 32, 3)), expected)
+
+
+@marked
+def test_caches_give_the_newest_export(browser, site, tmp_path):  # noqa: F811
+    first, _ = site
+    folder, face = tmp_path / "site", tmp_path / "face.png"
+    shutil.copytree(first, folder)
+    write_images(np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)), [face])
+    other = sp.StylePrompter(TINY, random_variables(TINY, seed=1))
+    other.save(tmp_path / "other")
+    kept = {"Cache-Control": "max-age=3600"}
+    with served(folder, kept) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        page.set_input_files("#files", face)
+        settled(page)
+        how = dict(runtime=RUNTIME, overwrite=True)
+        export_page(tmp_path / "other", folder, **how)
+        page.goto(address)
+        assert "other" in page.inner_text("#model")
+        page.set_input_files("#files", face)
+        settled(page)
+        page.click("#save")
+        saved(page, "#save-png", tmp_path / "a.png")
+    expected = other.decode(other.encode(sp.read_images([face], 32)))
+    made = sp.read_images([tmp_path / "a.png"], 32)
+    np.testing.assert_allclose(made, np.clip(expected, -1, 1), atol=2.5 / 255)
 
 
 def test_packages_of_the_runtime(tmp_path):

@@ -10,11 +10,13 @@ export async function brought(file) {
     throw new Error("This browser cannot read that image.");
   }
   const scale = Math.min(1, MOST / Math.max(bitmap.width, bitmap.height));
-  return scaled(
-    bitmap,
+  const made = scaled(
+    halved(bitmap, scale),
     Math.max(1, Math.round(bitmap.width * scale)),
     Math.max(1, Math.round(bitmap.height * scale)),
   );
+  bitmap.close();
+  return made;
 }
 
 // An opaque canvas: transparent parts of an image lie over white.
@@ -33,30 +35,48 @@ function scaled(source, width, height) {
   return canvas;
 }
 
-// The source where a transform puts it. Outside of it there are its mirror images.
-function drawn(source, width, height, onto) {
-  let given = source;
-  let way = onto;
-  // Firefox takes too few pixels for a large reduction: halve the source first.
-  while (Math.hypot(way.a, way.b) < 0.5 && given.width > 1 && given.height > 1) {
-    const half = scaled(given, Math.ceil(given.width / 2), Math.ceil(given.height / 2));
-    way = way.scale(given.width / half.width, given.height / half.height);
-    given = half;
+// The source, halved until the scale leaves at least a half: browsers take too few pixels
+// for a larger reduction.
+function halved(source, scale) {
+  let made = source;
+  for (let left = scale; left < 0.5; left *= 2) {
+    made = scaled(made, Math.ceil(made.width / 2), Math.ceil(made.height / 2));
   }
+  return made;
+}
+
+// The source where a transform puts it. Outside of it there are its mirror images, as
+// many as the canvas needs.
+function drawn(source, width, height, onto) {
+  const given = halved(source, Math.hypot(onto.a, onto.b));
+  const way = onto.scale(source.width / given.width, source.height / given.height);
   const [canvas, context] = blank(width, height);
-  const places = [-1, 1, 0]; // the source itself comes last, over the edges of the others
-  for (const i of places) {
-    for (const j of places) {
+  // Neighbours share a row or column of pixels, so there is no gap between them.
+  const across = Math.max(1, given.width - 1);
+  const down = Math.max(1, given.height - 1);
+  const back = way.inverse();
+  const corners = [[0, 0], [width, 0], [0, height], [width, height]]
+    .map(([x, y]) => back.transformPoint({ x, y }));
+  for (const i of tiles(corners.map(({ x }) => x / across))) {
+    for (const j of tiles(corners.map(({ y }) => y / down))) {
+      const [right, below] = [i % 2 ? -1 : 1, j % 2 ? -1 : 1];
       context.setTransform(way);
-      // A mirror image overlaps the source by a pixel, so there is no gap.
-      context.transform(
-        i ? -1 : 1, 0, 0, j ? -1 : 1,
-        [1, 0, 2 * given.width - 1][i + 1], [1, 0, 2 * given.height - 1][j + 1],
+      context.translate(
+        i * across + (right < 0 ? given.width : 0), j * down + (below < 0 ? given.height : 0),
       );
+      context.scale(right, below);
       context.drawImage(given, 0, 0);
     }
   }
   return canvas;
+}
+
+// The whole numbers around these places; the source, 0, comes last, over the others.
+function tiles(places) {
+  const first = Math.floor(Math.min(...places));
+  const count = Math.floor(Math.max(...places)) - first + 1;
+  return Array.from({ length: count }, (_, k) => first + k)
+    .sort((one, other) => Math.abs(other) - Math.abs(one));
 }
 
 // The part within four corners, as `quad` gives them, upright.

@@ -95,7 +95,10 @@ function grab(event, k) {
   button.setPointerCapture(event.pointerId);
   button.onpointermove = (moved) => {
     const box = $("#photo").getBoundingClientRect();
-    move(k, (moved.clientX - box.left) / scale(), (moved.clientY - box.top) / scale());
+    // The first pixel has its centre at (0, 0).
+    move(
+      k, (moved.clientX - box.left) / scale() - 0.5, (moved.clientY - box.top) / scale() - 0.5,
+    );
   };
   button.onpointerup = button.onpointercancel = () => { button.onpointermove = null; };
 }
@@ -115,8 +118,8 @@ function paint() {
   const times = scale();
   buttons.forEach((button, k) => {
     const [x, y] = points[k];
-    button.style.left = `${x * times}px`;
-    button.style.top = `${y * times}px`;
+    button.style.left = `${(x + 0.5) * times}px`;
+    button.style.top = `${(y + 0.5) * times}px`;
     button.setAttribute("aria-label", `${NAMES[k]}, ${Math.round(x)}, ${Math.round(y)}`);
   });
   const corners = quad(points).map(([x, y]) => `${x * times},${y * times}`);

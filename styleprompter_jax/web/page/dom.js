@@ -48,6 +48,22 @@ export const words = (name) => {
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
 
+// The ends and the step of a slider over a range and 0. The step divides the ends, so that
+// the slider can stand at 0.
+export function marks(low, high) {
+  const [start, end] = [Math.min(low, 0), Math.max(high, 0)];
+  const fine = Math.floor(Math.log10(end - start)) - 2;
+  const step = Number.isFinite(fine) ? 10 ** Math.min(-2, fine) : 0.01;
+  return {
+    min: times(Math.floor(start / step + 1e-9), step),
+    max: times(Math.ceil(end / step - 1e-9), step),
+    step,
+  };
+}
+
+// A number of steps, without the digits of rounding.
+export const times = (count, step) => Number((count * step).toPrecision(12));
+
 // A slider with its name and value. `changed` is told while it moves, `settled` after.
 export function slider({ label, min, max, step, value, zero, changed, settled, reset }) {
   const output = h("output", {});
@@ -72,8 +88,8 @@ export function slider({ label, min, max, step, value, zero, changed, settled, r
     const [from, to] = [share(zero), share(Number(input.value))].sort((a, b) => a - b);
     input.style.setProperty("--from", `${from}%`);
     input.style.setProperty("--to", `${to}%`);
-    output.textContent = Number(input.value).toFixed(Math.max(2, -Math.log10(step)));
-    row.classList.toggle("moved", Math.abs(Number(input.value) - reset) > 1e-9);
+    output.textContent = Number(input.value).toFixed(Math.max(2, Math.round(-Math.log10(step))));
+    row.classList.toggle("moved", Math.abs(Number(input.value) - reset) > step / 2);
   }
   const row = h("div", { className: "slider" },
     h("span", { className: "name", "aria-hidden": "true" }, label), output, button, input);

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as store from "./store.js";
-import { $, complain, h, say, slider, words } from "./dom.js";
+import { $, complain, h, marks, say, slider, words } from "./dom.js";
 import { thumb } from "./stage.js";
 
 let facts = null;
@@ -155,8 +155,7 @@ function buildMore() {
       defaults.forEach((value, k) => {
         const label = words(name) + (defaults.length > 1 ? ` ${k + 1}` : "");
         const made = slider({
-          label, min: Math.min(0, value), max: Math.max(2, 2 * value), step: 0.01,
-          value, zero: 0, reset: value,
+          label, ...reach(name, k), value, zero: 0, reset: value,
           changed: (number) => {
             const own = [...(store.current.look.options[name] ?? wanted(name))];
             own[k] = number;
@@ -205,6 +204,13 @@ function buildMore() {
   }
   $("#more").replaceChildren(...nodes);
   if (!nodes.length) $("#tab-more").hidden = true;
+}
+
+// The slider of an option reaches twice as far as its default and what directions ask for.
+function reach(name, k) {
+  const all = [facts.refiner, ...facts.directions].flatMap((one) => one.options[name]?.[k] ?? []);
+  const far = 2 * Math.max(...all.map(Math.abs)) || 2;
+  return marks(Math.min(...all) < 0 ? -far : 0, far);
 }
 
 // What the directions that are moved ask of an option: the least of it.

@@ -1,4 +1,5 @@
-// The square that FFHQ's preparation crops: its corners.
+// The square that FFHQ's preparation crops: its corners. A point is (0, 0) at the centre of
+// the first pixel, a corner is (0, 0) at the outer corner of that pixel, as in a canvas.
 export function quad([left, right, , a, b]) {
   const mouth = [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
   const eyes = [(left[0] + right[0]) / 2, (left[1] + right[1]) / 2];
@@ -9,7 +10,7 @@ export function quad([left, right, , a, b]) {
     / Math.hypot(...x);
   x = [x[0] * length, x[1] * length];
   const y = [-x[1], x[0]];
-  const c = [eyes[0] + 0.1 * down[0], eyes[1] + 0.1 * down[1]];
+  const c = [eyes[0] + 0.1 * down[0] + 0.5, eyes[1] + 0.1 * down[1] + 0.5];
   return [[-1, -1], [-1, 1], [1, 1], [1, -1]].map(([i, j]) => (
     [c[0] + i * x[0] + j * y[0], c[1] + i * x[1] + j * y[1]]
   ));

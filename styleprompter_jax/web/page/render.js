@@ -34,11 +34,13 @@ async function run() {
         drawn = JSON.stringify(recipe);
         return api.decode({ recipe, format });
       });
+      if (!store.items.includes(item)) continue; // it was removed meanwhile
       const old = item.after;
       Object.assign(item, { after: URL.createObjectURL(data), drawn });
       shown(item);
       if (old) setTimeout(() => URL.revokeObjectURL(old), 1000);
     } catch (error) {
+      if (!store.items.includes(item)) continue;
       if ([429, 503].includes(error.status)) {
         await new Promise((resolve) => setTimeout(resolve, 1000));
         next ??= { item, shown };

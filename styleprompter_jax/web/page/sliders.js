@@ -1,7 +1,7 @@
 // The panel of directions: groups, search, presets.
 
 import * as store from "./store.js";
-import { $, h, slider, words } from "./dom.js";
+import { $, h, marks, slider, times, words } from "./dom.js";
 
 const sliders = new Map();
 let directions = [];
@@ -63,14 +63,9 @@ export function build(facts) {
 
 function row({ name, range: [low, high], origin }, group) {
   const label = words(group ? name.slice(group.length + 1) : name);
-  // The step divides the range, so that a slider can stand at 0.
-  const fine = Math.floor(Math.log10(Math.max(high, 0) - Math.min(low, 0))) - 2;
-  const step = Number.isFinite(fine) ? 10 ** Math.min(-2, fine) : 0.01;
   const made = slider({
     label: group ? `${words(group)}: ${label}` : label,
-    min: Number((step * Math.floor(Math.min(low, 0) / step + 1e-9)).toFixed(12)),
-    max: Number((step * Math.ceil(Math.max(high, 0) / step - 1e-9)).toFixed(12)),
-    step,
+    ...marks(low, high),
     value: 0, zero: 0, reset: 0,
     changed(value) {
       const edits = { ...store.current.look.edits, [name]: value };
@@ -145,9 +140,11 @@ function preset() {
   $("#presets").value = "";
   if (chosen === "surprise") {
     const some = [...directions].sort(() => Math.random() - 0.5).slice(0, 3);
-    apply(Object.fromEntries(some.map(({ name, range: [low, high] }) => (
-      [name, Math.round(100 * (low + Math.random() * (high - low)) * 0.8) / 100]
-    ))));
+    apply(Object.fromEntries(some.map(({ name, range: [low, high] }) => {
+      const { step } = marks(low, high);
+      const strength = (low + Math.random() * (high - low)) * 0.8;
+      return [name, times(Math.round(strength / step), step)];
+    })));
   } else if (chosen === "forget") {
     localStorage.removeItem(shelf);
     listPresets();

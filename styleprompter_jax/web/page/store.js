@@ -123,6 +123,17 @@ export async function bring(item) {
 }
 
 async function make(item) {
+  try {
+    await open(item);
+  } finally {
+    if (!isUsed(item)) release(item); // it was removed while it opened
+  }
+}
+
+// A removed image is used again if the mix with it is undone.
+const isUsed = (item) => items.some((one) => one === item || one.look.mix?.item === item);
+
+async function open(item) {
   const { source } = item;
   if (source.kind === "sample") {
     const { seed, truncation } = source;
@@ -135,16 +146,29 @@ async function make(item) {
   }
   const made = await encode(item.photo, source);
   if (item.source === source) take(item, made);
+  else drop(made);
 }
 
 // Makes latents of an uploaded photograph, aligned by its points or of its middle.
 async function encode(photo, { points, passes: iterations }) {
   let { picture } = photo;
   if (points) picture = (await api.align({ picture, points })).picture;
-  const made = await api.encode({ picture, ...(iterations && { iterations }) });
-  if (picture !== photo.picture) api.forget([picture]);
-  return { ...made, image: await api.picture(made.picture) };
+  let made;
+  try {
+    made = await api.encode({ picture, ...(iterations && { iterations }) });
+  } finally {
+    if (picture !== photo.picture) api.forget([picture]);
+  }
+  try {
+    return { ...made, image: await api.picture(made.picture) };
+  } catch (error) {
+    drop(made);
+    throw error;
+  }
 }
+
+// Frees what was encoded for nothing.
+const drop = ({ latents, picture }) => api.forget([latents, picture]);
 
 function take(item, { latents, picture, image }) {
   const old = { ...item };
@@ -172,7 +196,10 @@ export async function encodeAnew(item, changes, wanted = () => true) {
   const turn = turns;
   const source = { ...item.source, ...changes };
   const made = await withPhoto(item, (photo) => encode(photo, source));
-  if (item.turn > turn || !wanted()) return;
+  if (item.turn > turn || !wanted() || !items.includes(item)) {
+    drop(made);
+    return;
+  }
   Object.assign(item, { source, turn });
   take(item, made);
   change(item, { latents: null });
@@ -212,7 +239,7 @@ export async function withRecipe(item, work) {
     try {
       return await work(await recipe(item));
     } catch (error) {
-      if (error.unknown === undefined || !parts) throw error;
+      if (error.unknown === undefined || !parts || !isUsed(item)) throw error;
       forget(item, error.unknown);
       if (item.look.mix) forget(item.look.mix.item, error.unknown);
     }

@@ -1,0 +1,135 @@
+"""The studio's page at its edges: early files, lost photographs, and odd models."""
+
+import numpy as np
+import pytest
+from conftest import TINY, random_variables
+from studio_user import png
+from test_studio_gallery import held
+from test_studio_page import (  # noqa: F401
+    address,
+    app,
+    browser,
+    move,
+    opened,
+    page,
+    pytestmark,
+    running,
+    settled,
+)
+from test_studio_static import IMPOSSIBLE
+
+import styleprompter_jax as sp
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.models.refiners.smart import SmartConfig
+from styleprompter_jax.web.server import make_app
+
+DROPPED = """(bytes) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], "A.png", { type: "image/png" }));
+  return data;
+}"""
+
+
+@pytest.fixture
+def begin(browser):  # noqa: F811
+    """Opens the page of a model."""
+    with browser.new_context() as context:
+        servers = []
+
+        def open_page(model):
+            servers.append(running(make_app(model)))
+            page = context.new_page()
+            page.set_default_timeout(60_000)
+            page.goto(servers[-1].__enter__())
+            page.wait_for_selector("body[data-ready]")
+            return page
+
+        yield open_page
+        for server in servers:
+            server.__exit__(None, None, None)
+
+
+def test_files_before_the_page_is_ready(page):  # noqa: F811
+    with held(page, "**/api/model"):
+        page.reload()
+        data = page.evaluate_handle(DROPPED, list(png()))
+        page.dispatch_event("body", "drop", {"dataTransfer": data})
+        note = page.wait_for_selector(".note p")
+        assert note.inner_text().startswith("The model is not loaded: wait a moment")
+    page.wait_for_selector("body[data-ready]")
+    assert page.is_visible("#welcome")
+    data = page.evaluate_handle(DROPPED, list(png()))
+    page.dispatch_event("body", "drop", {"dataTransfer": data})
+    page.wait_for_selector("#tiles img[src^=blob]")
+
+
+def test_a_forgotten_photograph_is_sent_again(page, app):  # noqa: F811
+    first = opened(page)
+    key = page.evaluate("() => sessionStorage.getItem('styleprompter-client')")
+    client = app.app.state.studio.clients.find(key)
+
+    def forget():
+        while client.used:
+            client.drop_oldest()
+
+    forget()
+    page.click("#align")
+    page.wait_for_selector("#aligning[open]")
+    page.locator(".point").first.press("Shift+ArrowLeft")
+    forget()
+    page.click("#cut")
+    page.wait_for_selector("#aligning", state="hidden")
+    assert settled(page) != first
+    assert page.locator(".note").count() == 0
+
+
+def test_points_of_no_face_change_nothing(page):  # noqa: F811
+    first = opened(page)
+    page.click("#align")
+    point = page.locator(".point").first
+    for _ in range(5):  # beyond the other eye
+        point.press("Shift+ArrowRight")
+    page.click("#cut")
+    page.wait_for_selector("#aligning-error:not(:empty)")
+    assert page.inner_text("#aligning-error") == IMPOSSIBLE
+    assert settled(page) == first
+    for _ in range(5):
+        point.press("Shift+ArrowLeft")
+    page.click("#cut")
+    page.wait_for_selector("#aligning", state="hidden")
+    assert settled(page) != first
+
+
+def test_arrow_keys_leave_out_a_tab_that_is_hidden(begin):
+    config = StylePrompterConfig(None, None, TINY.generator)
+    page = begin(sp.StylePrompter(config, random_variables(config)))  # noqa: F811
+    page.click("#invent")
+    settled(page)
+    assert page.is_hidden("#tab-more")
+    page.locator("#tab-edit").focus()
+    for name in ("mix", "edit"):
+        page.keyboard.press("ArrowLeft")
+        assert page.evaluate("() => document.activeElement.id") == f"tab-{name}"
+
+
+def test_sliders_over_small_ranges(begin, tiny_folder, monkeypatch):
+    monkeypatch.setattr(SmartConfig, "options", {"beta": (0.0042, 1.0)})
+    model = sp.load(tiny_folder)
+    vector = 1000 * np.random.default_rng(0).standard_normal(16)
+    fine = Direction(vector, range=(0.002, 0.004), beta=(0.0042, 3.0))
+    model.directions = {"fine": fine}
+    page = begin(model)  # noqa: F811
+    first = opened(page)
+    page.select_option("#presets", label="Surprise me")
+    assert settled(page) != first
+    strength = float(page.input_value(".slider[data-name=fine] input"))
+    assert 0.0016 <= strength <= 0.0032
+    page.click("#tab-more")
+    sliders = [page.locator(f"input[aria-label='Beta {k}']") for k in (1, 2)]
+    assert [one.input_value() for one in sliders] == ["0.0042", "3"]
+    assert [one.get_attribute("max") for one in sliders] == ["0.0084", "6"]
+    assert page.locator("#more .slider.moved").count() == 1  # the direction asks for 3
+    before = settled(page)
+    sliders[0].fill("0.0001")
+    assert settled(page) != before
