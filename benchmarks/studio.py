@@ -1,9 +1,9 @@
 """The studio under load: `python -m benchmarks.studio [--seconds N] [--model M]`.
 
 Starts the server in this process, and eight clients in another, which ask it over a
-socket, as the page does. It prints the time from a slider to the bytes of the picture,
-the results per second of the clients beside the model's own batches of 8, and the
-memory before and after.
+socket, as the page does. It prints the time from a slider to the bytes of the picture
+beside the model's own time, the results per second of the clients beside the model's
+own batches of 8, and the memory before and after.
 """
 
 import argparse
@@ -58,9 +58,9 @@ class User:
         upload = self.http.post("/api/pictures", content=file.getvalue())
         body = {"picture": upload.json()["picture"]}
         self.latents = self.http.post("/api/encode", json=body).json()["latents"]
-        (self.name, *_) = [
-            one["name"] for one in self.http.get("/api/model").json()["directions"]
-        ]
+        facts = self.http.get("/api/model").json()
+        self.name = facts["directions"][0]["name"]
+        self.format = "jpg" if max(facts["height"], facts["width"]) > 256 else "png"
         self.rng = rng
 
     def move(self):
@@ -68,13 +68,14 @@ class User:
         strength = float(self.rng.uniform(-1, 1))
         recipe = {"latents": self.latents, "edits": {self.name: strength}}
         begin = time.perf_counter()
-        answer = self.http.post("/api/decode", json={"recipe": recipe})
+        body = {"recipe": recipe, "format": self.format}
+        answer = self.http.post("/api/decode", json=body)
         answer.raise_for_status()
         return time.perf_counter() - begin, answer.content
 
 
 def clients(address, asked, answers):
-    """Moves the sliders of all clients, for each number of seconds that is asked."""
+    """Moves sliders for the seconds that are asked: of one client, then of all."""
     users = [User(address, seed) for seed in range(CLIENTS)]
 
     def work(user, end):
@@ -84,7 +85,7 @@ def clients(address, asked, answers):
         return times
 
     users[0].move()
-    answers.put([users[0].move()[0] for _ in range(200)])
+    answers.put(work(users[0], time.perf_counter() + asked.get()))
     with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
         for seconds in iter(asked.get, None):
             ends = [time.perf_counter() + seconds] * CLIENTS
@@ -97,16 +98,16 @@ def spread(times):
     return f"median {1e3 * middle:.0f} ms, p95 {1e3 * cuts[-1]:.0f} ms"
 
 
-def plain(model, seconds):
-    """Results a second of the model's own batches."""
-    size = model.config.image_size
-    latents = model.encode(np.zeros((CLIENTS, size, size, 3), np.float32))
+def plain(model, count, seconds):
+    """Results a second of the model's own batches of `count`."""
+    height, width, channels = model.config.input_shape
+    latents = model.encode(np.zeros((count, height, width, channels), np.float32))
     np.asarray(model.decode(latents))
-    begin, count = time.perf_counter(), 0
+    begin, done = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
         np.asarray(model.decode(latents))
-        count += CLIENTS
-    return count / (time.perf_counter() - begin)
+        done += count
+    return done / (time.perf_counter() - begin)
 
 
 def main():
@@ -121,7 +122,10 @@ def main():
     asked, answers = spawned.SimpleQueue(), spawned.SimpleQueue()
     with running(model) as (address, batches):
         spawned.Process(target=clients, args=(address, asked, answers)).start()
-        print(f"one client: {spread(answers.get())}")
+        asked.put(args.seconds / 4)
+        alone = answers.get()
+        ratio = statistics.median(alone) * plain(model, 1, args.seconds / 4)
+        print(f"one client: {spread(alone)}, {ratio:.2f} times the model's own time")
 
         def together(seconds):
             asked.put(seconds)
@@ -138,7 +142,7 @@ def main():
         print(f"{CLIENTS} clients: {rate:.1f} results a second, {spread(times)}")
         print(f"batches by size: {dict(sorted((batches - sizes).items()))}")
         print(f"memory: {(after - before) / 1024:.0f} MiB more in {args.seconds:g} s")
-    own = plain(model, args.seconds / 2)
+    own = plain(model, CLIENTS, args.seconds / 2)
     print(f"batches of {CLIENTS}: {own:.1f} results a second; share {rate / own:.2f}")
 
 
