@@ -101,6 +101,26 @@ def test_points_of_no_face_change_nothing(page):  # noqa: F811
     assert settled(page) != first
 
 
+def test_points_lie_under_the_pointer(page):  # noqa: F811
+    opened(page)
+    page.click("#align")
+    photo, point = page.locator("#photo"), page.locator(".point").first
+    for place, box in ((0, point.bounding_box()), (1, photo.bounding_box())):
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(*middle)
+        (page.mouse.up if place else page.mouse.down)()
+    with page.expect_request("**/api/align") as asked:
+        page.click("#cut")
+    # The photograph has 120 x 100 pixels.
+    x, y = asked.value.post_data_json["points"][0]
+    assert (x, y) == pytest.approx((59.5, 49.5), abs=0.2)
+    page.wait_for_selector("#aligning", state="hidden")
+    page.click("#align")
+    box = point.bounding_box()
+    there = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    assert there == pytest.approx(middle, abs=1)
+
+
 def test_arrow_keys_leave_out_a_tab_that_is_hidden(begin):
     config = StylePrompterConfig(None, None, TINY.generator)
     page = begin(sp.StylePrompter(config, random_variables(config)))  # noqa: F811
@@ -114,10 +134,10 @@ def test_arrow_keys_leave_out_a_tab_that_is_hidden(begin):
 
 
 def test_sliders_over_small_ranges(begin, tiny_folder, monkeypatch):
-    monkeypatch.setattr(SmartConfig, "options", {"beta": (0.0042, 1.0)})
+    monkeypatch.setattr(SmartConfig, "options", {"beta": (0.0042123, 1.0)})
     model = sp.load(tiny_folder)
     vector = 1000 * np.random.default_rng(0).standard_normal(16)
-    fine = Direction(vector, range=(0.002, 0.004), beta=(0.0042, 3.0))
+    fine = Direction(vector, range=(0.002, 0.004), beta=(0.0042123, 3.0))
     model.directions = {"fine": fine}
     page = begin(model)  # noqa: F811
     first = opened(page)
@@ -127,8 +147,8 @@ def test_sliders_over_small_ranges(begin, tiny_folder, monkeypatch):
     assert 0.0016 <= strength <= 0.0032
     page.click("#tab-more")
     sliders = [page.locator(f"input[aria-label='Beta {k}']") for k in (1, 2)]
-    assert [one.input_value() for one in sliders] == ["0.0042", "3"]
-    assert [one.get_attribute("max") for one in sliders] == ["0.0084", "6"]
+    assert [one.input_value() for one in sliders] == ["0.00421", "3"]
+    assert [one.get_attribute("max") for one in sliders] == ["0.00843", "6"]
     assert page.locator("#more .slider.moved").count() == 1  # the direction asks for 3
     before = settled(page)
     sliders[0].fill("0.0001")

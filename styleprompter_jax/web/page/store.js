@@ -159,12 +159,7 @@ async function encode(photo, { points, passes: iterations }) {
   } finally {
     if (picture !== photo.picture) api.forget([picture]);
   }
-  try {
-    return { ...made, image: await api.picture(made.picture) };
-  } catch (error) {
-    drop(made);
-    throw error;
-  }
+  return { ...made, image: await api.picture(made.picture) };
 }
 
 // Frees what was encoded for nothing.
