@@ -97,9 +97,10 @@ import sys, time
 from pathlib import Path
 from styleprompter_jax.app import engine_ray
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.store.shard_folder import shard_folder
 images, out = map(Path, sys.argv[1:])
 plan = engine_ray.make_plan(
-    "avatars64", out, features=False, optimize=0, input_kind=None,
+    "avatars64", shard_folder(out), features=False, optimize=0, input_kind=None,
     decoding=Decoding(), format="png", skip_bad=False,
 )
 worker, found = engine_ray.Worker(plan), engine_ray._sources([images], out)

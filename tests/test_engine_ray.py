@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import emulators
@@ -18,13 +19,14 @@ from styleprompter_jax.app import engine_ray
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.pack import pack
 from styleprompter_jax.cli import main
-from styleprompter_jax.core import buckets
+from styleprompter_jax.core import buckets, snapshots
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.store import shards
+from styleprompter_jax.store.shard_folder import LocalShards, shard_folder
 
 RUN = {"model": "abc", "features": True, "format": "png"}
 
@@ -52,7 +54,7 @@ def plan_of(model, folder, features=False, skip_bad=False):
     """The plan of a call."""
     how = dict(optimize=0, input_kind=None, decoding=Decoding(), format="png")
     how |= dict(features=features, skip_bad=skip_bad)
-    return engine_ray.make_plan(model, folder, **how)
+    return engine_ray.make_plan(model, shard_folder(folder), **how)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +76,11 @@ def test_a_worker_writes_the_images_of_its_unit(inverted):
     report = json.loads(row["report"])
     assert report["count"] == 4 and len(report["skipped"]) == 1
     assert "bad.png" in report["skipped"][0]
-    latents, names, encoded = shards.read_shard(plan.folder / report["shard"])
+    latents, names, encoded = shards.read_shard(plan.folder.path(report["shard"]))
     assert names == [source for source in sources if "bad" not in source]
-    others = [plan.folder.parent / "others" / name for name in ("c.png", "d.png")]
+    others = [
+        plan.folder.folder.parent / "others" / name for name in ("c.png", "d.png")
+    ]
     y, expected = model.invert(sp.read_images([*sources[:2], *others], 32))
     assert len(latents.features) == 2
     for a, b in zip(latents.features, expected.features, strict=True):
@@ -103,20 +107,20 @@ def test_a_shard_is_read_as_it_was_written(tmp_path):
     assert found == latents
     assert names == ["x/a.png", "x/b.png"] and encoded == [b"image"] * 2
     again, _ = a_shard(tmp_path, ["x/a.png", "x/b.png"])
-    assert again == path and shards.finished(tmp_path, RUN) == set(names)
+    assert again == path and LocalShards(tmp_path).finished(RUN) == set(names)
 
 
 def test_shards_of_other_runs_and_damaged_shards(tmp_path):
     path, _ = a_shard(tmp_path, ["a"])
     with pytest.raises(StylePrompterError, match=r"another run, with format=\"png\" i"):
-        shards.finished(tmp_path, RUN | {"format": "webp"})
+        LocalShards(tmp_path).finished(RUN | {"format": "webp"})
     (tmp_path / ".part-x.parquet").write_bytes(b"of a killed process")
-    assert shards.finished(tmp_path, RUN) == {"a"}
+    assert LocalShards(tmp_path).finished(RUN) == {"a"}
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"text"):
         path.write_bytes(damaged)
         with pytest.raises(StylePrompterError, match="or it is damaged: move it away"):
-            shards.finished(tmp_path, RUN)
+            LocalShards(tmp_path).finished(RUN)
 
 
 def test_nothing_is_missing(tiny_folder, tmp_path):
@@ -170,8 +174,67 @@ def test_images_and_packed_files_in_a_bucket(tmp_path):
         assert np.array_equal(image, read_image(tmp_path / f"{name}.png"))
 
 
+@pytest.mark.parametrize("kind", emulators.KINDS)
+def test_shards_in_a_bucket(kind, tiny_folder, tmp_path, monkeypatch):
+    """A worker sends a shard; the next call finds it; a second call is refused."""
+    emulators.skip_without_packages()
+    files = images(tmp_path / "in", ["a", "b", "c"])
+
+    def run(units, plan, address):
+        for unit in units:
+            yield json.loads(engine_ray.Worker(plan)(unit)["report"])
+
+    monkeypatch.setattr(engine_ray, "_run", run)
+    with emulators.running(kind, tmp_path / "cache") as emulator:
+        out = f"{emulator.address}/out"
+
+        def call(*inputs):
+            return engine_ray.invert_on_ray(tiny_folder, inputs, out)
+
+        assert (call(*files[:2]).count, call(*files).count) == (2, 1)
+        made = call(tmp_path / "in")
+        assert (made.count, made.before, made.files) == (0, 3, [])
+        found = [
+            name for name in buckets.listing(buckets.parse(out)) if "/" not in name
+        ]
+        address = buckets.parse(f"{out}/{found[0]}")
+        buckets.download(address, tmp_path / "shard.parquet")
+        _, names, encoded = shards.read_shard(tmp_path / "shard.parquet")
+        assert len(names) == len(encoded) and set(names) <= set(files)
+
+        place = shard_folder(out)
+        monkeypatch.setattr(snapshots, "RENEW", 0.5)
+        with place.owned(), pytest.raises(StylePrompterError) as refused:
+            call(tmp_path / "in")
+        assert f"Another call writes in {out}" in str(refused.value)
+        buckets.write(address, b"text")
+        with pytest.raises(StylePrompterError, match=f"{address} is not a shard"):
+            call(tmp_path / "in")
+
+
+def test_a_call_that_lost_its_bucket_stops(tiny_folder, tmp_path, monkeypatch):
+    emulators.skip_without_packages()
+    monkeypatch.setattr(snapshots, "RENEW", 0.1)
+    files = images(tmp_path / "in", ["a", "b"])
+
+    def run(units, plan, address):
+        other = snapshots.Writer(buckets.parse(out) / ".lock")
+        monkeypatch.setattr(snapshots, "EXPIRY", 0.0)
+        monkeypatch.setattr(snapshots, "_is_free", lambda holder: True)
+        other.acquire()
+        time.sleep(2)
+        yield {"shard": "x.parquet", "count": 1, "skipped": []}
+
+    monkeypatch.setattr(engine_ray, "_run", run)
+    with emulators.running("gs", tmp_path / "cache") as emulator:
+        out = f"{emulator.address}/out"
+        with pytest.raises(StylePrompterError, match=f"Another call took over {out}"):
+            engine_ray.invert_on_ray(tiny_folder, files, out)
+
+
 TWICE = """
 import sys
+import time
 from pathlib import Path
 from styleprompter_jax.cli import main
 model, images, out = sys.argv[1:]

@@ -23,13 +23,11 @@ from PIL import Image
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.pictures import Made, list_inputs, suffix_of
 from styleprompter_jax.core import buckets
-from styleprompter_jax.core.atomic import make_folder, writing
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.core.lock import lock
-from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.sums import arrays_sha256
 from styleprompter_jax.data.sources import ARRAY_RECORD, ArrayRecordSource
 from styleprompter_jax.editing.latents import Latents, concatenate
@@ -41,6 +39,7 @@ from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.store import model_folder, shards
 from styleprompter_jax.store.places import pin
+from styleprompter_jax.store.shard_folder import BucketShards, LocalShards, shard_folder
 
 UNIT = 128  # number of images in a shard
 OBJECTS = 200 * 2**20  # bytes of a local Ray's object store, which only holds names
@@ -68,14 +67,14 @@ class Plan:
     Attributes:
         model: the name by which each machine finds the model.
         run: see `shards.write_shard`.
-        folder: folder of the shards.
+        folder: the folder of the shards.
         decoding: options for rendering.
         skip_bad: skip images that cannot be read.
     """
 
     model: str
     run: dict[str, Any]
-    folder: Path
+    folder: LocalShards | BucketShards
     decoding: Decoding
     skip_bad: bool
 
@@ -99,7 +98,7 @@ def invert_on_ray(
         model: a name as `load` takes it. Each machine must find the model by this name.
         inputs: files, folders and globs of images, and files of `pack`. Each machine
             must find them by the same paths. They may be in buckets.
-        output: folder of the shards, which all machines share.
+        output: folder of the shards, which all machines share; it may be in a bucket.
         address: address of a Ray cluster, as `ray.init` takes it; None starts Ray on
             this machine.
         features: also store SMART's feature maps.
@@ -113,7 +112,7 @@ def invert_on_ray(
         StylePrompterError: if the output has shards of another run, an image cannot be
             read, a shard cannot be written, or Ray fails. Finished shards stay.
     """
-    folder = local_path(output).absolute()
+    folder = shard_folder(output)
     plan = make_plan(
         model,
         folder,
@@ -124,27 +123,28 @@ def invert_on_ray(
         format=format,
         skip_bad=skip_bad,
     )
-    found = _sources(inputs, folder)
-    with writing(folder):
-        make_folder(folder)
-    busy = f"Another call writes to {folder}: wait for its end, or choose another."
-    with lock(folder / ".lock", busy, folder):
-        done = shards.finished(folder, plan.run)
+    local = folder.folder if isinstance(folder, LocalShards) else None
+    found = _sources(inputs, local)
+    with folder.owned():
+        done = folder.finished(plan.run)
         units = [
             {"sources": [source for source in unit if source not in done]}
             for unit in (found[k : k + UNIT] for k in range(0, len(found), UNIT))
         ]
         units = [unit for unit in units if unit["sources"]]
-        reports = [] if not units else list(_run(units, plan, address))
+        reports = []
+        for report in _run(units, plan, address) if units else ():
+            folder.check()
+            reports.append(report)
     skipped = [reason for report in reports for reason in report["skipped"]]
-    files = [folder / report["shard"] for report in reports if report["count"]]
+    files = [folder.path(report["shard"]) for report in reports if report["count"]]
     before = sum(source in done for source in found)
     return Sharded(files, skipped, sum(r["count"] for r in reports), before)
 
 
 def make_plan(
     model: AnyPath,
-    folder: Path,
+    folder: LocalShards | BucketShards,
     *,
     features: bool,
     optimize: int,
@@ -184,7 +184,7 @@ def _absolute(name: str) -> str:
     return os.path.abspath(name) if os.path.isdir(name) else name
 
 
-def _sources(inputs: Sequence[AnyPath], output: Path) -> list[str]:
+def _sources(inputs: Sequence[AnyPath], output: Path | None) -> list[str]:
     """Returns the name of each image: its path, or its packed file and "#NUMBER"."""
     local = [entry for entry in inputs if not buckets.in_bucket(entry)]
     there = dict.fromkeys(entry for entry in inputs if buckets.in_bucket(entry))
@@ -357,8 +357,7 @@ class Worker:
                     waiting.append(pool.submit(_encoded, pixels, plan.run["format"]))
             encoded = [future.result() for future in waiting]
         if kept:
-            path = plan.folder / name
-            shards.write_shard(path, plan.run, written, encoded, concatenate(kept))
+            plan.folder.write(name, plan.run, written, encoded, concatenate(kept))
         return {"shard": name, "count": len(written), "skipped": skipped}
 
     def _loaded(self) -> Any:

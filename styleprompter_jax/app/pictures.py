@@ -153,7 +153,7 @@ def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str
 
 def list_inputs(
     inputs: Sequence[AnyPath],
-    output: Path,
+    output: Path | None,
     warn: bool = False,
     repeats: bool = False,
 ) -> list[Path]:
@@ -163,17 +163,17 @@ def list_inputs(
 
     Args:
         inputs: files, folders and globs.
-        output: the folder of the results.
+        output: the folder of the results; None if it is not on this disk.
         warn: warn of images in unsupported formats.
         repeats: keep an image as often as the inputs name it.
     """
-    output, paths = output.resolve(), []
+    output, paths = output and output.resolve(), []
     entries = as_paths(inputs, local_copy)
     # A shell lists the output too for `photos/*`, once it is there.
     others = [entry for entry in entries if entry.resolve() != output] or entries
     for entry in others if repeats else dict.fromkeys(others):
         found = list_pictures(entry, warn)
-        if _top(entry).resolve() in output.parents:
+        if output and _top(entry).resolve() in output.parents:
             found = [path for path in found if output not in path.resolve().parents]
         paths += found
     return paths if repeats else list(dict.fromkeys(paths))

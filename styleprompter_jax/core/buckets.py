@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import io
 import logging
 import os
 import re
@@ -159,6 +160,50 @@ def download(address: Address, file: Path) -> None:
         lambda fs: fs.get_file(address.path, os.fspath(file)),
         missing=True,
     )
+
+
+class Reader(io.RawIOBase):
+    """An object as a file that is read in parts; a part that is read is a request.
+
+    Args:
+        address: the object.
+        size: its size in bytes.
+    """
+
+    def __init__(self, address: Address, size: int):
+        super().__init__()
+        self._address, self._size, self._place = address, size, 0
+
+    def readable(self) -> bool:
+        """Returns true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns true."""
+        return True
+
+    def tell(self) -> int:
+        """Returns the place of the next byte."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Changes the place of the next byte."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}
+        self._place = start[whence] + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads the next bytes; raises as `read`."""
+        place, path = self._place, self._address.path
+        end = min(place + len(buffer), self._size)
+        if end <= place:
+            return 0
+        content = _call(
+            self._address, "read", lambda fs: fs.cat_file(path, start=place, end=end)
+        )
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)
 
 
 def write(address: Address, content: bytes) -> None:

@@ -13,6 +13,7 @@ and a writer that lost the lock can change nothing.
 import contextlib
 import itertools
 import json
+import logging
 import os
 import re
 import secrets
@@ -26,6 +27,8 @@ from styleprompter_jax.core import buckets
 from styleprompter_jax.core.atomic import is_gone, machine
 from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
+
+log = logging.getLogger(__name__)
 
 LEDGER = ".styleprompter"
 RENEW, EXPIRY = 15.0, 60.0  # seconds between entries, and without one until expiry
@@ -90,10 +93,20 @@ class Writer:
 
     Args:
         run: the folder.
+        what: what a writer does, for messages.
+        option: the option of the command that names the folder, for messages.
+        shown: the name of the folder in messages; "" for its address.
     """
 
-    def __init__(self, run: Address):
+    def __init__(
+        self,
+        run: Address,
+        what: str = "training runs",
+        option: str = "--workdir",
+        shown: str = "",
+    ):
         self.run = run
+        self._what, self._option, self._shown = what, option, shown or str(run)
         self.token = secrets.token_hex(6)  # in the names of its parts
         self._counts = itertools.count(1)  # for several threads
         self._entry = threading.Lock()
@@ -131,6 +144,18 @@ class Writer:
         """
         with self._entry:
             self._append()
+
+    def keep(self, ended: threading.Event) -> None:
+        """Renews the lock until the event is set.
+
+        Raises:
+            Lost: if another writer has the lock now.
+        """
+        while not ended.wait(RENEW):
+            try:
+                self.renew()
+            except StylePrompterError as error:  # the next call may succeed
+                log.warning("%s", error)
 
     def part(self, path: str) -> Address:
         """Returns a new name for the content of a file."""
@@ -217,8 +242,8 @@ class Writer:
         here = holder.get("machine") == machine()
         where = f", in process {holder.get('process')} of this machine" if here else ""
         return StylePrompterError(
-            f"Another training runs in {self.run}{where}: stop it, or use another "
-            "--workdir."
+            f"Another {self._what} in {self._shown}{where}: stop it, or use another "
+            f"{self._option}."
         )
 
 

@@ -11,6 +11,7 @@ Axes: m images of a shard, n codes.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,38 +114,41 @@ def read_run(path: Path) -> dict:
         return json.loads(pq.read_metadata(path).metadata[_RUN])
 
 
-def finished(folder: Path, run: Mapping[str, Any]) -> set[str]:
-    """Returns the names of all images in the shards of a folder.
+def names_in(file: Path | io.IOBase, run: Mapping[str, Any], shown: str) -> set[str]:
+    """Returns the names of the images in a shard of this run.
+
+    Args:
+        file: the shard.
+        run: see `write_shard`.
+        shown: the name of the shard in messages.
 
     Raises:
-        StylePrompterError: if a shard is damaged, or of another run.
+        StylePrompterError: if the shard is damaged, or of another run.
     """
     import pyarrow.parquet as pq
 
     run = json.loads(json.dumps(run))
-    found: set[str] = set()
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path.name.startswith("."):  # an unfinished file of a killed process
-            continue
-        theirs = read_run(path)
-        keys = sorted(run.keys() | theirs.keys())
-        if other := [key for key in keys if theirs.get(key) != run.get(key)]:
-            raise StylePrompterError(
-                f"{path} is a shard of another run, with {other[0]}="
-                f"{json.dumps(theirs.get(other[0]))} instead of "
-                f"{json.dumps(run.get(other[0]))}: choose another --output, or remove "
-                "the shards."
-            )
-        with _reading(path):
-            found.update(pq.read_table(path, columns=["source"])["source"].to_pylist())
-    return found
+    with _reading(shown), pq.ParquetFile(file) as opened:
+        theirs = json.loads(opened.metadata.metadata[_RUN])
+        names = set(opened.read(columns=["source"])["source"].to_pylist())
+    keys = sorted(run.keys() | theirs.keys())
+    if other := [key for key in keys if theirs.get(key) != run.get(key)]:
+        raise StylePrompterError(
+            f"{shown} is a shard of another run, with {other[0]}="
+            f"{json.dumps(theirs.get(other[0]))} instead of "
+            f"{json.dumps(run.get(other[0]))}: choose another --output, or remove "
+            "the shards."
+        )
+    return names
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path | str) -> Iterator[None]:
     """Turns the errors of a damaged or foreign file into one sentence."""
     try:
         yield
+    except StylePrompterError:  # of a bucket
+        raise
     except Exception as error:  # pyarrow raises OSError, ValueError, KeyError, ...
         raise StylePrompterError(
             f"{path} is not a shard of `invert --engine ray`, or it is damaged: move "

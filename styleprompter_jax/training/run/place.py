@@ -14,7 +14,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,6 +23,7 @@ from absl import logging
 
 from styleprompter_jax.core import buckets, snapshots
 from styleprompter_jax.core.atomic import atomic_path, is_partial, write_text
+from styleprompter_jax.core.background import Background
 from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
@@ -49,26 +50,6 @@ class _File(NamedTuple):
     size: int
     changed: int
     node: int
-
-
-class _Worker:
-    """A thread that calls ``work(ended)`` within the block, until the event is set."""
-
-    def __init__(self, work: Callable[[threading.Event], None]):
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=work, args=(self._ended,), daemon=True)
-
-    def __enter__(self) -> "_Worker":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Ends the work; waits for it."""
-        self._ended.set()
-        self._thread.join()
 
 
 class Local:
@@ -114,8 +95,8 @@ class Staged(Local):
         self._run, self._writer, self._version = run, Writer(run), version
         self._sent: dict[str, tuple[_File, Part]] = {}
         self._error: Exception | None = None
-        self._sender = _Worker(self._work)
-        self._renewer = _Worker(self._renew)
+        self._sender = Background(self._work)
+        self._renewer = Background(self._renew)
 
     def shown(self, name: str) -> str:
         """Returns the address of a file of the run."""
@@ -184,17 +165,10 @@ class Staged(Local):
 
     def _renew(self, ended: threading.Event) -> None:
         """Renews the lock, also while the other thread sends a large file."""
-        while not ended.wait(snapshots.RENEW):
-            try:
-                self._writer.renew()
-            except Lost as error:
-                self._error = error
-                return
-            except StylePrompterError as error:
-                logging.warning("%s", error)
-            except Exception as error:  # otherwise the lock would end without a message
-                self._error = error
-                return
+        try:
+            self._writer.keep(ended)
+        except Exception as error:  # otherwise the lock would end without a message
+            self._error = error
 
     def _work(self, ended: threading.Event) -> None:
         """Sends new steps, and the rest from time to time."""
