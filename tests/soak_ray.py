@@ -1,11 +1,12 @@
 """Inverts avatars on a Ray cluster of two nodes: `tests/soak_ray.py PART [COUNT]`.
 
+bucket    shards in an emulated bucket; the driver is killed; the same call finishes
 cluster   one node is killed in the middle, then the driver; the same call finishes
 overhead  a local Ray of two actors against one process with two devices
 memory    resident memory of an actor from unit to unit
 
-It needs the extra "ray", and prints each result. Each part inverts COUNT avatars
-(default: 2000) with the bundled model, in a temporary folder.
+It needs the extra "ray", and "dev" for buckets, and prints each result. Each part inverts
+COUNT avatars (default: 2000) with the bundled model, in a temporary folder.
 """
 
 import contextlib
@@ -153,6 +154,36 @@ def memory(images, out, count):
     print(running.communicate()[0].strip())
 
 
+def bucket(images, out, count):
+    """Kills the driver of a call that writes to a bucket, for each kind of bucket."""
+    import emulators
+
+    from styleprompter_jax.core import buckets
+
+    for kind in emulators.KINDS:
+        with emulators.running(kind, out / kind) as emulator:
+            address = buckets.parse(f"{emulator.address}/out")
+            driver, units = call(images, address), -(-count // 128)
+
+            def there(address=address):
+                found = buckets.listing(address)
+                return [name for name in found if name.endswith(".parquet")]
+
+            while len(there()) < units // 3 and driver.poll() is None:
+                time.sleep(0.2)
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
+            print(f"{kind}: driver killed with {len(there())} shards")
+            print(call(images, address).communicate()[0].strip().splitlines()[-1])
+            for name in there():
+                buckets.download(address / name, out / f"{kind}-{name}")
+        found = names_in(out)
+        assert len(found) == count and set(found.values()) == {1}, len(found)
+        print(f"{kind}: {len(found)} images, each once")
+        for path in shards_in(out):
+            path.unlink()
+
+
 def main(part, count=COUNT):
     """Runs a part."""
     # Otherwise Ray's processes starve on a busy machine.
@@ -161,9 +192,8 @@ def main(part, count=COUNT):
         images, out = Path(place, "images"), Path(place, "out")
         avatars(images, int(count))
         out.mkdir()
-        {"cluster": cluster, "overhead": overhead, "memory": memory}[part](
-            images, out, int(count)
-        )
+        parts = (bucket, cluster, overhead, memory)
+        {work.__name__: work for work in parts}[part](images, out, int(count))
 
 
 if __name__ == "__main__":
