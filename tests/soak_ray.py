@@ -5,8 +5,8 @@ cluster   one node is killed in the middle, then the driver; the same call finis
 overhead  a local Ray of two actors against one process with two devices
 memory    resident memory of an actor from unit to unit
 
-It needs the extra "ray", and "dev" for buckets, and prints each result. Each part inverts
-COUNT avatars (default: 2000) with the bundled model, in a temporary folder.
+It needs the extra "ray", and "dev" for buckets. It prints each result. Each part
+inverts COUNT avatars (default: 2000) with the bundled model, in a temporary folder.
 """
 
 import contextlib
