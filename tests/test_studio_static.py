@@ -290,6 +290,51 @@ def test_caches_give_the_newest_export(browser, site, tmp_path):  # noqa: F811
     np.testing.assert_allclose(made, np.clip(expected, -1, 1), atol=2.5 / 255)
 
 
+# Chromium's GPU in software stands for a real one.
+REAL = """Object.defineProperty(
+    GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });"""
+LOST = "GPUAdapter.prototype.requestDevice = () => Promise.reject(Error('lost'));"
+
+
+@marked
+@pytest.mark.parametrize(
+    "script, used",
+    [(REAL, "webgpu"), (REAL + LOST, "wasm"), ("", "wasm")],
+    ids=["gpu", "lost", "software"],
+)
+def test_the_model_runs_on_the_gpu(browser, site, tmp_path, script, used):  # noqa: F811
+    """The page uses a real GPU that works, and the processor in place of others."""
+    gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    gpu += ["--enable-features=Vulkan", "--no-sandbox", "--disable-dev-shm-usage"]
+    folder, model = site
+    face, asked, said = tmp_path / "face.png", [], []
+    write_images(np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)), [face])
+    with (
+        browser.browser_type.launch(executable_path=BROWSER, args=gpu) as other,
+        served(folder) as address,
+    ):
+        page = other.new_page()
+        page.add_init_script(script)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on(
+            "console",
+            lambda m: said.append(m.text) if m.type == "error" else None,
+        )
+        page.goto(address)
+        page.set_input_files("#files", face)
+        settled(page)
+        move(page, "smile", 1.5)
+        settled(page)
+        page.click("#save")
+        saved(page, "#save-png", tmp_path / "a.png")
+    fetched = [name for name in ("webgpu", "wasm") if f"ort.{name}.min" in str(asked)]
+    assert fetched == [used] and said == []
+    latents = model.encode(sp.read_images([face], 32))
+    expected = model.decode(latents.edit(model.directions["smile"], 1.5))
+    made = sp.read_images([tmp_path / "a.png"], 32)
+    np.testing.assert_allclose(made, np.clip(expected, -1, 1), atol=2.5 / 255)
+
+
 def test_packages_of_the_runtime(tmp_path):
     for wrong in (tmp_path, tmp_path / "x.tgz"):
         if wrong.suffix:

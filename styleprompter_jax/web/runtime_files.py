@@ -28,6 +28,10 @@ FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
     "ort-wasm-simd-threaded.wasm",
+    # The same with WebGPU.
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
 )
 _LIMIT = 2**27  # bytes of the package, and of a file in it
 _SECONDS = 60  # without an answer

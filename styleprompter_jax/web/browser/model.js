@@ -1,13 +1,24 @@
-// The exported programs, in ONNX Runtime as WebAssembly.
+// The exported programs, in ONNX Runtime: on the GPU where the browser lends it (WebGPU),
+// otherwise as WebAssembly.
 
+// A GPU that works: the runtime itself would wait for ever for another. One in software is
+// slower than WebAssembly.
+const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+const real = adapter?.info?.isFallbackAdapter ? null : adapter;
+const device = await real?.requestDevice().catch(() => null);
+device?.destroy();
 // The files have the suffix .js, since some servers do not know .mjs.
-import * as runtime from "./runtime/ort.wasm.min.js";
+const [script, binary] = device
+  ? ["ort.webgpu.min", "ort-wasm-simd-threaded.asyncify"]
+  : ["ort.wasm.min", "ort-wasm-simd-threaded"];
+const runtime = await import(`./runtime/${script}.js`);
 
 const at = (file) => new URL(file, import.meta.url).href;
 runtime.env.wasm.wasmPaths = {
-  mjs: at("./runtime/ort-wasm-simd-threaded.js"),
-  wasm: at("./runtime/ort-wasm-simd-threaded.wasm"),
+  mjs: at(`./runtime/${binary}.js`),
+  wasm: at(`./runtime/${binary}.wasm`),
 };
+const places = device ? ["webgpu", "wasm"] : ["wasm"];
 const sessions = new Map();
 let manifest = null;
 let last = Promise.resolve();
@@ -28,20 +39,37 @@ export async function run(name, inputs) {
   return result;
 }
 
+// A GPU that cannot run a program leaves it to the processor.
+async function opened(address) {
+  const create = (name) => runtime.InferenceSession.create(address, { executionProviders: [name] });
+  if (!adapter) return create("wasm");
+  return create("webgpu").catch(() => create("wasm"));
+}
+
 async function call(name, inputs) {
   const { programs: known, files } = await programs();
   const program = known[name];
-  if (!sessions.has(name)) {
-    // The sum makes a cache fetch the file of this manifest, not of an earlier one.
-    const address = at(`${program.file}?sha256=${files[program.file].sha256}`);
-    const made = runtime.InferenceSession.create(address);
-    made.catch(() => sessions.delete(name));
-    sessions.set(name, made);
-  }
-  const session = await sessions.get(name);
   const given = Object.fromEntries(Object.entries(program.inputs).map(([key, { shape }]) => (
     [key, new runtime.Tensor("float32", inputs[key], [1, ...shape.slice(1)])]
   )));
-  const made = await session.run(given);
+  // The sum makes a cache fetch the file of this manifest, not of an earlier one.
+  const address = at(`${program.file}?sha256=${files[program.file].sha256}`);
+  const made = await computed(name, address, given);
   return Object.fromEntries(Object.entries(made).map(([key, tensor]) => [key, tensor.data]));
+}
+
+// A GPU that fails leaves all programs to the processor.
+async function computed(name, address, given) {
+  try {
+    if (!sessions.has(name)) {
+      const options = { executionProviders: [places[0]] };
+      sessions.set(name, await runtime.InferenceSession.create(address, options));
+    }
+    return await sessions.get(name).run(given);
+  } catch (error) {
+    if (places.length === 1) throw error;
+    places.shift();
+    sessions.clear();
+    return computed(name, address, given);
+  }
 }
