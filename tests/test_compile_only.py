@@ -6,6 +6,7 @@ import pytest
 from styleprompter_jax.configs import ffhq_smart, tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.losses import PERCEPTUAL
+from styleprompter_jax.training import compile_only as checks
 from styleprompter_jax.training.compile_only import Estimate, compile_only, lowered
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.start import describe_start
@@ -34,6 +35,24 @@ def test_an_unknown_slice():
     config = tiny.get_config("generator")
     with pytest.raises(StylePrompterError, match=r"not name a TPU slice: .*v5e:2x4"):
         compile_only(config, "v9:2x4")
+
+
+@pytest.mark.parametrize("status, kind", [
+    ("RESOURCE_EXHAUSTED: Ran out of memory on HBM", StylePrompterError),
+    ("INTERNAL: a fault of the compiler", jax.errors.JaxRuntimeError),
+])  # fmt: skip
+def test_a_step_that_is_far_too_large(monkeypatch, status, kind):
+    class Large:
+        def compile(self):
+            raise jax.errors.JaxRuntimeError(f"{status}\nmore")
+
+    monkeypatch.setattr(checks, "_devices", lambda name: jax.devices())
+    monkeypatch.setattr(checks, "lowered", lambda config, mesh: Large())
+    with pytest.raises(kind) as error:
+        compile_only(tiny.get_config("generator"), "v5e:2x4")
+    if kind is StylePrompterError:
+        assert "1 image a chip does not fit: lower config.batch_size" in str(error)
+        assert str(error.value).endswith(status)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.values import plural
 from styleprompter_jax.training.objectives.adversarial import Adversarial
 from styleprompter_jax.training.objectives.inversion import Inversion
 from styleprompter_jax.training.run import parallel
@@ -83,12 +84,23 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
 
     Raises:
         StylePrompterError: for an unknown slice, for a batch that its chips do
-            not divide, or if the extra "tpu" is not installed.
+            not divide, for a step far larger than a chip's memory, or if the extra
+            "tpu" is not installed.
     """
     mesh = parallel.make_mesh(_devices(slice_name))
-    compiled = lowered(config, mesh).compile()
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    step = lowered(config, mesh)
     images_a_chip = config.batch_size // mesh.devices.size
+    try:
+        compiled = step.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        # The compiler gives up on a step that is far too large.
+        raise StylePrompterError(
+            f"{slice_name}: a step of {plural(images_a_chip, 'image')} a chip does not "
+            f"fit: lower config.batch_size. The compiler says: {_first_line(error)}"
+        ) from error
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     return Estimate(
         slice_name,
         mesh.devices.size,
