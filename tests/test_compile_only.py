@@ -51,7 +51,7 @@ def test_a_step_that_is_far_too_large(monkeypatch, status, kind):
     with pytest.raises(kind) as error:
         compile_only(tiny.get_config("generator"), "v5e:2x4")
     if kind is StylePrompterError:
-        assert "1 image a chip does not fit: lower config.batch_size" in str(error)
+        assert "1 image a chip does not fit: use larger chips" in str(error)
         assert str(error.value).endswith(status)
 
 

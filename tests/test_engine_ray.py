@@ -26,7 +26,7 @@ from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.store import shards
-from styleprompter_jax.store.shard_folder import LocalShards, shard_folder
+from styleprompter_jax.store.shard_folder import WRITER, LocalShards, shard_folder
 
 RUN = {"model": "abc", "features": True, "format": "png"}
 
@@ -218,7 +218,7 @@ def test_a_call_that_lost_its_bucket_stops(tiny_folder, tmp_path, monkeypatch):
     files = images(tmp_path / "in", ["a", "b"])
 
     def run(units, plan, address):
-        other = snapshots.Writer(buckets.parse(out) / ".lock")
+        other = snapshots.Writer(buckets.parse(out) / WRITER)
         monkeypatch.setattr(snapshots, "EXPIRY", 0.0)
         monkeypatch.setattr(snapshots, "_is_free", lambda holder: True)
         other.acquire()

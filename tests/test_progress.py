@@ -4,6 +4,7 @@ import logging
 import os
 import time
 
+from styleprompter_jax.cli.surroundings import orderly
 from styleprompter_jax.core import progress
 from styleprompter_jax.core.progress import Progress
 
@@ -21,6 +22,40 @@ def test_a_log_gets_lines(monkeypatch, capsys, caplog):
             time.sleep(0.01)
     assert caplog.messages[0].startswith("tuning: 3 of 4, 00:0")
     assert capsys.readouterr() == ("", "")
+
+
+def test_lines_count_the_items(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "PERIOD", 0.05)
+    with caplog.at_level(logging.INFO):
+        for k in Progress(range(3), unit="image"):
+            end = time.monotonic() + 20
+            while time.monotonic() < end and k and not caplog.messages:
+                time.sleep(0.01)
+            if k == 1:
+                assert caplog.messages[-1].startswith("1 of 3, ")
+        caplog.clear()
+        time.sleep(0.2)
+    assert not caplog.messages  # the lines end with the work
+
+
+def test_a_bar_that_nobody_uses_tells_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "PERIOD", 0.02)
+    with caplog.at_level(logging.INFO):
+        unused = Progress(range(3), unit="image")
+        monkeypatch.setenv("TQDM_DISABLE", "1")
+        off = Progress(range(3), disable=True)
+        assert [*off] == [0, 1, 2]
+        time.sleep(0.1)
+    assert not caplog.messages and unused.n == 0
+
+
+def test_lines_do_not_mix_with_results(capsys):
+    def work():
+        progress.log.info("1 of 3")
+        print("a result")
+
+    assert orderly(work) == 0
+    assert capsys.readouterr() == ("a result\n", "1 of 3\n")
 
 
 def test_short_work_tells_nothing(capsys, caplog):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
+from styleprompter_jax.core import progress
 from styleprompter_jax.core.atomic import remove_partials
 from styleprompter_jax.core.errors import StylePrompterError
 
@@ -135,11 +136,11 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
 
 
 class _Sayer(logging.Handler):
-    """Prints log records: warnings on standard error, the others on standard output."""
+    """Prints log records; warnings and progress on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        warns = record.levelno >= logging.WARNING
-        stream = sys.stderr if warns else sys.stdout
+        aside = record.levelno >= logging.WARNING or record.name == progress.log.name
+        stream = sys.stderr if aside else sys.stdout
         print(record.getMessage(), file=stream, flush=True)
 
 

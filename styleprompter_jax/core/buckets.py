@@ -199,7 +199,10 @@ class Reader(io.RawIOBase):
         if end <= place:
             return 0
         content = _call(
-            self._address, "read", lambda fs: fs.cat_file(path, start=place, end=end)
+            self._address,
+            "read",
+            lambda fs: fs.cat_file(path, start=place, end=end),
+            missing=True,
         )
         buffer[: len(content)] = content
         self._place += len(content)

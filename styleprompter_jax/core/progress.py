@@ -4,7 +4,8 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 class Progress(tqdm):
     """A bar of `tqdm`; a line of the log every `PERIOD` seconds without a terminal.
 
-    Work that ends sooner logs no line.
+    Use it in a `with` block, or iterate. Work that ends sooner logs no line.
 
     Args:
         items: what to count while a caller iterates; or None, and calls of `update`.
@@ -29,20 +30,39 @@ class Progress(tqdm):
         self._over = threading.Event()
         lines = not os.isatty(2)
         if lines:
-            # The thread alone tells, so that one slow step does not end the lines.
+            # A thread alone tells, so that one slow step does not end the lines.
             options |= dict(mininterval=math.inf, delay=math.inf, leave=False)
             options["bar_format"] = _LINE
             if desc := options.get("desc"):
                 options["desc"] = f"{desc}: "
         super().__init__(items, **options)
-        if lines:
-            threading.Thread(target=self._tell, daemon=True, name="progress").start()
+        self._lines = lines and not self.disable
+
+    def __enter__(self) -> "Progress":
+        """Begins the lines."""
+        if self._lines:
+            # The thread does not keep a bar that its caller has dropped.
+            given = weakref.ref(self), self._over
+            threading.Thread(target=_tell, args=given, daemon=True).start()
+        return super().__enter__()
+
+    def __iter__(self) -> Iterator:
+        """Yields the items, and counts them."""
+        if not self._lines:
+            yield from super().__iter__()
+            return
+        with self:
+            for item in self.iterable:
+                yield item
+                self.update()
 
     def close(self) -> None:
         """Ends the bar, or the lines."""
         self._over.set()
         super().close()
 
-    def _tell(self) -> None:
-        while not self._over.wait(PERIOD):
-            log.info("%s", self)
+
+def _tell(bar: Any, over: threading.Event) -> None:
+    while not over.wait(PERIOD) and (found := bar()) is not None:
+        log.info("%s", found)
+        del found

@@ -8,6 +8,7 @@ with folder.owned():
 
 import contextlib
 import dataclasses
+import logging
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,10 @@ from styleprompter_jax.core.snapshots import Lost, Writer
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import shards
 
-LOCK = ".lock"  # a file, or a folder of a bucket
+LOCK = ".lock"  # a file of a disk
+WRITER = ".writer"  # a folder of a bucket; not LOCK, since users copy buckets to disks
+
+log = logging.getLogger(__name__)
 
 
 def shard_folder(place: AnyPath) -> "LocalShards | BucketShards":
@@ -110,7 +114,7 @@ class BucketShards:
         Raises:
             StylePrompterError: if another call holds it, or it cannot be written.
         """
-        place = self._address / LOCK
+        place = self._address / WRITER
         writer = Writer(place, "call writes", "--output", str(self))
 
         def keep(ended: threading.Event) -> None:
@@ -126,7 +130,14 @@ class BucketShards:
             finally:
                 thread.stop()
                 if self._error is None:
-                    writer.release()
+                    self._release(writer)
+
+    def _release(self, writer: Writer) -> None:
+        """Releases the lock; without the bucket, it expires by itself."""
+        try:
+            writer.release()
+        except StylePrompterError as error:
+            log.warning("%s", error)
 
     def check(self) -> None:
         """Raises an error if another call owns the folder now.
@@ -158,8 +169,12 @@ class BucketShards:
 
         def names(name: str) -> set[str]:
             address = self._address / name
-            with buckets.Reader(address, there[name].size) as file:
+            with (
+                contextlib.suppress(buckets.Missing),  # a user has just removed it
+                buckets.Reader(address, there[name].size) as file,
+            ):
                 return shards.names_in(file, run, str(address))
+            return set()
 
         return set().union(*buckets.each(names, found))
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.editing.latents import Latents
 
 SUFFIX = ".parquet"
@@ -78,7 +79,7 @@ def write_shard(
 
 
 def read_shard(path: str | os.PathLike) -> tuple[Latents, list[str], list[bytes]]:
-    """Reads a shard.
+    """Reads a shard, also from a bucket.
 
     Returns:
         The latents of its m images, the names of the images, and the encoded images.
@@ -88,7 +89,7 @@ def read_shard(path: str | os.PathLike) -> tuple[Latents, list[str], list[bytes]
     """
     import pyarrow.parquet as pq
 
-    path = Path(path)
+    path = local_copy(path)
     read_run(path)
     with _reading(path):
         table = pq.read_table(path)

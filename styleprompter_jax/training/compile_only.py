@@ -96,9 +96,10 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         # The compiler gives up on a step that is far too large.
+        advice = "lower config.batch_size" if images_a_chip > 1 else "use larger chips"
         raise StylePrompterError(
             f"{slice_name}: a step of {plural(images_a_chip, 'image')} a chip does not "
-            f"fit: lower config.batch_size. The compiler says: {_first_line(error)}"
+            f"fit: {advice}. The compiler says: {_first_line(error)}"
         ) from error
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     return Estimate(

@@ -4,7 +4,7 @@
 // A GPU that works: the runtime itself would wait for ever for another. One in software is
 // slower than WebAssembly.
 const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-const real = adapter?.info?.isFallbackAdapter ? null : adapter;
+const real = (adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter) ? null : adapter;
 const device = await real?.requestDevice().catch(() => null);
 device?.destroy();
 // The files have the suffix .js, since some servers do not know .mjs.
@@ -39,13 +39,6 @@ export async function run(name, inputs) {
   return result;
 }
 
-// A GPU that cannot run a program leaves it to the processor.
-async function opened(address) {
-  const create = (name) => runtime.InferenceSession.create(address, { executionProviders: [name] });
-  if (!adapter) return create("wasm");
-  return create("webgpu").catch(() => create("wasm"));
-}
-
 async function call(name, inputs) {
   const { programs: known, files } = await programs();
   const program = known[name];
@@ -60,16 +53,24 @@ async function call(name, inputs) {
 
 // A GPU that fails leaves all programs to the processor.
 async function computed(name, address, given) {
+  const bytes = sessions.has(name) ? null : await fetched(address);
   try {
-    if (!sessions.has(name)) {
+    if (bytes) {
       const options = { executionProviders: [places[0]] };
-      sessions.set(name, await runtime.InferenceSession.create(address, options));
+      sessions.set(name, await runtime.InferenceSession.create(bytes, options));
     }
     return await sessions.get(name).run(given);
   } catch (error) {
     if (places.length === 1) throw error;
     places.shift();
+    for (const session of sessions.values()) await session.release().catch(() => {});
     sessions.clear();
     return computed(name, address, given);
   }
+}
+
+async function fetched(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error("The files of the model are missing.");
+  return answer.arrayBuffer();
 }
