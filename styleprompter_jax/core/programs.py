@@ -1,4 +1,4 @@
-"""Compiled programs by batch size, with a limit on their number."""
+"""Compiled programs: by batch size, with a limit on their number; and for one call."""
 
 import collections
 import functools
@@ -55,3 +55,18 @@ class BySize:
 def by_size(static_argnums: int | Sequence[int]) -> Callable:
     """Returns a decorator that wraps a function in `BySize`."""
     return lambda function: BySize(function, static_argnums)
+
+
+# XLA's options for a CPU. The compiler of another backend does not know all of them.
+_QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+def call_once(function: Callable, *args: Any) -> Any:
+    """Returns function(*args), as one program that a CPU compiles quickly, not well."""
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
+    if traced or jax.default_backend() != "cpu":
+        return jax.jit(function)(*args)
+    return jax.jit(function, compiler_options=_QUICK)(*args)

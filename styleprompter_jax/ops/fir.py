@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from styleprompter_jax.ops.platforms import by_platform
+
 TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
@@ -38,7 +40,7 @@ def blur(
     how: dict[str, Any] = dict(
         padding=padding, taps=[t * gain**0.5 / 8.0 for t in TAPS], stride=stride
     )
-    return lax.platform_dependent(
+    return by_platform(
         x, tpu=partial(by_convolutions, **how), default=partial(by_slices, **how)
     )
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from styleprompter_jax.ops.fir import blur
+from styleprompter_jax.ops.platforms import by_platform
 from styleprompter_jax.ops.upsample_conv import strided_conv, upsample_conv
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
@@ -66,7 +67,7 @@ def modulated_rgb(x: jax.Array, kernel: jax.Array, style: jax.Array) -> jax.Arra
     Returns:
         (b, h, w, o).
     """
-    return lax.platform_dependent(
+    return by_platform(
         x, kernel, style, tpu=rgb_of_scaled_map, default=rgb_by_scaled_weights
     )
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from styleprompter_jax.ops.fir import blur
+from styleprompter_jax.ops.platforms import by_platform
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 # Narrower maps have many channels. For these, XLA:CPU's own transposed convolution is
@@ -41,7 +42,7 @@ def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     forms = dict(cuda=by_cudnn, default=by_dilation)
     if x.shape[2] >= _PHASES_FROM:
         forms["cpu"] = by_phases
-    return lax.platform_dependent(x, kernel, **forms)
+    return by_platform(x, kernel, **forms)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, _Inputs]:
@@ -53,9 +54,7 @@ def _backward(inputs: _Inputs, g: jax.Array) -> _Inputs:
     g = blur(g, ((2, 2), (2, 2)), gain=4.0)  # the filter equals its transpose
     turned = jnp.swapaxes(kernel, 2, 3)
     _, pull_back = jax.vjp(partial(strided_conv, g), turned)
-    dx = lax.platform_dependent(
-        g, turned, cpu=strided_conv_by_phases, default=strided_conv
-    )
+    dx = by_platform(g, turned, cpu=strided_conv_by_phases, default=strided_conv)
     return dx, jnp.swapaxes(pull_back(x)[0], 2, 3)
 
 

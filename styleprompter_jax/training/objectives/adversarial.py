@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from styleprompter_jax.core.programs import call_once
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.models.discriminators.stylegan2 import Discriminator
@@ -123,9 +124,9 @@ class Adversarial:
     def _fresh(self, rng: jax.Array) -> Any:
         g_rng, d_rng = jax.random.split(rng)
         size = self.generator_config.image_size
-        variables = jax.jit(self.generator.init)(g_rng, jnp.zeros((1, self._z_dim)))
-        discriminator = jax.jit(self.discriminator.init)(
-            d_rng, jnp.zeros((1, size, size, 3))
+        variables = call_once(self.generator.init, g_rng, jnp.zeros((1, self._z_dim)))
+        discriminator = call_once(
+            self.discriminator.init, d_rng, jnp.zeros((1, size, size, 3))
         )
         return variables["params"], variables["const"], discriminator["params"]
 

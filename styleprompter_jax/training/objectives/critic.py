@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from styleprompter_jax.core.programs import call_once
 from styleprompter_jax.models.discriminators.latent import LatentDiscriminator
 from styleprompter_jax.models.registry import GeneratorBase
 from styleprompter_jax.training.objectives.adversarial import r1_penalty
@@ -42,7 +43,7 @@ class Critic:
     def init(self, rng: jax.Array) -> dict:
         """Returns the state at step 0."""
         d = self._generator.w_dim
-        params = jax.jit(self._module.init)(rng, jnp.zeros((1, d)))["params"]
+        params = call_once(self._module.init, rng, jnp.zeros((1, d)))["params"]
         pools = {
             kind: {
                 "codes": jnp.zeros((self._pool_size, d)),

@@ -16,6 +16,7 @@ import optax
 from jax import lax
 
 from styleprompter_jax import losses
+from styleprompter_jax.core.programs import call_once
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import eval_batches, picture_size
 from styleprompter_jax.data.sources import make_source
@@ -125,7 +126,7 @@ class Inversion:
         """Returns the initial values of the trained part, by collection."""
         images = jnp.zeros((1, *self.model_config.input_shape))
 
-        @jax.jit  # for that part alone: JAX would compile and draw the others too
+        # One program for that part alone: JAX would compile and draw the others too.
         def draw(rng: jax.Array) -> dict:
             made = self.model.init(rng, images)
             return {
@@ -133,7 +134,7 @@ class Inversion:
                 for collection, tree in made.items()
             }
 
-        return draw(rng)
+        return call_once(draw, rng)
 
     def variant(self, step: int) -> None:
         """`step` has one compiled form."""

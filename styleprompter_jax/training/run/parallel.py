@@ -6,6 +6,7 @@ maps it over a one-axis mesh.  State is replicated; batches are split along thei
 first axis.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.models.batch_norm import AXIS
+from styleprompter_jax.ops.platforms import traced_for
 
 
 def join_hosts(
@@ -86,8 +88,15 @@ def map_step(step: Callable, mesh: Mesh) -> Any:
     parameter's gradient is already summed over the devices, and the step's own mean
     would make it too large by their number.
     """
+    platform = mesh.devices.flat[0].platform
+
+    @functools.wraps(step)
+    def traced(*args: Any) -> Any:
+        with traced_for(platform):
+            return step(*args)
+
     mapped = jax.shard_map(
-        step,
+        traced,
         mesh=mesh,
         in_specs=(P(), P(AXIS), P()),
         out_specs=(P(), P()),

@@ -7,13 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
 from tqdm import tqdm
 
 from styleprompter_jax.core.atomic import atomic_path
@@ -21,6 +17,7 @@ from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.images.files import to_uint8, write_image
 from styleprompter_jax.images.sheets import image_grid
+from styleprompter_jax.training.run.events import Events
 from styleprompter_jax.training.run.workdir import writing
 
 _LINE = 2**16  # bytes; lines have a few hundred
@@ -57,10 +54,7 @@ class Report:
         self.validation: dict[str, float] = {}  # metrics of the last evaluation
         with writing(workdir):
             _keep_lines(self._file, step, evaluate)
-            # Not SummaryWriter: its thread stops without a message if the disk is full.
-            # The name has the process number, so that a run that resumes within a
-            # second does not overwrite the file of the previous run.
-            self._events = EventsWriter(str(workdir / "events"), f".{os.getpid()}")
+        self._events = Events(workdir)
         self._bar = tqdm(
             total=total_steps, initial=step, unit="step", dynamic_ncols=True
         )
@@ -102,7 +96,6 @@ class Report:
             if self._peak_flops:
                 used = self._flops / (seconds * self._peak_flops)
                 values["model_flop_utilisation"] = used
-            self.restart_clock(step)
             shown = {k: v for k, v in values.items() if k.startswith("loss")}
             rate = f"{values['images_per_sec']:.1f} img/s"
             self._bar.set_postfix_str(
@@ -115,8 +108,10 @@ class Report:
                 f.write(json.dumps({"step": step, "split": split, **row}) + "\n")
             for key, value in row.items():
                 if value is not None:
-                    self._event(step, summary.scalar(f"{split}/{key}", value))
+                    self._events.scalar(step, f"{split}/{key}", value)
             self._events.flush()
+        if split == "train":
+            self.restart_clock(step)
 
     def images(
         self, step: int, name: str, images: np.ndarray | jax.Array, columns: int
@@ -125,11 +120,7 @@ class Report:
         grid = image_grid(to_uint8(np.asarray(images)), columns=columns)
         write_image(grid, self._workdir / "samples" / f"{name}_{step:07d}.png")
         with writing(self._workdir):
-            self._event(step, summary.image(name, grid, dataformats="HWC"))
-
-    def _event(self, step: int, value: Any) -> None:
-        event = Event(wall_time=time.time(), step=step, summary=value)
-        self._events.write_event(event)
+            self._events.image(step, name, grid)
 
 
 class Silence:
