@@ -25,7 +25,13 @@ class Machine:
 
 # Compiled, so an upper bound: docs/performance.md, and the configs ffhq_*.py. Inversion
 # is decoding alone, 2.85 GB of memory traffic at 819 GB/s.
-V5E = {"encoder": 433 / 8, "smart": 674 / 8, "inversion": 819 / 2.85}
+V5E = {
+    "encoder": 433 / 8,
+    "smart": 674 / 8,
+    "inversion": 819 / 2.85,
+    "generator": 47 / 8,
+    "restyle": 118 / 8,
+}
 # Measured, in bfloat16, without reading images; SMART on an H200.
 H100 = {"encoder": 258, "smart": 359, "inversion": 838}
 MACHINES = {
@@ -34,9 +40,13 @@ MACHINES = {
     "8 H100": Machine(8, H100, 23.92),
 }
 IMAGES = 600_000 * 4  # images of configs/ffhq_encoder.py and configs/ffhq_smart.py
+GENERATOR = 25_000_000  # images of configs/ffhq_generator.py
+RESTYLE = 500_000 * 8  # images of configs/ffhq_restyle.py
 WORK = {
     "encoder": ("encoder", IMAGES),
     "SMART": ("smart", IMAGES),
+    "ReStyle": ("restyle", RESTYLE),
+    "generator": ("generator", GENERATOR),
     "70,000 images": ("inversion", 70_000),
     "100 million images": ("inversion", 100_000_000),
 }
@@ -68,6 +78,9 @@ def main():
     for work, (kind, images) in WORK.items():
         cells = []
         for name, machine in MACHINES.items():
+            if kind not in machine.rates:
+                cells.append("")  # nobody has measured it
+                continue
             price = given[name.replace(" ", "_").replace("-", "_")] or machine.price
             time = hours(machine, kind, images)
             shown = f"{time:.1f} h" if time >= 1 else f"{time * 60:.1f} min"
