@@ -5,9 +5,9 @@
     python -m benchmarks.gpu limits                 the limits of the device
 
 Weights are random, with the published sizes, and both sides have the same weights. The
-program queues ten calls, and then waits for them. Memory is the peak on the device. Our
-first run needs much more memory than later runs, because it compiles and tries kernels.
-Later runs find them in JAX_COMPILATION_CACHE_DIR.
+program queues ten calls (two on a CPU), and then waits for them. Memory is the peak on
+the device. Our first run needs much more memory than later runs, because it compiles
+and tries kernels. Later runs find them in JAX_COMPILATION_CACHE_DIR.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from benchmarks import cases
 
-QUEUED, REPEATS = 10, 5
+QUEUED, REPEATS = (2, 3) if jax.default_backend() == "cpu" else (10, 5)
 # By name: the case, the generator's size, the batch size, the number format.
 CASES = {
     **{
@@ -40,6 +40,10 @@ CASES = {
         for name in ("psp", "e4e")
         for dtype, batch in (("float32", 1), ("float32", 8), ("bfloat16", 8))
     },
+    # Small enough for a CPU.
+    "invert_256_float32_batch1": ("invert", 256, 1, "float32"),
+    "encoder_step_256_float32_batch2": ("encoder", 256, 2, "float32"),
+    "smart_step_256_float32_batch2": ("smart", 256, 2, "float32"),
     **{
         f"generator_step_256_{dtype}_batch16": ("generator", 256, 16, dtype)
         for dtype in ("float32", "bfloat16")

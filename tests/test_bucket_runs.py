@@ -277,9 +277,10 @@ def test_a_training_that_lost_its_lock_changes_nothing(run, machine, monkeypatch
         while not snapshots.newest(buckets.parse(run)).files:
             frozen.wait(0.05)
         # The process sleeps: it neither renews nor sends.
-        monkeypatch.setattr(place, "_send", frozen.wait)
-        monkeypatch.setattr(place._writer, "renew", frozen.wait)
-        machine("second")
+        monkeypatch.setattr(place, "_send", lambda: frozen.wait(60))
+        monkeypatch.setattr(place._writer, "renew", lambda: frozen.wait(60))
+        with place._writer._entry:  # not amid a renewal
+            machine("second")
         with open_place(run) as other, other.owned():
             write(other.folder, 4)
             now = contents(other.folder)

@@ -280,6 +280,7 @@ def test_caches_give_the_newest_export(browser, site, tmp_path):  # noqa: F811
         how = dict(runtime=RUNTIME, overwrite=True)
         export_page(tmp_path / "other", folder, **how)
         page.goto(address)
+        page.wait_for_selector("body[data-ready]")
         assert "other" in page.inner_text("#model")
         page.set_input_files("#files", face)
         settled(page)
