@@ -250,6 +250,19 @@ def test_one_training_at_a_time(run, machine):
         place.check()
 
 
+def test_a_file_is_no_workdir(run, machine):
+    address = buckets.parse(run)
+    buckets.write(address, b"an image")
+    with (
+        pytest.raises(StylePrompterError, match=f"{run} is a file"),
+        open_place(run) as place,
+        place.owned(),
+    ):
+        pytest.fail("a file is a workdir")
+    assert [*buckets.listing(address)] == []
+    buckets.remove([address])
+
+
 def test_a_slow_network_does_not_lose_the_lock(run, machine, monkeypatch):
     slow, write_object = threading.Event(), buckets.write
 

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 import styleprompter_jax as sp
-from styleprompter_jax.app import engine_ray
+from styleprompter_jax.app import engine_ray, ray_cluster
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.pack import pack
 from styleprompter_jax.cli import main
@@ -207,9 +208,24 @@ def test_shards_in_a_bucket(kind, tiny_folder, tmp_path, monkeypatch):
         with place.owned(), pytest.raises(StylePrompterError) as refused:
             call(tmp_path / "in")
         assert f"Another call writes in {out}" in str(refused.value)
+        file = buckets.parse(f"{emulator.address}/face.png")
+        buckets.write(file, b"an image")
+        with pytest.raises(StylePrompterError, match=f"{file} is a file"):
+            engine_ray.invert_on_ray(tiny_folder, files, str(file))
+        assert [*buckets.listing(file)] == []
         buckets.write(address, b"text")
         with pytest.raises(StylePrompterError, match=f"{address} is not a shard"):
             call(tmp_path / "in")
+
+
+def test_no_cluster_at_an_address():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = f"127.0.0.1:{server.getsockname()[1]}"
+        ray_cluster._check_reachable(free)
+    for address in (free, f"ray://{free}", "127.0.0.1:99999"):
+        with pytest.raises(StylePrompterError, match="no Ray cluster at"):
+            ray_cluster._check_reachable(address)
+    ray_cluster._check_reachable("auto")
 
 
 def test_a_call_that_lost_its_bucket_stops(tiny_folder, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ free actor, repeats the units of lost machines, and shows the progress. A shard'
 depends only on its images, so a repeated unit replaces its own shard.
 """
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -22,6 +21,7 @@ from PIL import Image
 
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.pictures import Made, list_inputs, suffix_of
+from styleprompter_jax.app.ray_cluster import connected, slots_of
 from styleprompter_jax.core import buckets
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
@@ -42,7 +42,6 @@ from styleprompter_jax.store.places import pin
 from styleprompter_jax.store.shard_folder import BucketShards, LocalShards, shard_folder
 
 UNIT = 128  # number of images in a shard
-OBJECTS = 200 * 2**20  # bytes of a local Ray's object store, which only holds names
 
 log = logging.getLogger(__name__)
 
@@ -221,8 +220,8 @@ def _in_bucket(entry: AnyPath) -> list[str]:
 
 def _run(units: list[dict], plan: Plan, address: str | None) -> Iterator[dict]:
     """Yields the report of each unit."""
-    with _connected(address) as ray:
-        slots, resources = _slots(ray)
+    with connected(address) as ray:
+        slots, resources = slots_of(ray)
         actors = ray.data.ActorPoolStrategy(
             size=min(slots, len(units)), max_tasks_in_flight_per_actor=1
         )
@@ -236,69 +235,6 @@ def _run(units: list[dict], plan: Plan, address: str | None) -> Iterator[dict]:
             for reason in report["skipped"]:
                 log.warning("Skipped: %s", reason)
             yield report
-
-
-@contextlib.contextmanager
-def _connected(address: str | None) -> Iterator[Any]:
-    """Yields Ray, which is connected to a cluster or started on this machine."""
-    if not address:
-        # If clusters are off, Ray uses only the loopback, as on Windows and macOS.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        import ray
-        import ray.data
-        import ray.exceptions
-    except ImportError as error:
-        raise StylePrompterError(
-            "--engine ray needs Ray: install it with "
-            "pip install 'styleprompter_jax[ray]'."
-        ) from error
-    here = dict(object_store_memory=OBJECTS, include_dashboard=False)
-    how: dict[str, Any] = (
-        {"address": address} if address else here | {"address": "local"}
-    )
-    ours = not ray.is_initialized()
-    try:
-        if ours:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING, **how)
-        yield ray
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if isinstance(error, StylePrompterError) or ray.is_initialized():
-            raise
-        if not address:
-            raise StylePrompterError(
-                f"Ray does not start on this machine ({_first_line(error)}): start it "
-                "with `ray start --head`, and give its --address."
-            ) from error
-        raise StylePrompterError(
-            f"There is no Ray cluster at {address} ({_first_line(error)}): start one "
-            "with `ray start --head`, or leave out --address."
-        ) from error
-    except ray.exceptions.RayError as error:
-        raise StylePrompterError(
-            f"Ray stopped the work ({_first_line(error)}): the same call continues it."
-        ) from error
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), repr(error)).rstrip(".")
-
-
-def _slots(ray: Any) -> tuple[int, dict[str, Any]]:
-    """Returns the number of actors, and the resources of each.
-
-    An actor has one GPU, or all TPU chips of a machine, or one CPU without both.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    chips = [node["TPU"] for node in nodes if node.get("TPU")]
-    if gpus := int(sum(node.get("GPU", 0) for node in nodes)):
-        return gpus, {"num_gpus": 1}
-    if chips:
-        return len(chips), {"resources": {"TPU": min(chips)}}
-    return int(sum(node.get("CPU", 0) for node in nodes)) or 1, {"num_cpus": 1}
 
 
 class Worker:

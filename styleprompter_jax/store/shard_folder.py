@@ -112,8 +112,11 @@ class BucketShards:
         """Holds the folder's lock, and refuses a second call.
 
         Raises:
-            StylePrompterError: if another call holds it, or it cannot be written.
+            StylePrompterError: if another call holds it, it cannot be written, or an
+                object has its name.
         """
+        if self._address.key and buckets.find(self._address):
+            raise StylePrompterError(f"{self} is a file: choose another --output.")
         place = self._address / WRITER
         writer = Writer(place, "call writes", "--output", str(self))
 

@@ -107,8 +107,11 @@ class Staged(Local):
         """Locks the bucket's folder, and sends the stage there until the end.
 
         Raises:
-            StylePrompterError: if another training owns it, or it cannot be written.
+            StylePrompterError: if another training owns it, it cannot be written, or an
+                object has its name.
         """
+        if self._run.key and buckets.find(self._run):
+            raise StylePrompterError(f"{self._run} is a file: use another --workdir.")
         self._writer.acquire()
         if self._writer.manifest != _manifest(self._version):
             self._writer.release()
