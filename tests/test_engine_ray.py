@@ -215,6 +215,8 @@ def test_shards_in_a_bucket(kind, tiny_folder, tmp_path, monkeypatch):
         assert [*buckets.listing(file)] == []
         buckets.write(address, b"text")
         with pytest.raises(StylePrompterError, match=f"{address} is not a shard"):
+            shards.read_shard(str(address))
+        with pytest.raises(StylePrompterError, match=f"{address} is not a shard"):
             call(tmp_path / "in")
 
 

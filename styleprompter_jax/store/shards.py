@@ -89,10 +89,10 @@ def read_shard(path: str | os.PathLike) -> tuple[Latents, list[str], list[bytes]
     """
     import pyarrow.parquet as pq
 
-    path = local_copy(path)
-    read_run(path)
-    with _reading(path):
-        table = pq.read_table(path)
+    file = local_copy(path)
+    with _reading(str(path)):
+        json.loads(pq.read_metadata(file).metadata[_RUN])  # only shards have it
+        table = pq.read_table(file)
         arrays = {
             name: table[name].combine_chunks().to_numpy_ndarray()
             for name in table.column_names
@@ -101,18 +101,6 @@ def read_shard(path: str | os.PathLike) -> tuple[Latents, list[str], list[bytes]
         names, images = (table[name].to_pylist() for name in ("source", "image"))
         maps = [arrays[f"features_{k}"] for k in range(len(arrays) - 1)]
         return Latents(arrays["w_plus"], tuple(maps)), names, images
-
-
-def read_run(path: Path) -> dict:
-    """Reads the description of the run from a shard.
-
-    Raises:
-        StylePrompterError: if the file is not a complete shard.
-    """
-    import pyarrow.parquet as pq
-
-    with _reading(path):
-        return json.loads(pq.read_metadata(path).metadata[_RUN])
 
 
 def names_in(file: Path | io.IOBase, run: Mapping[str, Any], shown: str) -> set[str]:
@@ -144,7 +132,7 @@ def names_in(file: Path | io.IOBase, run: Mapping[str, Any], shown: str) -> set[
 
 
 @contextlib.contextmanager
-def _reading(path: Path | str) -> Iterator[None]:
+def _reading(path: str) -> Iterator[None]:
     """Turns the errors of a damaged or foreign file into one sentence."""
     try:
         yield
