@@ -315,6 +315,7 @@ def test_the_model_runs_on_the_gpu(browser, site, tmp_path, script, used):  # no
         served(folder) as address,
     ):
         page = other.new_page()
+        page.set_default_timeout(240_000)  # a GPU in software is slow
         page.add_init_script(script)
         page.on("request", lambda request: asked.append(request.url))
         page.on(
