@@ -163,6 +163,14 @@ def site(tiny_folder, tmp_path_factory):
     return folder / "site", model
 
 
+def assert_smiles(model, face, made):
+    """The file that the page made is the model's edit of a face."""
+    latents = model.encode(sp.read_images([face], 32))
+    expected = model.decode(latents.edit(model.directions["smile"], 1.5))
+    pixels = sp.read_images([made], 32)
+    np.testing.assert_allclose(pixels, np.clip(expected, -1, 1), atol=2.5 / 255)
+
+
 @marked
 def test_the_model_runs_in_the_browser(browser, site, tmp_path):  # noqa: F811
     folder, model = site
@@ -189,10 +197,7 @@ def test_the_model_runs_in_the_browser(browser, site, tmp_path):  # noqa: F811
         saved(page, "#save-png", tmp_path / "a.png")
         assert page.is_hidden("#animation") and page.is_hidden("#save-photo")
         page.click("#saving button.main")
-        latents = model.encode(sp.read_images([face], 32))
-        expected = model.decode(latents.edit(model.directions["smile"], 1.5))
-        made = sp.read_images([tmp_path / "a.png"], 32)
-        np.testing.assert_allclose(made, np.clip(expected, -1, 1), atol=2.5 / 255)
+        assert_smiles(model, face, tmp_path / "a.png")
         assert page.locator(".slider.moved").count() == 1  # smile alone
         assert page.evaluate(ON_IMAGES) == {
             "upside": IMPOSSIBLE,
@@ -331,10 +336,7 @@ def test_the_model_runs_on_the_gpu(browser, site, tmp_path, script, used):  # no
         saved(page, "#save-png", tmp_path / "a.png")
     fetched = [name for name in ("webgpu", "wasm") if f"ort.{name}.min" in str(asked)]
     assert fetched == [used] and said == []
-    latents = model.encode(sp.read_images([face], 32))
-    expected = model.decode(latents.edit(model.directions["smile"], 1.5))
-    made = sp.read_images([tmp_path / "a.png"], 32)
-    np.testing.assert_allclose(made, np.clip(expected, -1, 1), atol=2.5 / 255)
+    assert_smiles(model, face, tmp_path / "a.png")
 
 
 def test_packages_of_the_runtime(tmp_path):

@@ -293,7 +293,8 @@ class Worker:
                     waiting.append(pool.submit(_encoded, pixels, plan.run["format"]))
             encoded = [future.result() for future in waiting]
         if kept:
-            plan.folder.write(name, plan.run, written, encoded, concatenate(kept))
+            with plan.folder.file(name) as path:
+                shards.write_shard(path, plan.run, written, encoded, concatenate(kept))
         return {"shard": name, "count": len(written), "skipped": skipped}
 
     def _loaded(self) -> Any:

@@ -17,7 +17,7 @@ def traced_for(platform: str) -> Iterator[None]:
     """Says that all code traced in the block is for one platform.
 
     `by_platform` then traces and differentiates one form instead of all, which saves a
-    quarter of the tracing time of a training step. Enter the block within the traced
+    third of the tracing time of a generator's step. Enter the block within the traced
     function: JAX keeps traces, and does not know this setting.
 
     Args:

@@ -1,9 +1,12 @@
 """Folders of shards, on a disk or in a bucket: one call writes to one at a time.
 
-folder = shard_folder("gs://faces/inversions")
-with folder.owned():
-    done = folder.finished(run)
-    folder.write(shard_name(sources), run, sources, images, latents)
+    folder = shard_folder("gs://faces/inversions")
+    with folder.owned():
+        done = folder.finished(run)
+        with folder.file(shard_name(sources)) as path:
+            write_shard(path, run, sources, images, latents)
+
+Machines of a cluster write to the folder that one of them owns.
 """
 
 import contextlib
@@ -11,7 +14,7 @@ import dataclasses
 import logging
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,6 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.snapshots import Lost, Writer
-from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import shards
 
 LOCK = ".lock"  # a file of a disk
@@ -81,16 +83,10 @@ class LocalShards:
             for name in shards.names_in(path, run, str(path))
         }
 
-    def write(
-        self,
-        name: str,
-        run: Mapping[str, Any],
-        sources: Sequence[str],
-        images: Sequence[bytes],
-        latents: Latents,
-    ) -> None:
-        """Writes a shard; see `shards.write_shard`."""
-        shards.write_shard(self.folder / name, run, sources, images, latents)
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[Path]:
+        """Yields the path at which to write a shard."""
+        yield self.path(name)
 
 
 class BucketShards:
@@ -181,16 +177,14 @@ class BucketShards:
 
         return set().union(*buckets.each(names, found))
 
-    def write(
-        self,
-        name: str,
-        run: Mapping[str, Any],
-        sources: Sequence[str],
-        images: Sequence[bytes],
-        latents: Latents,
-    ) -> None:
-        """Writes a shard to a temporary folder, and sends it."""
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[Path]:
+        """Yields a temporary path at which to write a shard, and sends the file.
+
+        Raises:
+            StylePrompterError: if it cannot be sent.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, name)
-            shards.write_shard(file, run, sources, images, latents)
-            buckets.upload(file, self._address / name, file.stat().st_size)
+            path = Path(folder, name)
+            yield path
+            buckets.upload(path, self._address / name, path.stat().st_size)
