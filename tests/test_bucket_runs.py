@@ -287,8 +287,11 @@ def test_a_training_that_lost_its_lock_changes_nothing(run, machine, monkeypatch
         place.owned(),
     ):
         write(place.folder, 2)
-        while not snapshots.newest(buckets.parse(run)).files:
+        metrics = (place.folder / "metrics.jsonl").stat().st_size
+        files = {}
+        while "metrics.jsonl" not in files or files["metrics.jsonl"].size < metrics:
             frozen.wait(0.05)
+            files = snapshots.newest(buckets.parse(run)).files
         # The process sleeps: it neither renews nor sends.
         monkeypatch.setattr(place, "_send", lambda: frozen.wait(60))
         monkeypatch.setattr(place._writer, "renew", lambda: frozen.wait(60))

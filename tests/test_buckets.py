@@ -261,6 +261,8 @@ class Refusing(Handler):
 
     def do_GET(self):
         gs = self.path.startswith("/storage")
+        if gs and "/o/" in self.path:
+            return self._answer(404, b"")
         self._answer(200, b"{}" if gs else b"<ListBucketResult></ListBucketResult>")
 
     def do_HEAD(self):
