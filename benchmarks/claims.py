@@ -13,7 +13,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,14 @@ import numpy as np
 from absl import logging
 
 import styleprompter_jax as sp
+from benchmarks.claim_tables import at_equal_psnr, table_of
 from styleprompter_jax.app.compare import compare
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.cli.commands.compare import cell
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.evaluation.comparison import interval
 from styleprompter_jax.images.files import to_float
 from styleprompter_jax.models.encoders.swin_layers import SwinBlock
 from styleprompter_jax.ops.metrics import psnr
@@ -41,7 +40,6 @@ from styleprompter_jax.ops.metrics import psnr
 BUNDLED = {"avatars": "avatars64", "cells": "cells64"}
 FOLDERS = {"avatars": Path("runs/claims"), "cells": Path("runs/claims_cells")}
 BUDGET = "budget.json"  # in the folder of a run
-COLUMNS = ("mse", "psnr", "ssim", "codes", "flipped", "kept")
 
 # The config of each trained variant, and the keys that differ from it.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -95,6 +93,11 @@ QUESTIONS: dict[str, list[Row]] = {
         Row("SMART", variant="smart"),
         Row("convolutions", variant="conv"),
         Row("W+", ",refine=no"),
+    ],
+    "strengths": [
+        Row(f"{title}, beta {b}", f",beta={b}", variant)
+        for title, variant in (("SMART", "smart"), ("convolutions", "conv"))
+        for b in (0, 0.25, 0.5, 0.75, 1)
     ],
     "layers": [
         Row("layers 4, 6", variant="smart"),
@@ -190,6 +193,12 @@ def answer(
     head = f"{question}: {count} test images of {domain}, intervals of 95 % over them."
     if budgets:
         head += f" {steps} steps of training, seeds {', '.join(map(str, seeds))}."
+    if question == "strengths" and directions is None:
+        curves: dict[str, list] = {}
+        for row in rows:
+            seeds_of_row = [found.values[entry] for entry in entries[row.title]]
+            curves.setdefault(row.variant, []).append(seeds_of_row)
+        table += f"\n\n{at_equal_psnr(curves['smart'], curves['conv'])}"
     (folder / question / "table.md").write_text(f"{head}\n\n{table}\n")
     print(f"{head}\n\n{table}")
 
@@ -279,60 +288,6 @@ def run_of(variant: str, steps: int, seed: int, folder: Path, domain: str) -> Pa
 
 def _spent(run: Path) -> dict:
     return json.loads((run / BUDGET).read_text()) if (run / BUDGET).is_file() else {}
-
-
-def table_of(found: Mapping[str, tuple]) -> str:
-    """Returns two tables in Markdown: means, and differences from the first row.
-
-    Args:
-        found: for each row the values of each image by metric, for each seed; the
-            processor seconds of an inversion; and the budgets of the trainings.
-    """
-    means = {title: _averaged(seeds) for title, (seeds, *_) in found.items()}
-    first = next(iter(means))
-    names = [name for name in COLUMNS if name in means[first]]
-    budget = ("parameters", "images", "processor s") if found[first][2] else ()
-    lines = [
-        f"| | {' | '.join([*names, 's an image', *budget])} |",
-        "|---" * (2 + len(names) + len(budget)) + "|",
-    ]
-    for title, (_, seconds, budgets) in found.items():
-        cells = [cell(interval(means[title][name])) for name in names]
-        cells.append(f"{seconds:.3g}")
-        if budgets:
-            spent = np.mean([one["processor_seconds"] for one in budgets])
-            cells += [f"{budgets[0][key]:,}" for key in ("parameters", "images")]
-            cells.append(f"{spent:,.0f}")
-        elif budget:
-            cells += ["-"] * len(budget)
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    lines += [
-        f"\nDifferences from {first}, paired by image; of each seed in brackets:\n",
-        f"| | {' | '.join(names)} |",
-        "|---" * (1 + len(names)) + "|",
-    ]
-    for title, (seeds, *_) in found.items():
-        if title != first:
-            cells = []
-            for name in names:
-                pairs = zip(_each(found[first][0], seeds), seeds, strict=True)
-                each = [np.nanmean(b[name] - a[name]) for a, b in pairs]
-                text = cell(interval(means[title][name] - means[first][name]))
-                if len(each) > 1:
-                    text += f" [{', '.join(f'{x:.3g}' for x in each)}]"
-                cells.append(text)
-            lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _averaged(seeds: Sequence[Mapping]) -> dict[str, np.ndarray]:
-    """Returns for each image the mean over the seeds, by metric."""
-    return {name: np.mean([one[name] for one in seeds], 0) for name in seeds[0]}
-
-
-def _each(first: Sequence, others: Sequence) -> Sequence:
-    """Returns the first row's values for each seed of another row."""
-    return first if len(first) == len(others) else [_averaged(first)] * len(others)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cases, claims, work
+from benchmarks import cases, claim_tables, claims, work
 from styleprompter_jax import large_pages
 from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.models.encoders.psp import PspConfig
@@ -99,7 +99,7 @@ def test_claims():
             assert row.variant in {"", *claims.VARIANTS}
     psnr = np.random.default_rng(0).normal(30, 3, 50)
     budget = dict(parameters=7, images=80, processor_seconds=3.0)
-    table = claims.table_of(
+    table = claim_tables.table_of(
         {
             "first": ([{"psnr": psnr}, {"psnr": psnr + 2}], 0.1, [budget] * 2),
             "second": ([{"psnr": psnr + 1}, {"psnr": psnr + 4}], 0.2, [budget] * 2),
@@ -109,3 +109,25 @@ def test_claims():
     assert "| second | 1.5 (1.5 to 1.5) [1, 2] |" in table
     assert "| W+ | -2 (-2 to -2) |" in table
     assert f"| {psnr.mean() + 1:.4g} (" in table and "| 7 | 80 | 3 |" in table
+
+
+def test_edits_at_equal_psnr():
+    """A curve that lies lower, and a straight line below a bent curve."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 1, 40)
+
+    def curve(loss):
+        return [
+            [{"psnr": 20 + 10 * b + images, "flipped": 1 - b**2 - loss + 0 * images}]
+            * 2
+            for b in (0, 0.5, 1)
+        ]
+
+    table = claim_tables.at_equal_psnr(curve(0), curve(0.1)).splitlines()
+    psnr = images.mean()
+    assert table[4:] == [
+        f"| {20 + 10 * b + psnr:.4g} | -0.1 (-0.1 to -0.1) [-0.1, -0.1] |"
+        for b in (0, 0.5, 1)
+    ]
+    half = [curve(0)[0], curve(0)[2]]  # a straight line
+    assert "| -0.25 (-0.25 to -0.25) [" in claim_tables.at_equal_psnr(curve(0), half)
