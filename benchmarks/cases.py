@@ -105,15 +105,24 @@ def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
 
 
 def generator(size: int, batch: int, dtype: str) -> Case:
-    """Makes sixteen steps of stage "generator", config F, with R1 in one of them."""
+    """Makes sixteen steps of stage "generator", with R1 in one of them."""
+    return _generator_step(generator_config(size, batch, dtype))
+
+
+def generator_config(size: int, batch: int, dtype: str = "float32"):
+    """Returns the config of `generator`: config F; the bundled domain's for 64 px."""
     config = _config("avatars_generator")
-    channels = default_channels(size)
     config.update(batch_size=batch, dtype=dtype)
-    config.model.generator.update(image_size=size, channels=channels, mapping_layers=8)
-    config.model.discriminator.channels = channels
-    config.data.image_size = size
-    config.loss.update(blur_images=0, noise_mode="random")
-    return _generator_step(config)
+    config.loss.blur_images = 0
+    if size > 64:
+        channels = default_channels(size)
+        config.model.generator.update(
+            image_size=size, channels=channels, mapping_layers=8
+        )
+        config.model.discriminator.channels = channels
+        config.data.image_size = size
+        config.loss.noise_mode = "random"
+    return config
 
 
 def avatars(stage: str) -> Case:

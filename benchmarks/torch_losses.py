@@ -8,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from benchmarks.torch_side import encoder, generator, linear, smart, under
+from benchmarks.torch_side import FAST, encoder, generator, linear, smart, under
 
 
 def batch_norm(weights, name, x):
@@ -128,7 +128,7 @@ class Ranger:
                 p.copy_(slow)
 
 
-def inversion_losses(weights, networks, images, stage):
+def inversion_losses(weights, networks, images, stage, forms=FAST):
     """Losses by name of stage "encoder" or "smart", at the encoder's size.
 
     weights: a published checkpoint's; networks: {"id": ..., "lpips": ...}.
@@ -145,6 +145,7 @@ def inversion_losses(weights, networks, images, stage):
         synthesis,
         codes + weights["latent_avg"],
         (lambda x: smart(refiner, x, maps)) if stage == "smart" else lambda x: x,
+        forms,
     )
     if output.shape[-1] > images.shape[-1]:
         output = F.avg_pool2d(output, output.shape[-1] // images.shape[-1])

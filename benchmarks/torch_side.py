@@ -1,16 +1,19 @@
-"""The models in PyTorch, for comparison with ours on a GPU; see also `torch_losses`.
+"""The models in PyTorch, for comparison with ours; see also `torch_losses`.
 
 We wrote them from the method, for whole batches and for speed. They use one dense
 convolution for the batch (they scale activations, not weights), channels last, and
-blurs as sums of slices, which `torch.compile` fuses. Weights are dictionaries in the
-published layout, as `styleprompter convert --export` writes them. The module needs
-torch, and nothing of this package.
+blurs as sums of slices, which `torch.compile` fuses. `torch_published` has these
+operations in the form of the published code. Weights are dictionaries in the published
+layout, as `styleprompter convert --export` writes them. The module needs torch, and
+nothing of this package.
 
 Axes: b batch, h w space, c channels, k windows, p cells of a window, n latent tokens,
 e heads.  The generator takes (b, c, h, w) in channels_last.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -174,27 +177,62 @@ def modulated(weights, x, w, demodulate, up=False):
     return y
 
 
-def styled(weights, x, w, noise, up=False):
-    x = modulated(weights, x, w, True, up) + weights["noise.weight"] * noise
+class Forms(NamedTuple):
+    """Operations that have several forms; see the functions of these names."""
+
+    blur: Callable
+    upsample: Callable
+    modulated: Callable
+
+
+LEAVES = "weight", "bias"
+FAST = Forms(blur, upsample, modulated)
+
+
+def mapping(weights, z):
+    """Maps z (b, 512) to w (b, 512), with equalised weights and a slow rate."""
+    x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+    k, slow = 1, 0.01
+    while f"style.{k}.weight" in weights:
+        kernel, bias = (
+            weights[f"style.{k}.{leaf}"] * slow for leaf in ("weight", "bias")
+        )
+        x = F.linear(x, kernel / math.sqrt(kernel.shape[1]), bias)
+        x, k = F.leaky_relu(x, 0.2) * math.sqrt(2), k + 1
+    return x
+
+
+def styled(weights, x, w, noise, forms, up=False):
+    x = forms.modulated(weights, x, w, True, up)
+    if noise is not None:
+        x = x + weights["noise.weight"] * noise(x)
     x = F.leaky_relu(x + weights["activate.bias"].view(1, -1, 1, 1), 0.2)
     return x * math.sqrt(2)
 
 
-def generator(weights, w_plus, refine=lambda x: x):
-    """Renders codes (b, n, 512) to images; applies ``refine`` to the map at 16x16."""
-    noise, w = under(weights, "noises.noise_"), w_plus.unbind(1)
+def generator(weights, w_plus, refine=lambda x: x, forms=FAST, noise="const"):
+    """Renders codes (b, n, 512) to images; applies ``refine`` to the map at 16x16.
+
+    ``noise``: "const", "random" or "none".
+    """
+    stored, w = under(weights, "noises.noise_"), w_plus.unbind(1)
+    noises = {
+        "const": lambda k: lambda _: stored[str(k)],
+        "random": lambda _: lambda x: torch.randn_like(x[:, :1]),
+        "none": lambda _: None,
+    }[noise]
     x = weights["input.input"].expand(len(w_plus), -1, -1, -1)
-    x = styled(under(weights, "conv1."), x, w[0], noise["0"])
+    x = styled(under(weights, "conv1."), x, w[0], noises(0), forms)
     first = under(weights, "to_rgb1.")
-    image = modulated(first, x, w[1], False) + first["bias"]
+    image = forms.modulated(first, x, w[1], False) + first["bias"]
     for k in range((len(w) - 2) // 2):
         conv0, conv1 = (under(weights, f"convs.{2 * k + j}.") for j in (0, 1))
         rgb = under(weights, f"to_rgbs.{k}.")
-        x = styled(conv0, x, w[2 * k + 1], noise[f"{2 * k + 1}"], up=True)
-        x = styled(conv1, x, w[2 * k + 2], noise[f"{2 * k + 2}"])
+        x = styled(conv0, x, w[2 * k + 1], noises(2 * k + 1), forms, up=True)
+        x = styled(conv1, x, w[2 * k + 2], noises(2 * k + 2), forms)
         x = refine(x) if k == 1 else x
-        y = modulated(rgb, x, w[2 * k + 3], False) + rgb["bias"]
-        image = upsample(image) + y
+        y = forms.modulated(rgb, x, w[2 * k + 3], False) + rgb["bias"]
+        image = forms.upsample(image) + y
     return image
 
 
@@ -218,25 +256,28 @@ def smart(weights, x, maps, heads=4):
     return x.permute(0, 3, 1, 2)
 
 
-def invert(weights, images):
+def invert(weights, images, forms=FAST):
     """Inverts images (b, 3, 256, 256) with a published checkpoint."""
     codes, maps = encoder(under(weights, "encoder.module."), images)
     refiner = under(weights, "decoder.module.smart_block.")
     synthesis = under(weights, "decoder.module.generator.")
     return generator(
-        synthesis, codes + weights["latent_avg"], lambda x: smart(refiner, x, maps)
+        synthesis,
+        codes + weights["latent_avg"],
+        lambda x: smart(refiner, x, maps),
+        forms,
     )
 
 
 # Discriminator, in rosinality's layout.
 
 
-def equalized(weights, name, x, down=False):
+def equalized(weights, name, x, forms, down=False):
     kernel = weights[f"{name}.weight"]
     side = kernel.shape[-1]
     kernel = kernel / math.sqrt(kernel[0].numel())
     if down:
-        x = blur(x, *((2, 2) if side == 3 else (1, 1)))
+        x = forms.blur(x, *((2, 2) if side == 3 else (1, 1)))
     return F.conv2d(
         x, kernel, stride=2 if down else 1, padding=0 if down else side // 2
     )
@@ -247,21 +288,21 @@ def activate(weights, name, x):
     return x * math.sqrt(2)
 
 
-def discriminator(weights, images, group=4):
+def discriminator(weights, images, group=4, forms=FAST):
     """Maps images (b, 3, s, s) to logits (b,)."""
-    x = activate(weights, "convs.0.1", equalized(weights, "convs.0.0", images))
+    x = activate(weights, "convs.0.1", equalized(weights, "convs.0.0", images, forms))
     k = 1
     while f"convs.{k}.conv1.0.weight" in weights:
         layer = under(weights, f"convs.{k}.")
-        y = activate(layer, "conv1.1", equalized(layer, "conv1.0", x))
-        y = activate(layer, "conv2.2", equalized(layer, "conv2.1", y, down=True))
-        x = (y + equalized(layer, "skip.1", x, down=True)) / math.sqrt(2)
+        y = activate(layer, "conv1.1", equalized(layer, "conv1.0", x, forms))
+        y = activate(layer, "conv2.2", equalized(layer, "conv2.1", y, forms, down=True))
+        x = (y + equalized(layer, "skip.1", x, forms, down=True)) / math.sqrt(2)
         k += 1
     b, _, h, w = x.shape
     spread = x.view(group, b // group, *x.shape[1:]).var(0, unbiased=False)
     spread = (spread + 1e-8).sqrt().mean((1, 2, 3)).repeat(group)
     x = torch.cat([x, spread.view(b, 1, 1, 1).expand(-1, -1, h, w)], 1)
-    x = activate(weights, "final_conv.1", equalized(weights, "final_conv.0", x))
+    x = activate(weights, "final_conv.1", equalized(weights, "final_conv.0", x, forms))
     x = x.flatten(1)
     for name, gain in (("final_linear.0", math.sqrt(2)), ("final_linear.1", 0)):
         kernel = weights[f"{name}.weight"]
