@@ -224,6 +224,9 @@ def draw(shapes):
                 return np.ones(shape.shape, np.float32)
             case "kernel" if path[1].key == "generator":  # equalised learning rate
                 return rng.standard_normal(shape.shape, np.float32)
+            case "kernel" if len(shape.shape) == 4:
+                scale = np.float32(np.prod(shape.shape[:3]) ** -0.5)
+                return rng.standard_normal(shape.shape, np.float32) * scale
         return rng.standard_normal(shape.shape, np.float32) * np.float32(0.02)
 
     return jax.tree_util.tree_map_with_path(leaf, shapes)

@@ -1,4 +1,4 @@
-"""Measures ONNX graphs against JAX: python -m benchmarks.exported [--size 1024].
+"""Measures ONNX graphs against JAX: python -m benchmarks.exported [--encoder psp].
 
 The model has random weights and the published sizes. JAX and ONNX Runtime take turns.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.cases import draw, random_images
+from benchmarks.cases import ENCODERS, draw, encoder_of, random_images
 from styleprompter_jax.export.folder import open_programs, write_programs
 from styleprompter_jax.inversion.exported import ExportedModel
 from styleprompter_jax.inversion.pipeline import StylePrompter
@@ -27,12 +27,16 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--encoder", choices=["swin", *ENCODERS], default="swin")
     parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     generator = GeneratorConfig(args.size)
-    encoder = SwinConfig(num_tokens=generator.num_codes)
-    config = StylePrompterConfig(encoder, SmartConfig(), generator)
+    if args.encoder == "swin":
+        encoder, refiner = SwinConfig(num_tokens=generator.num_codes), SmartConfig()
+    else:
+        encoder, refiner = encoder_of(args.encoder, generator), None
+    config = StylePrompterConfig(encoder, refiner, generator)
     model = StylePrompter(config, draw(model_shapes(config)))
     with tempfile.TemporaryDirectory() as name:
         folder, start = Path(name), time.perf_counter()
