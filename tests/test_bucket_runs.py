@@ -287,16 +287,13 @@ def test_a_training_that_lost_its_lock_changes_nothing(run, machine, monkeypatch
         place.owned(),
     ):
         write(place.folder, 2)
-        metrics = (place.folder / "metrics.jsonl").stat().st_size
-        files = {}
-        while "metrics.jsonl" not in files or files["metrics.jsonl"].size < metrics:
+        while not sent(run).get("metrics.jsonl", (0, 0))[1]:
             frozen.wait(0.05)
-            files = snapshots.newest(buckets.parse(run)).files
         # The process sleeps: it neither renews nor sends.
         monkeypatch.setattr(place, "_send", lambda: frozen.wait(60))
         monkeypatch.setattr(place._writer, "renew", lambda: frozen.wait(60))
-        with place._writer._entry:  # not amid a renewal
-            machine("second")
+        with place._writer._entry:
+            machine("second")  # not amid a renewal
         with open_place(run) as other, other.owned():
             write(other.folder, 4)
             now = contents(other.folder)

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
 from styleprompter_jax.core import xnnpack
+from styleprompter_jax.core.cpu_devices import use_cpu_devices
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.core.seeds import key_of
@@ -88,7 +90,8 @@ def train(
         config: an ml_collections ConfigDict; see configs/.
         workdir: folder of the run, made if missing; or its address in a bucket,
             gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
-        devices: jax devices to use; all by default.
+        devices: jax devices to use; all by default. If JAX has not started, it may
+            split the CPU first; see `core.cpu_devices`.
         time_limit: seconds until the run finishes as at total_steps.
 
     Returns:
@@ -114,6 +117,9 @@ def _train_at(
     """Trains at a place; see `train`."""
     workdir, start = place.folder, time.perf_counter()
     check_settings(config)
+    if devices is None:
+        count = use_cpu_devices(np.max(picture_size(config.data)), config.batch_size)
+        logging.info("Training splits a CPU into %d devices.", count)
     mesh = parallel.make_mesh(devices)
     xnnpack.check_off(mesh.devices.flat[0].platform)
     parallel.check_batch_size(config.batch_size, mesh)
