@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from benchmarks import work
+from styleprompter_jax.core.cpu_devices import use_cpu_devices
 from styleprompter_jax.inversion.pipeline import StylePrompter as Pipeline
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.models.encoders.psp import PspConfig
@@ -128,6 +129,7 @@ def generator_config(size: int, batch: int, dtype: str = "float32"):
 def avatars(stage: str) -> Case:
     """Makes a step of a stage of the bundled domain, 64 px."""
     config = _config(f"avatars_{stage}")
+    use_cpu_devices(config.data.image_size, config.batch_size)  # as `train` does
     if stage == "generator":
         return _generator_step(config)
     config.model.generator = _config("avatars_generator").model.generator
@@ -185,8 +187,9 @@ def _generator_step(config) -> Case:
 
 
 def _step(objective, config, steps, flop) -> Case:
-    """Makes the compiled step of the training loop."""
-    mesh = parallel.make_mesh(jax.devices()[:1])
+    """Makes the compiled step of the training loop, on the whole CPU or on one GPU."""
+    devices = jax.devices()
+    mesh = parallel.make_mesh(devices if devices[0].platform == "cpu" else devices[:1])
     compiled = {
         variant: parallel.map_step(
             guard(partial(objective.step, variant=variant), skip=False), mesh
