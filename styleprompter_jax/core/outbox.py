@@ -23,7 +23,7 @@ from styleprompter_jax.core import buckets
 from styleprompter_jax.core.atomic import is_gone, machine, make_folder, writing
 from styleprompter_jax.core.buckets import Address, Object
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.core.paths import cache_folder, scheme
 from styleprompter_jax.core.snapshots import is_part
 
 P = ParamSpec("P")
@@ -53,8 +53,10 @@ def to_bucket(
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = signature.bind(*args, **kwargs)
             place = bound.arguments.get(output)
-            if not isinstance(place, str | os.PathLike) or not buckets.in_bucket(place):
+            if not isinstance(place, str | os.PathLike) or not scheme(place):
                 return function(*args, **kwargs)
+            if not buckets.in_bucket(place):
+                buckets.local_place(place)  # refuses it
             address = buckets.parse(place)
             with _sent(address, file) as folder:
                 bound.arguments[output] = folder

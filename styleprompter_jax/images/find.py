@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fetch import local_copy
+from styleprompter_jax.core.fetch import local_copy, with_addresses
 from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.core.walk import folders, is_folder, matching
 
@@ -106,8 +106,8 @@ class Found(NamedTuple):
 
 
 def shown(path: str | os.PathLike) -> str:
-    """Returns a name in a form for messages: always one line."""
-    name = os.fspath(path)
+    """Returns a name for messages: always one line, and the address of a copy."""
+    name = with_addresses(os.fspath(path))
     return name if name.isprintable() else repr(name)
 
 

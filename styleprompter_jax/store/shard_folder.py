@@ -24,7 +24,7 @@ from styleprompter_jax.core.background import Background
 from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
-from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.snapshots import Lost, Writer
 from styleprompter_jax.store import shards
 
@@ -42,7 +42,7 @@ def shard_folder(place: AnyPath) -> "LocalShards | BucketShards":
     """
     if buckets.in_bucket(place):
         return BucketShards(buckets.parse(place))
-    return LocalShards(local_path(place).absolute())
+    return LocalShards(buckets.local_place(place).absolute())
 
 
 @dataclasses.dataclass(frozen=True)
