@@ -24,6 +24,7 @@ from styleprompter_jax.core.atomic import is_gone, machine, make_folder, writing
 from styleprompter_jax.core.buckets import Address, Object
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import cache_folder, scheme
+from styleprompter_jax.core.results import check_no_shards
 from styleprompter_jax.core.snapshots import is_part
 
 P = ParamSpec("P")
@@ -81,6 +82,7 @@ def _sent(address: Address, one_file: bool) -> Iterator[Path]:
     try:
         with writing(place):
             there = _listing(address, one_file)
+            check_no_shards(address, there)
             _begin(address, place, there)
             before = _files(place)
         try:

@@ -7,11 +7,15 @@ results folder is an account: a line of JSON for each written file, {"file": NAM
 The program writes the line when the file is complete and still has a temporary name. A
 file whose hash differs from the account belongs to the user. If a call was killed, the
 same call can run again and continue.
+
+A folder with shards (`store.shards`) gets no results, and a folder with an account gets
+no shards.
 """
 
 import contextlib
 import json
 import os
+import re
 import stat
 import tempfile
 import threading
@@ -31,6 +35,7 @@ from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
+SHARD = re.compile(r"part-[0-9a-f]{20}\.parquet")  # the name of a shard
 _LINES = 10_000  # largest number of outdated lines in the account
 
 
@@ -47,8 +52,8 @@ class Results:
 
     Raises:
         StylePrompterError: if a result would overwrite an input or a file of the user,
-            two results would be one file, or a file cannot be written. In this case,
-            nothing has been written.
+            two results would be one file, the folder has shards, or a file cannot be
+            written. In this case, nothing has been written.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Results:
         self._names = {file: file.relative_to(folder).as_posix() for file in files}
         for place in dict.fromkeys([self._folder, *(file.parent for file in files)]):
             _check_folder(place)
+        if self._folder.is_dir():
+            check_no_shards(folder, os.listdir(folder))
         _check_names(self._folder, files)
         check_files(files, inputs, overwrite=True)
         self._account = _Account(self._folder / ACCOUNT)
@@ -111,6 +118,15 @@ class Results:
                 "has changed since: choose another --output, or replace it with "
                 "--overwrite."
             )
+
+
+def check_no_shards(folder: object, names: Iterable[str]) -> None:
+    """Refuses a folder that has shards among the names of its files."""
+    if shard := next(filter(SHARD.fullmatch, names), None):
+        raise StylePrompterError(
+            f"{folder} holds shards of `invert --engine ray` ({shard}): choose another "
+            "folder for the results."
+        )
 
 
 def sources_in(folder: Path) -> dict[str, str]:
