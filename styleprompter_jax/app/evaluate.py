@@ -148,7 +148,7 @@ def evaluate(
     numbers, values, table = files = [folder / file for file in FILES]
     given = latents, classifier_file
     read: list = [*images.paths, *(directions or ()), *filter(None, given)]
-    place = Results(folder, files, inputs=read, overwrite=overwrite)
+    place = Results(folder, files, inputs=read, sheets=[table], overwrite=overwrite)
     batch_size = decoding.batch(loaded, len(images))
     seed, options = decoding.seed, decoding.options()
     options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)

@@ -109,7 +109,7 @@ def invert(
         alone = [path.with_suffix(SUFFIX) for path in results]
         changes = [folder / f"generator{SUFFIX}"] if together else alone
     files = [*results, codes, table, *changes]
-    place = Results(folder, files, inputs=paths, overwrite=overwrite)
+    place = Results(folder, files, inputs=paths, sheets=[table], overwrite=overwrite)
     batch_size = decoding.batch(model, len(paths))
     refined = calls.refines(model.config, decoding.refine, decoding.refiner)
     kept: list = []

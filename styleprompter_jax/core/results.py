@@ -3,7 +3,8 @@
 A command declares its result files before it computes. It never overwrites its inputs.
 It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the
 results folder is an account: a line of JSON for each written file, {"file": NAME,
-"sha256": ...}. The line of an edit has the name of the edited image too, as "source".
+"sha256": ...}. The line of an edit has the name of the edited image too, as "source",
+and that of a sheet of several images has "kind": "sheet".
 The program writes the line when the file is complete and still has a temporary name. A
 file whose hash differs from the account belongs to the user. If a call was killed, the
 same call can run again and continue.
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from styleprompter_jax.core.atomic import (
@@ -36,6 +37,7 @@ from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
 SHARD = re.compile(r"part-[0-9a-f]{20}\.parquet")  # the name of a shard
+_SHEET = "sheet"
 _LINES = 10_000  # largest number of outdated lines in the account
 
 
@@ -48,6 +50,7 @@ class Results:
         inputs: files that the command reads.
         sources: for edits, the path that the image's own result would have; the account
             keeps its name, see `sources_in`.
+        sheets: the files that show several images; see `sheets_in`.
         overwrite: also replace files that this program did not write.
 
     Raises:
@@ -63,10 +66,11 @@ class Results:
         *,
         inputs: Iterable[str | os.PathLike] = (),
         sources: Mapping[Path, Path] | None = None,
+        sheets: Collection[Path] = (),
         overwrite: bool = False,
     ):
         self._folder, self._lock = Path(folder), threading.Lock()
-        self._sources = sources or {}
+        self._sources, self._sheets = sources or {}, sheets
         self._names = {file: file.relative_to(folder).as_posix() for file in files}
         for place in dict.fromkeys([self._folder, *(file.parent for file in files)]):
             _check_folder(place)
@@ -94,6 +98,8 @@ class Results:
         if (source := self._sources.get(file)) is not None:
             name = source.relative_to(self._folder).with_suffix("")
             row["source"] = name.as_posix()
+        if file in self._sheets:
+            row["kind"] = _SHEET
         with self._lock:
             self._account.add(row)
 
@@ -138,6 +144,20 @@ def sources_in(folder: Path) -> dict[str, str]:
     return {
         row["file"]: row["source"] for row in rows if {"file", "source"} <= row.keys()
     }
+
+
+def sheets_in(folder: Path) -> set[str]:
+    """Returns the names of the sheets that this program wrote directly in a folder.
+
+    A sheet that has changed since is a file of the user. Empty without an account.
+    """
+    sums: dict[str, list[str]] = {}
+    for row in _rows(folder / ACCOUNT):
+        name = row.get("file", "")
+        # Other names are in subfolders, or of another program.
+        if row.get("kind") == _SHEET and name == os.path.basename(name):
+            sums.setdefault(name, []).append(row.get("sha256", ""))
+    return {name for name, known in sums.items() if _has_sum(folder / name, known)}
 
 
 def check_files(
@@ -263,6 +283,16 @@ def _node(path: str | os.PathLike) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
+def _has_sum(file: Path, sums: Collection[str]) -> bool:
+    """Returns whether a path is a regular file with one of the SHA-256."""
+    try:
+        return (
+            bool(sums) and stat.S_ISREG(os.lstat(file).st_mode) and sha256(file) in sums
+        )
+    except OSError:
+        return False
+
+
 class _Account:
     """A row for each file that was written into a folder, kept in a file there."""
 
@@ -281,13 +311,7 @@ class _Account:
 
     def wrote(self, name: str, file: Path) -> bool:
         """Returns whether an existing file is unchanged since this program wrote it."""
-        if not stat.S_ISREG(os.lstat(file).st_mode):
-            return False
-        try:
-            sums = [row["sha256"] for row in self._known.get(name, ())]
-            return bool(sums) and sha256(file) in sums
-        except OSError:
-            return False
+        return _has_sum(file, [row["sha256"] for row in self._known.get(name, ())])
 
     def add(self, row: dict) -> None:
         with writing(self._path):
