@@ -24,6 +24,8 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.core import buckets, snapshots
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
+from styleprompter_jax.core.results import ACCOUNT
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.inputs import InputReader
@@ -176,11 +178,15 @@ def test_images_and_packed_files_in_a_bucket(tmp_path):
     images(tmp_path / "others", ["b", "c"])
     pack(tmp_path / "others", tmp_path / "in" / "p.array_record", size=32)
     (tmp_path / "in" / "notes.txt").write_text("no image")
+    results = tmp_path / "in" / "results"
+    images(results, ["sheet"])
+    row = {"file": "sheet.png", "sha256": sha256(results / "sheet.png")}
+    (results / ACCOUNT).write_text(json.dumps(row | {"kind": "sheet"}))
     with emulators.running("gs", tmp_path / "cache") as emulator:
         folder = f"{emulator.address}/in"
-        for file in (tmp_path / "in").iterdir():
-            address = buckets.parse(f"{folder}/{file.name}")
-            buckets.write(address, file.read_bytes())
+        for file in filter(Path.is_file, (tmp_path / "in").rglob("*")):
+            name = file.relative_to(tmp_path / "in").as_posix()
+            buckets.write(buckets.parse(f"{folder}/{name}"), file.read_bytes())
         found = engine_ray._sources([folder, f"{folder}/a.png"], tmp_path / "out")
         packed = f"{folder}/p.array_record"
         assert found == [f"{folder}/a.png", f"{packed}#0", f"{packed}#1"]

@@ -151,13 +151,19 @@ def sheets_in(folder: Path) -> set[str]:
 
     A sheet that has changed since is a file of the user. Empty without an account.
     """
+    sums = sheet_sums(folder / ACCOUNT)
+    return {name for name, known in sums.items() if _has_sum(folder / name, known)}
+
+
+def sheet_sums(account: Path) -> dict[str, list[str]]:
+    """Returns the SHA-256 of the sheets that an account lists, by their names."""
     sums: dict[str, list[str]] = {}
-    for row in _rows(folder / ACCOUNT):
+    for row in _rows(account):
         name = row.get("file", "")
         # Other names are in subfolders, or of another program.
         if row.get("kind") == _SHEET and name == os.path.basename(name):
             sums.setdefault(name, []).append(row.get("sha256", ""))
-    return {name for name, known in sums.items() if _has_sum(folder / name, known)}
+    return sums
 
 
 def check_files(
