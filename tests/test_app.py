@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -46,6 +47,22 @@ def test_arguments_and_defaults_are_those_of_the_function(command):
     for key, parameter in parameters.items():
         if key not in named and parameter.default is not parameter.empty:
             assert (given[key] or None) == (parameter.default or None), key
+
+
+# The arguments for a model, images, or the place of the results.
+BUCKETED = {"--model", "--input", "--source", "--reference", "--output", "--workdir"}
+BUCKETED |= {"--config", "--export", "folder", "dest", "PATH", "model"}
+
+
+@pytest.mark.parametrize("command", sorted(_SUMMARIES.keys() - {"push"}))
+def test_the_help_names_buckets_where_they_work(command, capsys):
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    _, *texts = re.split(r"\n  (?=\S)", capsys.readouterr().out)
+    told = [text for text in texts if text.split()[0] in BUCKETED]
+    assert told
+    for text in told:
+        assert "gs://" in text and "s3://" in text, text
 
 
 def test_every_command_is_called_so():

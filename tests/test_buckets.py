@@ -17,6 +17,7 @@ from loopback import Handler, Loopback
 from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
+from styleprompter_jax.app.pack import pack
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import buckets, fetch
 from styleprompter_jax.core.errors import StylePrompterError
@@ -27,6 +28,7 @@ from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.files import read_image, read_images, write_image
 from styleprompter_jax.images.find import find_images
 from styleprompter_jax.store import model_folder
+from styleprompter_jax.store.shard_folder import shard_folder
 from styleprompter_jax.training.run.place import open_place
 
 skip_without_packages()
@@ -77,7 +79,7 @@ def test_a_model_is_loaded_and_copied_once(bucket, tiny_folder):
     assert {file: file.stat().st_ino for file in copy.iterdir()} == before
     # Another version of the folder is another copy.
     buckets.write(buckets.parse(f"{bucket}/models/tiny/config.json"), b"{}")
-    with pytest.raises(StylePrompterError, match=f"It is the copy of {bucket}/models"):
+    with pytest.raises(StylePrompterError, match=f"the copy of {bucket}/models"):
         sp.load(f"{bucket}/models/tiny")
     assert (copy / "config.json").read_bytes() != b"{}"
 
@@ -109,6 +111,22 @@ def test_addresses_that_are_none(text, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["s4://bucket/x", "gcs://bucket/x", "hf://user/x"])
+def test_other_addresses_name_the_kinds(text, tmp_path, capsys):
+    for call in (
+        lambda: find_images(text),
+        lambda: sp.get_config(text),
+        lambda: shard_folder(text),
+        lambda: pack(tmp_path, text, size=8),
+        lambda: buckets.checked_path(text),
+        lambda: open_place(text).__enter__(),
+    ):
+        with pytest.raises(StylePrompterError, match=r"begins with gs:// or s3://"):
+            call()
+    assert main(["invert", "--model", "m", "--input", text, "--output", "o"]) == 1
+    assert "gs:// or s3://" in capsys.readouterr().err
+
+
 def test_wrong_places_are_one_sentence(bucket, capsys, tmp_path):
     for call, said in (
         (lambda: sp.load(f"{bucket}/nothing"), f"There is nothing at {bucket}/nothing"),
@@ -117,6 +135,30 @@ def test_wrong_places_are_one_sentence(bucket, capsys, tmp_path):
         with pytest.raises(StylePrompterError, match=said) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_messages_about_copies_name_the_addresses(bucket, tmp_path, capsys):
+    write_image(np.full((8, 8, 3), 99, np.uint8), tmp_path / "run" / "a.png")
+    (tmp_path / "run" / "b.png").write_bytes(b"no image")
+    (tmp_path / "run" / "c.ppm").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes").touch()
+    put(tmp_path, f"{bucket}/named")
+    run, empty = f"{bucket}/named/run", f"{bucket}/named/empty"
+    for call, said in (
+        (lambda: sp.load(run), f"{run} is not a model folder"),
+        (lambda: find_images(empty), f"{empty} contains no images"),
+        (lambda: find_images(f"{run}/a"), f"nothing at {run}/a:"),
+        (lambda: read_images(find_images(run).images, 8), f"{run}/b.png "),
+    ):
+        with pytest.raises(StylePrompterError, match=said) as caught:
+            call()
+        assert str(cache_folder("buckets")) not in str(caught.value)
+    invert = ["invert", "--model", "avatars64", "--output", str(tmp_path / "out")]
+    assert main([*invert, "--input", run]) == 1
+    told = capsys.readouterr().err
+    assert f"{run}/b.png " in told and f"Skipped {run}/c.ppm" in told
+    assert str(cache_folder("buckets")) not in told
 
 
 def test_the_cache_is_bounded(bucket, monkeypatch):

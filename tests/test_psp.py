@@ -12,6 +12,7 @@ from conftest import TINY, random_variables
 from einops import rearrange, reduce
 
 import styleprompter_jax as sp
+from styleprompter_jax.app.invert import _steps
 from styleprompter_jax.cli import main
 from styleprompter_jax.convert.export import export_model
 from styleprompter_jax.convert.model import build_model
@@ -30,7 +31,7 @@ from styleprompter_jax.models.generators.stylegan2 import (
 )
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.ops.upsample_aligned import upsample_aligned
-from styleprompter_jax.store.model_folder import model_shapes
+from styleprompter_jax.store.model_folder import model_shapes, save_model
 
 PSP, E4E = "GradualStyleEncoder", "Encoder4Editing"
 INTO_W = "BackboneEncoderUsingLastLayerIntoW"
@@ -231,6 +232,26 @@ def test_known_by_keys(kind):
 def test_sketches_are_of_psp_by_their_channels():
     config = config_of(PSP, 1)
     assert recognised(config, ["encoder_type"]).encoder == config.encoder
+
+
+def test_sheets_and_tables_name_the_space_of_the_codes(tmp_path, capsys):
+    for kind, space in ((INTO_W, "W"), (PSP, "W+")):
+        config = config_of(kind)
+        config = dataclasses.replace(
+            config, encoder=dataclasses.replace(config.encoder, image_size=32)
+        )
+        save_model(tmp_path / space, config, random_variables(config))
+        model = sp.load(tmp_path / space)
+        images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3))
+        latents = model.encode(images.astype(np.float32))
+        assert [*_steps(model, [latents], latents)] == [space]
+        fitted = latents.edit(np.ones(16), 1.0, [0])
+        assert [*_steps(model, [latents], fitted)] == ["W+"]
+    sp.write_images(images, [tmp_path / "a.png"])
+    call = ["evaluate", "--model", str(tmp_path / "W"), "--input", f"{tmp_path}/a.png"]
+    assert main([*call, "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "| W, " in printed and "W+" not in printed
 
 
 @pytest.mark.parametrize("alias", ["SingleStyleCodeEncoder"])

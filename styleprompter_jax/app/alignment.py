@@ -9,6 +9,7 @@ import numpy as np
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import detect
 from styleprompter_jax.images.files import read_size, resize, to_uint8
+from styleprompter_jax.images.find import shown
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 CHECKED = 4  # images that are checked, as a sample of all
@@ -53,7 +54,7 @@ def warn(model: StylePrompter, paths: Sequence[Path], images: np.ndarray) -> Non
             "photographs first for a model of faces: use `styleprompter align`.",
             len(found),
             len(paths),
-            found[0],
+            shown(found[0]),
         )
 
 

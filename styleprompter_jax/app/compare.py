@@ -180,7 +180,7 @@ def compare(
     read: list = [*first.paths, *(directions or ())]
     read += [entry.latents for entry in stored]
     read += [judge_file] if judge_file else []
-    place = Results(folder, files, inputs=read, overwrite=overwrite)
+    place = Results(folder, files, inputs=read, sheets=[table], overwrite=overwrite)
 
     values: dict[str, dict[str, np.ndarray]] = {}
     columns: dict[str, np.ndarray] = {}

@@ -127,13 +127,15 @@ def export(model: AnyPath, file: AnyPath, *, overwrite: bool = False) -> Exporte
     text = model_folder.read_origin(folder)
     origin = read_origin(text, str(folder)) if text else None
     has_reader = (folder / model_folder.DISCRIMINATOR).exists()
-    discriminator = load_discriminator(folder) if has_reader else None
+    # Only the layout of a generator alone holds it, so others need no valid file.
+    needed = has_reader and config.encoder is None
+    discriminator = load_discriminator(folder) if needed else None
     try:
         what, tree = export_model(config, variables, discriminator, origin)
     except StylePrompterError as error:
         raise StylePrompterError(f"{model}: {error}") from error
     write_torch(path, tree)
-    left_out = ["discriminator"] if discriminator and "d" not in tree else []
+    left_out = ["discriminator"] if has_reader and "d" not in tree else []
     return Exported(path, what, [*left_out, *directions])
 
 

@@ -248,7 +248,7 @@ def _write(
 ) -> None:
     """Writes the directions and their sheet: both, or neither on a full disk."""
     picture = folder / PICTURE
-    place = Results(folder, [picture], overwrite=overwrite)
+    place = Results(folder, [picture], sheets=[picture], overwrite=overwrite)
     # The sheet gets its final name only after the directions are written.
     with atomic_path(picture) as partial:
         write_image(table, partial)

@@ -136,6 +136,7 @@ def edit(
         [*files, table],
         inputs=[*paths, *([latents] if latents else []), *directions],
         sources=dict(pairs),
+        sheets=[table],
         overwrite=overwrite,
     )
     batch_size = decoding.batch(model, len(results))

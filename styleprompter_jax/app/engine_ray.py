@@ -28,7 +28,8 @@ from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath
-from styleprompter_jax.core.sums import arrays_sha256
+from styleprompter_jax.core.results import ACCOUNT, sheet_sums
+from styleprompter_jax.core.sums import arrays_sha256, sha256
 from styleprompter_jax.data.sources import ARRAY_RECORD, ArrayRecordSource
 from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.images.batches import read_ahead, threads
@@ -210,12 +211,28 @@ def _in_bucket(entry: AnyPath) -> list[str]:
     """Returns the addresses of the images and packed files below an address."""
     address, known = buckets.parse(entry), EXTENSIONS | {ARRAY_RECORD}
     found = sorted(buckets.listing(address))
-    names = [name for name in found if Path(name).suffix.lower() in known]
+    sheets = _sheets(address, found)
+    names = [
+        name
+        for name in found
+        if Path(name).suffix.lower() in known and name not in sheets
+    ]
     if found and not names:
         raise StylePrompterError(
             f"{address} has no images and no packed files: name another folder."
         )
     return [str(address / name) for name in names] or [str(address)]
+
+
+def _sheets(address: buckets.Address, found: Sequence[str]) -> set[str]:
+    """Returns the objects below an address that are sheets of results."""
+    sheets = set()
+    for account in (name for name in found if Path(name).name == ACCOUNT):
+        for name, sums in sheet_sums(local_copy(str(address), account)).items():
+            sheet = account.removesuffix(ACCOUNT) + name
+            if sheet in found and sha256(local_copy(str(address), sheet)) in sums:
+                sheets.add(sheet)
+    return sheets
 
 
 def _run(units: list[dict], plan: Plan, address: str | None) -> Iterator[dict]:

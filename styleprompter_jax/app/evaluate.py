@@ -33,7 +33,7 @@ from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.editing.directions import Direction
-from styleprompter_jax.editing.latents import Latents, concatenate
+from styleprompter_jax.editing.latents import Latents, concatenate, space_of
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
 from styleprompter_jax.evaluation.editability import agreement, editability
@@ -58,7 +58,6 @@ FILES = "metrics.json", "images.csv", "sheet.png"
 EDITED = 200  # number of images to judge edits
 PAIRS = 128  # number of pairs of images to measure the path length
 TIMED = 20  # number of images to measure the time
-TITLES = {"w_plus": "W+", "refined": "refined"}
 # The metrics that need a network, by the kind of the network.
 NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}
 NEEDED["inception"] = "fid, kid"
@@ -71,12 +70,15 @@ class Evaluated:
     Attributes:
         results: the content of metrics.json, without the protocol.
         metrics, images, sheet: the files metrics.json, images.csv and sheet.png.
+        titles: the titles of the parts of the results, "w_plus" and "refined", in
+            tables; that of codes is "W+", or "W" with one code for all layers.
     """
 
     results: dict
     metrics: Path
     images: Path
     sheet: Path
+    titles: dict[str, str]
 
 
 @to_bucket("output")
@@ -148,7 +150,7 @@ def evaluate(
     numbers, values, table = files = [folder / file for file in FILES]
     given = latents, classifier_file
     read: list = [*images.paths, *(directions or ()), *filter(None, given)]
-    place = Results(folder, files, inputs=read, overwrite=overwrite)
+    place = Results(folder, files, inputs=read, sheets=[table], overwrite=overwrite)
     batch_size = decoding.batch(loaded, len(images))
     seed, options = decoding.seed, decoding.options()
     options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)
@@ -192,7 +194,12 @@ def evaluate(
         _write_values(values, images.names, measured)
     with place.writing(table):
         write_image(rows, table)
-    return Evaluated(results, numbers, values, table)
+    return Evaluated(results, numbers, values, table, _titles(measured))
+
+
+def _titles(measured: Measured) -> dict[str, str]:
+    parts = measured.values["unquantised"]
+    return {p: space_of(measured.w_plus) if p == "w_plus" else p for p in parts}
 
 
 def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
@@ -367,6 +374,6 @@ def _sheet(
         rows += zip(batch, *take(made, len(batch)), strict=True)
     return sheet(
         rows,
-        ["input", *(TITLES[name] for name in parts)],
+        ["input", *_titles(measured).values()],
         [f"{psnr[k]:.1f} dB" for k in chosen],
     )

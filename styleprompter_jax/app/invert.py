@@ -17,7 +17,7 @@ from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.generator_change import SUFFIX
-from styleprompter_jax.editing.latents import Latents, concatenate
+from styleprompter_jax.editing.latents import Latents, concatenate, space_of
 from styleprompter_jax.images.batches import read_batches
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.images.inputs import InputReader, as_pictures
@@ -109,7 +109,7 @@ def invert(
         alone = [path.with_suffix(SUFFIX) for path in results]
         changes = [folder / f"generator{SUFFIX}"] if together else alone
     files = [*results, codes, table, *changes]
-    place = Results(folder, files, inputs=paths, overwrite=overwrite)
+    place = Results(folder, files, inputs=paths, sheets=[table], overwrite=overwrite)
     batch_size = decoding.batch(model, len(paths))
     refined = calls.refines(model.config, decoding.refine, decoding.refiner)
     kept: list = []
@@ -188,6 +188,6 @@ def _steps(
 ) -> dict[str, Latents]:
     """Returns the latents that the sheet shows, by title, with the final ones last."""
     if model.config.encoder is None or not model.config.encoder.passes:
-        return {"W+": latents}
+        return {space_of(latents.w_plus): latents}
     steps = {f"pass {k + 1}": one for k, one in enumerate(passes)}
     return steps if latents is passes[-1] else steps | {"fitted": latents}

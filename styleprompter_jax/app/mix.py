@@ -126,6 +126,7 @@ def mix(
         [*made, table],
         inputs=inputs,
         sources=dict(named),
+        sheets=[table],
         overwrite=overwrite,
     )
 

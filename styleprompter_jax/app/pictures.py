@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import glob
 import itertools
 import logging
@@ -17,7 +18,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, as_paths
 from styleprompter_jax.core.progress import Progress
-from styleprompter_jax.core.results import Results
+from styleprompter_jax.core.results import Results, sheets_in
 from styleprompter_jax.core.values import check_choice
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images.batches import threads
@@ -169,8 +170,14 @@ def list_inputs(
     """
     output, paths = output and output.resolve(), []
     entries = as_paths(inputs, local_copy)
-    # A shell lists the output too for `photos/*`, once it is there.
-    others = [entry for entry in entries if entry.resolve() != output] or entries
+    sheets = functools.cache(sheets_in)
+    # For `photos/*`, a shell also lists the output and the sheets that are there.
+    others = [
+        entry
+        for entry in entries
+        if entry.resolve() != output and entry.name not in sheets(entry.parent)
+    ]
+    others = others or entries
     for entry in others if repeats else dict.fromkeys(others):
         found = list_pictures(entry, warn)
         if output and _top(entry).resolve() in output.parents:

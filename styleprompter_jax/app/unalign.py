@@ -21,6 +21,7 @@ from styleprompter_jax.images.align import MOST, check_quad, numbers_of
 from styleprompter_jax.images.align import unalign as paste_back
 from styleprompter_jax.images.decode import room_for
 from styleprompter_jax.images.files import check_sides, read_image, write_image
+from styleprompter_jax.images.find import shown
 from styleprompter_jax.images.read_once import ReadOnce
 
 
@@ -94,7 +95,7 @@ def unalign(
     for path, result in zip(paths, results, strict=True):
         crop = find(path)
         if crop is None:
-            skipped.append(f"The name of {path} matches no crop.")
+            skipped.append(f"The name of {shown(path)} matches no crop.")
             log.warning("Skipped: %s", skipped[-1])
         else:
             check_sides(result, *crop.size)

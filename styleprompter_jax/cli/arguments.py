@@ -18,6 +18,8 @@ _Takes = argparse._ActionsContainer
 MOST = 2**31 - 1  # largest number of steps, images or components
 LARGEST_BATCH = 1024  # images; results do not depend on the batch size
 LARGEST_SIDE = 16_384  # pixels of an image
+# The end of the help text of arguments that may be in a bucket.
+IN_BUCKET = "or gs:// or s3://BUCKET/FOLDER"
 
 
 def whole(text: str, least: int, most: int) -> int:
@@ -145,8 +147,8 @@ def add_model(parser: _Takes) -> None:
         type=name_or_path,
         required=True,
         metavar="M",
-        help="a model folder, the name of a bundled model, or a model on the Hugging "
-        "Face Hub: hf://USER/MODEL[@REVISION][/FOLDER]",
+        help="a model folder, the name of a bundled model, a model on the Hugging Face "
+        f"Hub: hf://USER/MODEL[@REVISION][/FOLDER], {IN_BUCKET}",
     )
 
 
@@ -158,7 +160,7 @@ def add_input(parser: _Takes, **options: Any) -> None:
         nargs="+",
         type=path,
         metavar="PATH",
-        help="images: files, folders (searched recursively) or globs",
+        help=f"images: files, folders (searched recursively) or globs, {IN_BUCKET}",
         **options,
     )
 
@@ -170,7 +172,7 @@ def add_output(parser: _Takes) -> None:
         type=path,
         required=True,
         metavar="DIR",
-        help="folder of the results",
+        help=f"folder of the results, {IN_BUCKET}",
     )
     add_overwrite(parser)
 

@@ -3,6 +3,7 @@
 import argparse
 
 from styleprompter_jax.cli.arguments import (
+    IN_BUCKET,
     add_data_dir,
     add_decoding,
     add_input,
@@ -42,7 +43,7 @@ def add_measured(
         type=path,
         default=folder,
         metavar="DIR",
-        help=f"{files} (default: {folder})",
+        help=f"{files}, {IN_BUCKET} (default: {folder})",
     )
     add_overwrite(parser)
     parser.add_argument(

@@ -43,7 +43,8 @@ def export_model(
     Args:
         config: the model's architecture.
         variables: {"params": ..., "const": ...}.
-        discriminator: the generator's discriminator, if the model has one.
+        discriminator: the generator's discriminator, if a model without an encoder
+            has one; the layouts of encoders do not hold it.
         origin: facts of the checkpoint that the model comes from, if any.
 
     Returns:

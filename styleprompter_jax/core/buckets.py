@@ -112,9 +112,24 @@ def checked_path(path: str | os.PathLike) -> Path | str:
     """Returns `local_path` of a local path; returns an address in a bucket as text.
 
     Raises:
-        StylePrompterError: as `local_path` or `parse`.
+        StylePrompterError: as `local_place` or `parse`.
     """
-    return str(parse(path)) if in_bucket(path) else local_path(path)
+    return str(parse(path)) if in_bucket(path) else local_place(path)
+
+
+def local_place(path: str | os.PathLike) -> Path:
+    """Returns `local_path` of a path that may be an address in a bucket, but is none.
+
+    Raises:
+        StylePrompterError: as `local_path`; also names the kinds of buckets.
+    """
+    if found := scheme(path):
+        kinds = " or ".join(f"{kind}://" for kind in KINDS)
+        raise StylePrompterError(
+            f"{path_text(path)} is an address, and {found}:// does not work here: give "
+            f"a local path, or an address in a bucket, which begins with {kinds}."
+        )
+    return local_path(path)
 
 
 def listing(folder: Address) -> dict[str, Object]:

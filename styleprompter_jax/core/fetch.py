@@ -5,18 +5,21 @@ address has its own folder, so a changed object gets another folder. The cache h
 most `LIMIT` bytes; the program first removes the least recently used copies. A process
 measures the cache from time to time. In between it counts what it adds itself, and does
 not see what others add.
+
+Messages name the addresses, and not the copies: `with_addresses` replaces the paths.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
 from pathlib import Path
 
-from styleprompter_jax.core import buckets
+from styleprompter_jax.core import buckets, errors
 from styleprompter_jax.core.atomic import atomic_path, is_gone, machine
 from styleprompter_jax.core.buckets import Address, Object
 from styleprompter_jax.core.errors import StylePrompterError
@@ -29,7 +32,9 @@ LIMIT = 200 * 2**30  # bytes of all copies
 _FORGOTTEN = 7 * 24 * 3600  # seconds until a use by another machine counts as over
 _SELDOM = 60.0  # seconds between measurements, at least
 _SHARE = 20  # one part of the time for measurements, and of the cache to free at once
-_USERS = ".users"  # a folder with a file for each process that reads the copy
+# A folder with a file for each process that reads the copy. The file has the address.
+_USERS = ".users"
+_COPIES = "buckets"  # folder of the copies in the cache
 _measured: dict[Path, tuple[float, int]] = {}  # until when, and the bytes, by cache
 _measuring = threading.Lock()
 
@@ -39,7 +44,7 @@ class NothingThere(StylePrompterError):
 
 
 def local_copy(path: str | os.PathLike, name: str = "") -> Path:
-    """Returns `local_path` of a local path, and the local copy of an address.
+    """Returns a local path as it is, and the local copy of an address.
 
     Args:
         path: a path, or an address in a bucket.
@@ -49,7 +54,7 @@ def local_copy(path: str | os.PathLike, name: str = "") -> Path:
         StylePrompterError: if the address does not exist, or cannot be read.
     """
     if not buckets.in_bucket(path):
-        return local_path(path) / name
+        return buckets.local_place(path) / name
     address = buckets.parse(f"{buckets.parse(path)}/{name}")
     for _ in range(3):  # a training may remove old parts meanwhile
         with contextlib.suppress(buckets.Missing):
@@ -87,12 +92,13 @@ def _fetch(address: Address) -> Path:
         found = _of_run(address)
     identity = [str(address), [(name, one) for name, (_, one) in found.items()]]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    root = cache_folder("buckets")
+    root = cache_folder(_COPIES)
     entry = root / digest
     with lock(root / f".{digest}.lock", guarded=entry):
         users = entry / _USERS
         users.mkdir(parents=True, exist_ok=True)
-        (users / f"{machine()}-{os.getpid()}").touch()
+        user = users / f"{machine()}-{os.getpid()}"
+        user.touch()
         os.utime(entry)
         place = entry / address.name
         missing = {
@@ -102,7 +108,32 @@ def _fetch(address: Address) -> Path:
         }
         _make_room(entry, sum(one.size for _, one in missing.values()), address)
         buckets.each(lambda file: _download(file, *missing[file]), missing)
+        user.write_text(str(address))  # now messages name the address, not the copy
     return place
+
+
+def with_addresses(text: str) -> str:
+    """Returns a text with the addresses of buckets in place of the paths of copies."""
+    if f"{os.sep}{_COPIES}{os.sep}" not in text:
+        return text
+    root = cache_folder(_COPIES)
+    copy = re.escape(f"{root}{os.sep}") + r"[0-9a-f]{16}(?=" + re.escape(os.sep) + ")"
+    for found in set(re.findall(copy, text)):
+        if address := _address_of(Path(found)):
+            place = os.path.join(found, address.rpartition("/")[2])
+            text = text.replace(place, address)
+    return text
+
+
+def _address_of(entry: Path) -> str:
+    """Returns the address of a copy; "" if it is not complete."""
+    with contextlib.suppress(OSError, ValueError):
+        texts = (user.read_text() for user in (entry / _USERS).iterdir())
+        return next(filter(None, texts), "")
+    return ""
+
+
+errors.rewordings.append(with_addresses)
 
 
 def _of_run(address: Address) -> dict[str, tuple[Address, Object]]:
@@ -183,8 +214,11 @@ def _removed_old(own: Path, needed: int, address: Address) -> int:
 
 
 def _size(folder: Path) -> int:
+    """Returns the bytes of the objects in a folder."""
     total = 0
     for file in folder.rglob("*"):
+        if file.parent.name == _USERS:
+            continue
         with contextlib.suppress(OSError):  # another process removes it
             total += file.stat().st_size if file.is_file() else 0
     return total

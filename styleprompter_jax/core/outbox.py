@@ -23,7 +23,8 @@ from styleprompter_jax.core import buckets
 from styleprompter_jax.core.atomic import is_gone, machine, make_folder, writing
 from styleprompter_jax.core.buckets import Address, Object
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import cache_folder
+from styleprompter_jax.core.paths import cache_folder, scheme
+from styleprompter_jax.core.results import check_no_shards
 from styleprompter_jax.core.snapshots import is_part
 
 P = ParamSpec("P")
@@ -53,8 +54,10 @@ def to_bucket(
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = signature.bind(*args, **kwargs)
             place = bound.arguments.get(output)
-            if not isinstance(place, str | os.PathLike) or not buckets.in_bucket(place):
+            if not isinstance(place, str | os.PathLike) or not scheme(place):
                 return function(*args, **kwargs)
+            if not buckets.in_bucket(place):
+                buckets.local_place(place)  # refuses it
             address = buckets.parse(place)
             with _sent(address, file) as folder:
                 bound.arguments[output] = folder
@@ -79,6 +82,7 @@ def _sent(address: Address, one_file: bool) -> Iterator[Path]:
     try:
         with writing(place):
             there = _listing(address, one_file)
+            check_no_shards(address, there)
             _begin(address, place, there)
             before = _files(place)
         try:

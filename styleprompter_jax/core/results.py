@@ -3,21 +3,26 @@
 A command declares its result files before it computes. It never overwrites its inputs.
 It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the
 results folder is an account: a line of JSON for each written file, {"file": NAME,
-"sha256": ...}. The line of an edit has the name of the edited image too, as "source".
+"sha256": ...}. The line of an edit has the name of the edited image too, as "source",
+and that of a sheet of several images has "kind": "sheet".
 The program writes the line when the file is complete and still has a temporary name. A
 file whose hash differs from the account belongs to the user. If a call was killed, the
 same call can run again and continue.
+
+A folder with shards (`store.shards`) gets no results, and a folder with an account gets
+no shards.
 """
 
 import contextlib
 import json
 import os
+import re
 import stat
 import tempfile
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from styleprompter_jax.core.atomic import (
@@ -31,6 +36,8 @@ from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
+SHARD = re.compile(r"part-[0-9a-f]{20}\.parquet")  # the name of a shard
+_SHEET = "sheet"
 _LINES = 10_000  # largest number of outdated lines in the account
 
 
@@ -43,12 +50,13 @@ class Results:
         inputs: files that the command reads.
         sources: for edits, the path that the image's own result would have; the account
             keeps its name, see `sources_in`.
+        sheets: the files that show several images; see `sheets_in`.
         overwrite: also replace files that this program did not write.
 
     Raises:
         StylePrompterError: if a result would overwrite an input or a file of the user,
-            two results would be one file, or a file cannot be written. In this case,
-            nothing has been written.
+            two results would be one file, the folder has shards, or a file cannot be
+            written. In this case, nothing has been written.
     """
 
     def __init__(
@@ -58,13 +66,16 @@ class Results:
         *,
         inputs: Iterable[str | os.PathLike] = (),
         sources: Mapping[Path, Path] | None = None,
+        sheets: Collection[Path] = (),
         overwrite: bool = False,
     ):
         self._folder, self._lock = Path(folder), threading.Lock()
-        self._sources = sources or {}
+        self._sources, self._sheets = sources or {}, sheets
         self._names = {file: file.relative_to(folder).as_posix() for file in files}
         for place in dict.fromkeys([self._folder, *(file.parent for file in files)]):
             _check_folder(place)
+        if self._folder.is_dir():
+            check_no_shards(folder, os.listdir(folder))
         _check_names(self._folder, files)
         check_files(files, inputs, overwrite=True)
         self._account = _Account(self._folder / ACCOUNT)
@@ -87,6 +98,8 @@ class Results:
         if (source := self._sources.get(file)) is not None:
             name = source.relative_to(self._folder).with_suffix("")
             row["source"] = name.as_posix()
+        if file in self._sheets:
+            row["kind"] = _SHEET
         with self._lock:
             self._account.add(row)
 
@@ -113,6 +126,15 @@ class Results:
             )
 
 
+def check_no_shards(folder: object, names: Iterable[str]) -> None:
+    """Refuses a folder that has shards among the names of its files."""
+    if shard := next(filter(SHARD.fullmatch, names), None):
+        raise StylePrompterError(
+            f"{folder} holds shards of `invert --engine ray` ({shard}): choose another "
+            "folder for the results."
+        )
+
+
 def sources_in(folder: Path) -> dict[str, str]:
     """Returns the names of the edited images by the files of a results folder.
 
@@ -122,6 +144,26 @@ def sources_in(folder: Path) -> dict[str, str]:
     return {
         row["file"]: row["source"] for row in rows if {"file", "source"} <= row.keys()
     }
+
+
+def sheets_in(folder: Path) -> set[str]:
+    """Returns the names of the sheets that this program wrote directly in a folder.
+
+    A sheet that has changed since is a file of the user. Empty without an account.
+    """
+    sums = sheet_sums(folder / ACCOUNT)
+    return {name for name, known in sums.items() if _has_sum(folder / name, known)}
+
+
+def sheet_sums(account: Path) -> dict[str, list[str]]:
+    """Returns the SHA-256 of the sheets that an account lists, by their names."""
+    sums: dict[str, list[str]] = {}
+    for row in _rows(account):
+        name = row.get("file", "")
+        # Other names are in subfolders, or of another program.
+        if row.get("kind") == _SHEET and name == os.path.basename(name):
+            sums.setdefault(name, []).append(row.get("sha256", ""))
+    return sums
 
 
 def check_files(
@@ -247,6 +289,16 @@ def _node(path: str | os.PathLike) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
+def _has_sum(file: Path, sums: Collection[str]) -> bool:
+    """Returns whether a path is a regular file with one of the SHA-256."""
+    try:
+        return (
+            bool(sums) and stat.S_ISREG(os.lstat(file).st_mode) and sha256(file) in sums
+        )
+    except OSError:
+        return False
+
+
 class _Account:
     """A row for each file that was written into a folder, kept in a file there."""
 
@@ -265,13 +317,7 @@ class _Account:
 
     def wrote(self, name: str, file: Path) -> bool:
         """Returns whether an existing file is unchanged since this program wrote it."""
-        if not stat.S_ISREG(os.lstat(file).st_mode):
-            return False
-        try:
-            sums = [row["sha256"] for row in self._known.get(name, ())]
-            return bool(sums) and sha256(file) in sums
-        except OSError:
-            return False
+        return _has_sum(file, [row["sha256"] for row in self._known.get(name, ())])
 
     def add(self, row: dict) -> None:
         with writing(self._path):

@@ -304,6 +304,16 @@ def _numbers(index: Any, count: int) -> list[int]:
     return rows.tolist()
 
 
+def space_of(w_plus: Any) -> str:
+    """Returns "W" if each image has one code for all layers, and "W+" otherwise.
+
+    Args:
+        w_plus: (b, n, w_dim).
+    """
+    codes = np.asarray(w_plus)
+    return "W" if (codes == codes[:, :1]).all() else "W+"
+
+
 def concatenate(parts: Sequence[Latents]) -> Latents:
     """Joins the latents of several batches, as NumPy arrays."""
     if any(part.changes is not None for part in parts):  # others have the original

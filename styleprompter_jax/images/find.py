@@ -7,8 +7,10 @@ Commands and training find images by the same rules:
 - Images in unsupported formats (raw photographs, PPM, TGA) are skipped and named.
 - Hidden files and folders are skipped, and folders in which systems keep copies.
 - Links to folders are followed, each folder once.
+- Sheets that a command wrote beside its results are skipped, unless a path names one.
 """
 
+import functools
 import glob
 import os
 import re
@@ -17,7 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fetch import local_copy
+from styleprompter_jax.core.fetch import local_copy, with_addresses
+from styleprompter_jax.core.results import sheets_in
 from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.core.walk import folders, is_folder, matching
 
@@ -106,8 +109,8 @@ class Found(NamedTuple):
 
 
 def shown(path: str | os.PathLike) -> str:
-    """Returns a name in a form for messages: always one line."""
-    name = os.fspath(path)
+    """Returns a name for messages: always one line, and the address of a copy."""
+    name = with_addresses(os.fspath(path))
     return name if name.isprintable() else repr(name)
 
 
@@ -137,15 +140,17 @@ def find_images(path: str | os.PathLike) -> Found:
         raise StylePrompterError(
             f"There is no file or folder {shown(path)}.{another_path(path)}"
         )
+    sheets = functools.cache(sheets_in)
     for candidate in candidates:
         kind = _kind(candidate)
-        if kind is not None:
+        if kind is not None and candidate.name not in sheets(candidate.parent):
             (images if kind else unread).append(candidate)
     found = Found(sorted(images), sorted(unread))
     if not images:
         raise StylePrompterError(
-            f"{shown(path)} contains no images, apart from hidden files and folders: "
-            f"add files named *{', *'.join(sorted(EXTENSIONS))}."
+            f"{shown(path)} contains no images, apart from hidden files and "
+            "folders, and sheets of results: add files named "
+            f"*{', *'.join(sorted(EXTENSIONS))}."
             + (f" {found.warning}" if unread else "")
         )
     return found

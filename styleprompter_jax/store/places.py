@@ -66,10 +66,10 @@ def reading(name: str | os.PathLike, folder: Path) -> Iterator[None]:
     except StylePrompterError as error:
         if not scheme(name):
             raise
-        kept = _hub().kept_in(folder) if _is_hub(name) else folder
+        kept = _hub().kept_in(folder) if _is_hub(name) else folder.parent
         raise StylePrompterError(
-            f"{error} It is the copy of {os.fspath(name)}: if the copy is damaged, "
-            f"delete {kept} to download it again."
+            f"{error} This is about the copy of {os.fspath(name)}: if only the copy is "
+            f"damaged, delete {kept} to download it again."
         ) from error
 
 

@@ -24,7 +24,8 @@ from styleprompter_jax.core.background import Background
 from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
-from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.core.results import ACCOUNT
 from styleprompter_jax.core.snapshots import Lost, Writer
 from styleprompter_jax.store import shards
 
@@ -42,7 +43,14 @@ def shard_folder(place: AnyPath) -> "LocalShards | BucketShards":
     """
     if buckets.in_bucket(place):
         return BucketShards(buckets.parse(place))
-    return LocalShards(local_path(place).absolute())
+    return LocalShards(buckets.local_place(place).absolute())
+
+
+def _other_results(folder: object) -> StylePrompterError:
+    return StylePrompterError(
+        f"{folder} holds results of another command, which {ACCOUNT} lists: choose "
+        "another --output for the shards."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +67,11 @@ class LocalShards:
         """Makes the folder, and refuses a second call.
 
         Raises:
-            StylePrompterError: if another call owns it, or it cannot be written.
+            StylePrompterError: if another call owns it, it has other results, or it
+                cannot be written.
         """
+        if (self.folder / ACCOUNT).is_file():
+            raise _other_results(self)
         with writing(self.folder):
             make_folder(self.folder)
         busy = f"Another call writes to {self}: wait for its end, or choose another."
@@ -108,11 +119,13 @@ class BucketShards:
         """Holds the folder's lock, and refuses a second call.
 
         Raises:
-            StylePrompterError: if another call holds it, it cannot be written, or an
-                object has its name.
+            StylePrompterError: if another call holds it, it has other results, it
+                cannot be written, or an object has its name.
         """
         if self._address.key and buckets.find(self._address):
             raise StylePrompterError(f"{self} is a file: choose another --output.")
+        if buckets.find(self._address / ACCOUNT):
+            raise _other_results(self)
         place = self._address / WRITER
         writer = Writer(place, "call writes", "--output", str(self))
 

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from styleprompter_jax.core.buckets import in_bucket
+from styleprompter_jax.core.buckets import in_bucket, local_place
 from styleprompter_jax.core.config_files import PACKAGE, config_names
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.core.paths import local_path, path_text
+from styleprompter_jax.core.paths import path_text
 
 
 def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
@@ -43,7 +43,7 @@ def get_config(name_or_file: str | os.PathLike) -> ConfigDict:
         drive, slash, rest = text.partition("/")
         drive += slash
     else:
-        local_path(text)  # refuses an address before the code splits at the colon
+        local_place(text)  # refuses an address before the code splits at the colon
         drive, rest = os.path.splitdrive(text)
     source, colon, variant = rest.partition(":")
     source = drive + source

@@ -17,13 +17,12 @@ WEIGHTS = (
 )
 
 _ENCODER = (
-    *(f"loss.{name}" for name in OF_CODES if name != "align"),
+    *(f"loss.{name}" for name in OF_CODES),
     *("loss.delta_start", "loss.delta_every", "loss.pool_size"),
     "optimizer.discriminator_rate",
 )
 _ENCODER_AND_REFINER = (
     *(f"loss.{name}" for name in WEIGHTS if name not in OF_CODES),
-    "loss.align",  # without effect in stage "refiner", but older configs have it
     *(f"loss.{name}_weights" for name in PERCEPTUAL),
     *("data.input", "data.input_path", "data.image_height", "data.factors"),
     *("optimizer.name", "optimizer.weight_decay", "optimizer.centralize_logit_scale"),

@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="files of weights, then the folder to write; or files of directions, then "
         "the model folder to add them to; or, with --export, a model folder. A file "
-        "may also be an https link or a share link of Google Drive. The command "
+        "may also be an https link or a share link of Google Drive, and a file or "
+        "folder may be in a bucket (gs://, s3://). The command "
         "downloads up to 8 GiB into the cache, and resumes an interrupted download",
     )
     parser.add_argument(
@@ -29,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--export",
         type=path,
         metavar="FILE",
-        help="write the model to FILE, in the format of the published PyTorch code",
+        help="write the model to FILE, in the format of the published PyTorch code; "
+        "it may be in a bucket (gs://, s3://)",
     )
     add_overwrite(parser, "an existing model or file")
 

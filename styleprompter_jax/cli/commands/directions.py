@@ -3,6 +3,7 @@
 import argparse
 
 from styleprompter_jax.cli.arguments import (
+    IN_BUCKET,
     add_batch_size,
     add_data_dir,
     add_layers,
@@ -130,8 +131,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=path,
         metavar="DIR",
-        help="add the directions to a copy of the model in DIR (default: to the model "
-        "itself)",
+        help=f"add the directions to a copy of the model in DIR, {IN_BUCKET} "
+        "(default: to the model itself)",
     )
     add_overwrite(
         parser,

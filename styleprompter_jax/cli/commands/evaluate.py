@@ -29,18 +29,17 @@ def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.app.evaluate import evaluate
 
     done = evaluate(**options(args))
-    print(f"{_summary(done.results)}\n\n{done.metrics} has all results.")
+    print(f"{_summary(done.results, done.titles)}\n\n{done.metrics} has all results.")
 
 
-def _summary(results: dict) -> str:
+def _summary(results: dict, titles: dict[str, str]) -> str:
     """Returns the results as tables in Markdown, and the skipped metrics."""
-    from styleprompter_jax.app.evaluate import TITLES
     from styleprompter_jax.evaluation.evaluate import DEPTHS
 
     parts = list(results["unquantised"])
     columns = [(depth, part) for part in parts for depth in DEPTHS]
     lines = [
-        "| | " + " | ".join(f"{TITLES[p]}, {d}" for d, p in columns) + " |",
+        "| | " + " | ".join(f"{titles[p]}, {d}" for d, p in columns) + " |",
         "|---" * (1 + len(columns)) + "|",
     ]
     for name in results["unquantised"][parts[0]]:
@@ -51,13 +50,13 @@ def _summary(results: dict) -> str:
     for kind, text in timed if "time" in results else ():
         times = (
             "{} {:.1f} ms, p95 {:.1f}".format(
-                TITLES[part], 1000 * time["median"], 1000 * time["p95"]
+                titles[part], 1000 * time["median"], 1000 * time["p95"]
             )
             for part, time in results["time"][kind].items()
         )
         lines.append(f"\nAn image, {text}: {'; '.join(times)}.")
     for part in parts if "edits" in results else ():
-        lines += ["", *_table_of_edits(TITLES[part], results["edits"][part])]
+        lines += ["", *_table_of_edits(titles[part], results["edits"][part])]
     if results["skipped"]:
         lines.append("\nSkipped:")
         lines += [f"- {name}: {why}." for name, why in results["skipped"].items()]

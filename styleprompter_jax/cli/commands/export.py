@@ -2,7 +2,13 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import add_overwrite, name_or_path, options, path
+from styleprompter_jax.cli.arguments import (
+    IN_BUCKET,
+    add_overwrite,
+    name_or_path,
+    options,
+    path,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         type=name_or_path,
-        help="a model folder, the name of a bundled model, or hf://USER/MODEL",
+        help="a model folder, the name of a bundled model, hf://USER/MODEL, "
+        f"{IN_BUCKET}",
     )
     parser.add_argument(
         "--format",
@@ -21,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "web: the same graphs, and the studio's page over them, for any web server",
     )
     parser.add_argument(
-        "--output", type=path, required=True, metavar="DIR", help="folder to write"
+        "--output",
+        type=path,
+        required=True,
+        metavar="DIR",
+        help=f"folder to write, {IN_BUCKET}",
     )
     parser.add_argument(
         "--half",

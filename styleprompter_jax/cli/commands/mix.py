@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from styleprompter_jax.cli.arguments import (
+    IN_BUCKET,
     add_decoding,
     add_format,
     add_layers,
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group(required=True)
     how: dict[str, Any] = dict(type=path, nargs="+", metavar="PATH")
     either.add_argument(
-        "--source", dest="sources", **how, help="sources: files, folders or globs"
+        "--source",
+        dest="sources",
+        **how,
+        help=f"sources: files, folders or globs, {IN_BUCKET}",
     )
     either.add_argument(
         "--latents",
@@ -36,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="references",
         required=True,
         **how,
-        help="references: files, folders or globs",
+        help=f"references: files, folders or globs, {IN_BUCKET}",
     )
     add_output(parser)
     parser.add_argument(

@@ -3,6 +3,7 @@
 import argparse
 
 from styleprompter_jax.cli.arguments import (
+    IN_BUCKET,
     add_overwrite,
     add_skip_bad,
     left_out,
@@ -16,9 +17,13 @@ from styleprompter_jax.core.values import plural
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     parser.add_argument(
-        "folder", type=path, help="folder of images, searched recursively"
+        "folder", type=path, help=f"folder of images, searched recursively, {IN_BUCKET}"
     )
-    parser.add_argument("dest", type=path, help="file to write: NAME.array_record")
+    parser.add_argument(
+        "dest",
+        type=path,
+        help="file to write: NAME.array_record; it may be in a bucket (gs://, s3://)",
+    )
     parser.add_argument(
         "--size",
         type=side,

@@ -5,7 +5,7 @@ import os
 import re
 import textwrap
 
-from styleprompter_jax.cli.arguments import not_negative, positive
+from styleprompter_jax.cli.arguments import IN_BUCKET, not_negative, positive
 from styleprompter_jax.core.buckets import checked_path
 from styleprompter_jax.core.config_files import config_names
 from styleprompter_jax.core.errors import StylePrompterError
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="NAME|FILE",
         help="name or file of a config; NAME:RUN selects one of its runs, for example "
-        "avatars_generator:sharpen",
+        "avatars_generator:sharpen; a file may be in a bucket (gs://, s3://)",
     )
     parser.add_argument(
         "--workdir",
         metavar="DIR",
-        help="folder of the run, created if missing; or gs:// or s3://BUCKET/FOLDER",
+        help=f"folder of the run, created if missing; {IN_BUCKET}",
     )
     parser.add_argument(
         "--coordinator",

@@ -27,7 +27,7 @@ from styleprompter_jax.core.background import Background
 from styleprompter_jax.core.buckets import Address
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
-from styleprompter_jax.core.paths import cache_folder, local_path
+from styleprompter_jax.core.paths import cache_folder
 from styleprompter_jax.core.snapshots import Lost, Part, Snapshot, Writer
 from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.training.run import workdir as folders
@@ -267,7 +267,7 @@ def open_place(workdir: str | os.PathLike) -> Iterator[Local]:
             folder, or it cannot be read.
     """
     if not buckets.in_bucket(workdir):
-        yield Local(local_path(workdir))
+        yield Local(buckets.local_place(workdir))
         return
     run = buckets.parse(workdir)
     digest = hashlib.sha256(str(run).encode()).hexdigest()[:16]
