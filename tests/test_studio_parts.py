@@ -16,7 +16,7 @@ import pytest
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.web.batcher import THREADS, Batcher, Work, _fill
+from styleprompter_jax.web.batcher import Batcher, Work, _fill
 from styleprompter_jax.web.jobs import OVER, Job, Jobs
 from styleprompter_jax.web.limits import Limits, Refused
 from styleprompter_jax.web.server import _listening, serve
@@ -77,25 +77,6 @@ def test_a_batch_is_nearly_full(waiting, sizes, taken):
     assert _fill(waiting, sizes) == taken
 
 
-def test_two_batches_run_together_if_they_are_as_large(batcher):
-    gate = Gate()
-    work = Work("a", None, gate)
-    batcher._ready["a"] = [1, 2]
-    with batcher._changed:  # so that the first batch has both
-        items = [batcher.submit(work, row(k)) for k in range(2)]
-    while len(batcher):
-        pass
-    items.append(batcher.submit(work, row(2)))
-    time.sleep(0.1)
-    assert len(batcher) == 1  # it waits for another one
-    items.append(batcher.submit(work, row(3)))
-    while len(batcher):
-        pass  # although the first batch still runs
-    gate.open.set()
-    assert [item.result(10)[0, 0] for item in items] == [0, 2, 4, 6]
-    assert gate.sizes == [2, 2]
-
-
 def test_a_bad_row_does_not_end_the_work(batcher):
     gate = Gate()
     gate.open.set()
@@ -125,13 +106,13 @@ def test_a_full_queue_says_so_and_nobody_who_left_is_computed(batcher):
 
 def test_what_waits_is_told_when_the_server_stops():
     batcher, gate = Batcher(waiting=4, largest=4), Gate()
-    running = [batcher.submit(Work("a", None, gate), row(0)) for _ in range(THREADS)]
+    running = batcher.submit(Work("a", None, gate), row(0))
     while len(batcher):
         pass
     waiting = batcher.submit(Work("a", None, gate), row(1))
     threading.Timer(0.05, gate.open.set).start()
     batcher.stop()
-    assert all(one.result(10)[0, 0] == 0 for one in running)
+    assert running.result(10)[0, 0] == 0
     for refused in (waiting.result, lambda n: batcher.submit(None, row(1))):
         with pytest.raises(Refused, match="stopping"):
             refused(10)

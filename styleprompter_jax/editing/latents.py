@@ -142,7 +142,7 @@ class Latents:
                 f"[{n}, {w_dim}]: use a direction of the same model."
             )
         strength = direction.strength if strength is None else strength
-        strengths = jnp.asarray(as_numbers(strength, "The strengths"))
+        strengths = as_numbers(strength, "The strengths")
         if strengths.shape not in ((), (batch,)):
             raise StylePrompterError(
                 f"The strength has the shape {list(strengths.shape)} for {batch} "
@@ -150,7 +150,7 @@ class Latents:
             )
         layers = check_layers(direction.layers if layers is None else layers, n)
         step = strengths.reshape(-1, 1, 1) * direction.step(codes, layers)
-        return dataclasses.replace(self, w_plus=codes + step)
+        return dataclasses.replace(self, w_plus=jnp.add(codes, step))
 
     def save(
         self,

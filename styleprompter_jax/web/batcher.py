@@ -21,7 +21,6 @@ import numpy as np
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.web.limits import Refused
 
-THREADS = 2
 _FULL = 0.75  # the share of a program's rows that makes a batch worth its time
 
 log = logging.getLogger(__name__)
@@ -53,10 +52,7 @@ class _Item(NamedTuple):
 
 
 class Batcher:
-    """Computes submitted items in batches, in two threads.
-
-    One batch alone does not keep all cores busy: a batch of another thread fills the
-    pauses, for example when results become images (docs/performance.md).
+    """Computes submitted items in batches, in a thread.
 
     Attributes:
         batches: the number of batches by the number of their items.
@@ -73,14 +69,9 @@ class Batcher:
         self._ready: dict[Hashable, list[int]] = {}
         self._growing: set[Hashable] = set()
         self._stopped = False
-        self._running = 0  # items of the batches that run
         self.batches: collections.Counter[int] = collections.Counter()
-        self._threads = [
-            threading.Thread(target=self._serve, daemon=True, name=f"model {k}")
-            for k in range(THREADS)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="model")
+        self._thread.start()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -112,7 +103,7 @@ class Batcher:
         return future
 
     def stop(self) -> None:
-        """Ends the threads after their batches, and refuses the waiting items."""
+        """Ends the thread after its current batch, and refuses the waiting items."""
         with self._changed:
             self._stopped = True
             left = list(self._items)
@@ -121,8 +112,7 @@ class Batcher:
         for item in left:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(Refused(503, "The server is stopping."))
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
 
     def _has_room(self) -> bool:
         return self._stopped or len(self._items) < self._waiting
@@ -143,16 +133,13 @@ class Batcher:
                     # A copy, because a view would keep the whole batch in memory.
                     one = jax.tree.map(lambda a, k=k: a[k : k + 1].copy(), made)
                     item.future.set_result(one)
-            with self._changed:
-                self._running -= len(batch)
-                self._changed.notify_all()
             del batch  # frees its memory while the queue is empty
 
     def _next(self) -> list[_Item]:
-        """Returns the items of the next batch; [] when the threads must end."""
+        """Returns the items of the next batch; [] when the thread must end."""
         with self._changed:
             while True:
-                self._changed.wait_for(self._is_worth_a_batch)
+                self._changed.wait_for(lambda: self._items or self._stopped)
                 if self._stopped:
                     return []
                 if any(item.future.cancelled() for item in self._items):
@@ -175,16 +162,7 @@ class Batcher:
                 # Leaves out the items that no client waits for any more.
                 batch = [i for i in chosen if i.future.set_running_or_notify_cancel()]
                 if batch:
-                    self._running += len(batch)
                     return batch
-
-    def _is_worth_a_batch(self) -> bool:
-        """Returns whether a thread has something to do.
-
-        Beside a batch that runs, a smaller one would cost more than it gains: its
-        items wait until there are as many.
-        """
-        return self._stopped or len(self._items) > max(0, self._running - 1)
 
     def _sizes(self, work: Work) -> list[int]:
         return self._ready.setdefault(work.program, [1])

@@ -330,7 +330,7 @@ class Studio:
 
     async def _render(self, client: Client, recipe: bodies.Recipe) -> np.ndarray:
         """Decodes a recipe to uint8 (h, w, 3)."""
-        ready = await self._aside(self._recipes.ready, client, recipe)
+        ready = self._recipes.ready(client, recipe)
         return (await self._compute(*self._recipes.rendering(ready)))[0]
 
     async def _compute(self, work: Work, rows: Any) -> Any:
