@@ -107,6 +107,7 @@ def training(stage: str, size: int, batch: int, dtype: str = "float32") -> Case:
 
 def generator(size: int, batch: int, dtype: str) -> Case:
     """Makes sixteen steps of stage "generator", with R1 in one of them."""
+    use_cpu_devices(size, batch)  # as `train` does
     return _generator_step(generator_config(size, batch, dtype))
 
 
