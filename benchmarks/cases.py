@@ -6,6 +6,7 @@ the bundled domain.
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -190,7 +191,9 @@ def _generator_step(config) -> Case:
 def _step(objective, config, steps, flop) -> Case:
     """Makes the compiled step of the training loop, on the whole CPU or on one GPU."""
     devices = jax.devices()
-    mesh = parallel.make_mesh(devices if devices[0].platform == "cpu" else devices[:1])
+    on_cpu = devices[0].platform == "cpu"
+    count = math.gcd(len(devices), config.batch_size) if on_cpu else 1
+    mesh = parallel.make_mesh(devices[:count])
     compiled = {
         variant: parallel.map_step(
             guard(partial(objective.step, variant=variant), skip=False), mesh
