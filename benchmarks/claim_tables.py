@@ -8,6 +8,7 @@ from styleprompter_jax.cli.commands.compare import cell
 from styleprompter_jax.evaluation.comparison import RESAMPLES, interval
 
 COLUMNS = ("mse", "psnr", "ssim", "codes", "flipped", "kept")
+UNITS = {"psnr": "psnr (dB)"}
 
 
 def table_of(found: Mapping[str, tuple]) -> str:
@@ -20,9 +21,10 @@ def table_of(found: Mapping[str, tuple]) -> str:
     means = {title: _averaged(seeds) for title, (seeds, *_) in found.items()}
     first = next(iter(means))
     names = [name for name in COLUMNS if name in means[first]]
+    titles = [UNITS.get(name, name) for name in names]
     budget = ("parameters", "images", "processor s") if found[first][2] else ()
     lines = [
-        f"| | {' | '.join([*names, 's an image', *budget])} |",
+        f"| | {' | '.join([*titles, 'processor s an image', *budget])} |",
         "|---" * (2 + len(names) + len(budget)) + "|",
     ]
     for title, (_, seconds, budgets) in found.items():
@@ -35,9 +37,11 @@ def table_of(found: Mapping[str, tuple]) -> str:
         elif budget:
             cells += ["-"] * len(budget)
         lines.append(f"| {title} | {' | '.join(cells)} |")
+    several = any(len(seeds) > 1 for seeds, *_ in found.values())
+    of_each = "; of each seed in brackets" if several else ""
     lines += [
-        f"\nDifferences from {first}, paired by image; of each seed in brackets:\n",
-        f"| | {' | '.join(names)} |",
+        f"\nDifferences from {first}, paired by image{of_each}:\n",
+        f"| | {' | '.join(titles)} |",
         "|---" * (1 + len(names)) + "|",
     ]
     for title, (seeds, *_) in found.items():
@@ -92,8 +96,8 @@ def at_equal_psnr(first: Sequence, second: Sequence) -> str:
     ])  # fmt: skip
     each = [differences([seed], whole) for seed in seeds]
     psnrs = means([_averaged(point) for point in first], whole, "psnr")
-    lines = ["At equal PSNR, the second curve less the first:\n", "| PSNR | flipped |"]
-    lines.append("|---|---|")
+    lines = ["At equal PSNR, the second curve less the first:\n"]
+    lines += ["| psnr (dB) | flipped |", "|---|---|"]
     for k, difference in enumerate(differences(seeds, whole)):
         if np.isfinite(difference):
             low, high = np.nanquantile(resampled[:, k], [0.025, 0.975])

@@ -27,6 +27,7 @@ import styleprompter_jax as sp
 from benchmarks.claim_tables import at_equal_psnr, table_of
 from styleprompter_jax.app.compare import compare
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.cli.arguments import positive
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--domain", choices=BUNDLED, default="avatars")
     parser.add_argument("--steps", type=int, default=1200, help="of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--count", type=int, default=300, help="test images")
+    parser.add_argument("--count", type=positive, default=300, help="test images")
     parser.add_argument("--folder", type=Path, help="of runs and tables")
     parser.add_argument(
         "--no_edits", action="store_true", help="leave out edits, which take longest"
@@ -190,7 +191,9 @@ def answer(
             for title, of_row in entries.items()
         }
     )
-    head = f"{question}: {count} test images of {domain}, intervals of 95 % over them."
+    # There may be fewer than asked for.
+    images = len(next(iter(found.values.values()))["mse"])
+    head = f"{question}: {images} test images of {domain}, intervals of 95 % over them."
     if budgets:
         head += f" {steps} steps of training, seeds {', '.join(map(str, seeds))}."
     if question == "strengths" and directions is None:

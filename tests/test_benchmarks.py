@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import cases, claim_tables, claims, work
 from styleprompter_jax import large_pages
+from styleprompter_jax.app.compare import Comparison
 from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
@@ -109,6 +110,25 @@ def test_claims():
     assert "| second | 1.5 (1.5 to 1.5) [1, 2] |" in table
     assert "| W+ | -2 (-2 to -2) |" in table
     assert f"| {psnr.mean() + 1:.4g} (" in table and "| 7 | 80 | 3 |" in table
+    assert "| | psnr (dB) | processor s an image | parameters |" in table
+    assert "of each seed in brackets" in table
+    alone = {name: ([{"psnr": psnr}], 0.1, None) for name in ("first", "second")}
+    assert "brackets" not in claim_tables.table_of(alone)
+
+
+def test_the_number_of_test_images(tmp_path, monkeypatch, capsys):
+    """At least one; the table has the number of images that there were."""
+    with pytest.raises(SystemExit):
+        claims.main(["betas", "--count", "0"])
+    assert "--count: '0' is not a whole number, 1 or more" in capsys.readouterr().err
+    entries = [f"avatars64{row.options}" for row in claims.QUESTIONS["betas"]]
+    values = {entry: {"mse": np.ones(3), "psnr": np.ones(3)} for entry in entries}
+    rows = [{"title": one, "seconds": {"processor": 1.0}} for one in entries]
+    found = Comparison({"models": rows}, values, tmp_path, tmp_path)
+    monkeypatch.setattr(claims, "compare", lambda *args, **options: found)
+    (tmp_path / "betas").mkdir()
+    claims.answer("betas", 1, [0], 9000, tmp_path, "avatars")
+    assert "betas: 3 test images of avatars" in capsys.readouterr().out
 
 
 def test_edits_at_equal_psnr():

@@ -15,6 +15,7 @@ from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.app.evaluate import evaluate
 from styleprompter_jax.app.invert import invert
+from styleprompter_jax.app.judges import NEEDED
 from styleprompter_jax.cli import main
 from styleprompter_jax.cli.commands.compare import cell
 from styleprompter_jax.editing.generator_change import GeneratorChange
@@ -78,10 +79,14 @@ def test_entries():
     assert betas == [(0.5, 0.5), (1.0, 0.0)]
     for text, match in (
         ("m,tune=0", "tune of 'm,tune=0' is 0: it must be 1 or more"),
-        ("m,tune=-1", "whole number"),
+        ("m,tune=-1", "tune of 'm,tune=-1' is -1: it must be 1 or more"),
+        ("m,tune=1.5", "whole number"),
+        (f"m,tune={'9' * 5000}", "it must be at most 2147483647"),
+        (",tune=1", "',tune=1' names no model"),
+        ("", "'' names no model"),
         ("m,refine=maybe", "choose yes or no"),
         ("m,speed=3", "'speed=3' .* not an option"),
-        ("m,tune=3,tune=4", "at most once"),
+        ("m,tune=3,tune=4", "tune is given twice in 'm,tune=3,tune=4'"),
         ("m,beta=much", "a number, or two"),
         ("m,beta=1:2:3", "a number, or two"),
         ("m,beta=1,refine=no", "refine=no skips"),
@@ -193,6 +198,31 @@ def test_betas(model, tiny_folder, images, tmp_path):
         outputs = model.invert(shown, beta=beta)[0]
         psnr = found.values[entry]["psnr"]
         np.testing.assert_allclose(psnr, psnr_of(outputs, shown), atol=1e-3)
+    skipped = found.results["skipped"]
+    assert skipped.keys() == {"edits", *NEEDED.values()}
+    assert "needs a classifier" in skipped["edits"]
+
+
+@pytest.mark.parametrize(
+    ("option", "how", "match"),
+    [
+        # Before any result replaces an older one.
+        (",beta=1e38", {}, "beta=1e38 gives images with NaN or infinity: choose"),
+        (",iterations=2", {}, "iterations=2: This model's encoder sees an image once"),
+        (",refine=no", {"count": 0}, "count is 0: it must be 1 or more"),
+        (",refine=no", {"directions": ["smile"]}, "smile cannot .* --classifier"),
+        (
+            ",refine=no",
+            {"directions": ["smile", "hat"], "classifier": BUNDLED},
+            "hat cannot be measured, because the classifier knows only",
+        ),
+    ],
+)
+def test_what_cannot_be_compared(option, how, match, tiny_folder, images, tmp_path):
+    models, output = [str(tiny_folder), f"{tiny_folder}{option}"], tmp_path / "out"
+    with pytest.raises(sp.StylePrompterError, match=match):
+        compare(models, output, inputs=[images[1]], **how)
+    assert not output.exists()
 
 
 def test_command(model, tiny_folder, images, tmp_path, capsys):
@@ -205,6 +235,7 @@ def test_command(model, tiny_folder, images, tmp_path, capsys):
     assert main(command) == 0
     table = capsys.readouterr().out
     assert "95 % intervals" in table and table.count(f"| {plain} |") == 2
+    assert "\nSkipped:\n- lpips: needs a network" in table and "- edits" not in table
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     first, second = found["models"]
     assert [first["title"], second["title"]] == [str(tiny_folder), plain]

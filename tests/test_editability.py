@@ -16,7 +16,7 @@ from styleprompter_jax.data import avatars
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation.classifier import Classifier, load_classifier
 from styleprompter_jax.evaluation.editability import editability
-from styleprompter_jax.images.files import to_float
+from styleprompter_jax.images.files import to_float, write_image
 from styleprompter_jax.inversion.pipeline import load
 
 
@@ -80,6 +80,9 @@ def test_learns_what_labels_say_and_is_kept(tmp_path):
         classifiers.train(images, {"light": np.ones(128, bool)})
     with pytest.raises(StylePrompterError, match="is not a classifier"):
         load_classifier(classifiers.BUNDLED.with_name("directions.safetensors"))
+    write_image(np.zeros((8, 8, 3)), tmp_path / "photo.png")
+    with pytest.raises(StylePrompterError, match="is an image, not a classifier"):
+        load_classifier(tmp_path / "photo.png")
 
 
 def test_training_one_names_its_file(tmp_path, capsys):

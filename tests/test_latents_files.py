@@ -45,6 +45,22 @@ def test_codes_that_are_read(arrays, names, tmp_path):
         np.testing.assert_array_equal(latents.w_plus, CODES[: len(names)])
 
 
+def test_names_as_long_as_a_path(tmp_path):
+    """What the writer writes, the reader reads; neither takes longer names."""
+    name = "/".join(["d" * 200] * 12)
+    change = tmp_path / f"{name}.safetensors"
+    GeneratorChange({"a": np.ones(2, np.float32)}, "m").save(change)
+    latents, file = Latents(CODES[:1]), tmp_path / "a.npz"
+    latents.save(file, names=[name], changes=[change])
+    found, names = load_named(file)
+    assert names == [name] and found.changes[0].model == "m"
+    with pytest.raises(StylePrompterError, match="not a path inside"):
+        latents.save(file, names=["a" * 5000])
+    np.savez(file, w_plus=CODES[:1], names=["a" * 5000])
+    with pytest.raises(StylePrompterError, match="texts have 5,000 characters"):
+        load_named(file)
+
+
 def test_codes_of_an_npy(tmp_path):
     np.save(tmp_path / "a.npy", CODES)
     np.testing.assert_array_equal(Latents.load(tmp_path / "a.npy").w_plus, CODES)

@@ -8,6 +8,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.app import edit
 from styleprompter_jax.cli import main, make_parser
 from styleprompter_jax.cli.arguments import LARGEST_BATCH
+from styleprompter_jax.data.selected import Part
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.ops.frechet import gaussian
@@ -56,6 +57,26 @@ def test_huge_numbers(command, option):
     for value in (str(2**40), "-1", "9" * 5000):
         with pytest.raises(SystemExit):
             parsed(command, f"{option}={value}")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("1.5", "'1.5' is not a whole number, 1 or more"),
+        ("0", "'0' is not a whole number, 1 or more"),
+        ("9" * 5000, "is not a whole number, at most 2147483647"),
+    ],
+)
+def test_what_is_wrong_with_a_number(value, said, capsys):
+    with pytest.raises(SystemExit):
+        parsed("invert", f"--tune={value}")
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert said in message and len(message) < 200
+
+
+def test_parts_of_a_split_with_thousands_of_digits():
+    with pytest.raises(sp.StylePrompterError, match="is not a part of a split"):
+        Part(range(9), f":{'9' * 5000}]")
 
 
 def test_numbers_that_float32_cannot_square(capsys):

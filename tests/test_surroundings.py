@@ -23,6 +23,7 @@ from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images
+from styleprompter_jax.training.loop import _make_data
 
 ROOT = Path(surroundings.__file__).parents[1]
 POINTS = [[10, 12], [20, 12], [15, 18], [11, 22], [19, 22]]
@@ -197,6 +198,17 @@ def test_no_home(monkeypatch):
             TfdsSource(name, "train")
     with pytest.raises(StylePrompterError, match="begins with an unknown home folder"):
         local_path("~/a.png")
+
+
+def test_names_of_datasets_that_do_not_exist(tmp_path):
+    """The advice is for `--data`, or for the config of a training."""
+    with pytest.raises(StylePrompterError) as error:
+        TfdsSource("nodata", "test", str(tmp_path))
+    assert '"cells"' in str(error.value) and "config" not in str(error.value)
+    config = sp.get_config("avatars_encoder")
+    config.data.name, config.data.path = "nodata", str(tmp_path)
+    with pytest.raises(StylePrompterError, match=r"config\.data\.name is 'nodata'"):
+        _make_data(config)
 
 
 @pytest.mark.parametrize("name", ["avatars/tiny", "mnist"])

@@ -18,6 +18,8 @@ from styleprompter_jax.app.judges import (
     directions_of,
     hashes_of,
     load_networks,
+    without_edits,
+    without_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
 from styleprompter_jax.app.stored import described, stored_latents, with_latents
@@ -95,7 +97,7 @@ def compare(
             are relative to the first one.
         output: folder of the results.
         inputs: files, folders and globs of images.
-        data: "avatars", or a TFDS dataset, instead of images.
+        data: "avatars", "cells", or a TFDS dataset, instead of images.
         split: split of `data`.
         data_dir: folder of the TFDS datasets.
         count: use only the first `count` images; None for all.
@@ -140,21 +142,25 @@ def compare(
         )
     (shape,) = shapes
     for entry in entries:
-        check_iterations(loaded[entry.name].config, entry.procedure.iterations)
-        rendering = entry.decoding(decoding)
+        config, rendering = loaded[entry.name].config, entry.decoding(decoding)
         if entry.beta and rendering.refine is False:
             raise StylePrompterError(
                 f"{entry.title!r} has a beta, but --no-refine skips the refiner: "
                 "remove one of them."
             )
-        calls.refines(loaded[entry.name].config, rendering.refine, rendering.refiner)
-        calls.check_options(loaded[entry.name].config, rendering.refiner, 1)
+        with entry.naming():
+            check_iterations(config, entry.procedure.iterations)
+            calls.refines(config, rendering.refine, rendering.refiner)
+            calls.check_options(config, rendering.refiner, 1)
     known, files_of = {}, {}
     for name, model in loaded.items():
         known[name], files_of[name] = directions_of(directions, model)
     judge_file = classifier_of(classifier, data)
     judge = classifiers.load_classifier(judge_file) if judge_file else None
+    has_any, asked = any(known.values()), directions is not None
     known = _comparable(judge, known)
+    if directions:
+        _check_judged(directions, files_of, judge, known)
     images_of = {
         name: Compared(
             inputs,
@@ -171,7 +177,12 @@ def compare(
         for name, model in loaded.items()
     }
     stored = {
-        entry: stored_latents(entry.latents, loaded[entry.name], images_of[entry.name])
+        entry: stored_latents(
+            entry.latents,
+            loaded[entry.name],
+            images_of[entry.name],
+            entry.decoding(decoding),
+        )
         for entry in entries
         if entry.latents
     }
@@ -201,6 +212,11 @@ def compare(
             show=SHOWN,
             **how,
         )
+        if not np.isfinite(measured.values["mse"]).all():
+            raise StylePrompterError(
+                f"{entry.title} gives images with NaN or infinity: choose other "
+                "options, or another model."
+            )
         own = measured.values | _codes(model, measured, decoding.seed)
         if judge and measured.latents is not None:
             own |= edits_of_each(
@@ -220,7 +236,10 @@ def compare(
     results = {
         "models": rows,
         "differences": _differences(entries, values, known, decoding.seed),
+        "skipped": without_networks(found)
+        | ({} if asked or any(known.values()) else without_edits(has_any, judge)),
     }
+    drawn = _sheet(first, columns)
     settings = {
         "models": {
             entry.title: {
@@ -248,7 +267,7 @@ def compare(
     with place.writing(numbers):
         write_json(numbers, {"protocol": settings} | results)
     with place.writing(table):
-        write_image(_sheet(first, columns), table)
+        write_image(drawn, table)
     return Comparison(results, values, numbers, table)
 
 
@@ -272,6 +291,34 @@ def _comparable(
         name: {key: own[key] for key in own if key in common}
         for name, own in found.items()
     }
+
+
+def _check_judged(
+    directions: Sequence[str],
+    named: Mapping[str, Mapping],
+    judge: classifiers.Classifier | None,
+    known: Mapping[str, Mapping],
+) -> None:
+    """Refuses given directions whose edits cannot be judged.
+
+    Args:
+        directions: the directions, as the call names them.
+        named: by model, the given directions by their names.
+        judge: the classifier, if any.
+        known: by model, the directions that are judged.
+    """
+    if judge is None:
+        raise StylePrompterError(
+            f"--direction {directions[0]} cannot be measured without a classifier of "
+            "edits: give one to --classifier, or leave out --direction."
+        )
+    for name, own in named.items():
+        if lost := sorted(own.keys() - known[name].keys()):
+            raise StylePrompterError(
+                f"--direction {lost[0]} cannot be measured, because the classifier "
+                f"knows only {', '.join(judge.values)}: leave it out, or give another "
+                "--classifier."
+            )
 
 
 def _differences(

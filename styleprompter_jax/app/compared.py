@@ -11,6 +11,7 @@ import numpy as np
 
 from styleprompter_jax.app.pictures import find_pictures
 from styleprompter_jax.core.paths import AnyPath
+from styleprompter_jax.core.values import whole
 from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.images.batches import read_ahead
@@ -26,7 +27,7 @@ class Compared:
     Args:
         inputs: files, folders and globs; None to use a dataset.
         output: the folder of the results; its images are not inputs.
-        data: "avatars", or a TFDS dataset; only without inputs.
+        data: "avatars", "cells", or a TFDS dataset; only without inputs.
         split, data_dir: split and folder of the dataset.
         count: read and use only the first `count` images; None for all.
         skip_bad: skip images that cannot be read, with a warning for each.
@@ -57,6 +58,8 @@ class Compared:
         count: int | None = None,
         skip_bad: bool = False,
     ):
+        if count is not None:
+            whole(count, "count", 1)
         self._readers = {"image": reader} | (
             {"tuning_target": tuning} if tuning else {}
         )

@@ -115,7 +115,9 @@ def edit(
     else:
         paths, skipped = [], []
         assert latents is not None  # guaranteed by the check above
-        stored, results = pictures.load_latents(latents, model, folder, suffix)
+        stored, results = pictures.load_latents(
+            latents, model, decoding, folder, suffix
+        )
         if optimize:
             raise StylePrompterError(
                 "--optimize fits codes to images, not to latents: give the images with "

@@ -1,13 +1,14 @@
 """An entry of `compare`: a model and a procedure, and the text that names them."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.values import whole
+from styleprompter_jax.core.values import parsed_whole, shown, whole
 from styleprompter_jax.evaluation.comparison import Procedure
 
 
@@ -38,6 +39,14 @@ class Entry:
         refiner = {**given.refiner, **({"beta": self.beta} if self.beta else {})}
         return dataclasses.replace(given, refine=refine, refiner=refiner)
 
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """Adds the text of the entry to the errors of a block."""
+        try:
+            yield
+        except StylePrompterError as error:
+            raise StylePrompterError(f"{self.title}: {error}") from error
+
     @classmethod
     def parse(cls, text: str, iterations: int | None = None) -> "Entry":
         """Parses "MODEL", "MODEL,tune=350" or "MODEL,beta=0.5:1,optimize=50".
@@ -50,15 +59,23 @@ class Entry:
             StylePrompterError: for an unknown option, or a wrong value.
         """
         name, *options = text.split(",")
+        if not name:
+            raise StylePrompterError(
+                f"{text!r} names no model: write MODEL or MODEL,OPTION=X."
+            )
         found: dict[str, Any] = {}
         for option in options:
             key, equals, value = option.partition("=")
-            if not equals or key not in _OPTIONS or key in found:
+            if not equals or key not in _OPTIONS:
                 raise StylePrompterError(
                     f"{option!r} in {text!r} is not an option of a model: write "
                     f"MODEL,OPTION=X with {', '.join(_OPTIONS)}, each at most once."
                 )
-            found[key] = _OPTIONS[key](value, f"{key} of {text!r}")
+            if key in found:
+                raise StylePrompterError(
+                    f"{key} is given twice in {text!r}: remove one of them."
+                )
+            found[key] = _OPTIONS[key](value, f"{key} of {_short(text)}")
         own = {key: found.pop(key, None) for key in ("refine", "beta", "latents")}
         if own["latents"] and found:
             raise StylePrompterError(
@@ -74,8 +91,14 @@ class Entry:
         return cls(text, name, Procedure(**found), **own)
 
 
+def _short(text: str) -> str:
+    """Returns an entry in quotes; a very long one, such as a number, is cut."""
+    return repr(text) if len(text) <= 200 else shown(text)
+
+
 def _steps(value: str, name: str) -> int:
-    return whole(int(value) if value.isdecimal() else value, name, 1, 2**31 - 1)
+    number = parsed_whole(value)
+    return whole(value if number is None else number, name, 1, 2**31 - 1)
 
 
 def _yes_or_no(value: str, name: str) -> bool:

@@ -16,11 +16,14 @@ import numpy as np
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.judges import (
+    NEEDED,
     classifier_of,
     conditions,
     directions_of,
     hashes_of,
     load_networks,
+    without_edits,
+    without_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
 from styleprompter_jax.app.stored import described, stored_latents, with_latents
@@ -52,15 +55,11 @@ from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.samples import sample_w
-from styleprompter_jax.losses import PERCEPTUAL
 
 FILES = "metrics.json", "images.csv", "sheet.png"
 EDITED = 200  # number of images to judge edits
 PAIRS = 128  # number of pairs of images to measure the path length
 TIMED = 20  # number of images to measure the time
-# The metrics that need a network, by the kind of the network.
-NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}
-NEEDED["inception"] = "fid, kid"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +105,7 @@ def evaluate(
         model: name or path of the model, as `load` takes it.
         output: folder of the results.
         inputs: files, folders and globs of images.
-        data: "avatars", or a TFDS dataset, instead of images.
+        data: "avatars", "cells", or a TFDS dataset, instead of images.
         split: split of `data`.
         data_dir: folder of the TFDS datasets.
         count: use only the first `count` images; None for all.
@@ -146,7 +145,9 @@ def evaluate(
         count=count,
         skip_bad=skip_bad,
     )
-    stored = None if latents is None else stored_latents(latents, loaded, images)
+    stored = None
+    if latents is not None:
+        stored = stored_latents(latents, loaded, images, decoding)
     numbers, values, table = files = [folder / file for file in FILES]
     given = latents, classifier_file
     read: list = [*images.paths, *(directions or ()), *filter(None, given)]
@@ -204,26 +205,13 @@ def _titles(measured: Measured) -> dict[str, str]:
 
 def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
     """Returns the skipped metrics, and how to get them."""
-    skipped = {
-        name: f"needs a network of the kind {kind}: convert the published file with "
-        "`styleprompter convert FILE FOLDER`, and give the folder to --networks; "
-        "docs/weights.md lists the files"
-        for kind, name in NEEDED.items()
-        if kind not in found
-    }
+    skipped = without_networks(found, NEEDED | {"inception": "fid, kid"})
     if "time" not in results:
         skipped["time"] = "the latents come from a file, so nothing inverts an image"
     if "codes" not in results:
         skipped["codes, distances of sets"] = "needs more than one image"
-    if "edits" not in results and directions:
-        skipped["edits"] = (
-            "needs a classifier: --data avatars brings one; for other data, train one "
-            "with `python -m styleprompter_jax.cli.train_classifier`"
-        )
-    elif "edits" not in results:
-        skipped["edits"] = (
-            "the model has no directions: find some with `styleprompter directions`"
-        )
+    if "edits" not in results:
+        skipped |= without_edits(bool(directions))
     return skipped
 
 

@@ -1,7 +1,7 @@
 """Networks, directions, classifiers and the protocol of `evaluate` and `compare`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,50 @@ from styleprompter_jax.export.folder import MANIFEST, is_export
 from styleprompter_jax.images.files import FILTER
 from styleprompter_jax.inversion.devices import Devices, of_this_host
 from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder, network_folder
 from styleprompter_jax.store.places import local_folder, pin
+
+# The metrics of an image that need a network, by the kind of the network.
+NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}
+
+
+def without_networks(
+    found: Collection[str], needed: Mapping[str, str] = NEEDED
+) -> dict[str, str]:
+    """Returns the metrics whose network is missing, and how to get them.
+
+    Args:
+        found: kinds of the given networks.
+        needed: metrics by the kind of network that they need.
+    """
+    return {
+        name: f"needs a network of the kind {kind}: convert the published file with "
+        "`styleprompter convert FILE FOLDER`, and give the folder to --networks; "
+        "docs/weights.md lists the files"
+        for kind, name in needed.items()
+        if kind not in found
+    }
+
+
+def without_edits(
+    has_directions: bool, classifier: classifiers.Classifier | None = None
+) -> dict[str, str]:
+    """Returns why no edits were judged, and what they need."""
+    if not has_directions:
+        why = "the model has no directions: find some with `styleprompter directions`"
+    elif classifier:
+        why = (
+            f"the classifier knows only {', '.join(classifier.values)}, and no "
+            "direction has such a name: give another one to --classifier"
+        )
+    else:
+        why = (
+            "needs a classifier: --data avatars brings one; for other data, train one "
+            "with `python -m styleprompter_jax.cli.train_classifier`"
+        )
+    return {"edits": why}
 
 
 def load_networks(named: Sequence[AnyPath]) -> tuple[list[str], dict]:

@@ -82,7 +82,9 @@ def mix(
     skipped: list[str] = []
     if latents:
         pictured: list[Path] = []
-        stored, results = pictures.load_latents(latents, model, folder, suffix)
+        stored, results = pictures.load_latents(
+            latents, model, decoding, folder, suffix
+        )
     else:
         pictured, results, skipped = pictures.find_pictures(
             sources, folder, skip_bad, read, suffix, repeats=pairs

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.paths import AnyPath, as_paths
@@ -25,6 +26,7 @@ from styleprompter_jax.images.batches import threads
 from styleprompter_jax.images.files import output_paths, to_uint8, write_image
 from styleprompter_jax.images.find import find_images, shown
 from styleprompter_jax.images.read_once import ReadOnce
+from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.changes import deltas_of
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.inversion.tuned import Tuned
@@ -119,19 +121,24 @@ def find_pictures(
 
 
 def load_latents(
-    file: AnyPath, model: StylePrompter, folder: Path, suffix: str
+    file: AnyPath, model: StylePrompter, decoding: Decoding, folder: Path, suffix: str
 ) -> tuple[Latents, list[Path]]:
     """Reads latents, and returns them with the path of each result.
 
     Raises:
         StylePrompterError: as for `load_checked`.
     """
-    latents, names = load_checked(file, model)
+    latents, names = load_checked(file, model, decoding)
     return latents, [folder / f"{name}{suffix}" for name in names]
 
 
-def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str]]:
+def load_checked(
+    file: AnyPath, model: StylePrompter, decoding: Decoding
+) -> tuple[Latents, list[str]]:
     """Reads latents of a model, and the names of their images.
+
+    It warns of generators that were tuned with the refiner and will be decoded without
+    it, or the other way round.
 
     Raises:
         StylePrompterError: if the file cannot be read, or the shape of its codes or the
@@ -149,7 +156,26 @@ def load_checked(file: AnyPath, model: StylePrompter) -> tuple[Latents, list[str
     original = model.model if isinstance(model, Tuned) else model
     for _, change in latents.by_change():
         deltas_of(original, change)  # before anything is written
+    _warn_of_refiner(file, model, decoding, latents)
     return latents, names
+
+
+def _warn_of_refiner(
+    file: AnyPath, model: StylePrompter, decoding: Decoding, latents: Latents
+) -> None:
+    refines = calls.refines(model.config, decoding.refine, decoding.refiner)
+    tuned = {change.refined for _, change in latents.by_change() if change is not None}
+    if (not refines) not in tuned:
+        return
+    title = calls.require(model.config, "refiner").title
+    log.warning(
+        "The generators of %s were tuned %s %s, and another decoding may be worse than "
+        "no tuning: %s --no-refine (refine=False).",
+        file,
+        "without" if refines else "with",
+        title,
+        "add" if refines else "leave out",
+    )
 
 
 def list_inputs(

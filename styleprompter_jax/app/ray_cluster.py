@@ -62,7 +62,7 @@ def _check_reachable(address: str) -> None:
         return  # such as "auto"
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise _no_cluster(address, error) from error
 
 

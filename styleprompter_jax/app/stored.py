@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.pictures import load_checked
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
@@ -15,7 +16,12 @@ from styleprompter_jax.evaluation import protocol
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
-def stored_latents(file: AnyPath, model: StylePrompter, images: Compared) -> Latents:
+def stored_latents(
+    file: AnyPath,
+    model: StylePrompter,
+    images: Compared,
+    decoding: Decoding = Decoding(),
+) -> Latents:
     """Returns the latents of images from a file of `invert`, in their order.
 
     It finds them by the names that `invert` gives to images. These depend on the common
@@ -27,7 +33,7 @@ def stored_latents(file: AnyPath, model: StylePrompter, images: Compared) -> Lat
             an image, or has another image of the same name, or if the images come from
             a dataset.
     """
-    latents, names = load_checked(file, model)
+    latents, names = load_checked(file, model, decoding)
     if not images.paths:
         raise StylePrompterError(
             f"The latents of {file} are found by the names of images, which a dataset "

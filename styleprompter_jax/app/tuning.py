@@ -79,6 +79,7 @@ class Tuner:
             self._network = module, model.devices.replicate(variables)
             digest = arrays_sha256(flat_arrays(variables))
         self._digest = digest
+        self._compiled = False
 
     def targets(self, paths: Sequence[Path], images: np.ndarray) -> np.ndarray:
         """Reads images at the size of the generator's images.
@@ -116,9 +117,12 @@ class Tuner:
         origin = self._origin(images, latents)
         if (change := self._kept(file, origin)) is None:
             steps = self._options["steps"]
-            bar = Progress(desc=file.stem, total=steps, unit="step", leave=False)
+            title = file.stem if self._compiled else f"{file.stem}, compiling the step"
+            bar = Progress(desc=title, total=steps, unit="step", leave=False)
 
             def told(step: int, loss: float) -> None:
+                self._compiled = True
+                bar.set_description(file.stem, refresh=False)
                 bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
                 bar.update()
 

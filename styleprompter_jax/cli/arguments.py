@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from styleprompter_jax.core.buckets import checked_path
 from styleprompter_jax.core.paths import local_path
-from styleprompter_jax.core.values import LARGEST_NUMBER
+from styleprompter_jax.core.values import LARGEST_NUMBER, parsed_whole, shown
 
 if TYPE_CHECKING:
     from styleprompter_jax.app.pictures import Made
@@ -24,9 +24,14 @@ IN_BUCKET = "or gs:// or s3://BUCKET/FOLDER"
 
 def whole(text: str, least: int, most: int) -> int:
     """Parses an integer from `least` to `most`."""
-    value = int(text)
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text} is not {least} to {most}")
+    value = parsed_whole(text)
+    if value is None or not least <= value <= most:
+        wanted = f"{least} or more" if most >= MOST else f"from {least} to {most}"
+        if value is not None and value > most:
+            wanted = f"at most {most}"
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is not a whole number, {wanted}"
+        )
     return value
 
 
@@ -63,10 +68,12 @@ def frames(text: str) -> int:
 def span(text: str) -> range:
     """Parses indices such as "7" or "0-3" to a range."""
     first, _, last = text.partition("-")
-    if not (first.isdecimal() and (last or first).isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text} is not an index or a range like 0-3")
-    start, end = int(first), int(last or first)
-    if not start <= end < 1000:
+    start, end = parsed_whole(first), parsed_whole(last or first)
+    if start is None or end is None:
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is not an index or a range like 0-3"
+        )
+    if not 0 <= start <= end < 1000:
         raise argparse.ArgumentTypeError(f"{text} is not a range of codes")
     return range(start, end + 1)
 

@@ -1,6 +1,7 @@
 """The arguments of `evaluate` and `compare`, which measure models."""
 
 import argparse
+from collections.abc import Mapping
 
 from styleprompter_jax.cli.arguments import (
     IN_BUCKET,
@@ -13,6 +14,13 @@ from styleprompter_jax.cli.arguments import (
     positive,
     side,
 )
+
+
+def skipped_lines(results: Mapping) -> list[str]:
+    """Returns the lines about the metrics that were not measured, and the reasons."""
+    skipped = results["skipped"]
+    lines = ["\nSkipped:"] if skipped else []
+    return lines + [f"- {name}: {why}." for name, why in skipped.items()]
 
 
 def add_measured(
@@ -29,7 +37,7 @@ def add_measured(
     source = parser.add_mutually_exclusive_group(required=True)
     add_input(source)
     source.add_argument(
-        "--data", metavar="NAME", help='"avatars", or a TFDS dataset with images'
+        "--data", metavar="NAME", help='"avatars", "cells", or a TFDS dataset of images'
     )
     parser.add_argument(
         "--split", default="test", help="split of --data (default: test)"

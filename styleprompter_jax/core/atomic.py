@@ -7,6 +7,7 @@ whose process on this machine has ended.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import itertools
@@ -20,6 +21,7 @@ from pathlib import Path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import path_text
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a full disk
 _LONGEST = 60  # bytes of a name; a temporary name shortens a longer one
 _PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-\d+\.partial(\.\w+)?")
 # Version 0.1 wrote `.NAME.PROCESS.old`.
@@ -148,9 +150,13 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         path_text(path)
         yield
     except OSError as error:
-        raise StylePrompterError(
-            f"{path} cannot be written: {error.strerror or error}."
-        ) from error
+        why = error.strerror or error
+        if error.errno in _FULL:
+            raise StylePrompterError(
+                f"{path} cannot be written ({why}): free space there and make the same "
+                "call again, or choose another place."
+            ) from error
+        raise StylePrompterError(f"{path} cannot be written: {why}.") from error
 
 
 def make_folder(path: Path) -> None:

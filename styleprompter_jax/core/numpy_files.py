@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 
 from styleprompter_jax.core.archive import Archive
-from styleprompter_jax.core.refusal import DAMAGED, KEY, Refusal, quoted
+from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 
+TEXT = 4096  # largest number of characters of a text; longer paths do not exist
 NPY, ZIP = b"\x93NUMPY", b"PK"  # the first bytes of .npy and .npz files
 _DIMENSIONS = 32
 _LARGEST = 2**48
@@ -72,8 +73,13 @@ def parse_npy(data: memoryview, texts: bool = False) -> np.ndarray:
             shape, fortran, dtype = read_header[version](file, _HEADER)
     except _HEADER_ERRORS as error:
         raise Refusal(f"the header of the array is damaged; {DAMAGED}") from error
-    is_text = texts and dtype.kind in "US" and 0 < dtype.itemsize <= 4 * KEY
-    if not is_text and (dtype.kind not in "biuf" or dtype.itemsize > 8):
+    if texts and dtype.kind in "US":
+        length = dtype.itemsize // dtype.alignment
+        if not 0 < length <= TEXT:
+            raise Refusal(
+                f"its texts have {length:,} characters: save texts of 1 to {TEXT:,}."
+            )
+    elif dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise Refusal(
             f"the array has dtype {quoted(str(dtype))} instead of numbers, and reading "
             "it could run code from the file: save it as float32."

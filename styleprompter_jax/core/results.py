@@ -74,6 +74,7 @@ class Results:
         self._names = {file: file.relative_to(folder).as_posix() for file in files}
         for place in dict.fromkeys([self._folder, *(file.parent for file in files)]):
             _check_folder(place)
+        _check_room(self._folder)
         if self._folder.is_dir():
             check_no_shards(folder, os.listdir(folder))
         _check_names(self._folder, files)
@@ -216,6 +217,18 @@ def _check_folder(folder: Path) -> None:
                 f"{folder} cannot be written, because {place} is not writable: choose "
                 "another --output."
             )
+
+
+def _check_room(folder: Path) -> None:
+    """Refuses a folder in which nothing can be created, such as below /proc."""
+    place = _existing(folder)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".", dir=place))
+    except OSError as error:
+        raise StylePrompterError(
+            f"{folder} cannot be written, because nothing can be created in {place} "
+            f"({error.strerror}): choose another --output."
+        ) from error
 
 
 def _existing(path: Path) -> Path:

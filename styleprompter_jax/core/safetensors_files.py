@@ -175,12 +175,18 @@ def write_safetensors(
     """Writes a file that contains its own SHA-256; equal content gives equal bytes.
 
     Raises:
-        OSError, safetensors.SafetensorError: if the file cannot be written.
+        OSError: if the file cannot be written.
     """
     path.touch()
     mode = path.stat().st_mode
     metadata = {**metadata, SUM: _NO_SUM.decode()}
-    safetensors.numpy.save_file(dict(arrays), path, metadata)
+    try:
+        safetensors.numpy.save_file(dict(arrays), path, metadata)
+    except safetensors.SafetensorError as error:
+        if found := re.search(r"(?:os error|code:) (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number)) from error
+        raise OSError(str(error)) from error
     path.chmod(mode)  # safetensors makes the file readable only by its owner
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")

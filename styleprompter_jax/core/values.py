@@ -33,6 +33,18 @@ def whole(value: Any, name: str, least: int = 0, most: int = LARGEST) -> int:
     return number
 
 
+def parsed_whole(text: str) -> int | None:
+    """Returns the integer that a text is, or None for another text.
+
+    Of a number with thousands of digits, it returns a part: it is too large as well.
+    """
+    most = 1000 if text.removeprefix("-").isdecimal() else None
+    try:
+        return int(text[:most])  # Python would refuse more than 4300 digits
+    except ValueError:
+        return None
+
+
 def real(value: Any, name: str, least: float = -math.inf) -> float:
     """Returns a finite float of `least` or more.
 

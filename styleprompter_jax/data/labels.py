@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from styleprompter_jax.core.values import whole
+
 # A column with only these values, in any mixture, is a column of booleans.
 OFF = ("0", "-1", "false", "f", "no", "n", "off")
 ON = ("1", "true", "t", "yes", "y", "on")
@@ -33,7 +35,7 @@ class Labelled:
 
     Args:
         source: a TFDS source, or another source with such ``features``.
-        count: number of images; by default all.
+        count: number of images, 1 or more; by default all.
 
     Attributes:
         names: the names of the labels.
@@ -41,7 +43,9 @@ class Labelled:
 
     def __init__(self, source: Any, count: int | None = None):
         self._source = source
-        self._count = min(count or len(source), len(source))
+        self._count = len(source)
+        if count is not None:
+            self._count = min(whole(count, "count", 1), self._count)
         self._classes = dict(_labels_among(source.features))
         self.names = ["/".join(path) for path in self._classes]
 

@@ -21,7 +21,7 @@ class Part:
 
     def __init__(self, source: Any, bounds: str):
         self._source = source
-        found = re.fullmatch(r"(-?\d+%?)?:(-?\d+%?)?\]", bounds)
+        found = re.fullmatch(r"(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\]", bounds)
         if not found:
             raise StylePrompterError(
                 f"[{bounds} is not a part of a split: write [A:B] with numbers of "

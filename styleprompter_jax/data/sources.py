@@ -37,6 +37,10 @@ OWN = ("folder", "array_record")  # the user's own images
 LOOKED_INTO, BEGINNING = 16, 4096
 
 
+class NoDatasetError(StylePrompterError):
+    """TFDS knows no dataset of the name."""
+
+
 class Source(Protocol):
     """A sequence of {"image": uint8 (h, w, 3), ...}."""
 
@@ -287,9 +291,9 @@ def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
         builder.download_and_prepare(file_format="array_record")
         builder.as_data_source()
     except tfds.core.DatasetNotFoundError as error:
-        raise StylePrompterError(
-            f'There is no TFDS dataset {name!r}: set config.data.name to "avatars", '
-            '"folder" or a name from tensorflow.org/datasets.'
+        raise NoDatasetError(
+            f'There is no TFDS dataset {name!r}: choose "avatars", "cells" or a name '
+            "from tensorflow.org/datasets."
         ) from error
     except (ImportError, NotImplementedError, ValueError) as error:
         # Only TensorFlow writes pixels, and reads records of other formats.

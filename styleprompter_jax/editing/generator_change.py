@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import safetensors
 
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
@@ -26,6 +25,8 @@ from styleprompter_jax.core.values import check_choice
 SUFFIX = ".safetensors"
 DTYPES = "float32", "float16"
 _KIND = "change of a generator"  # in the metadata
+_TEXTS = "model", "source", "origin"  # the fields that are texts there
+_WORDS = {True: "yes", False: "no"}  # the values of "refined" there
 
 
 class Stored(Mapping):
@@ -61,12 +62,15 @@ class GeneratorChange:
         model: SHA-256 of the model's weights, see `StylePrompter.sha256`.
         source: the name of the model, see `StylePrompter.source`; may be "".
         origin: a digest of the images and options of the tuning; may be "".
+        refined: whether the tuning used the refiner (SMART), as its later rendering
+            must; None if it is not known, as in older files.
     """
 
     deltas: Mapping[str, jax.Array | np.ndarray]
     model: str
     source: str = ""
     origin: str = ""
+    refined: bool | None = None
 
     def __eq__(self, other: object) -> bool:
         """Returns whether both add the same numbers to the same model."""
@@ -102,13 +106,12 @@ class GeneratorChange:
             Its SHA-256.
         """
         metadata = {"kind": _KIND}
-        metadata |= {k: getattr(self, k) for k in ("model", "source", "origin")}
+        metadata |= {k: getattr(self, k) for k in _TEXTS}
+        if self.refined is not None:
+            metadata["refined"] = _WORDS[self.refined]
         arrays = {k: np.asarray(d, order="C") for k, d in self.deltas.items()}
         with atomic_path(path) as partial:
-            try:
-                write_safetensors(partial, arrays, metadata)
-            except safetensors.SafetensorError as error:
-                raise OSError(str(error)) from error
+            write_safetensors(partial, arrays, metadata)
             return sha256(partial)
 
     @classmethod
@@ -127,7 +130,12 @@ class GeneratorChange:
         arrays, metadata = read_safetensors(path, digest)
         fields = _fields(path, metadata)
         for key, delta in arrays.items():
-            if delta.dtype.kind != "f" or not np.isfinite(delta).all():
+            if delta.dtype not in DTYPES:
+                raise StylePrompterError(
+                    f"{path} cannot be used, because {key} is {delta.dtype} instead of "
+                    f"{' or '.join(DTYPES)}: tune the generator again."
+                )
+            if not np.isfinite(delta).all():
                 raise StylePrompterError(
                     f"{path} cannot be used, because {key} has numbers that are not "
                     "finite: tune the generator again."
@@ -154,4 +162,6 @@ def _fields(path: str | os.PathLike, metadata: Mapping[str, str]) -> dict[str, A
             f"{path} is not a change of a generator: name a file that "
             "`styleprompter invert --tune` wrote."
         )
-    return {name: metadata.get(name, "") for name in ("model", "source", "origin")}
+    known = {word: refined for refined, word in _WORDS.items()}
+    texts: dict[str, Any] = {name: metadata.get(name, "") for name in _TEXTS}
+    return texts | {"refined": known.get(metadata.get("refined", ""))}

@@ -22,9 +22,9 @@ import numpy as np
 
 from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.fetch import beside
+from styleprompter_jax.core.fetch import NothingThere, beside
 from styleprompter_jax.core.files import open_file
-from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
+from styleprompter_jax.core.numpy_files import NPY, TEXT, ZIP, parse_npy, parse_npz
 from styleprompter_jax.core.refusal import DAMAGED, Refusal, quoted
 from styleprompter_jax.editing.generator_change import GeneratorChange
 
@@ -68,6 +68,7 @@ def _is_below(name: str) -> bool:
         return False
     return (
         bool(path.parts)
+        and len(name) <= TEXT
         and not path.is_absolute()
         and ".." not in path.parts
         and "\0" not in name
@@ -150,7 +151,7 @@ def _load_changes(
     changes = np.full(len(files), None)
     for k, (name, digest) in enumerate(files):
         if (name, digest) not in known:
-            file = beside(path, name)
+            file = _beside(path, name)
             if lazy:
                 read = functools.partial(load, file, digest)
                 known[name, digest] = GeneratorChange.lazy(file, read)
@@ -158,6 +159,19 @@ def _load_changes(
                 known[name, digest] = GeneratorChange.load(file, digest)
         changes[k] = known[name, digest]
     return changes
+
+
+def _beside(path: str | os.PathLike, name: str) -> Path:
+    """Returns the path of the file of a change; refuses a missing file."""
+    try:
+        if (file := beside(path, name)).exists():
+            return file
+    except (NothingThere, OSError):  # as a path that is too long gives
+        pass
+    raise StylePrompterError(
+        f"There is no file {name} beside {path}, which names it: copy the whole folder "
+        "that `invert` wrote."
+    )
 
 
 def _arrays(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -29,6 +30,7 @@ from styleprompter_jax.data.labels import Labelled
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.data.tables import is_table
+from styleprompter_jax.images.find import EXTENSIONS
 from styleprompter_jax.ops.metrics import resized
 from styleprompter_jax.store import model_folder
 
@@ -111,7 +113,15 @@ def load_classifier(path: str | os.PathLike = BUNDLED) -> Classifier:
     Raises:
         StylePrompterError: if the file is missing, damaged or of another kind.
     """
-    arrays, metadata = read_safetensors(path)
+    try:
+        arrays, metadata = read_safetensors(path)
+    except StylePrompterError as error:
+        if os.path.isfile(path) and Path(path).suffix.lower() in EXTENSIONS:
+            raise StylePrompterError(
+                f"{path} is an image, not a classifier: name a file that "
+                "`styleprompter_jax.cli.train_classifier` wrote."
+            ) from error
+        raise
     try:
         values = parse_json(metadata["values"])
         if not values or not all(map(_are_values, values.values())):

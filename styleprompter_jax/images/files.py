@@ -203,7 +203,8 @@ def to_uint8(images: Any) -> np.ndarray:
     if not np.isfinite(images).all():
         raise StylePrompterError(
             "An image contains NaN or infinity, because its model has diverged or has "
-            "damaged weights: use another model or checkpoint."
+            "damaged weights, or its codes or the change of its generator are too "
+            "large: use another model or checkpoint, or other latents."
         )
     return np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
 

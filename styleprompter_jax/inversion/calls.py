@@ -3,7 +3,6 @@
 Axes: b batch, s side of an image, n codes.
 """
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,9 @@ from flax.traverse_util import flatten_dict
 
 from styleprompter_jax.core.arrays import as_numbers
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.seeds import key_of
-from styleprompter_jax.core.values import LARGEST, plural, shown
+from styleprompter_jax.core.values import plural, shown
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
+from styleprompter_jax.inversion.noise import noise_rngs
 from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
 from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
@@ -233,9 +231,15 @@ def check_latents(config: StylePrompterConfig, latents: Any, refine: bool) -> La
     title, maps = require(config, "refiner").title, latents.features
     reads_none = config.encoder is not None and not config.encoder.feature_shapes
     if not isinstance(maps, tuple | list) or not (maps or reads_none):
+        way = "encode the image (`invert --features` stores them), or give"
+        if latents.changes is not None:
+            way = (
+                "repeat the `invert --tune` call with --features, which adds them "
+                f"and does not tune again, or, if you tuned without {title}, give"
+            )
         raise StylePrompterError(
-            f"The latents hold no feature maps for {title} to read: encode the image "
-            "(`invert --features` stores them), or give refine=False (--no-refine)."
+            f"The latents hold no feature maps for {title} to read: {way} refine=False "
+            "(--no-refine)."
         )
     features = tuple(as_numbers(one, "The features") for one in maps)
     found = [maps.shape for maps in features]
@@ -355,45 +359,6 @@ def _option(name: str, value: Any, default: Any, batch: int) -> Any:
             f"not {shown(value)}."
         )
     return arrays if isinstance(default, tuple) else arrays[0]
-
-
-def noise_rngs(noise_mode: str, rng: Any) -> dict:
-    """Returns the random streams of a call; {} if nothing is random.
-
-    Args:
-        noise_mode: one of `NOISE_MODES`.
-        rng: a key of JAX or a seed, for "random".
-    """
-    if noise_mode not in NOISE_MODES:
-        raise StylePrompterError(
-            f"noise_mode is {shown(noise_mode)}: it must be one of "
-            f"{', '.join(NOISE_MODES)}."
-        )
-    if noise_mode != "random":
-        return {}
-    if rng is None:
-        raise StylePrompterError('noise_mode "random" needs rng=, a key or a seed.')
-    return {"noise": _key(rng)}
-
-
-def _key(rng: Any) -> jax.Array:
-    is_array = isinstance(rng, jax.Array)
-    if is_array and jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) and not rng.shape:
-        return rng
-    try:
-        if is_array and rng.dtype == jnp.uint32 and rng.ndim == 1:
-            # A key as `jax.random.PRNGKey` makes it; one program serves both kinds.
-            return jax.random.wrap_key_data(rng)
-        if isinstance(rng, bool):
-            raise TypeError
-        if not 0 <= (seed := operator.index(rng)) <= LARGEST:
-            raise ValueError
-        return key_of(seed)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise StylePrompterError(
-            f"rng is {shown(rng)}: give a key of jax.random, or a seed from 0 to "
-            f"{LARGEST}."
-        ) from error
 
 
 def _shapes(shapes: Any) -> str:

@@ -41,10 +41,12 @@ def deltas_of(model: "StylePrompter", change: GeneratorChange | None) -> Deltas:
             f"The generator of these latents was tuned from another model{whose}: "
             "decode them with that model, or tune again."
         )
-    params = flatten_dict(model.params["generator"], sep="/")
+    parts = model.params["generator"]
+    params = flatten_dict(parts, sep="/")
+    tuned = {key for keys in model.config.generator.layer_keys(parts) for key in keys}
     deltas = dict(change.deltas)  # which may be in a file
     for key, delta in deltas.items():
-        if key not in params or params[key].shape != delta.shape:
+        if key not in tuned or params[key].shape != delta.shape:
             raise StylePrompterError(
                 f"The change of the generator does not fit this model, such as {key}: "
                 "tune again."

@@ -24,6 +24,7 @@ from styleprompter_jax.inversion import calls, rendering
 from styleprompter_jax.inversion.changes import deltas_of
 from styleprompter_jax.inversion.devices import Devices
 from styleprompter_jax.inversion.mapping import mapping
+from styleprompter_jax.inversion.noise import noise_rngs
 from styleprompter_jax.inversion.optimize import optimize
 from styleprompter_jax.inversion.passes import encode_in_passes, show
 from styleprompter_jax.inversion.tune import tune
@@ -226,7 +227,7 @@ class StylePrompter:
         refine = calls.refines(self.config, refine, options)
         inputs = calls.check_latents(self.config, latents, refine)
         options = calls.check_options(self.config, options, len(inputs))
-        rngs = calls.noise_rngs(noise_mode, rng)
+        rngs = noise_rngs(noise_mode, rng)
         groups = [(rows, deltas_of(self, c)) for rows, c in latents.by_change()]
         how = rendering.How(self._module, refine, noise_mode)
         used = options if refine else {}
@@ -379,7 +380,7 @@ class StylePrompter:
         Without SMART. See `decode` for noise_mode and rng.
         """
         w_plus = calls.check_codes(self.config, w_plus)
-        rngs = calls.noise_rngs(noise_mode, rng)
+        rngs = noise_rngs(noise_mode, rng)
         how = rendering.How(self._module, False, noise_mode)
         everything = [(slice(None), deltas_of(self, None))]
         latents = Latents(w_plus)

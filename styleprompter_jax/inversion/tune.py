@@ -70,7 +70,12 @@ def tune(
         model.config, latents, len(images), refine, noise_mode, options
     )
     steps = whole(steps, "steps", 1)
-    learning_rate = real(learning_rate, "learning_rate", 0)
+    if not (learning_rate := real(learning_rate, "learning_rate", 0)):
+        raise StylePrompterError("learning_rate is 0: it must be more than 0.")
+    if not callable(told) and told is not None:
+        raise StylePrompterError(
+            f"told is {shown(told)}: give a function of the step and the loss, or None."
+        )
     module, fixed = _network(network)
     weight = (1.0 if module else STRUCTURE) if perceptual is None else perceptual
     weight, locality = real(weight, "perceptual", 0), real(locality, "locality", 0)
@@ -104,7 +109,8 @@ def tune(
             told(k + 1, float(loss))
     kept = {k: np.asarray(delta) for k, delta in {**held, **deltas}.items()}
     kept = {k: delta for k, delta in kept.items() if delta.any()}
-    return latents.changed(GeneratorChange(kept, model.sha256, model.source))
+    change = GeneratorChange(kept, model.sha256, model.source, refined=refine)
+    return latents.changed(change)
 
 
 def _network(given: Any) -> tuple[nn.Module | None, Mapping]:
@@ -131,6 +137,10 @@ def _start(
     params = model.params["generator"]
     keys = model.config.generator.layer_keys(params)
     chosen = check_layers(layers, len(keys))
+    if chosen == []:
+        raise StylePrompterError(
+            "layers is empty: give one index or more, or None for all layers."
+        )
     if chosen is not None:
         keys = [keys[layer] for layer in chosen]
     shapes = {k: p.shape for k, p in flatten_dict(params, sep="/").items()}

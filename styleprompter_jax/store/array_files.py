@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 
 import numpy as np
-import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from styleprompter_jax.core.atomic import atomic_path
@@ -26,10 +25,7 @@ def save_arrays(
         for key, value in flatten_dict(tree, sep="/").items()
     }
     with atomic_path(path, parents=False) as partial:
-        try:
-            write_safetensors(partial, flat, metadata or {})
-        except safetensors.SafetensorError as error:
-            raise OSError(str(error)) from error
+        write_safetensors(partial, flat, metadata or {})
 
 
 def load_arrays(path: str | os.PathLike) -> dict:

@@ -33,7 +33,7 @@ from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
-from styleprompter_jax.data.sources import LOOKED_INTO, make_source
+from styleprompter_jax.data.sources import LOOKED_INTO, NoDatasetError, make_source
 from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.run import workdir as folders
@@ -178,10 +178,17 @@ def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
     data = config.data
     draws = config.stage == "generator"
     least = data.image_size if draws else 1
-    source, held_out = (
-        make_source(data, split, least, inputs)
-        for split in (data.train_split, data.eval_split)
-    )
+    try:
+        source, held_out = (
+            make_source(data, split, least, inputs)
+            for split in (data.train_split, data.eval_split)
+        )
+    except NoDatasetError as error:
+        raise StylePrompterError(
+            f"config.data.name is {data.name!r}, and there is no such TFDS dataset: "
+            'set it to "folder", "array_record", "avatars", "cells" or a name from '
+            "tensorflow.org/datasets."
+        ) from error
     if draws and len(held_out) < 2:
         raise StylePrompterError(
             f"config.data.eval_split is {data.eval_split!r}, {len(held_out)} images: "

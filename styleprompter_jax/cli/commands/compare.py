@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 
 from styleprompter_jax.cli.arguments import name_or_path, options
-from styleprompter_jax.cli.measured import add_measured
+from styleprompter_jax.cli.measured import add_measured, skipped_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def _table(results: dict) -> str:
     for title, found in results["differences"].items():
         cells = (cell(found.get(name)) for name in names)
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines + skipped_lines(results))
 
 
 def cell(found: Mapping | None) -> str:

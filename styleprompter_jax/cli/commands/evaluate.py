@@ -3,7 +3,7 @@
 import argparse
 
 from styleprompter_jax.cli.arguments import add_model, options, path
-from styleprompter_jax.cli.measured import add_measured
+from styleprompter_jax.cli.measured import add_measured, skipped_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +57,7 @@ def _summary(results: dict, titles: dict[str, str]) -> str:
         lines.append(f"\nAn image, {text}: {'; '.join(times)}.")
     for part in parts if "edits" in results else ():
         lines += ["", *_table_of_edits(titles[part], results["edits"][part])]
-    if results["skipped"]:
-        lines.append("\nSkipped:")
-        lines += [f"- {name}: {why}." for name, why in results["skipped"].items()]
-    return "\n".join(lines)
+    return "\n".join(lines + skipped_lines(results))
 
 
 def _table_of_edits(title: str, edits: dict) -> list[str]:
