@@ -21,7 +21,6 @@ from absl import logging
 
 from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
-from styleprompter_jax.core.cpu_devices import use_cpu_devices
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.data.loader import eval_batches
@@ -54,10 +53,7 @@ def main() -> int:
     logging.set_verbosity(logging.WARNING)
     use_compilation_cache()
     try:
-        configs = {stage: quickstart_config(stage) for stage in STEPS}
-        first = configs["encoder"]
-        use_cpu_devices(first.data.image_size, first.batch_size)
-        run(FOLDER, configs)
+        run(FOLDER, {stage: quickstart_config(stage) for stage in STEPS})
     except StylePrompterError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
