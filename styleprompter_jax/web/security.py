@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
+from styleprompter_jax.core.values import parsed_whole
 from styleprompter_jax.web.limits import Limits, Refused
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -191,7 +192,8 @@ class Bodies:
                 use all the memory for bodies.
         """
         declared = request.headers.get("content-length", "0")
-        if not declared.isascii() or not declared.isdigit() or int(declared) > most:
+        size = parsed_whole(declared) if declared.isdigit() else None
+        if size is None or size > most:
             raise Refused(413, f"A request of this kind has at most {most:,} bytes.")
         body, held = bytearray(), 0
         try:
