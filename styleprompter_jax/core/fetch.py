@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from styleprompter_jax.core import buckets, errors
-from styleprompter_jax.core.atomic import atomic_path, is_gone, machine
+from styleprompter_jax.core.atomic import atomic_path, is_gone, machine, write_text
 from styleprompter_jax.core.buckets import Address, Object
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.lock import lock
@@ -32,8 +32,8 @@ LIMIT = 200 * 2**30  # bytes of all copies
 _FORGOTTEN = 7 * 24 * 3600  # seconds until a use by another machine counts as over
 _SELDOM = 60.0  # seconds between measurements, at least
 _SHARE = 20  # one part of the time for measurements, and of the cache to free at once
-# A folder with a file for each process that reads the copy. The file has the address.
-_USERS = ".users"
+_USERS = ".users"  # a folder with a file for each process that reads the copy
+_ADDRESS = ".address"  # a file beside it, of a complete copy
 _COPIES = "buckets"  # folder of the copies in the cache
 _measured: dict[Path, tuple[float, int]] = {}  # until when, and the bytes, by cache
 _measuring = threading.Lock()
@@ -97,8 +97,7 @@ def _fetch(address: Address) -> Path:
     with lock(root / f".{digest}.lock", guarded=entry):
         users = entry / _USERS
         users.mkdir(parents=True, exist_ok=True)
-        user = users / f"{machine()}-{os.getpid()}"
-        user.touch()
+        (users / f"{machine()}-{os.getpid()}").touch()
         os.utime(entry)
         place = entry / address.name
         missing = {
@@ -108,7 +107,8 @@ def _fetch(address: Address) -> Path:
         }
         _make_room(entry, sum(one.size for _, one in missing.values()), address)
         buckets.each(lambda file: _download(file, *missing[file]), missing)
-        user.write_text(str(address))  # now messages name the address, not the copy
+        # Now messages name the address, not the copy.
+        write_text(entry / _ADDRESS, str(address))
     return place
 
 
@@ -128,8 +128,7 @@ def with_addresses(text: str) -> str:
 def _address_of(entry: Path) -> str:
     """Returns the address of a copy; "" if it is not complete."""
     with contextlib.suppress(OSError, ValueError):
-        texts = (user.read_text() for user in (entry / _USERS).iterdir())
-        return next(filter(None, texts), "")
+        return (entry / _ADDRESS).read_text()
     return ""
 
 
@@ -217,7 +216,7 @@ def _size(folder: Path) -> int:
     """Returns the bytes of the objects in a folder."""
     total = 0
     for file in folder.rglob("*"):
-        if file.parent.name == _USERS:
+        if file.name == _ADDRESS:
             continue
         with contextlib.suppress(OSError):  # another process removes it
             total += file.stat().st_size if file.is_file() else 0
