@@ -109,7 +109,7 @@ def test_programs_of_their_own_draw_the_same_bytes_in_order(monkeypatch):
     faces = [Face.from_seed(seed) for seed in range(6)]
     alone = _digest(drawing.draw(faces, 32))
     monkeypatch.setattr(drawing, "FACES_A_PROGRAM", 3)
-    monkeypatch.setattr(drawing, "_cores", lambda: 2)
+    monkeypatch.setattr(drawing, "cores", lambda: 2)
     assert _digest(drawing.draw(faces, 32)) == alone
     # A killed process, or one that cannot start, costs time but no face.
     pngs = drawing.draw(faces, 32)
@@ -126,7 +126,7 @@ def test_a_script_without_a_guard_draws_the_data_set(tmp_path):
     script.write_text(
         "from styleprompter_jax.data import drawing\n"
         "from styleprompter_jax.data.faces import Face\n"
-        "drawing.FACES_A_PROGRAM, drawing._cores = 2, lambda: 2\n"
+        "drawing.FACES_A_PROGRAM, drawing.cores = 2, lambda: 2\n"
         "print(len(list(drawing.draw([Face.from_seed(k) for k in range(4)], 32))))\n"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}

@@ -22,19 +22,21 @@ NEW = jax.__version_info__ >= (0, 10)
 
 
 @pytest.mark.parametrize(
-    ("image_size", "batch_size", "cores", "count"),
+    ("image_size", "batch_size", "group", "cores", "count"),
     [
-        (64, 16, 2, 2),
-        (128, 16, 8, 4),  # at least four images for each
-        (64, 12, 8, 3),
-        (64, 10, 4, 2),
-        (64, 7, 4, 1),
-        (64, 4, 8, 1),
-        (256, 16, 8, 1),
+        (64, 16, 1, 2, 2),
+        (128, 16, 1, 8, 4),  # at least four images for each
+        (64, 12, 1, 8, 3),
+        (64, 10, 1, 4, 2),
+        (64, 7, 1, 4, 1),
+        (64, 4, 1, 8, 1),
+        (256, 16, 1, 8, 1),
+        (64, 20, 4, 2, 1),  # ten images are no groups of four
+        (64, 16, 8, 4, 2),
     ],
 )
-def test_the_number_of_devices(image_size, batch_size, cores, count):
-    assert _best(image_size, batch_size, cores) == count
+def test_the_number_of_devices(image_size, batch_size, group, cores, count):
+    assert _best(image_size, batch_size, group, cores) == count
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.process import is_file, jax_has_started
 
 _FLAG = "--xla_cpu_use_xnnpack"
 _ADVICE = (
@@ -35,11 +35,10 @@ def switch_off() -> None:
     flags = os.environ.get("XLA_FLAGS", "").strip()
     if not _has_stale_copies() or _given(flags):
         return
-    bridge: Any = sys.modules.get("jax._src.xla_bridge")
-    _late = bridge is not None and bridge.backends_are_initialized()
-    if not _late and not _is_file(flags):
+    _late = jax_has_started()
+    if not _late and not is_file(flags):
         os.environ["XLA_FLAGS"] = f"{flags} {_FLAG}=false".lstrip()
-    elif _late and bridge.get_backend().platform == "cpu":
+    elif _late and sys.modules["jax"].default_backend() == "cpu":
         warnings.warn(
             "JAX runs with XNNPACK already, and may use the weights of an earlier "
             f"model: {_ADVICE}",
@@ -66,14 +65,9 @@ def _has_stale_copies() -> bool:
     return __version_info__ < (0, 8, 2)
 
 
-def _is_file(flags: str) -> bool:
-    """Returns whether XLA_FLAGS names a file; XLA decides by the first character."""
-    return bool(flags) and not flags.startswith("-")
-
-
 def _given(flags: str) -> list[str]:
     """Returns the XNNPACK flags in XLA_FLAGS, or in its file; the last one counts."""
-    if _is_file(flags):
+    if is_file(flags):
         try:
             flags = Path(flags).read_text()
         except OSError:

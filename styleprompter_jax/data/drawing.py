@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
+from styleprompter_jax.core.process import cores
 from styleprompter_jax.data.faces import Face, render
 
 FACES_A_PROGRAM = 50  # at least; for fewer faces, a program costs more than it saves
@@ -33,7 +34,7 @@ def draw(faces: Sequence[Face], size: int) -> Iterator[bytes]:
     Raises:
         StylePrompterError: if the packages for drawing are not installed.
     """
-    count = min(_cores(), len(faces) // FACES_A_PROGRAM) if sys.executable else 0
+    count = min(cores(), len(faces) // FACES_A_PROGRAM) if sys.executable else 0
     programs = [_start(faces[k::count], size) for k in range(count if count > 1 else 0)]
     try:
         for k, face in enumerate(faces):
@@ -44,13 +45,6 @@ def draw(faces: Sequence[Face], size: int) -> Iterator[bytes]:
         for program in programs:
             with program:  # closes the pipe, and waits for the end of the program
                 program.kill()
-
-
-def _cores() -> int:
-    """Returns the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start(faces: Sequence[Face], size: int) -> subprocess.Popen:

@@ -1,6 +1,5 @@
 """Records the conditions of a measurement: versions, device, weights, time."""
 
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from styleprompter_jax.core.process import cores
 from styleprompter_jax.core.sums import sha256  # noqa: F401 - hashes of the weights
 from styleprompter_jax.version import __version__
 
@@ -31,9 +31,7 @@ def device() -> dict:
         "platform": first.platform,
         "kind": _processor() if first.platform == "cpu" else first.device_kind,
         "devices": jax.device_count(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "matmul_precision": precision or "default",
     }
 

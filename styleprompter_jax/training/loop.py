@@ -118,8 +118,7 @@ def _train_at(
     workdir, start = place.folder, time.perf_counter()
     check_settings(config)
     if devices is None:
-        count = use_cpu_devices(np.max(picture_size(config.data)), config.batch_size)
-        logging.info("Training splits a CPU into %d devices.", count)
+        _split_cpu(config)
     mesh = parallel.make_mesh(devices)
     xnnpack.check_off(mesh.devices.flat[0].platform)
     parallel.check_batch_size(config.batch_size, mesh)
@@ -157,6 +156,17 @@ def _train_at(
                 state = parallel.local_copy(run.state)
                 objective.export(state, workdir / "model")
     return place.shown("model")
+
+
+def _split_cpu(config: Any) -> None:
+    """Lets a CPU work as several devices, if that is faster."""
+    discriminator = config.model.get("discriminator") or {}
+    # Groups of the discriminator's minibatch deviation stay on one device.
+    group = discriminator.get("mbstd_group", 4 if config.stage == "generator" else 1)
+    side = np.max(picture_size(config.data))
+    count = use_cpu_devices(side, config.batch_size, group)
+    if count > 1:
+        logging.info("Training splits the CPU into %d devices.", count)
 
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:
