@@ -271,7 +271,7 @@ def test_tunes_as_invert_does(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
     sp.write_images(images, [tmp_path / "in" / f"{k}.png" for k in range(2)])
-    targets, kept, tune = [], [], sp.StylePrompter.tune
+    targets, tune = [], sp.StylePrompter.tune
 
     def tuned(model, images, *args, **options):
         targets.append(np.asarray(images))
@@ -280,11 +280,6 @@ def test_tunes_as_invert_does(tmp_path, monkeypatch):
     monkeypatch.setattr(sp.StylePrompter, "tune", tuned)
     found = invert(folder, [tmp_path / "in"], tmp_path / "out", tune=2)
 
-    def measured(*args, **options):
-        kept.append(measure(*args, **options))
-        return kept[-1]
-
-    monkeypatch.setattr("styleprompter_jax.app.compare.measure", measured)
     entries = [f"{folder},tune=2", f"{folder},latents={found.latents}"]
     compared = compare(entries, tmp_path / "c", inputs=[tmp_path / "in"])
     psnr, expected = (compared.values[entry]["psnr"] for entry in entries)
@@ -294,7 +289,6 @@ def test_tunes_as_invert_does(tmp_path, monkeypatch):
     np.testing.assert_array_equal([first, second], targets[:2])
     np.testing.assert_array_equal(timed, [first, first, second])
     assert first.shape == (1, 64, 64, 3)
-    assert [one.latents for one in kept] == [None, None]
 
 
 def test_stored_latents_have_the_maps_of_the_passes(model, images, monkeypatch):
@@ -308,9 +302,27 @@ def test_stored_latents_have_the_maps_of_the_passes(model, images, monkeypatch):
     latents = model.encode(shown)
     monkeypatch.setattr(sp.StylePrompter, "encode", counted)
     batch = {"image": shown, "target": shown, "latents": latents}
-    how = dict(shape=(32, 32), networks={}, keep=0, show=1)
+    how = dict(shape=(32, 32), networks={}, show=1)
     measure(model, Procedure(iterations=2), [batch], **how)
     assert passes == [2]
+
+
+def test_edits_are_judged_with_each_batch(model, images):
+    """Tuned latents hold a generator each, so no more than a batch of them stay."""
+    shown, judged = images[0][[0, 0, 0]], []
+    batches = [{"image": part, "target": part} for part in (shown[:2], shown[2:])]
+
+    def edits_of(latents):
+        judged.append(latents)
+        return {"flipped": np.arange(len(latents)) + 10 * len(judged)}
+
+    how = dict(shape=(32, 32), networks={}, show=1, edits_of=edits_of)
+    procedure = Procedure(tune=1)
+    found = measure(model, procedure, batches, edited=3, **how)
+    assert [len(latents) for latents in judged] == [2, 1]
+    np.testing.assert_array_equal(found.edits["flipped"], [10, 11, 20])
+    found = measure(model, Procedure(), batches, edited=1, **how)
+    np.testing.assert_array_equal(found.edits["flipped"], [30])
 
 
 def test_edits_of_models_with_other_directions(tiny_variables, images, tmp_path):

@@ -1,6 +1,7 @@
 """Compares models and procedures: writes metrics.json and a sheet."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,16 @@ def compare(
         how = entry.decoding(decoding).fitting()
         batch_size = decoding.batch(model, len(images))
         batches = _batches(entry, images, batch_size)
+        edits_of = None
+        if judge and known[entry.name]:
+            edits_of = functools.partial(
+                edits_of_each,
+                model,
+                judge,
+                directions=known[entry.name],
+                batch_size=decoding.batch_size,
+                **how,
+            )
         measured = measure(
             model,
             entry.procedure,
@@ -208,7 +219,8 @@ def compare(
             batch_size=batch_size,
             shape=shape,
             networks=found,
-            keep=EDITED if known[entry.name] else 0,
+            edits_of=edits_of,
+            edited=EDITED,
             show=SHOWN,
             **how,
         )
@@ -217,16 +229,7 @@ def compare(
                 f"{entry.title} gives images with NaN or infinity: choose other "
                 "options, or another model."
             )
-        own = measured.values | _codes(model, measured, decoding.seed)
-        if judge and measured.latents is not None:
-            own |= edits_of_each(
-                model,
-                judge,
-                measured.latents,
-                known[entry.name],
-                batch_size=decoding.batch_size,
-                **how,
-            )
+        own = measured.values | _codes(model, measured, decoding.seed) | measured.edits
         values[entry.title], columns[entry.title] = own, measured.shown
         rows.append({
             "title": entry.title,

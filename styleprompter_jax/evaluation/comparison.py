@@ -5,7 +5,7 @@ Axes: m images, b images in a batch, h w sides of an image.
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -80,14 +80,14 @@ class Measured:
 
     Attributes:
         values: float32 (m,) by metric.
+        edits: float32 (k,) by metric, for the first k images; {} without edits.
         w_plus: float32 (m, n, w_dim).
-        latents: the latents of the first images; None if none were kept.
         shown: the first inversions (k, h, w, 3).
     """
 
     values: dict[str, np.ndarray]
+    edits: dict[str, np.ndarray]
     w_plus: np.ndarray
-    latents: Latents | None
     shown: np.ndarray
 
 
@@ -98,7 +98,8 @@ def measure(
     *,
     shape: tuple[int, int],
     networks: Mapping,
-    keep: int,
+    edits_of: Callable[[Latents], Mapping[str, np.ndarray]] | None = None,
+    edited: int = 0,
     show: int,
     batch_size: int | None = None,
     **decoding: Any,
@@ -113,14 +114,18 @@ def measure(
             but for the passes of the encoder.
         shape: (h, w).
         networks: results of `network_folder.load_network` by kind.
-        keep: number of latents in the result; tuned latents hold their generators.
+        edits_of: returns float32 (b,) by metric for the latents of a batch, such as
+            `edits_of_each`. It is called batch by batch, because latents that were
+            tuned hold a generator for each image.
+        edited: number of images that `edits_of` is called for.
         show: number of inversions in the result.
         batch_size: rows to which each batch is padded; None for those of the first.
         decoding: options of `StylePrompter.decode`.
     """
     values: list[dict] = []
     codes: list[np.ndarray] = []
-    latents, shown = [], []
+    edits: list[Mapping] = []
+    shown: list[np.ndarray] = []
     for batch in batches:
         count = len(batch["image"])
         batch_size = batch_size or count
@@ -136,16 +141,19 @@ def measure(
         values.append(take(scores(outputs, target, networks), count))
         done = sum(len(part) for part in codes)
         codes.append(np.asarray(found.w_plus))
-        if done < keep:
-            latents.append(found[: keep - done])
+        if edits_of and done < edited:
+            edits.append(take(edits_of(inputs), min(count, edited - done)))
         if done < show:
             shown.append(np.asarray(outputs)[: min(count, show - done)])
     return Measured(
-        {name: np.concatenate([v[name] for v in values]) for name in values[0]},
-        np.concatenate(codes),
-        concatenate(latents) if latents else None,
-        np.concatenate(shown),
+        _joined(values), _joined(edits), np.concatenate(codes), np.concatenate(shown)
     )
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns the values of all batches, by metric."""
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def edits_of_each(
