@@ -352,7 +352,7 @@ def test_a_run_keeps_the_commit_that_it_began_with(hub, files, tmp_path, monkeyp
         loop.train(config, tmp_path)
 
 
-def test_networks_too(hub, files, tmp_path):
+def test_networks_too(hub, files, tmp_path, capsys):
     shapes = network_folder.NETWORKS["lpips_squeeze"].shapes()["params"]
     params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     folder = network_folder.save_network(tmp_path / "lpips", "lpips_squeeze", params)
@@ -368,3 +368,9 @@ def test_networks_too(hub, files, tmp_path):
         network_folder.load_network("hf://u/zoo", "arcface")
     with pytest.raises(StylePrompterError, match="is not the folder of a perc"):
         network_folder.network_name("hf://u/zoo")
+    call = ["evaluate", "--model", "avatars64", "--data", "avatars", "--output"]
+    assert main([*call, str(tmp_path / "out"), "--networks", "hf://u/zoo"]) == 1
+    assert "hf://u/zoo@" in capsys.readouterr().err
+    options = ["--networks", "hf://u/zoo/lpips", "--direction", "nose"]
+    assert main([*call, str(tmp_path / "out"), *options]) == 1
+    assert "nose" in capsys.readouterr().err

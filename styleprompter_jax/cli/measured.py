@@ -62,11 +62,12 @@ def add_measured(
     )
     parser.add_argument(
         "--networks",
-        type=path,
+        type=name_or_path,
         nargs="+",
         default=[],
-        metavar="DIR",
-        help="network folders from `convert`, for LPIPS, ID similarity, FID",
+        metavar="N",
+        help="network folders from `convert`, also on the Hub or in a bucket, for "
+        "LPIPS, ID similarity, FID",
     )
     parser.add_argument(
         "--direction",

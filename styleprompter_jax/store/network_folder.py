@@ -98,13 +98,13 @@ def network_name(folder: str | os.PathLike) -> str:
     Raises:
         StylePrompterError: if the folder does not contain such a network.
     """
-    folder = local_folder(folder)
-    repair_folder(folder)
-    name = _name(folder)[0] if (folder / model_folder.CONFIG).is_file() else None
+    local = local_folder(folder)
+    repair_folder(local)
+    name = _name(local)[0] if (local / model_folder.CONFIG).is_file() else None
     if name not in NETWORKS:
         raise StylePrompterError(
             f"{folder} is not the folder of a perceptual network: make one from a "
-            f"published file with `styleprompter convert FILE {folder}`."
+            "published file with `styleprompter convert FILE FOLDER`."
         )
     return name
 
