@@ -200,6 +200,7 @@ def test_two_directions_of_one_name(tiny_folder, tmp_path):
         ("--networks {lpips} {lpips}", "names two networks of the kind lpips"),
         ("--classifier {lpips}/model.safetensors", "is not a classifier"),
         ("--direction frown", "has no direction 'frown'"),
+        ("--direction smile", "smile cannot be measured without a classifier"),
     ],
 )
 def test_what_does_not_fit_is_said_at_once(

@@ -14,6 +14,7 @@ from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.entry import Entry
 from styleprompter_jax.app.evaluate import EDITED, TIMED
 from styleprompter_jax.app.judges import (
+    check_judged,
     classifier_of,
     conditions,
     directions_of,
@@ -161,7 +162,7 @@ def compare(
     has_any, asked = any(known.values()), directions is not None
     known = _comparable(judge, known)
     if directions:
-        _check_judged(directions, files_of, judge, known)
+        check_judged(directions, files_of, judge, known)
     images_of = {
         name: Compared(
             inputs,
@@ -294,34 +295,6 @@ def _comparable(
         name: {key: own[key] for key in own if key in common}
         for name, own in found.items()
     }
-
-
-def _check_judged(
-    directions: Sequence[str],
-    named: Mapping[str, Mapping],
-    judge: classifiers.Classifier | None,
-    known: Mapping[str, Mapping],
-) -> None:
-    """Refuses given directions whose edits cannot be judged.
-
-    Args:
-        directions: the directions, as the call names them.
-        named: by model, the given directions by their names.
-        judge: the classifier, if any.
-        known: by model, the directions that are judged.
-    """
-    if judge is None:
-        raise StylePrompterError(
-            f"--direction {directions[0]} cannot be measured without a classifier of "
-            "edits: give one to --classifier, or leave out --direction."
-        )
-    for name, own in named.items():
-        if lost := sorted(own.keys() - known[name].keys()):
-            raise StylePrompterError(
-                f"--direction {lost[0]} cannot be measured, because the classifier "
-                f"knows only {', '.join(judge.values)}: leave it out, or give another "
-                "--classifier."
-            )
 
 
 def _differences(

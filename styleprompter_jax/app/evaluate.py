@@ -17,6 +17,7 @@ from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.judges import (
     NEEDED,
+    check_judged,
     classifier_of,
     conditions,
     directions_of,
@@ -39,7 +40,7 @@ from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents, concatenate, space_of
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import codes, protocol
-from styleprompter_jax.evaluation.editability import agreement, editability
+from styleprompter_jax.evaluation.editability import agreement, editability, judged
 from styleprompter_jax.evaluation.evaluate import (
     Measured,
     comparison_shape,
@@ -132,7 +133,10 @@ def evaluate(
     size = comparison_size(loaded, size)
     known, direction_files = directions_of(directions, loaded)
     classifier_file = classifier_of(classifier, data)
-    judge = classifier_file and classifiers.load_classifier(classifier_file)
+    judge = classifiers.load_classifier(classifier_file) if classifier_file else None
+    if directions:
+        judgeable = judged(judge, known) if judge else {}
+        check_judged(directions, {name: known}, judge, {name: judgeable})
     shape = comparison_shape(loaded, size)
     images = Compared(
         inputs,

@@ -155,6 +155,34 @@ def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
     return bundled / classifiers.CLASSIFIER if bundled else None
 
 
+def check_judged(
+    directions: Sequence[str],
+    named: Mapping[str, Mapping],
+    judge: classifiers.Classifier | None,
+    known: Mapping[str, Mapping],
+) -> None:
+    """Refuses given directions whose edits cannot be judged.
+
+    Args:
+        directions: the directions, as the call names them.
+        named: by model, the given directions by their names.
+        judge: the classifier, if any.
+        known: by model, the directions that are judged.
+    """
+    if judge is None:
+        raise StylePrompterError(
+            f"--direction {directions[0]} cannot be measured without a classifier of "
+            "edits: give one to --classifier, or leave out --direction."
+        )
+    for name, own in named.items():
+        if lost := sorted(own.keys() - known[name].keys()):
+            raise StylePrompterError(
+                f"--direction {lost[0]} cannot be measured, because the classifier "
+                f"knows only {', '.join(judge.values)}: leave it out, or give another "
+                "--classifier."
+            )
+
+
 def hashes_of(model: StylePrompter) -> dict[str, str]:
     """Returns the SHA-256 of each file that a loaded model was read from."""
     if is_export(model.source):
