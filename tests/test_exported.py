@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -194,6 +195,7 @@ def test_it_replaces_only_an_export(graphs, tiny_folder, tmp_path, capsys):
         lambda text: text.replace("encode.onnx", "../encode.onnx"),
         lambda text: text.replace('"files"', '"file"'),
         lambda text: json.dumps(json.loads(text) | {"programs": None}),
+        lambda text: text.replace('"generator": {', '"generators": {'),
         lambda text: json.dumps(json.loads(text) | {"programs": [1]}),
         lambda text: json.dumps(json.loads(text) | {"directions": [1, "a"]}),
         lambda text: "{}",
@@ -205,8 +207,25 @@ def test_damaged_manifests_are_refused(change, graphs, tmp_path):
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / MANIFEST).unlink()
     (tmp_path / MANIFEST).write_text(change((graphs / MANIFEST).read_text()))
-    with pytest.raises(StylePrompterError, match="again"):
+    with pytest.raises(
+        StylePrompterError, match=r"(manifest\.json|encode\.onnx) .* again"
+    ):
         sp.load(tmp_path)
+
+
+def test_an_export_that_another_one_overtakes(
+    graphs, tiny_folder, tmp_path, monkeypatch
+):
+    def load(name):
+        shutil.copytree(graphs, tmp_path / "faces")  # as another process does
+        return sp.load(name)
+
+    monkeypatch.setattr(exporting, "load", load)
+    with pytest.raises(StylePrompterError, match=r"faces exists: .*--overwrite"):
+        export(tiny_folder, tmp_path / "faces", format="jax")
+    files = {path.name for path in (tmp_path / "faces").iterdir()}
+    assert files == {path.name for path in graphs.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
 def test_a_flipped_bit_is_refused(graphs, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from styleprompter_jax.core.atomic import atomic_folder
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.values import check_choice
@@ -75,31 +76,33 @@ def export(
         raise StylePrompterError(f"{model} is an export: name the model itself.")
     loaded = load(model)
     parts = loaded.config, loaded.variables, loaded.directions
-    old = folders.written(folder) or set()
-    with atomic_folder(folder, {name.split("/")[0] for name in old}) as new:
-        facts = page(new, loaded) if page else None
-        check_files(folder, old, new)
-        files = folders.write_programs(new, format, *parts, half=half)
-        made = folders.open_programs(
-            new, format, loaded.config, loaded.directions, loaded.sha256
-        )
-        tolerance = HALF_TOLERANCE if half else TOLERANCE
-        # ONNX Runtime computes in float32, but JAX on a GPU rounds to TF32 by default.
-        precision = "highest" if format == "onnx" else None
-        with jax.default_matmul_precision(precision):
-            found = compare(loaded, ExportedModel(made, str(folder)), tolerance)
-        folders.write_manifest(
-            new,
-            format,
-            loaded.config,
-            loaded.directions,
-            files,
-            # Leave out the folder's path, because it is private.
-            model={"name": public_name(loaded.source), "sha256": loaded.sha256},
-            check={"tolerance": tolerance, "batches": BATCHES, "difference": found},
-            half=half,
-            page=facts,
-        )
+    with folder_lock(folder):
+        check_place(folder, overwrite)  # another process may have written there
+        old = folders.written(folder) or set()
+        with atomic_folder(folder, {name.split("/")[0] for name in old}) as new:
+            facts = page(new, loaded) if page else None
+            check_files(folder, old, new)
+            files = folders.write_programs(new, format, *parts, half=half)
+            made = folders.open_programs(
+                new, format, loaded.config, loaded.directions, loaded.sha256
+            )
+            tolerance = HALF_TOLERANCE if half else TOLERANCE
+            # ONNX Runtime computes in float32, but JAX on a GPU rounds to TF32.
+            precision = "highest" if format == "onnx" else None
+            with jax.default_matmul_precision(precision):
+                found = compare(loaded, ExportedModel(made, str(folder)), tolerance)
+            folders.write_manifest(
+                new,
+                format,
+                loaded.config,
+                loaded.directions,
+                files,
+                # Leave out the folder's path, because it is private.
+                model={"name": public_name(loaded.source), "sha256": loaded.sha256},
+                check={"tolerance": tolerance, "batches": BATCHES, "difference": found},
+                half=half,
+                page=facts,
+            )
     return ExportedFolder(folder, list(made.programs), found)
 
 

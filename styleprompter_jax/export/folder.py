@@ -217,18 +217,20 @@ def read_export(folder: Path) -> Export:
     """
     path = folder / MANIFEST
     manifest = read_json(path, hint=_AGAIN)
+    version, form = manifest.get("version"), manifest.get("format")
+    if version != VERSION or form not in FORMATS:
+        raise StylePrompterError(
+            f"{path} has the version {quoted(version)} and the format {quoted(form)}, "
+            f"which this program cannot read: {_AGAIN}"
+        )
     try:
-        if manifest["version"] != VERSION or manifest["format"] not in FORMATS:
-            raise StylePrompterError(
-                f"{path} has the version {quoted(manifest['version'])} and the format "
-                f"{quoted(manifest['format'])}, which this program cannot read: "
-                + _AGAIN
-            )
         config = StylePrompterConfig.from_dict(manifest["model"]["config"])
         digest, entries = manifest["model"]["sha256"], dict(manifest["programs"])
         sums = {str(k): str(v["sha256"]) for k, v in manifest["files"].items()}
         order = list(dict(manifest["directions"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, StylePrompterError
+    ) as error:  # fmt: skip
         raise StylePrompterError(
             f"{path} is not the manifest of an exported model: {_AGAIN}"
         ) from error
@@ -239,7 +241,7 @@ def read_export(folder: Path) -> Export:
                 f"{file} is missing, damaged or replaced: copy the folder again, or "
                 + _AGAIN
             )
-    if manifest["format"] == "jax":
+    if form == "jax":
         needed = {name + jax_programs.SUFFIX for name in entries}
         needed.add(jax_programs.WEIGHTS)
     else:
@@ -257,9 +259,7 @@ def read_export(folder: Path) -> Export:
         raise StylePrompterError(
             f"{path} lists other programs than its config has: {_AGAIN}"
         )
-    return open_programs(
-        folder, manifest["format"], config, directions, str(digest), sums
-    )
+    return open_programs(folder, form, config, directions, str(digest), sums)
 
 
 def open_programs(
