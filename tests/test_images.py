@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from styleprompter_jax.app.pictures import find_pictures
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import files, sheets
+from styleprompter_jax.images.read_once import ReadOnce
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)
 PICTURE = np.stack([np.tile(RAMP, (16, 1)), np.zeros((16, 24), np.uint8)] * 2)[:3]
@@ -100,6 +102,30 @@ def test_results_of_namesakes_do_not_collide(tmp_path):
         "out/y/a.jpg.png",
         "out/b.png",
     ]
+
+
+@pytest.mark.parametrize("name", ["in", "in/*/*.png", "in/sub"])
+def test_names_of_results_do_not_depend_on_other_images(name, tmp_path):
+    """Neither on images that come later, nor on those that cannot be read."""
+
+    def found(skip_bad=False):
+        read = ReadOnce(files.read_image)
+        images, results, _ = find_pictures([tmp_path / name], out, skip_bad, read)
+        results = [str(path.relative_to(out)) for path in results]
+        return dict(zip((path.name for path in images), results, strict=True))
+
+    out = tmp_path / "out"
+    files.write_image(PICTURE, tmp_path / "in" / "sub" / "a.png")
+    first = found()
+    assert first == {"a.png": "a.png" if name == "in/sub" else "sub/a.png"}
+    files.write_image(PICTURE, tmp_path / "in" / "b.png")
+    assert found()["a.png"] == first["a.png"]
+    (tmp_path / "in" / "sub" / "c.jpg").touch()
+    files.write_image(PICTURE, tmp_path / "in" / "sub" / "c.png")
+    skipped = found(skip_bad=True)
+    files.write_image(PICTURE, tmp_path / "in" / "sub" / "c.jpg")
+    whole = found()
+    assert {key: whole[key] for key in skipped} == skipped
 
 
 def test_an_image_named_twice_has_one_name(tmp_path):

@@ -89,13 +89,14 @@ def find_pictures(
 
     Returns:
         The images, the path of the result for each, and a sentence for each skipped
-        image. The path is the same with and without a count, as long as all images
-        after the found ones can be read.
+        image. The path has the folders below the inputs, and does not depend on the
+        count or on unreadable images.
 
     Raises:
         StylePrompterError: if the inputs have no images, or an image cannot be read.
     """
-    listed = list_inputs(inputs, output, warn=True, repeats=repeats)
+    entries = as_paths(inputs, local_copy)
+    listed = list_inputs(entries, output, warn=True, repeats=repeats)
     wanted = len(listed) if count is None else min(count, len(listed))
     bar = Progress(desc="checking", unit="image", total=wanted, leave=False)
     rest = iter(listed)
@@ -117,7 +118,10 @@ def find_pictures(
         raise StylePrompterError(
             f"{', '.join(map(str, inputs))} has no readable image: name other files."
         )
-    return good, output_paths([*good, *rest], output, suffix)[: len(good)], bad
+    # Of all images, so that no name depends on which ones can be read.
+    paths = output_paths(listed, output, suffix, map(_top, entries))
+    results = dict(zip(listed, paths, strict=True))
+    return good, [results[path] for path in good], bad
 
 
 def load_latents(
@@ -213,10 +217,10 @@ def list_inputs(
 
 
 def _top(entry: Path) -> Path:
-    """Returns the folder in which a glob begins; another entry as it is."""
+    """Returns the folder in which the images of a file, a folder or a glob lie."""
     while glob.has_magic(str(entry)) and not os.path.lexists(entry):
         entry = entry.parent
-    return entry
+    return entry if entry.is_dir() else entry.parent
 
 
 def list_pictures(entry: AnyPath, warn: bool = True) -> list[Path]:

@@ -281,15 +281,27 @@ def coloured(pixels: np.ndarray, wanted: str) -> np.ndarray:
 
 
 def output_paths(
-    paths: Sequence[Path], folder: str | os.PathLike, suffix: str = ".png"
+    paths: Sequence[Path],
+    folder: str | os.PathLike,
+    suffix: str = ".png",
+    tops: Iterable[Path] = (),
 ) -> list[Path]:
     """Returns the path of the result for each image: a file in `folder`.
 
-    The paths keep the folders below the common folder of the images. They keep the
-    extension of an image if two images differ only in it (a.jpg and a.png).
+    The paths keep the folders below the common folder of the images and of `tops`. They
+    keep the extension of an image if two images differ only in it (a.jpg and a.png).
+
+    Args:
+        paths: the images.
+        folder: of the results.
+        suffix: of the results.
+        tops: folders in which the images were searched. With them, the path of a result
+            does not depend on the other images there.
     """
     paths = [Path(os.path.abspath(path)) for path in paths]
-    root = os.path.commonpath([path.parent for path in paths])
+    root = os.path.commonpath(
+        [*map(os.path.abspath, tops), *(path.parent for path in paths)]
+    )
     names = [path.relative_to(root) for path in paths]
     stems = [name.with_suffix("") for name in names]
     count = collections.Counter(name.with_suffix("") for name in set(names))
