@@ -1,18 +1,21 @@
 """Stored latents, found by the images that they belong to."""
 
+import jax
 import numpy as np
 import pytest
 
 import styleprompter_jax as sp
 from styleprompter_jax.app.compared import Compared
+from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.invert import invert
+from styleprompter_jax.app.pictures import load_checked
 from styleprompter_jax.app.stored import stored_latents
 from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.inputs import InputReader
 
 
 def test_latents_of_another_image_of_the_same_name(model, tmp_path):
-    """The names depend on the common folder: both `0` and `x/0` may be `0`."""
+    """The names depend on the given folder: both `0` and `x/0` may be `0`."""
     shown = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
     paths = [tmp_path / "in" / "0.png", tmp_path / "in" / "x" / "0.png"]
     sp.write_images(shown, paths)
@@ -35,3 +38,20 @@ def test_latents_of_another_image_of_the_same_name(model, tmp_path):
     np.savez(made.latents, **arrays)
     with pytest.raises(sp.StylePrompterError, match="one text for each image"):
         stored_latents(made.latents, model, below)
+
+
+def test_latents_of_another_generator(model, tmp_path, caplog):
+    """A warning: codes also suit generators that were trained from their own."""
+    sp.write_images(np.zeros((1, 32, 32, 3)), [tmp_path / "in" / "0.png"])
+    made = invert(model, [tmp_path / "in"], tmp_path / "out")
+    params = dict(model.params)
+    for part, warns in (("encoder", False), ("generator", True)):
+        other = params | {part: jax.tree.map(lambda x: x + 1, params[part])}
+        changed = sp.StylePrompter(model.config, {**model.variables, "params": other})
+        load_checked(made.latents, changed, Decoding())
+        assert ("made with another generator" in caplog.text) == warns
+    caplog.clear()
+    latents, names = load_named(made.latents)
+    latents.save(made.latents, names=names)  # as an older version
+    load_checked(made.latents, changed, Decoding())
+    assert not caplog.text

@@ -174,6 +174,7 @@ def invert(
             features=features,
             names=names,
             source=model.source,
+            generator=model.generator_sha256,
             changes=of_each or None,
             images=sums,
         )

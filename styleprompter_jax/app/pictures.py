@@ -21,6 +21,7 @@ from styleprompter_jax.core.paths import AnyPath, as_paths
 from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results, sheets_in
 from styleprompter_jax.core.values import check_choice
+from styleprompter_jax.editing.latent_files import generator_sum
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images.batches import threads
 from styleprompter_jax.images.files import output_paths, to_uint8, write_image
@@ -141,8 +142,8 @@ def load_checked(
 ) -> tuple[Latents, list[str]]:
     """Reads latents of a model, and the names of their images.
 
-    It warns of generators that were tuned with the refiner and will be decoded without
-    it, or the other way round.
+    It warns of latents of another generator. It also warns of generators that were
+    tuned with the refiner and will be decoded without it, or the other way round.
 
     Raises:
         StylePrompterError: if the file cannot be read, or the shape of its codes or the
@@ -158,6 +159,13 @@ def load_checked(
             "choose the model that made them."
         )
     original = model.model if isinstance(model, Tuned) else model
+    made_by, own_sum = generator_sum(file), original.generator_sha256
+    if made_by and own_sum and made_by != own_sum:
+        log.warning(
+            "%s was made with another generator: the results are right only if this "
+            "model's generator was trained from it.",
+            shown(file),
+        )
     for _, change in latents.by_change():
         deltas_of(original, change)  # before anything is written
     _warn_of_refiner(file, model, decoding, latents)

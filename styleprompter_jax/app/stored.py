@@ -24,9 +24,9 @@ def stored_latents(
 ) -> Latents:
     """Returns the latents of images from a file of `invert`, in their order.
 
-    It finds them by the names that `invert` gives to images. These depend on the common
-    folder of the images, so it also compares the SHA-256 of the images, which files of
-    older versions lack. Latents of other images may be in the file.
+    It finds them by the names that `invert` gives to images. These depend on the given
+    folder, so it also compares the SHA-256 of the images, which files of older versions
+    lack. Latents of other images may be in the file.
 
     Raises:
         StylePrompterError: if the file cannot be read, belongs to another model, lacks

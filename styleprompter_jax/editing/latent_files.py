@@ -7,6 +7,7 @@
     generators    (b, 2) texts: for each image the file beside with the change of its
                   generator, and that file's SHA-256; or two empty ones; optional
     source        the name of the model; optional
+    generator_sha256  of the weights of the model's generator; optional
 
 An array of codes alone, in an .npz or .npy, will do.
 """
@@ -126,6 +127,16 @@ def image_sums(path: str | os.PathLike) -> list[str] | None:
         if sums.dtype.kind != "U" or sums.shape != arrays["w_plus"].shape[:1]:
             raise Refusal("'image_sha256' does not have one text for each image.")
         return sums.tolist()
+
+
+def generator_sum(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of the generator in a file that `read` has accepted.
+
+    It is "" in older files.
+    """
+    with open_file(path) as file:
+        given = _arrays(file).get("generator_sha256", np.array(""))
+    return str(given) if given.dtype.kind == "U" and not given.ndim else ""
 
 
 def _files(arrays: dict[str, np.ndarray], batch: int) -> list[list[str]] | None:

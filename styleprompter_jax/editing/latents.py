@@ -162,6 +162,7 @@ class Latents:
         dtype: str = "float32",
         changes: Sequence[Path] | None = None,
         images: Sequence[str] | None = None,
+        generator: str = "",
     ) -> None:
         """Writes an .npz with w_plus.
 
@@ -178,6 +179,8 @@ class Latents:
                 .npz or below; no others are written.
             images: the SHA-256 of b image files to write too. `evaluate` and `compare`
                 refuse latents of other images.
+            generator: `StylePrompter.generator_sha256` to write too. The commands warn
+                of latents of another generator.
 
         Raises:
             StylePrompterError: if the name does not end in .npz, the file cannot be
@@ -208,6 +211,8 @@ class Latents:
             )
         if source:
             arrays["source"] = np.asarray(source)
+        if generator:
+            arrays["generator_sha256"] = np.asarray(generator)
         if changes is not None:
             sums = {file: sha256(file) for file in dict.fromkeys(changes)}
             arrays["generators"] = np.array([

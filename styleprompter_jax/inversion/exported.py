@@ -153,6 +153,11 @@ class ExportedModel(StylePrompter):
         return self._export.sha256
 
     @property
+    def generator_sha256(self) -> str:  # type: ignore[override]
+        """Not known: "", because the weights are inside the programs."""
+        return ""
+
+    @property
     def params(self) -> dict:
         """Raises the error of a model without weights."""
         self._lacks("give its weights")

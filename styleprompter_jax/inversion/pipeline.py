@@ -128,6 +128,11 @@ class StylePrompter:
         """Of the weights, for any file; tunings refer to it."""
         return arrays_sha256(flat_arrays(self._variables))
 
+    @functools.cached_property
+    def generator_sha256(self) -> str:
+        """Of the generator's weights; files of latents name it."""
+        return arrays_sha256(flat_arrays({"params": self.params["generator"]}))
+
     @property
     def module(self) -> nn.Module:
         """The Flax module of all parts."""

@@ -218,7 +218,12 @@ class Studio:
                 "invert --tune`, which writes them with the change of the generator.",
             )
         w_plus = np.asarray(codes.latents.w_plus)
-        np.savez(file, w_plus=w_plus, source=np.asarray(self.model.source))
+        np.savez(
+            file,
+            w_plus=w_plus,
+            source=np.asarray(self.model.source),
+            generator_sha256=np.asarray(self.model.generator_sha256),
+        )
         return file.getvalue()
 
     async def script(self, client: Client, recipe: bodies.Recipe) -> dict[str, str]:
