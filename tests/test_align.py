@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
@@ -228,7 +229,7 @@ def test_the_commands(tmp_path, capsys, photo):
     assert "names this photograph" in capsys.readouterr().err
 
 
-def test_crops_behind_a_link(tmp_path, photo):
+def test_crops_behind_a_link(tmp_path, photo, caplog):
     """`..` of the folder behind a link is not the folder with the link."""
     write_image(photo, tmp_path / "photos" / "a.png")
     (tmp_path / "points.json").write_text(json.dumps({"a.png": FACE.tolist()}))
@@ -239,6 +240,11 @@ def test_crops_behind_a_link(tmp_path, photo):
     made = app_align([tmp_path / "photos"], crops, landmarks=points, size=64)
     app_unalign(made.files, crops, tmp_path / "done")
     np.testing.assert_array_equal(read_image(tmp_path / "done" / "a.png"), photo)
+    assert not caplog.text
+    with Image.open(made.files[0]) as crop:
+        crop.save(tmp_path / "a_smile.gif")
+    app_unalign([tmp_path / "a_smile.gif"], crops, tmp_path / "done")
+    assert "a_smile.gif, only the first image is pasted" in caplog.text
 
 
 def test_what_unalign_does_not_read(tmp_path, photo, monkeypatch):

@@ -99,6 +99,12 @@ def unalign(
             log.warning("Skipped: %s", skipped[-1])
         else:
             check_sides(result, *crop.size)
+            if path.suffix.lower() == ".gif":
+                log.warning(
+                    "Of %s, only the first image is pasted: for a sweep, use `edit "
+                    "--animate frames`.",
+                    shown(path),
+                )
             jobs.append((path, result, crop))
     if not jobs:
         raise StylePrompterError(
