@@ -84,6 +84,7 @@ def test_variants_of_configs():
     ("stage", "changes", "message"),
     [
         ("generator", {"batch_size": 6, "devices": 4}, "multiple of 4"),
+        ("generator", {"devices": 0}, "devices is empty"),
         ("generator", {"batch_size": 0}, "batch_size is 0"),
         ("generator", {"total_steps": -1}, "total_steps is -1"),
         ("generator", {"learning_rate": float("nan")}, "learning_rate"),
@@ -116,9 +117,18 @@ def test_variants_of_configs():
         ("generator", {"data.eval_split": "half"}, "no split 'half'"),
         ("generator", {"data.train_split": "train[5:2]"}, "batch"),
         ("generator", {"data.name": "folder"}, "config.data.path is empty"),
+        ("generator", {"data.name": ""}, "config.data.name is empty"),
+        (
+            "generator",
+            {"data.name": "folder", "data.path": "no/such"},
+            "config.data.path is no/such, but there is no folder no/such/train",
+        ),
+        ("generator", {"data.train_split": "train[:0]"}, "or a part such as"),
+        ("generator", {"time_limit": "60"}, "time_limit is '60': it must be a number"),
+        ("generator", {"time_limit": -1}, "time_limit is -1.0: it must be 0 or more"),
         ("generator", {"loss.r1_every": 0}, "r1_every"),
         ("generator", {"model.generator.w_dim": 0}, "w_dim is 0"),
-        ("generator", {"model.generator.channels": (8, 8)}, "2 channels"),
+        ("generator", {"model.generator.channels": (8, 8)}, "tor.*Config: 2 channels"),
         ("generator", {"model.discriminator.mbstd_group": 3}, "mbstd_group"),
         ("generator", {"loss.augment": "always"}, '"none", "fixed", "adaptive"'),
         ("generator", {"loss.augment_p": 1.5}, "augment_p is 1.5.* from 0 to 1"),
@@ -171,13 +181,19 @@ def test_wrong_configs_make_nothing(stage, changes, message, tiny_folder, tmp_pa
     config.init_from = "" if stage == "generator" else str(tiny_folder)
     changes = dict(changes)
     devices = jax.devices()[: changes.pop("devices", 1)]
+    time_limit = changes.pop("time_limit", None)
     with config.unlocked(), config.ignore_type():
         for key, value in changes.items():
             *parents, name = key.split(".")
             functools.reduce(getattr, parents, config)[name] = value
     with pytest.raises(StylePrompterError, match=message):
-        loop.train(config, tmp_path / "run", devices=devices)
+        loop.train(config, tmp_path / "run", devices=devices, time_limit=time_limit)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_is_no_run(tiny_folder):
+    with pytest.raises(StylePrompterError, match="something else than a run"):
+        loop.train(tiny.get_config("generator"), tiny_folder)
 
 
 def test_a_kind_of_part_is_named_once():

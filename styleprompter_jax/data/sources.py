@@ -86,6 +86,11 @@ def make_source(
 
 def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> Any:
     path, name = data_config.get("path") or None, data_config.name
+    if not name:
+        raise StylePrompterError(
+            'config.data.name is empty: set it to "folder", "array_record", "avatars", '
+            '"cells" or the name of a TFDS dataset.'
+        )
     if inputs and inputs.folder and name != "folder":
         raise StylePrompterError(
             f"config.data.input is {data_config.input!r}, files beside the pictures of "
@@ -103,6 +108,12 @@ def _make_source(data_config: Any, split: str, inputs: Inputs | None) -> Any:
                 f"{path}: write it without its extension, as in train or train[10%:]."
             )
         place = local_copy(path, split + ARRAY_RECORD * (name == "array_record"))
+        if name == "folder" and not place.is_dir():
+            raise StylePrompterError(
+                f"config.data.path is {path}, but there is no folder {shown(place)}: "
+                "config.data.train_split and eval_split name folders below it, and "
+                "'' is the folder itself."
+            )
         if name == "folder":
             source: FolderSource | ArrayRecordSource = FolderSource(
                 place, inputs, split
@@ -219,7 +230,8 @@ class TfdsSource:
         except ValueError as error:
             splits = ", ".join(builder.info.splits)
             raise StylePrompterError(
-                f"{name} has no split {split!r}: choose one of {splits}."
+                f"{name} has no split {split!r}, or no images in it: choose one of "
+                f"{splits}, or a part such as train[:90%]."
             ) from error
         # For a slice like [5:2], the number is negative, and len() fails.
         self._count = max(0, self._records.__len__())

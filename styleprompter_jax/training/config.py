@@ -101,7 +101,13 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
         near = re.search(r'Did you mean "(\w+)"', str(error))
         names = {a: re.split(r"[.\[]", a.partition("=")[0]) for a in arguments}
         given = [a for a in arguments if key in names[a]] or arguments
-        hint = f"did you mean {near[1]}?" if near else "see the keys in its file."
+        hint = (
+            f"did you mean {near[1]}?"
+            if near
+            else (
+                "see the keys in its file, or add the key in a config file of your own."
+            )
+        )
         raise StylePrompterError(
             f"{' or '.join(given)} sets a key that the config does not have: {hint}"
         ) from error

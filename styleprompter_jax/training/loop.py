@@ -31,6 +31,7 @@ from styleprompter_jax.core.cpu_devices import use_cpu_devices
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.core.seeds import key_of
+from styleprompter_jax.core.values import real
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
 from styleprompter_jax.data.sources import LOOKED_INTO, NoDatasetError, make_source
@@ -92,7 +93,7 @@ def train(
             gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
         devices: jax devices to use; all by default. If JAX has not started, it may
             split the CPU first; see `core.cpu_devices`.
-        time_limit: seconds until the run finishes as at total_steps.
+        time_limit: seconds until the run finishes as at total_steps, 0 or more.
 
     Returns:
         The folder of the finished model, WORKDIR/model; the model of the best
@@ -104,6 +105,8 @@ def train(
             anything; for a full disk, images that cannot be read and losses that are
             not finite.  Saved files stay as they are.
     """
+    if time_limit is not None:
+        real(time_limit, "time_limit", 0)
     with open_place(workdir) as place:
         return _train_at(place, config, devices, time_limit)
 

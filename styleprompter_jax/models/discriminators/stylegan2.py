@@ -52,8 +52,9 @@ class DiscriminatorConfig(Fields):
         object.__setattr__(self, "channels", channels)
         if self.image_size != 2 ** (len(channels) + 1):
             raise StylePrompterError(
-                f"{len(channels)} channels do not fit an image_size of "
-                f"{self.image_size}: give one for each of 4, 8, ..., image_size."
+                f"{type(self).__name__}: {len(channels)} channels do not fit an "
+                f"image_size of {self.image_size}: give one for each of 4, 8, ..., "
+                "image_size."
             )
 
 

@@ -79,8 +79,9 @@ class GeneratorConfig(GeneratorBase):
         object.__setattr__(self, "channels", channels)
         if len(channels) != log_size - 1:
             raise StylePrompterError(
-                f"{len(channels)} channels do not fit an image_size of "
-                f"{self.image_size}: give one for each of 4, 8, ..., image_size."
+                f"{type(self).__name__}: {len(channels)} channels do not fit an "
+                f"image_size of {self.image_size}: give one for each of 4, 8, ..., "
+                "image_size."
             )
 
     @property

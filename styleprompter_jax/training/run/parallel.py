@@ -57,8 +57,11 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Returns a mesh of all devices (of all hosts) along one axis.
 
     Raises:
-        StylePrompterError: if JAX finds no device of the chosen kind.
+        StylePrompterError: if JAX finds no device of the chosen kind, or `devices` is
+            empty.
     """
+    if devices is not None and len(devices) == 0:
+        raise StylePrompterError("devices is empty: give a list of jax.devices().")
     try:
         devices = jax.devices() if devices is None else devices
     except (RuntimeError, AssertionError) as error:  # the latter for cuda without CUDA

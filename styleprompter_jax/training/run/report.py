@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.json_files import parse_json
 from styleprompter_jax.images.files import to_uint8, write_image
@@ -116,8 +117,18 @@ class Report:
     def images(
         self, step: int, name: str, images: np.ndarray | jax.Array, columns: int
     ) -> None:
-        """Writes samples/NAME_STEP.png of float images in [-1, 1]."""
-        grid = image_grid(to_uint8(np.asarray(images)), columns=columns)
+        """Writes samples/NAME_STEP.png of float images in [-1, 1].
+
+        Raises:
+            StylePrompterError: if an image is not finite, or for a full disk.
+        """
+        images = np.asarray(images)
+        if not np.isfinite(images).all():
+            raise StylePrompterError(
+                f"At step {step}, the model gives images with NaN or infinity: lower "
+                "config.learning_rate, and use another --workdir."
+            )
+        grid = image_grid(to_uint8(images), columns=columns)
         write_image(grid, self._workdir / "samples" / f"{name}_{step:07d}.png")
         with writing(self._workdir):
             self._events.image(step, name, grid)

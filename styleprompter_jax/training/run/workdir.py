@@ -78,9 +78,14 @@ def check_config(workdir: Path, config: dict) -> dict:
 
 def check_same(workdir: Path, there: dict, config: dict) -> None:
     """Refuses to continue with a config that differs beyond FREE_KEYS."""
-    if there.get("stage") != config["stage"]:
+    if "stage" not in there:
         raise StylePrompterError(
-            f"{workdir} holds a run of stage {_shown(there.get('stage'))}, but the "
+            f"{workdir} has a {CONFIG} of something else than a run, such as a model: "
+            "use another --workdir."
+        )
+    if there["stage"] != config["stage"]:
+        raise StylePrompterError(
+            f"{workdir} holds a run of stage {_shown(there['stage'])}, but the "
             f"config's stage is {config['stage']!r}: use another --workdir."
         )
     if differences := _differences(there, config):
