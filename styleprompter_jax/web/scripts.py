@@ -25,6 +25,8 @@ class Script:
         before: commands that come before the last one.
         given: the input of the last command; "" if no command makes such latents.
         tuning: the option of `invert` that tunes; "" without tuning.
+        fitting: the refiner's options of the last command's fit or tuning; None without
+            one.
 
     Raises:
         Refused: if it has more than `LINES` lines.
@@ -35,6 +37,7 @@ class Script:
     before: tuple[str, ...] = ()
     given: str = ""
     tuning: str = ""
+    fitting: list[str] | None = None
 
     def __post_init__(self) -> None:
         if len(self.python) > LINES:
@@ -103,10 +106,14 @@ def fitted(script: Script, steps: int, refine: bool, options: Mapping) -> Script
     """Returns the code that fits latents to their image."""
     arguments = ", ".join([f"images, latents, {steps}", *_arguments(refine, options)])
     line = f"latents = model.optimize({arguments})"
-    # The command fits codes before it tunes.
-    can = script.given and not script.tuning
-    given = f"{script.given} --optimize {steps}" if can else ""
-    return dataclasses.replace(script, python=(*script.python, line), given=given)
+    # A command fits codes once, and before it tunes.
+    can = script.given and script.fitting is None
+    return dataclasses.replace(
+        script,
+        python=(*script.python, line),
+        given=f"{script.given} --optimize {steps}" if can else "",
+        fitting=_refining(refine, options),
+    )
 
 
 def tuned(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
@@ -116,25 +123,31 @@ def tuned(script: Script, steps: int, refine: bool, options: Mapping) -> Script:
         f"targets = sp.read_images([{script.photo!r}], model.config.shown_shape)",
         f"latents = model.tune({arguments}).latents",
     )
+    refining = _refining(refine, options)
+    # A command tunes once, with the options of its fit.
+    can = not script.tuning and script.fitting in (None, refining)
     return dataclasses.replace(
         script,
         python=(*script.python, *lines),
-        given="" if script.tuning else script.given,
+        given=script.given if can else "",
         tuning=f"--tune {steps}",
+        fitting=refining,
     )
 
 
 def mixed(script: Script, other: Script, share: Sequence[float]) -> Script:
     """Returns the code that mixes in the codes of other latents."""
     shares = [round(float(value), 4) for value in share]
+    # The mixes in `script` must not overwrite these codes.
+    others = f"others_{1 + sum(line.startswith('others_') for line in script.python)}"
     return Script(
         (
             *other.python,
-            "others = latents",
+            f"{others} = latents",
             *script.python,
             "import dataclasses",
             "from styleprompter_jax.editing.mixing import mix",
-            f"codes = mix(latents.w_plus, others.w_plus, {shares})",
+            f"codes = mix(latents.w_plus, {others}.w_plus, {shares})",
             "latents = dataclasses.replace(latents, w_plus=codes)",
         ),
         script.photo,
@@ -220,15 +233,20 @@ def command(
     named = f"--model {shlex.quote(model)}"
     refining, before = _refining(refine, options), list(script.before)
     given = [script.given, script.tuning] if script.tuning else [script.given]
-    if script.tuning and weighted:
+    # A command fits, tunes and shows with the same options.
+    apart = script.fitting not in (None, refining)
+    if apart and not weighted:
+        return ""  # only `edit` reads the latents of another command
+    if weighted and (apart or script.tuning):
         kept = ["--features"] if refine else []
-        tuning = ["styleprompter", "invert", named, *given, *refining, *kept]
-        before.append(_joined_lines([*tuning, "--output tuned"]))
-        given = ["--latents tuned/latents.npz"]
+        fitting = ["styleprompter", "invert", named, *given, *(script.fitting or [])]
+        before.append(_joined_lines([*fitting, *kept, "--output fitted"]))
+        given = ["--latents fitted/latents.npz"]
     words = ["styleprompter", "edit" if weighted else "invert", named, *given]
     if len(weighted) == 1:
         ((name, weight),) = weighted
-        words += [f"--direction {shlex.quote(name)}", f"--strength {weight!r}"]
+        # argparse takes -1e-05 for a value only after "=".
+        words += [f"--direction {shlex.quote(name)}", f"--strength={weight!r}"]
     elif weighted:
         parts = " ".join(shlex.quote(f"{name}:{w!r}") for name, w in weighted)
         words += [f"--direction {parts}", "--together --strength 1"]
