@@ -101,7 +101,8 @@ def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """Returns width and height of an image as it is stored, without decoding it.
 
     Raises:
-        StylePrompterError: if the file is not an image, or is too large.
+        TooLarge: if it has more pixels than any image may have.
+        StylePrompterError: if the file is not an image.
     """
 
     def read(file: BinaryIO) -> tuple[int, int]:
@@ -110,6 +111,22 @@ def image_size(file: BinaryIO, name: str) -> tuple[int, int]:
 
     with refusing(name):
         return attempt(read, file)
+
+
+class TooLarge(StylePrompterError):
+    """An image has too many pixels.
+
+    Args:
+        name: the name of the image.
+        most: the largest number of pixels.
+    """
+
+    def __init__(self, name: str, most: int):
+        side = math.isqrt(most) // 100 * 100
+        super().__init__(
+            f"{name} cannot be read as an image (it has more than {most:,} pixels): "
+            f"make it smaller, for example by `magick IN -resize {side}x{side} OUT`."
+        )
 
 
 class _TooLarge(Exception):
@@ -122,12 +139,7 @@ def refusing(name: str) -> Iterator[None]:
     try:
         yield
     except _TooLarge as error:
-        most = Image.MAX_IMAGE_PIXELS or 0
-        side = math.isqrt(most) // 100 * 100
-        raise StylePrompterError(
-            f"{name} cannot be read as an image (it has more than {most:,} pixels): "
-            f"make it smaller, for example by `magick IN -resize {side}x{side} OUT`."
-        ) from error
+        raise TooLarge(name, Image.MAX_IMAGE_PIXELS or 0) from error
     except UnidentifiedImageError as error:
         raise StylePrompterError(
             f"{name} cannot be read as an image (its format is not one of "

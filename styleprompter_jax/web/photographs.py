@@ -82,13 +82,14 @@ class Photographs:
         Raises:
             StylePrompterError: if the image is damaged or too large.
         """
-        width, height = decode.image_size(io.BytesIO(data), PHOTO)
-        if width * height > self._limits.pixels:
-            raise Refused(
-                413,
-                f"{PHOTO} has {width * height:,} pixels, more than "
-                f"{self._limits.pixels:,}: make it smaller.",
-            )
+        most = self._limits.pixels
+        try:
+            width, height = decode.image_size(io.BytesIO(data), PHOTO)
+            if width * height > most:
+                raise decode.TooLarge(PHOTO, most)
+        except decode.TooLarge as error:
+            # The reader's own limit may be higher: its advice would not be enough.
+            raise Refused(413, str(decode.TooLarge(PHOTO, most))) from error
         with decode.decoded(io.BytesIO(data), PHOTO) as pixels:
             height, width, _ = pixels.shape
             points, lies_well = self._look_for_a_face(pixels)

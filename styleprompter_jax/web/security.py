@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hmac
 import ipaddress
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping
 from typing import Any
@@ -18,6 +19,8 @@ from urllib.parse import urlsplit
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
+from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.values import parsed_whole
 from styleprompter_jax.web.limits import Limits, Refused
 
@@ -38,6 +41,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 Message = MutableMapping[str, Any]
 
 
@@ -55,35 +59,65 @@ class Names:
     Args:
         host: the address or name that it listens on; "0.0.0.0" and "::" stand for
             all addresses of the machine.
-        more: other names, such as the name of a proxy.
+        more: other names, such as the name of a proxy. Capitals, a port, a final dot
+            and letters beyond ASCII are as in a browser's address.
+
+    Raises:
+        StylePrompterError: if one of the other names is not a bare host name.
     """
 
     def __init__(self, host: str, more: Iterable[str] = ()):
-        self._names = LOOPBACK | {name.lower() for name in (host, *more)}
+        self._names = LOOPBACK | {_host(host)}
         # DNS rebinding needs a name: an address in the Host header is safe.
         self._any_address = host in ("0.0.0.0", "::")
         if self._any_address:
-            self._names.add(socket.gethostname().lower())
+            self._names.add(_host(socket.gethostname()))
+        for name in more:
+            if (found := _host(name)) is None:
+                raise StylePrompterError(
+                    f"--name {quoted(name)} is not a bare host name: write it without "
+                    "http:// and a path, such as faces.example or, for letters beyond "
+                    "ASCII, xn--mnchen-3ya.example."
+                )
+            self._names.add(found)
 
     def __contains__(self, header: str) -> bool:
         """Returns whether the value of a Host header is one of the names.
 
         The port may differ: a tunnel has another port at its other end.
         """
-        try:
-            parts = urlsplit(f"//{header}")
-            name, _ = parts.hostname, parts.port
-        except ValueError:
+        name = _host(header)
+        if name is None:
             return False
-        if name is None or parts.path or parts.query or parts.username is not None:
-            return False
-        if name in self._names:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return self._any_address
+        return name in self._names or (self._any_address and _is_address(name))
+
+
+def _host(text: str) -> str | None:
+    """Returns a host as browsers send it, without its port; None for other texts."""
+    if _is_address(text):  # also IPv6 without brackets
+        return str(ipaddress.ip_address(text))
+    if set(text) & set("/\\?#@"):
+        return None
+    try:
+        parts = urlsplit(f"//{text}")
+        name, _ = (parts.hostname or "").removesuffix("."), parts.port
+        if _is_address(name):
+            return str(ipaddress.ip_address(name))
+        plain = name.encode("idna")
+        # Browsers write a few letters, such as the German sharp s, in another way.
+        clear = name.isascii() or plain.decode("idna") == name
+    except ValueError:
+        return None
+    found = plain.decode().lower()
+    return found if clear and _HOST.fullmatch(found) else None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Guard:

@@ -127,12 +127,13 @@ def serve(
         limits: the limits of the server.
 
     Raises:
-        StylePrompterError: if the server cannot listen on this address and port.
+        StylePrompterError: if a name is not a bare host name, or the server cannot
+            listen on this address and port.
     """
     names = list(names)
-    token = _token(host, names)
+    token, known = _token(host, names), Names(host, names)
     with _listening(host, port) as listener:
-        app = make_app(model, token=token, names=Names(host, names), limits=limits)
+        app = make_app(model, token=token, names=known, limits=limits)
         place = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
         log.info("Studio: %s", f"{place}#token={token}" if token else place)
         config = uvicorn.Config(

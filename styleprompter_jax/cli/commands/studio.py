@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Serves the page until a signal ends it."""
     try:
+        from styleprompter_jax.web.security import Names
         from styleprompter_jax.web.server import serve
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
@@ -48,5 +49,6 @@ def run(args: argparse.Namespace) -> None:
         ) from error
     from styleprompter_jax.inversion.pipeline import load
 
+    Names(args.host, args.names)  # refuses a wrong name before the model is loaded
     model = load(args.model, dtype=args.dtype)
     serve(model, host=args.host, port=args.port, names=args.names)
