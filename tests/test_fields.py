@@ -99,6 +99,31 @@ def test_lies_of_a_model_folder(tmp_path, tiny_folder):
     change_config(folder, json.dumps(whole | {"note": "x" * 2**20}))
 
 
+def test_messages_have_the_words_of_python_or_json():
+    values = TINY.refiner.to_dict()
+    for wrong, said, wanted in (
+        ({"dropout": None}, "null", "a number from 0 to 1"),
+        ({"num_heads": True}, "true", "a whole number from 1 to 1024"),
+        ({"ffn_dim": 2**17}, "131072", "a whole number from 1 to 65536"),
+    ):
+        ((name, value),) = wrong.items()
+        for make, shown in (
+            (lambda: type(TINY.refiner).from_dict(values | wrong), said),  # noqa: B023
+            (lambda: dataclasses.replace(TINY.refiner, **wrong), str(value)),  # noqa: B023
+        ):
+            with pytest.raises(StylePrompterError) as error:
+                make()
+            said_so = f"SmartConfig: {name} is {shown}, but must be {wanted}."
+            assert str(error.value) == said_so
+    with pytest.raises(StylePrompterError, match="The config lacks generator: add"):
+        StylePrompterConfig.from_dict({})
+    with pytest.raises(StylePrompterError, match=r"conv_clamp .* or None\."):
+        dataclasses.replace(TINY.generator, conv_clamp="1")
+    values = TINY.generator.to_dict() | {"conv_clamp": "1"}
+    with pytest.raises(StylePrompterError, match="to 1000000000 or null"):
+        type(TINY.generator).from_dict(values)
+
+
 def test_sums_of_what_each_field_allows():
     with pytest.raises(StylePrompterError, match="192 blocks, more than 128"):
         SwinConfig(depths=(64, 64, 64), num_heads=(3, 3, 3))

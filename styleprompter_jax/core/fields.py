@@ -15,12 +15,13 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from json import dumps
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.core.refusal import cut, quoted
 
 
 class Between(NamedTuple):
@@ -55,13 +56,8 @@ class Fields:
     def __post_init__(self) -> None:
         kind = type(self)
         for name, hint in _hints(kind).items():
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, _fit(value, hint))
-            except _Misfit as error:
-                raise StylePrompterError(
-                    f"{kind.__name__}: {name} is {quoted(value)}, but must be {error}."
-                ) from None
+            value = _checked(kind, name, getattr(self, name), hint)
+            object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict:
         """Returns the fields as plain JSON types; a missing part is None."""
@@ -81,10 +77,11 @@ class Fields:
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Self:
-        """Builds a config from the result of `to_dict`; an absent part is None.
+        """Builds a config from JSON, as `to_dict` gives it; an absent part is None.
 
         Raises:
-            StylePrompterError: if a key is unknown or a value is invalid.
+            StylePrompterError: if a key is unknown, a needed key is missing, or a value
+                is invalid. The message uses the words of JSON, such as null.
         """
         return _from_dict(cls, values, "")
 
@@ -92,7 +89,9 @@ class Fields:
 def _from_dict(kind: Any, values: Any, part: str) -> Any:
     place = f"The {kind.noun} of the {part}" if part else f"The {kind.noun}"
     if not isinstance(values, Mapping):
-        raise StylePrompterError(f"{place} is {quoted(values)}, but must be an object.")
+        raise StylePrompterError(
+            f"{place} is {_in_json(values)}, but must be an object."
+        )
     kind, values = kind.chosen(values)
     hints = _hints(kind)
     if unknown := values.keys() - hints.keys():
@@ -101,7 +100,7 @@ def _from_dict(kind: Any, values: Any, part: str) -> Any:
             f"one of {', '.join(hints)}."
         )
     needed = [field.name for field in dataclasses.fields(kind) if _is_needed(field)]
-    needed = [name for name in needed if not _part(hints[name])]
+    needed = [name for name in needed if not _is_optional_part(hints[name])]
     if missing := [name for name in needed if name not in values]:
         raise StylePrompterError(
             f"{place} lacks {', '.join(missing)}: add each missing key."
@@ -111,13 +110,48 @@ def _from_dict(kind: Any, values: Any, part: str) -> Any:
         if (inner := _part(hint)) and values.get(name) is not None
         else values.get(name)
         for name, hint in hints.items()
-        if name in values or _part(hint)
+        if name in values or _is_optional_part(hint)
     }
+    for name, value in fields.items():
+        _checked(kind, name, value, hints[name], json=True)
     return kind(**fields)
 
 
 class _Misfit(Exception):
-    """Describes the value that a field must have."""
+    """Has the annotation that a value does not fit."""
+
+    def __init__(self, hint: Any):
+        self.hint = hint
+
+
+def _checked(
+    kind: type, name: str, value: Any, hint: Any, *, json: bool = False
+) -> Any:
+    """Returns the value of a field, converted to the type of its annotation.
+
+    Args:
+        kind: the class of the field.
+        name: the name of the field.
+        value: its value.
+        hint: its annotation.
+        json: the message uses the words of JSON instead of Python's.
+    """
+    try:
+        return _fit(value, hint)
+    except _Misfit as error:
+        shown = _in_json(value) if json else quoted(value)
+        raise StylePrompterError(
+            f"{kind.__name__}: {name} is {shown}, but must be "
+            f"{_wanted(error.hint, json)}."
+        ) from None
+
+
+def _in_json(value: Any) -> str:
+    """Returns a value as `quoted` does, but in JSON."""
+    try:
+        return cut(dumps(value))
+    except (TypeError, ValueError):  # JSON has no such values
+        return quoted(value)
 
 
 def _read_hints(kind: type) -> dict[str, Any]:
@@ -140,6 +174,10 @@ def _part(hint: Any) -> type | None:
     return None
 
 
+def _is_optional_part(hint: Any) -> bool:
+    return _part(hint) is not None and types.NoneType in typing.get_args(hint)
+
+
 def _fit(value: Any, hint: Any) -> Any:
     """Converts a value to the type of its annotation, or raises `_Misfit`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -148,18 +186,18 @@ def _fit(value: Any, hint: Any) -> Any:
         value = _fit_or(value, kind, hint)
         size = len(value) if isinstance(mark, Length) else value
         if not mark.low <= size <= mark.high:
-            raise _Misfit(_wanted(hint))
+            raise _Misfit(hint)
         return value
     if origin in (types.UnionType, typing.Union):
         (kind,) = (choice for choice in arguments if choice is not types.NoneType)
         return None if value is None else _fit_or(value, kind, hint)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise _Misfit(_wanted(hint))
+            raise _Misfit(hint)
         return tuple(_fit_or(entry, arguments[0], hint) for entry in value)
     if origin is dict:
         if not isinstance(value, Mapping) or not all(type(k) is str for k in value):
-            raise _Misfit(_wanted(hint))
+            raise _Misfit(hint)
         return {k: _fit_or(entry, arguments[1], hint) for k, entry in value.items()}
     if origin is typing.Literal:
         fits = isinstance(value, str) and value in arguments
@@ -173,7 +211,7 @@ def _fit(value: Any, hint: Any) -> Any:
     else:
         fits = isinstance(value, hint)
     if not fits:
-        raise _Misfit(_wanted(hint))
+        raise _Misfit(hint)
     return hint(value) if hint in (bool, int, float) else value
 
 
@@ -182,7 +220,7 @@ def _fit_or(value: Any, kind: Any, hint: Any) -> Any:
     try:
         return _fit(value, kind)
     except _Misfit:
-        raise _Misfit(_wanted(hint)) from None
+        raise _Misfit(hint) from None
 
 
 def _is_finite(value: Any) -> bool:
@@ -192,31 +230,36 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _wanted(hint: Any, many: bool = False) -> str:
-    """Describes an annotation in words."""
+def _wanted(hint: Any, json: bool, many: bool = False) -> str:
+    """Describes an annotation in words of Python or JSON."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         kind, mark = arguments
-        what = _wanted(kind, many)
+        what = _wanted(kind, json, many)
         if isinstance(mark, Length) and kind is str:
             return f"{what} of {mark.low} to {mark.high} characters"
         if isinstance(mark, Length):
             return f"{what}, {mark.low} to {mark.high} of them"
-        return f"{what} from {mark.low:g} to {mark.high:g}"
+        return f"{what} from {_exactly(mark.low)} to {_exactly(mark.high)}"
     if origin in (types.UnionType, typing.Union):
-        return " or ".join(
-            "None" if a is types.NoneType else _wanted(a) for a in arguments
-        )
+        return " or ".join(_wanted(choice, json) for choice in arguments)
     if origin is tuple:
-        return f"a list of {_wanted(arguments[0], many=True)}"
+        return f"a list of {_wanted(arguments[0], json, many=True)}"
     if origin is dict:
-        return f"{_wanted(arguments[1], many=True)} by name"
+        return f"{_wanted(arguments[1], json, many=True)} by name"
     if origin is typing.Literal:
-        return " or ".join(map(repr, arguments))
+        return " or ".join(map(dumps if json else repr, arguments))
+    either = "true or false" if json else "True or False"
     one, several = {
-        bool: ("True or False", "True or False"),
+        types.NoneType: ("null" if json else "None",) * 2,
+        bool: (either, either),
         int: ("a whole number", "whole numbers"),
         float: ("a number", "numbers"),
         str: ("a string", "strings"),
-    }.get(hint, (f"a {hint.__name__}",) * 2)
+    }.get(hint, ("an object" if json else f"a {hint.__name__}",) * 2)
     return several if many else one
+
+
+def _exactly(number: float) -> str:
+    """Returns a bound with all its digits, and without a fraction of 0."""
+    return str(int(number) if number == int(number) else number)

@@ -13,7 +13,11 @@ class Refusal(Exception):
 
 def quoted(value: object) -> str:
     """Returns a value from a file in printable form: one short line of ASCII."""
-    text = ascii(value)
+    return cut(ascii(value))
+
+
+def cut(text: str) -> str:
+    """Returns a text of at most 100 characters; "..." ends a longer one."""
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

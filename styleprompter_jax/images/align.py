@@ -87,7 +87,9 @@ def check_quad(quad: np.ndarray, width: int, height: int) -> None:
         StylePrompterError: if no part of the photograph is in the quad, or a side of
             the quad is longer than `WIDEST` times the photograph's longer side.
     """
-    if (quad.max(0) <= 1).any() or (quad.min(0) >= (width - 1, height - 1)).any():
+    size = np.array([width, height])
+    edge = np.minimum(1, size / 2)  # a whole photograph may be one pixel wide
+    if (quad.max(0) <= edge).any() or (quad.min(0) >= size - edge).any():
         raise StylePrompterError("The face is outside the photograph.")
     sides = np.hypot(*(quad[[3, 1]] - quad[0]).T)
     if sides.max() > WIDEST * max(width, height):

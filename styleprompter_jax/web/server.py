@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -58,7 +58,7 @@ def make_app(
             ),
         ],
         lifespan=_lifespan(studio),
-        exception_handlers={404: _nothing, 405: _nothing},
+        exception_handlers={404: _nothing, 405: _another_method},
     )
     app.state.studio = studio
     return Guard(app, names or Names("127.0.0.1"))
@@ -101,9 +101,22 @@ def _page(data: bytes, kind: str) -> Callable:
 
 
 async def _nothing(request: Request, error: Exception) -> Response:
-    return refusal(
-        Refused(getattr(error, "status_code", 404), "This page does not exist.")
+    return refusal(Refused(404, "This page does not exist."))
+
+
+async def _another_method(request: Request, error: Exception) -> Response:
+    """Refuses a method, and names those of all routes of the address."""
+    fitting = (
+        route.methods or set()
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
     )
+    methods = ", ".join(sorted(set().union(*fitting)))
+    answer = refusal(
+        Refused(405, f"This address does not take {request.method}: use {methods}.")
+    )
+    answer.headers["Allow"] = methods
+    return answer
 
 
 def serve(
