@@ -138,6 +138,7 @@ def test_wrong_calls_from_python(tmp_path):
         (lambda: align(["x"], tmp_path, size=0), "size is 0"),
         (lambda: Decoding(batch_size=0), "batch_size"),
         (lambda: Decoding(seed=-1), "seed"),
+        (lambda: Decoding(refine=False, refiner={"beta": (1, 1)}), "leave out one"),
     ):  # fmt: skip
         with pytest.raises(sp.StylePrompterError, match=match):
             call()

@@ -234,6 +234,18 @@ def test_optimize(tmp_path, capsys, tiny_folder, faces):
     assert code == 1 and "--input" in err and not (tmp_path / "e").exists()
 
 
+@pytest.mark.parametrize("options", ["--beta 1 1", "--refiner beta=0.5,0.5"])
+def test_a_refiner_that_is_skipped_has_no_options(
+    options, tmp_path, capsys, tiny_folder, faces
+):
+    given = ["--model", tiny_folder, "--input", faces / "b.png", "--output"]
+    for command in (["invert"], ["edit", "--direction", "hat"]):
+        call = [*command, *given, tmp_path / "o", "--no-refine", *options.split()]
+        code, _, err = run(capsys, *call)
+        assert code == 1 and "(--no-refine) skips it: leave out one of them." in err
+    assert not (tmp_path / "o").exists()
+
+
 def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
     out = tmp_path / "out"
     np.save(tmp_path / "bad.npy", np.zeros(3))

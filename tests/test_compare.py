@@ -73,6 +73,9 @@ def test_entries():
     entry = Entry.parse("hf://u/m,optimize=20,tune=350,refine=no")
     assert (entry.name, entry.refine) == ("hf://u/m", False)
     assert entry.procedure == Procedure(optimize=20, tune=350)
+    # A model without the refiner may stand beside others with options of the call.
+    beside = Decoding(refiner={"beta": (1.0, 0.5)})
+    assert entry.decoding(beside) == Decoding(refine=False)
     own, given = Entry.parse("m,iterations=2", 3), Entry.parse("m", 3)
     assert (own.procedure.iterations, given.procedure.iterations) == (2, 3)
     betas = [Entry.parse(f"m,beta={text}").beta for text in ("0.5", "1:0")]

@@ -4,6 +4,7 @@ import base64
 import io
 import shlex
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -144,6 +145,9 @@ def test_a_crop_comes_back_into_its_photograph(user):
     found = user.pixels("/api/unalign", {"recipe": {"latents": latents}})
     changed = np.flatnonzero((found != photo).any((1, 2)))
     assert changed.min() >= 5 and changed.max() < 85
+    for size in ((1, 1), (9, 1), (1, 9)):  # all of it is the middle
+        recipe = {"latents": user.latents(png(*size))}
+        assert user.pixels("/api/unalign", {"recipe": recipe}).shape[1::-1] == size
     nobody = user.post("/api/sample", {})["latents"]
     answer = user.post("/api/unalign", {"recipe": {"latents": nobody}}, 400)
     assert "not of a photograph" in answer["error"]
@@ -153,6 +157,9 @@ def test_jobs_tell_of_themselves_and_end(user):
     latents = user.latents(png())
     recipe = {"latents": latents, "edits": {"hat": 0.5}}
     sweep = {"recipe": recipe, "direction": "smile", "frames": 3}
+    # Also without the refiner, which has no options then.
+    plain = sweep | {"recipe": recipe | {"refine": False}}
+    assert user.wait(user.post("/api/jobs/sweep", plain)["job"])[-1]["done"] == 3
     job = user.post("/api/jobs/sweep", sweep)["job"]
     reports = user.wait(job)
     assert reports[-1] == {"state": "done", "done": 3, "total": 3}
@@ -209,7 +216,7 @@ def test_facts_of_the_model(user, model):
     assert hat["options"] == {"beta": [0.5, 2.0]}
 
 
-def test_the_description_is_of_all_that_there_is(server):
+def test_the_description_is_of_all_that_there_is(server, user):
     described = server.get("/api/openapi.json").json()
     there = {
         (method.upper(), path)
@@ -222,6 +229,75 @@ def test_the_description_is_of_all_that_there_is(server):
     assert recipe["properties"]["mix"]["anyOf"][0]["$ref"].endswith("/Mix")
     for schema in described["components"]["schemas"].values():
         assert all(field["description"] for field in schema["properties"].values())
+    # An empty body is taken where each field has a default.
+    needed = {
+        path: described["paths"][path]["post"]["requestBody"]["required"]
+        for path in ("/api/sample", "/api/pictures", "/api/decode")
+    }
+    assert list(needed.values()) == [False, True, True]
+    for path, required in needed.items():
+        user.ask("POST", path, b"", 400 if required else 200)
+    kept = described["paths"]["/api/edit"]["post"]["description"]
+    assert "not `refine` and `options`" in kept
+
+
+class Checked(User):
+    """Checks each answer against the description of its row."""
+
+    def __init__(self, server):
+        self.described = server.get("/api/openapi.json").json()
+        self.seen = set()
+        super().__init__(server)
+        self.ask("POST", "/api/clients")
+
+    def ask(self, method, path, body=None, status=200):
+        made = super().ask(method, path, body, status)
+        row = next(p for p in self.described["paths"] if self.is_at(p, path))
+        content = self.described["paths"][row][method.lower()]["responses"]["200"][
+            "content"
+        ]
+        self.seen.add((method, row))
+        if schema := content.get("application/json", {}).get("schema"):
+            whole = schema | {"components": self.described["components"]}
+            jsonschema.Draft202012Validator(whole).validate(made)
+            assert schema.get("$ref") or path == "/api/openapi.json"
+        else:
+            assert isinstance(made, bytes) and "application/json" not in content
+        return made
+
+    @staticmethod
+    def is_at(row, path):
+        pairs = list(zip(row.split("/"), path.split("/"), strict=False))
+        same = all(a == b or a.startswith("{") for a, b in pairs)
+        return same and row.count("/") == path.count("/")
+
+
+def test_answers_are_as_described(server):
+    user = Checked(server)
+    picture = user.post("/api/pictures", png())["picture"]
+    user.ask("GET", f"/api/pictures/{picture}")
+    for path in ("model", "health", "metrics", "openapi.json"):
+        user.ask("GET", f"/api/{path}")
+    crop = user.post("/api/align", {"picture": picture, "points": POINTS})["picture"]
+    latents = user.post("/api/encode", {"picture": crop})["latents"]
+    recipe = {"latents": latents, "edits": {"smile": 0.5}}
+    user.ask("GET", f"/api/latents/{latents}")
+    user.post("/api/edit", recipe)
+    user.post("/api/mix", {"latents": latents, "mix": user.post("/api/sample", {})})
+    for path in ("decode", "unalign"):
+        user.post(f"/api/{path}", {"recipe": recipe})
+    user.post("/api/script", recipe)
+    for kind in ("fit", "tune", "sweep"):
+        how = {"direction": "hat", "frames": 2} if kind == "sweep" else {"steps": 1}
+        job = user.post(f"/api/jobs/{kind}", {"recipe": recipe} | how)["job"]
+        user.wait(job)
+        assert user.ask("GET", f"/api/jobs/{job}")["state"] == "done"
+    user.ask("GET", f"/api/jobs/{job}/file")
+    user.ask("DELETE", f"/api/jobs/{job}")
+    user.ask("DELETE", "/api/clients")
+    # The tiny model has no examples.
+    all_rows = {(one.method, one.path) for one in ENDPOINTS}
+    assert all_rows - user.seen == {("GET", "/api/examples/{number}")}
 
 
 def test_metrics_and_logs_tell_nothing_of_anybody(user, caplog):

@@ -152,4 +152,8 @@ def test_sliders_over_small_ranges(begin, tiny_folder, monkeypatch):
     assert page.locator("#more .slider.moved").count() == 1  # the direction asks for 3
     before = settled(page)
     sliders[0].fill("0.0001")
-    assert settled(page) != before
+    changed = settled(page)
+    assert changed != before
+    page.locator("#refine").uncheck()  # it leaves out its options, too
+    assert settled(page) != changed
+    assert page.locator(".note").count() == 0

@@ -76,8 +76,12 @@ def test_oblong_pictures(user, tmp_path):
 
 def test_an_export_fits_nothing(user, tiny_folder, tmp_path):
     export(tiny_folder, tmp_path / "programs", format="jax")
-    facts = user(sp.load(tmp_path / "programs")).ask("GET", "/api/model")
+    one = user(sp.load(tmp_path / "programs"))
+    facts = one.ask("GET", "/api/model")
     assert facts["encodes"] and not facts["fits"]
+    body = {"recipe": {"latents": one.latents(png())}, "steps": 2}
+    for kind, what in (("fit", "cannot fit codes"), ("tune", "cannot be tuned")):
+        assert what in one.post(f"/api/jobs/{kind}", body, 400)["error"]
 
 
 def test_a_generator_alone_samples(user):
@@ -90,5 +94,8 @@ def test_a_generator_alone_samples(user):
     assert "sample" in answer["error"]
     recipe = {"latents": one.post("/api/sample", {"seed": 3})["latents"]}
     assert one.pixels("/api/decode", {"recipe": recipe}).shape == (32, 32, 3)
+    for more in ({"refine": True}, {"options": {"beta": [1, 1]}}):
+        answer = one.post("/api/decode", {"recipe": recipe | more}, 400)
+        assert "no refiner: leave out" in answer["error"]
     script = one.post("/api/script", recipe)
     assert script["command"] == "" and "default_rng(3)" in script["python"]

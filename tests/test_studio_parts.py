@@ -177,7 +177,6 @@ def test_cancelled_jobs_keep_no_memory():
     class Work:
         def __call__(self, job):
             gate.wait(10)
-            return {}
 
     works = weakref.WeakSet()
 

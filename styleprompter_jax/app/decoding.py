@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.seeds import key_of
 from styleprompter_jax.core.values import whole
@@ -29,6 +30,10 @@ class Decoding:
         batch_size: images in a batch of one device, 1 or more.
         dtype: number format in which a loaded model computes: "float32" or "bfloat16".
         iterations: passes of a ReStyle encoder; None for the model's own number.
+
+    Raises:
+        StylePrompterError: if a number is out of its range, or the refiner has options
+            but is skipped.
     """
 
     refine: bool | None = None
@@ -42,6 +47,11 @@ class Decoding:
     def __post_init__(self) -> None:
         whole(self.batch_size, "batch_size", least=1)
         whole(self.seed, "seed")
+        if self.refine is False and self.refiner:
+            raise StylePrompterError(
+                "The refiner has options (--beta, --refiner), but refine=False "
+                "(--no-refine) skips it: leave out one of them."
+            )
 
     def loaded(self, model: AnyPath | StylePrompter) -> StylePrompter:
         """Returns the model itself, or loads the model of that name on all devices.

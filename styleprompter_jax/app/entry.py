@@ -34,9 +34,13 @@ class Entry:
     latents: str | None = None
 
     def decoding(self, given: Decoding) -> Decoding:
-        """Returns the options of the call; the options of the entry replace them."""
+        """Returns the options of the call; the options of the entry replace them.
+
+        The refiner has no options where it is skipped.
+        """
         refine = given.refine if self.refine is None else self.refine
         refiner = {**given.refiner, **({"beta": self.beta} if self.beta else {})}
+        refiner = {} if refine is False else refiner
         return dataclasses.replace(given, refine=refine, refiner=refiner)
 
     @contextlib.contextmanager

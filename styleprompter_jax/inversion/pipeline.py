@@ -226,8 +226,9 @@ class StylePrompter:
                 model has none; None refines where it has one.
             noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
             rng: a JAX key or a seed, for noise_mode "random".
-            options: of the refiner. SMART has beta=(1.0, 1.0), weights of its retrieval
-                and of its feed-forward part, each a number or (b,).
+            options: of the refiner, without effect where it is left out. SMART has
+                beta=(1.0, 1.0), weights of its retrieval and of its feed-forward part,
+                each a number or (b,).
         """
         refine = calls.refines(self.config, refine, options)
         inputs = calls.check_latents(self.config, latents, refine)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.version import __version__
-from styleprompter_jax.web import bodies, openapi
+from styleprompter_jax.web import answers, bodies, openapi
 from styleprompter_jax.web.jobs import OVER, Job
 from styleprompter_jax.web.limits import Refused
 from styleprompter_jax.web.security import Bodies, bearer, check_token
@@ -25,6 +25,7 @@ from styleprompter_jax.web.studio import Studio
 from styleprompter_jax.web.things import MEDIA, File
 
 log = logging.getLogger(__name__)
+Counts = collections.Counter[tuple[str, int]]
 PULSE = 0.1  # seconds between two checks of a job
 
 
@@ -37,12 +38,14 @@ class Call:
         client: the client of the request; None for requests that need none.
         body: a dataclass of `bodies.py`, or the bytes of an upload.
         named: the named parts of its path.
+        counts: the number of requests with each answer, by row and status.
     """
 
     studio: Studio
     client: Client
     body: Any
     named: dict[str, Any]
+    counts: Counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Endpoint:
     Attributes:
         method: the method of HTTP.
         path: the path, with the names of its parts in braces.
-        answer: returns a response, or a value for JSON.
+        answer: returns a response, or a value for JSON that fits its annotation.
         body: a dataclass of `bodies.py`; bytes for an upload; None without a body.
-        gives: the media types of answers.
+        gives: the media types of answers; () for JSON.
         key: the key that a request needs: "client", "token" or "nothing".
     """
 
@@ -62,11 +65,11 @@ class Endpoint:
     path: str
     answer: Callable[[Call], Awaitable[Any]]
     body: type | None = None
-    gives: tuple[str, ...] = ("application/json",)
+    gives: tuple[str, ...] = ()
     key: str = "client"
 
 
-async def open_client(call: Call) -> Any:
+async def open_client(call: Call) -> answers.Opened:
     """Opens a client; all other requests need its key.
 
     The server forgets a client and its things `idle_seconds` after its last request.
@@ -75,23 +78,23 @@ async def open_client(call: Call) -> Any:
     return {"client": client.key, "idle_seconds": call.studio.limits.idle_seconds}
 
 
-async def close_client(call: Call) -> Any:
+async def close_client(call: Call) -> answers.Nothing:
     """Forgets the client and its things."""
     call.studio.clients.close(call.client)
     return {}
 
 
-async def model(call: Call) -> Any:
+async def model(call: Call) -> answers.ModelFacts:
     """Facts about the model: its size, directions and abilities."""
     return await call.studio.facts()
 
 
-async def example(call: Call) -> Any:
+async def example(call: Call) -> Response:
     """A drawn face to try the model with."""
     return _file(await call.studio.example(_number(call.named["number"])), "png")
 
 
-async def upload(call: Call) -> Any:
+async def upload(call: Call) -> answers.Uploaded:
     """Uploads an image: PNG, JPEG, WebP, BMP, TIFF or GIF.
 
     The answer has its size, the points of its largest face, and whether the face is
@@ -100,87 +103,94 @@ async def upload(call: Call) -> Any:
     return await call.studio.upload(call.client, call.body)
 
 
-async def show(call: Call) -> Any:
+async def show(call: Call) -> Response:
     """An image to look at: upright, a photograph at most 1600 pixels long."""
     return _file(*await call.studio.shown(call.client, call.named["picture"]))
 
 
-async def align(call: Call) -> Any:
+async def align(call: Call) -> answers.KeptPicture:
     """Crops a face from an image; the crop is another image."""
     return await call.studio.align(call.client, call.body)
 
 
-async def encode(call: Call) -> Any:
+async def encode(call: Call) -> answers.Encoded:
     """Encodes an image; the answer names the encoded part, too."""
     return await call.studio.encode(call.client, call.body)
 
 
-async def sample(call: Call) -> Any:
+async def sample(call: Call) -> answers.KeptLatents:
     """Samples latents."""
     return await call.studio.sample(call.client, call.body)
 
 
-async def edit(call: Call) -> Any:
-    """Keeps the codes of a recipe as new latents."""
+async def edit(call: Call) -> answers.KeptLatents:
+    """Keeps the codes of a recipe as new latents.
+
+    It keeps the codes alone, and not `refine` and `options`: a later request chooses
+    whether and how to refine them.
+    """
     return await call.studio.edit(call.client, call.body)
 
 
-async def mix(call: Call) -> Any:
-    """Keeps the codes of a recipe with a `mix` as new latents."""
+async def mix(call: Call) -> answers.KeptLatents:
+    """Keeps the codes of a recipe with a `mix` as new latents, as POST /api/edit."""
     if call.body.mix is None:
         raise Refused(400, "The recipe has no mix: name other latents.")
     return await call.studio.edit(call.client, call.body)
 
 
-async def decode(call: Call) -> Any:
+async def decode(call: Call) -> Response:
     """Decodes a recipe."""
     return _file(await call.studio.decode(call.client, call.body), call.body.format)
 
 
-async def unalign(call: Call) -> Any:
+async def unalign(call: Call) -> Response:
     """Decodes a recipe and pastes the result back into its photograph."""
     return _file(await call.studio.unalign(call.client, call.body), call.body.format)
 
 
-async def save(call: Call) -> Any:
+async def save(call: Call) -> Response:
     """Latents as an .npz, for `styleprompter edit --latents` and Python."""
     data = await call.studio.save(call.client, call.named["latents"])
     return Response(data, media_type="application/octet-stream")
 
 
-async def script(call: Call) -> Any:
+async def script(call: Call) -> answers.Code:
     """Code that makes the result of a recipe: Python, and commands."""
     return await call.studio.script(call.client, call.body)
 
 
-async def fit(call: Call) -> Any:
+async def fit(call: Call) -> answers.Started:
     """Starts a job that fits codes to their image; it gives latents."""
     return await call.studio.fit(call.client, call.body)
 
 
-async def tune(call: Call) -> Any:
+async def tune(call: Call) -> answers.Started:
     """Starts a job that tunes the generator to an image; it gives latents."""
     return await call.studio.tune(call.client, call.body)
 
 
-async def sweep(call: Call) -> Any:
+async def sweep(call: Call) -> answers.Started:
     """Starts a job that makes an animation; it gives a file."""
     return await call.studio.sweep(call.client, call.body)
 
 
-async def job(call: Call) -> Any:
+async def job(call: Call) -> answers.Report:
     """The state of a job: its steps and its result."""
     return _job(call).report
 
 
-async def cancel(call: Call) -> Any:
+async def cancel(call: Call) -> answers.Report:
     """Cancels a job, which ends after its current step."""
     _job(call).cancel()
     return _job(call).report
 
 
-async def events(call: Call) -> Any:
-    """The state of a job after each change, as server-sent events."""
+async def events(call: Call) -> Response:
+    """The state of a job after each change, as server-sent events.
+
+    The data of each event are JSON, as GET /api/jobs/{job} answers it.
+    """
     watched = _job(call)
 
     async def stream() -> AsyncIterator[str]:
@@ -196,7 +206,7 @@ async def events(call: Call) -> Any:
     return _Stream(stream(), media_type="text/event-stream")
 
 
-async def file(call: Call) -> Any:
+async def file(call: Call) -> Response:
     """The file that a job made."""
     name = _job(call).file
     if not name:
@@ -205,12 +215,29 @@ async def file(call: Call) -> Any:
     return Response(made.data, media_type=made.media)
 
 
-async def health(call: Call) -> Any:
+async def metrics(call: Call) -> Response:
+    """Counts of requests, batches, clients and bytes, for Prometheus."""
+    studio = call.studio
+    lines = [
+        f"styleprompter_waiting {len(studio.batcher)}",
+        f"styleprompter_jobs {len(studio.jobs)}",
+        f"styleprompter_clients {len(studio.clients)}",
+        f"styleprompter_kept_bytes {studio.clients.used}",
+    ]
+    for size, count in sorted(studio.batcher.batches.items()):
+        lines.append(f'styleprompter_batches_total{{size="{size}"}} {count}')
+    for (name, status), count in sorted(call.counts.items()):
+        labels = f'request="{name}",status="{status}"'
+        lines.append(f"styleprompter_requests_total{{{labels}}} {count}")
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+async def health(call: Call) -> answers.Health:
     """The state of the server."""
     return {"status": "ok", "version": __version__}
 
 
-async def description(call: Call) -> Any:
+async def description(call: Call) -> dict[str, Any]:
     """The description of this interface, as OpenAPI 3.1."""
     return openapi.describe(ENDPOINTS)
 
@@ -243,6 +270,7 @@ ENDPOINTS = [
     Endpoint("GET", f"{_RUN}/events", events, gives=("text/event-stream",)),
     Endpoint("GET", f"{_RUN}/file", file, gives=(MEDIA["gif"], MEDIA["mp4"])),
     Endpoint("GET", "/api/health", health, key="nothing"),
+    Endpoint("GET", "/api/metrics", metrics, gives=("text/plain",), key="token"),
     Endpoint("GET", "/api/openapi.json", description, key="nothing"),
 ]
 
@@ -272,14 +300,13 @@ class Api:
     def __init__(self, studio: Studio, token: str):
         self._studio, self._token = studio, token
         self._bodies = Bodies(studio.limits)
-        self._counts: collections.Counter[tuple[str, int]] = collections.Counter()
+        self._counts = Counts()
 
     def routes(self) -> list[Route]:
         """Returns the routes for Starlette."""
-        metrics = Endpoint("GET", "/api/metrics", self._metrics, key="token")
         return [
             Route(one.path, self._handler(one), methods=[one.method])
-            for one in [*ENDPOINTS, metrics]
+            for one in ENDPOINTS
         ]
 
     def _handler(self, endpoint: Endpoint) -> Callable:
@@ -320,28 +347,13 @@ class Api:
                 receiving = self._bodies.received(request, most)
                 body = await held.enter_async_context(receiving)
                 body = body if raw else bodies.parse(endpoint.body, body)
-            call = Call(self._studio, client, body, request.path_params)  # type: ignore[arg-type]  # None where the row needs none
+            named = request.path_params
+            call = Call(self._studio, client, body, named, self._counts)  # type: ignore[arg-type]  # None where the row needs none
             async with asyncio.timeout(limits.answer_seconds):
                 made = await _unless_gone(request, endpoint.answer(call))
             if isinstance(made, _Stream):
                 made.held = held.pop_all()
         return made if isinstance(made, Response) else JSONResponse(made)
-
-    async def _metrics(self, call: Call) -> Response:
-        """Counts of requests, batches, clients and bytes, for Prometheus."""
-        studio = call.studio
-        lines = [
-            f"styleprompter_waiting {len(studio.batcher)}",
-            f"styleprompter_jobs {len(studio.jobs)}",
-            f"styleprompter_clients {len(studio.clients)}",
-            f"styleprompter_kept_bytes {studio.clients.used}",
-        ]
-        for size, count in sorted(studio.batcher.batches.items()):
-            lines.append(f'styleprompter_batches_total{{size="{size}"}} {count}')
-        for (name, status), count in sorted(self._counts.items()):
-            labels = f'request="{name}",status="{status}"'
-            lines.append(f"styleprompter_requests_total{{{labels}}} {count}")
-        return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
 
 def refusal(error: StylePrompterError) -> JSONResponse:

@@ -88,6 +88,7 @@ class Recipe(Body):
         edits: the strength along each direction, by name.
         refine: false leaves the refiner out; by default, it refines if it can.
         options: options of the refiner, by name; by default those of the directions.
+            They do not go with `refine` false.
     """
 
     latents: Id

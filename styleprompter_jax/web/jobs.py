@@ -7,14 +7,14 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.web import answers
 from styleprompter_jax.web.limits import Limits, Refused
 
 log = logging.getLogger(__name__)
 OVER = "done", "failed", "cancelled"
-Work = Callable[["Job"], dict[str, Any]]
+Work = Callable[["Job"], None]
 
 
 class _Cancelled(Exception):
@@ -28,14 +28,15 @@ class Job:
         state: "waiting", "running", "done", "failed" or "cancelled".
         done: number of finished steps.
         total: number of steps.
-        result: fields of the report of a finished job.
+        latents: the id of the latents that it made; "" without any.
         error: the reason of a failure.
         file: the id of a file for download; "" without one.
     """
 
     def __init__(self, total: int):
-        self.state, self.done, self.total = "waiting", 0, total
-        self.result: dict[str, Any] = {}
+        self.state: answers.State = "waiting"
+        self.done, self.total = 0, total
+        self.latents = ""
         self.error = ""
         self.file = ""
         self._cancelled = threading.Event()
@@ -53,33 +54,38 @@ class Job:
             self.state = "cancelled"
 
     @property
-    def report(self) -> dict[str, Any]:
+    def report(self) -> answers.Report:
         """The state of the job, as a client gets it."""
-        report = {"state": self.state, "done": self.done, "total": self.total}
-        if self.state == "failed":
+        state = self.state  # another thread may change it
+        report: answers.Report = {
+            "state": state,
+            "done": self.done,
+            "total": self.total,
+        }
+        if state == "failed":
             report["error"] = self.error
-        return report | (self.result if self.state == "done" else {})
+        if state == "done" and self.latents:
+            report["latents"] = self.latents
+        return report
 
     def run(self, work: Work) -> None:
-        """Does the work and keeps its result."""
+        """Does the work."""
         if self._cancelled.is_set():
             self.state = "cancelled"
             return
         self.state = "running"
         try:
-            self.result = work(self)
+            work(self)
             self.state = "done"
         except _Cancelled:
             self.state = "cancelled"
         except StylePrompterError as error:
-            self.state, self.error = "failed", str(error)
+            self.error, self.state = str(error), "failed"
         except Exception as error:
             number = secrets.token_hex(4)
             log.warning("Error %s in a job: %r", number, type(error).__name__)
-            self.state, self.error = (
-                "failed",
-                f"The server failed: error {number} in its log.",
-            )
+            self.error = f"The server failed: error {number} in its log."
+            self.state = "failed"
 
 
 class Jobs:
@@ -106,7 +112,7 @@ class Jobs:
 
         Args:
             total: the number of its steps.
-            work: does the job and returns its result; calls `told` after each step.
+            work: does the job; calls `told` after each step.
             own: the jobs of the same client.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Describes the HTTP interface in OpenAPI, from its rows and dataclasses."""
+"""Describes the HTTP interface in OpenAPI, from its rows and their types."""
 
 import dataclasses
 import inspect
@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from styleprompter_jax.core.fields import Fields, Length
+from styleprompter_jax.core.fields import Length
 from styleprompter_jax.version import __version__
 
 _PLAIN = {int: "integer", float: "number", bool: "boolean", str: "string"}
@@ -70,7 +70,7 @@ def _operation(endpoint: Any, schemas: dict) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": summary,
-                "content": {media: {} for media in endpoint.gives},
+                "content": _answers(endpoint, schemas),
             },
             "default": _ERROR,
         },
@@ -83,18 +83,31 @@ def _operation(endpoint: Any, schemas: dict) -> dict[str, Any]:
             for n in names
         ]
     if endpoint.body is bytes:
-        content: dict[str, Any] = {"application/octet-stream": {}}
+        binary: dict[str, Any] = {"application/octet-stream": {}}
+        found["requestBody"] = {"required": True, "content": binary}
     elif endpoint.body is not None:
         content = {"application/json": {"schema": _schema(endpoint.body, schemas)}}
-    else:
-        return found
-    found["requestBody"] = {"required": True, "content": content}
+        # An empty body stands for an object without fields.
+        required = bool(schemas[endpoint.body.__name__]["required"])
+        found["requestBody"] = {"required": required, "content": content}
     return found
 
 
+def _answers(endpoint: Any, schemas: dict) -> dict[str, Any]:
+    """Returns the content of the answers by media type."""
+    if endpoint.gives:
+        return {media: {} for media in endpoint.gives}
+    answer = typing.get_type_hints(endpoint.answer)["return"]
+    return {"application/json": {"schema": _schema(answer, schemas)}}
+
+
 def _schema(hint: Any, schemas: dict) -> dict[str, Any]:
-    """Returns the JSON schema of an annotation; refers to a dataclass by its name."""
+    """Returns the JSON schema of an annotation; refers to a class by its name."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return {}
+    if origin is typing.NotRequired:
+        return _schema(arguments[0], schemas)
     if origin is typing.Annotated:
         kind, mark = arguments
         schema = _schema(kind, schemas)
@@ -105,14 +118,14 @@ def _schema(hint: Any, schemas: dict) -> dict[str, Any]:
     if origin in (types.UnionType, typing.Union):
         (kind,) = (choice for choice in arguments if choice is not types.NoneType)
         return {"anyOf": [_schema(kind, schemas), {"type": "null"}]}
-    if origin is tuple:
+    if origin in (tuple, list):
         return {"type": "array", "items": _schema(arguments[0], schemas)}
     if origin is dict:
         values = _schema(arguments[1], schemas)
         return {"type": "object", "additionalProperties": values}
     if origin is typing.Literal:
         return {"type": "string", "enum": list(arguments)}
-    if isinstance(hint, type) and issubclass(hint, Fields):
+    if dataclasses.is_dataclass(hint) or typing.is_typeddict(hint):
         if hint.__name__ not in schemas:
             schemas[hint.__name__] = {}  # ends a recursion
             schemas[hint.__name__] = _object(hint, schemas)
@@ -120,18 +133,25 @@ def _schema(hint: Any, schemas: dict) -> dict[str, Any]:
     return {"type": _PLAIN[hint]}
 
 
-def _object(kind: type[Fields], schemas: dict) -> dict[str, Any]:
+def _object(kind: Any, schemas: dict) -> dict[str, Any]:
+    """Returns the schema of a dataclass or a TypedDict."""
     hints = typing.get_type_hints(kind, include_extras=True)
     texts = _attributes(kind)
-    properties, required = {}, []
-    for field in dataclasses.fields(kind):
-        schema = _schema(hints[field.name], schemas)
-        properties[field.name] = schema | {"description": texts[field.name]}
-        if field.default is not dataclasses.MISSING:
-            if field.default is not None:
-                properties[field.name]["default"] = field.default
-        elif field.default_factory is dataclasses.MISSING:
-            required.append(field.name)
+    properties = {
+        name: _schema(hint, schemas) | {"description": texts[name]}
+        for name, hint in hints.items()
+        if typing.get_origin(hint) is not typing.ClassVar
+    }
+    if typing.is_typeddict(kind):
+        required = sorted(kind.__required_keys__)
+    else:
+        required = []
+        for field in dataclasses.fields(kind):
+            if field.default is not dataclasses.MISSING:
+                if field.default is not None:
+                    properties[field.name]["default"] = field.default
+            elif field.default_factory is dataclasses.MISSING:
+                required.append(field.name)
     return {
         "type": "object",
         "description": (inspect.getdoc(kind) or "").partition("\n")[0],

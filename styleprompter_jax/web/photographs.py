@@ -18,6 +18,7 @@ from styleprompter_jax.images import align, decode, detect
 from styleprompter_jax.images.files import resize
 from styleprompter_jax.images.landmarks import Landmarks
 from styleprompter_jax.inversion.pipeline import StylePrompter
+from styleprompter_jax.web import answers
 from styleprompter_jax.web.limits import Limits, Refused
 from styleprompter_jax.web.things import Crop, Photo, as_file
 
@@ -72,7 +73,7 @@ class Photographs:
             raise Refused(404, "This example does not exist.")
         return _draw(number, max(256, *self.shown))
 
-    def read(self, data: bytes, name: str) -> tuple[Photo, dict[str, Any]]:
+    def read(self, data: bytes, name: str) -> tuple[Photo, answers.PhotoFacts]:
         """Reads an upload; returns the photograph and the facts for its client.
 
         Args:
@@ -93,7 +94,7 @@ class Photographs:
         with decode.decoded(io.BytesIO(data), PHOTO) as pixels:
             height, width, _ = pixels.shape
             points, lies_well = self._look_for_a_face(pixels)
-        facts = {
+        facts: answers.PhotoFacts = {
             "width": width,
             "height": height,
             "points": None if points is None else points.round(2).tolist(),

@@ -136,6 +136,14 @@ class Recipes:
     def _given(self, recipe: bodies.Recipe) -> dict[str, Any]:
         """Returns the refiner's options in a recipe, as `decode` takes them."""
         own, given = self._own, dict[str, Any]()
+        if recipe.options and self._model.config.refiner is None:
+            raise Refused(400, "This model has no refiner: leave out options.")
+        if recipe.options and recipe.refine is False:
+            raise Refused(
+                400,
+                "The recipe has options of the refiner, but its refine is false: "
+                "leave out one of them.",
+            )
         if unknown := sorted(recipe.options.keys() - own.keys()):
             raise Refused(400, f"The refiner has no option {quoted(unknown[0])}.")
         for name, value in recipe.options.items():
@@ -151,9 +159,13 @@ class Recipes:
         needs_maps = encoder is None or bool(encoder.feature_shapes)
         there = bool(codes.latents.features) or not (needs_maps or codes.crop is None)
         can = refiner is not None and there
+        if asked and refiner is None:
+            raise Refused(400, "This model has no refiner: leave out refine.")
         if asked and not can:
             raise Refused(
-                400, "These latents cannot be refined: they have no feature maps."
+                400,
+                "These latents cannot be refined: they are sampled, and have no "
+                "feature maps of an image.",
             )
         return can if asked is None else asked
 

@@ -67,7 +67,7 @@ class Names:
     """
 
     def __init__(self, host: str, more: Iterable[str] = ()):
-        self._names = LOOPBACK | {_host(host)}
+        self._names: set[str | None] = {*LOOPBACK, _host(host)}
         # DNS rebinding needs a name: an address in the Host header is safe.
         self._any_address = host in ("0.0.0.0", "::")
         if self._any_address:

@@ -25,7 +25,7 @@ from styleprompter_jax.images.files import to_float
 from styleprompter_jax.inversion.exported import ExportedModel
 from styleprompter_jax.inversion.passes import check_iterations
 from styleprompter_jax.inversion.pipeline import StylePrompter
-from styleprompter_jax.web import bodies, photographs, scripts
+from styleprompter_jax.web import answers, bodies, photographs, scripts
 from styleprompter_jax.web.batcher import Batcher, Work
 from styleprompter_jax.web.jobs import OVER, Job, Jobs
 from styleprompter_jax.web.limits import Limits, Refused
@@ -85,11 +85,11 @@ class Studio:
         self.batcher.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def facts(self) -> dict[str, Any]:
+    async def facts(self) -> answers.ModelFacts:
         """Returns the facts about the model for clients."""
         config, model = self.model.config, self.model
         refiner, photos = config.refiner, self.photographs
-        directions = [
+        directions: list[answers.DirectionFacts] = [
             {
                 "name": name,
                 "range": list(direction.range),
@@ -110,8 +110,9 @@ class Studio:
             "passes": config.encoder.passes if config.encoder else 0,
             "examples": photos.examples,
             "animations": _animations(),
-            "refiner": refiner
-            and {"title": refiner.title, "options": _lists(refiner.options)},
+            "refiner": None
+            if refiner is None
+            else {"title": refiner.title, "options": _lists(refiner.options)},
             "directions": directions,
             "upload": {
                 "bytes": self.limits.upload_bytes,
@@ -123,11 +124,11 @@ class Studio:
         """Draws an example face, and returns it as a PNG."""
         return await self._aside(self.photographs.example, number)
 
-    async def upload(self, client: Client, data: bytes) -> dict[str, Any]:
+    async def upload(self, client: Client, data: bytes) -> answers.Uploaded:
         """Keeps an uploaded image, if it can be read."""
         name = f"photo_{client.number()}.png"
         photo, facts = await self._aside(self.photographs.read, data, name)
-        return {"picture": self._keep(client, photo)} | facts
+        return {"picture": self._keep(client, photo), **facts}
 
     async def shown(self, client: Client, name: str) -> tuple[bytes, str]:
         """Returns an image and its format: a crop, or a smaller photograph."""
@@ -137,13 +138,13 @@ class Studio:
         assert isinstance(picture, Crop)
         return await self._aside(as_file, picture.pixels, "png"), "png"
 
-    async def align(self, client: Client, body: bodies.Align) -> dict[str, Any]:
+    async def align(self, client: Client, body: bodies.Align) -> answers.KeptPicture:
         """Crops a face."""
         photo = client.find(body.picture, Photo)
         crop = await self._aside(self.photographs.cut, photo, body.points)
         return {"picture": self._keep(client, crop)}
 
-    async def encode(self, client: Client, body: bodies.Encode) -> dict[str, Any]:
+    async def encode(self, client: Client, body: bodies.Encode) -> answers.Encoded:
         """Encodes an image."""
         if not self.photographs.encodes:
             raise Refused(
@@ -164,7 +165,7 @@ class Studio:
         kept = self._keep(client, Codes(latents, picture, script))
         return {"latents": kept, "picture": name}
 
-    async def sample(self, client: Client, body: bodies.Sample) -> dict[str, Any]:
+    async def sample(self, client: Client, body: bodies.Sample) -> answers.KeptLatents:
         """Samples latents."""
         cfg = self.model.config.generator
 
@@ -178,7 +179,7 @@ class Studio:
         script = scripts.sampled(body.seed, body.truncation, cfg.z_dim)
         return {"latents": self._keep(client, Codes(latents, None, script))}
 
-    async def edit(self, client: Client, recipe: bodies.Recipe) -> dict[str, Any]:
+    async def edit(self, client: Client, recipe: bodies.Recipe) -> answers.KeptLatents:
         """Keeps the codes of a recipe as new latents."""
         ready = await self._aside(self._recipes.ready, client, recipe)
         script = scripts.edited(ready.script, ready.weighted)
@@ -226,7 +227,7 @@ class Studio:
         )
         return file.getvalue()
 
-    async def script(self, client: Client, recipe: bodies.Recipe) -> dict[str, str]:
+    async def script(self, client: Client, recipe: bodies.Recipe) -> answers.Code:
         """Returns code that makes the result of a recipe."""
         ready = await self._aside(self._recipes.ready, client, recipe)
         edited = scripts.edited(ready.script, ready.weighted)
@@ -238,16 +239,20 @@ class Studio:
             ),
         }
 
-    async def fit(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
+    async def fit(self, client: Client, body: bodies.Fit) -> answers.Started:
         """Starts a job that fits codes to their image."""
+        if isinstance(self.model, ExportedModel):
+            self.model.optimize()  # raises the reason: it cannot
 
         def work(crop: Crop, *args: Any, **options: Any) -> Latents:
             return self.model.optimize(to_float(crop.seen[None]), *args, **options)
 
         return self._fitting(client, body, work, scripts.fitted)
 
-    async def tune(self, client: Client, body: bodies.Fit) -> dict[str, Any]:
+    async def tune(self, client: Client, body: bodies.Fit) -> answers.Started:
         """Starts a job that tunes the generator to an image."""
+        if isinstance(self.model, ExportedModel):
+            self.model.tune()  # raises the reason: it cannot
 
         def work(crop: Crop, *args: Any, told: Any, **options: Any) -> Latents:
             def heard(done: int, loss: float) -> None:
@@ -264,7 +269,7 @@ class Studio:
         body: bodies.Fit,
         fit: Callable[..., Latents],
         written: Callable[..., scripts.Script],
-    ) -> dict[str, Any]:
+    ) -> answers.Started:
         """Starts a job that fits codes or a generator to an image."""
         recipe = dataclasses.replace(body.recipe, mix=None, edits={})
         ready = self._recipes.ready(client, recipe)
@@ -274,14 +279,14 @@ class Studio:
         options = ready.given if refine else {}
         script = written(codes.script, body.steps, refine, options)
 
-        def work(job: Job) -> dict[str, Any]:
+        def work(job: Job) -> None:
             how = {"refine": refine, "told": job.told, **options}
             fitted = arrays(fit(crop, codes.latents, body.steps, **how))
-            return {"latents": self._keep(client, Codes(fitted, crop, script))}
+            job.latents = self._keep(client, Codes(fitted, crop, script))
 
         return self._start(client, body.steps, work)
 
-    async def sweep(self, client: Client, body: bodies.Sweep) -> dict[str, Any]:
+    async def sweep(self, client: Client, body: bodies.Sweep) -> answers.Started:
         """Starts a job that makes an animation."""
         if body.format == "mp4":
             check_mp4()
@@ -296,14 +301,16 @@ class Studio:
             edits = recipe.edits | {body.direction: strength}
             return dataclasses.replace(recipe, edits=edits)
 
-        # At the strength 0, the direction asks for no options: the image would jump.
         most = frame(max(strengths, key=abs), body.recipe)
-        own = self._recipes.ready(client, most).options
-        options = {k: tuple(np.atleast_1d(v).tolist()) for k, v in own.items()}
-        recipe = dataclasses.replace(body.recipe, options=options)
+        ready, recipe = self._recipes.ready(client, most), body.recipe
+        if ready.refine:
+            # At the strength 0, the direction asks for no options: a frame would jump.
+            own = ready.options.items()
+            options = {k: tuple(np.atleast_1d(v).tolist()) for k, v in own}
+            recipe = dataclasses.replace(recipe, options=options)
         recipes = [frame(strength, recipe) for strength in strengths]
 
-        def work(job: Job) -> dict[str, Any]:
+        def work(job: Job) -> None:
             frames = []
             for done, recipe in enumerate(recipes):
                 job.told(done)
@@ -319,13 +326,12 @@ class Studio:
                 file = File(path.read_bytes(), MEDIA[body.format])
             job.file = self._keep(client, file)
             job.done = job.total
-            return {}
 
         return self._start(client, body.frames, work)
 
     def _start(
-        self, client: Client, total: int, work: Callable[[Job], dict[str, Any]]
-    ) -> dict[str, Any]:
+        self, client: Client, total: int, work: Callable[[Job], None]
+    ) -> answers.Started:
         jobs = client.all_of(Job)
         over = [name for name, job in jobs.items() if job.state in OVER]
         for name in over[: -self.limits.jobs_kept]:

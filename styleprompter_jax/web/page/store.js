@@ -217,6 +217,7 @@ function told(item) {
   const { latents, edits, mix, refine, options } = item.look;
   const made = { latents: latents ?? item.base, edits, options };
   if (refine !== null) made.refine = refine;
+  if (refine === false) delete made.options; // the refiner has none where it is left out
   if (mix) {
     made.mix = {
       latents: mix.item.look.latents ?? mix.item.base,
