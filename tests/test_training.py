@@ -253,7 +253,7 @@ def test_losses_that_are_not_finite(finished, tmp_path):
     assert newest_step(tmp_path / "stop") == 1
     # The same run may resume with the other setting.
     changes |= dict(on_nan="skip", total_steps=4)
-    with pytest.raises(StylePrompterError, match="step 4, .*learning_rate"):
+    with pytest.raises(StylePrompterError, match=r"step 4, .*learning_rate"):
         train("encoder", tmp_path / "stop", start, **changes)
     skipped = [row.get("skipped_steps") for row in lines(tmp_path / "stop")]
     assert skipped == [None, 1, 1, 1]
