@@ -1,5 +1,6 @@
 """Tables of labels as people keep them."""
 
+import hashlib
 import os
 
 import numpy as np
@@ -185,3 +186,22 @@ def test_pictures_of_a_table_of_windows(tmp_path):
         ):
             with pytest.raises(StylePrompterError, match=rf"a\.csv: .*{words}"):
                 find()
+
+
+def test_latents_of_a_table_are_found_by_the_images(tmp_path):
+    """The names in latents depend on the folders that `invert` was given."""
+    (tmp_path / "photos").mkdir()
+    for k in range(3):
+        (tmp_path / "photos" / f"{k}.png").write_bytes(bytes([k]))
+    images = [hashlib.sha256(bytes([k])).hexdigest() for k in range(2)]
+    codes, stored = np.arange(2 * 8 * 16.0).reshape(2, 8, 16), str(tmp_path / "a.npz")
+    Latents(codes).save(stored, names=["0", "2"], images=images)
+    file = tmp_path / "a.csv"
+    file.write_text("image,smile\nphotos\\1.png,1\nphotos/0.png,0\n")
+    found, _, _ = stored_codes(stored, str(file), None)
+    np.testing.assert_array_equal(found, codes[::-1])
+    file.write_text("image,smile\n2.png,1\nphotos/0.png,0\n")  # 2.png is not there
+    np.testing.assert_array_equal(stored_codes(stored, str(file), None)[0], found)
+    (tmp_path / "photos" / "a.csv").write_text("image,smile\n0.png,1\n2.png,0\n")
+    with pytest.raises(StylePrompterError, match=r"names 2\.png, but .*run `invert`"):
+        stored_codes(stored, str(tmp_path / "photos" / "a.csv"), None)

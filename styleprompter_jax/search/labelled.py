@@ -1,5 +1,6 @@
 """Encodes labelled images; directions are found from their codes and labels."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -8,13 +9,22 @@ from ml_collections import ConfigDict
 
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import folder_of
+from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.spelling import another_spelling
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.data.labels import Labelled, ambiguity, as_attribute
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
-from styleprompter_jax.data.tables import find_pictures, is_table, read_table
+from styleprompter_jax.data.tables import (
+    find_picture,
+    find_pictures,
+    is_table,
+    read_table,
+)
 from styleprompter_jax.editing.directions import attribute_directions, label_design
+from styleprompter_jax.editing.latent_files import image_sums
 from styleprompter_jax.editing.latents import Latents, load_named
 from styleprompter_jax.images.batches import read_batches
 from styleprompter_jax.images.inputs import InputReader
@@ -126,25 +136,55 @@ def stored_codes(
 ) -> tuple[np.ndarray, dict, Latents]:
     """Does the same as `encode_csv`, with stored latents instead of an encoder.
 
-    The CSV has the image names of the latents, with or without a suffix.
+    It finds the latents of an image by its SHA-256. If the latents do not store it, or
+    the image is not there, the CSV must have the image names of the latents, with or
+    without a suffix.
 
     Raises:
         StylePrompterError: as `encode_csv`, or if the latents of an image are missing.
     """
     stored, known = load_named(latents, lazy=True)
-    rows = {name: row for row, name in enumerate(known)}
     names, attributes = read_csv(file, count)
     _check_names(wanted, attributes, file)
-    found: list = [rows.get(n, rows.get(_without_ending(n))) for n in names]
+    found = _rows(names, file, known, image_sums(latents))
     if None in found:
         missing = names[found.index(None)]
         raise StylePrompterError(
             f"{file} names {missing}, but {latents} does not hold its latents; it "
-            f"holds those of {known[0]}, for example."
+            f"holds those of {known[0]}, for example: run `invert` on all images of "
+            "the table, or remove this row."
             f"{another_spelling(_without_ending(missing), known)}"
         )
     _check_labels(wanted, attributes, file)
     return np.asarray(stored.w_plus)[found], attributes, stored[found[0]]
+
+
+def _rows(
+    names: Sequence[str], file: str, known: Sequence[str], sums: list[str] | None
+) -> list:
+    """Returns the row in latents of each image of a table; None for a missing one.
+
+    Args:
+        names: the images in the table.
+        file: the table.
+        known: names of the images of the latents.
+        sums: SHA-256 of these images; None if the latents do not store it.
+    """
+    by_name = {name: row for row, name in enumerate(known)}
+    if sums is None:
+        return [by_name.get(n, by_name.get(_without_ending(n))) for n in names]
+    by_sum = {digest: row for row, digest in enumerate(sums)}
+    folder = folder_of(file)
+
+    def row(name: str) -> int | None:
+        # The names in latents depend on the folders that `invert` was given, so an
+        # image of the same name may be another one.
+        if os.path.isfile(path := find_picture(folder, name)):
+            with open_file(path) as image:
+                return by_sum.get(sha256(image))
+        return by_name.get(name, by_name.get(_without_ending(name)))
+
+    return [row(name) for name in names]
 
 
 def _without_ending(name: str) -> str:
