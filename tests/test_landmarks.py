@@ -144,6 +144,40 @@ def test_whose_they_are(tmp_path):
             read(content)
 
 
+def test_a_whole_path_wins_and_longer_names_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    top, sub = Path("in/anna.png"), Path("in/sub/anna.png")
+
+    def read(content, *folders, paths=(top, sub)):
+        file = written(tmp_path / "points.json", content)
+        return read_landmarks(file, paths, [Path(f) for f in folders])[0]
+
+    both = {"anna.png": 1, "sub/anna.png": 2}
+    for folders in ((), ("in",), ("in", "in/sub")):
+        assert read(both, *folders) == {top: 1, sub: 2}
+    assert read({"anna.png": 1}, "in") == {top: 1}
+    outside = Path("../elsewhere/anna.png")
+    assert read({str(outside): 1}, paths=[top, outside]) == {outside: 1}
+    assert read({"in/anna.png": 1, "sub/anna.png": 2}) == {top: 1, sub: 2}
+    local = Path("anna.png"), Path("sub/anna.png")
+    assert read({"anna.png": 1}, paths=local) == {local[0]: 1}
+    # Both names are of one image; the other image has none.
+    assert read(both, paths=[sub]) == {sub: 2}
+    for folders in ((), ("in", "in/sub")):
+        with pytest.raises(StylePrompterError, match="write the folder too"):
+            read({"anna.png": 1}, *folders)
+
+
+def test_the_command_takes_the_names_that_it_prints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("in/anna.png", "in/sub/anna.png"):
+        write_image(np.zeros((SIDE, SIDE, 3), np.uint8), tmp_path / name)
+    both = written(tmp_path / "lm.json", {"anna.png": PAIRS, "sub/anna.png": PAIRS})
+    call = ["align", "--size", "32", "--landmarks", str(both), "--input", "in"]
+    assert main([*call, "--output", "out"]) == 0
+    assert (tmp_path / "out" / "sub" / "anna.json").exists()
+
+
 def test_the_command_says_it_and_writes_nothing(tmp_path, capsys):
     write_image(np.zeros((SIDE, SIDE, 3), np.uint8), tmp_path / "a.png")
     shares = written(tmp_path / "shares.json", {"a.png": (FACE / SIDE).tolist()})

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from styleprompter_jax.app.pictures import Made, each, find_pictures, list_inputs
+from styleprompter_jax.app.pictures import (
+    Made,
+    each,
+    find_pictures,
+    folders_of,
+    list_inputs,
+)
 from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
@@ -58,7 +64,8 @@ def align(
     quads: dict[Path, np.ndarray] = {}
     doubtful: list[Path] = []
     if landmarks:
-        given, named = read_landmarks(landmarks, list_inputs(inputs, folder))
+        photos = list_inputs(inputs, folder)
+        given, named = read_landmarks(landmarks, photos, folders_of(inputs))
     else:
         detect.network()  # fails at once if the detector is missing
 

@@ -224,6 +224,12 @@ def list_inputs(
     return paths if repeats else list(dict.fromkeys(paths))
 
 
+def folders_of(inputs: Sequence[AnyPath]) -> list[Path]:
+    """Returns the folder in which each input finds its images."""
+    tops = map(_top, as_paths(inputs, local_copy))
+    return [top if top.is_dir() else top.parent for top in tops]
+
+
 def _top(entry: Path) -> Path:
     """Returns the folder in which the images of a file, a folder or a glob lie."""
     while glob.has_magic(str(entry)) and not os.path.lexists(entry):

@@ -147,18 +147,20 @@ class Landmarks(NamedTuple):
 
 
 def read_landmarks(
-    file: str | os.PathLike, paths: Sequence[Path]
+    file: str | os.PathLike, paths: Sequence[Path], folders: Sequence[Path] = ()
 ) -> tuple[dict[Path, object], list[str]]:
     """Reads a file of landmarks.
 
     The file is JSON: {"a.jpg": POINTS}, or POINTS alone for one image. FFHQ's own
     metadata ("in_the_wild") works too. POINTS are 5 or 68 [x, y], [x, y, z] or
     {"x": x, "y": y}, or {UNIT: these points}. A name may include folders or be a
-    whole path, and must match one image.
+    whole path, and must match one image. The path of an image from the working folder
+    or from one of `folders` matches only this image. Longer names choose first.
 
     Args:
         file: the file.
         paths: the images.
+        folders: the folders in which the images were found.
 
     Returns:
         The entry of each image that has landmarks, for `Landmarks.parsed`; and all
@@ -177,24 +179,52 @@ def read_landmarks(
             )
         return dict.fromkeys(paths, content), []
     entries = [_of_ffhq(name, entry) for name, entry in content.items()]
-    lengths = {len(Path(name).parts) for name, _ in entries}
-    named: dict[tuple[str, ...], list[Path]] = {}
+    return _matched(file, entries, paths, folders), [Path(n).name for n, _ in entries]
+
+
+def _matched(
+    file: str | os.PathLike,
+    entries: Sequence[tuple[str, object]],
+    paths: Sequence[Path],
+    folders: Sequence[Path],
+) -> dict[Path, object]:
+    """Returns the entry of each image whose name is in a file of landmarks."""
+    homes = {Path(os.path.abspath(folder)).parts for folder in [Path(), *folders]}
+    homes.add(())  # of a name that is a whole path
+    lengths = {len(_parts(name)) for name, _ in entries}
+    exact: dict[tuple[str, ...], list[Path]] = {}
+    ending: dict[tuple[str, ...], list[Path]] = {}
     for path in paths:
-        parts = path.absolute().parts  # a name may have more folders than the path
+        # A name may have more folders than the path.
+        parts = Path(os.path.abspath(path)).parts
         for length in lengths:
             if 0 < length <= len(parts):
-                named.setdefault(parts[-length:], []).append(path)
-    found = {}
-    for name, entry in entries:
-        those = named.get(Path(name).parts, [])
-        if len(those) > 1:
-            raise StylePrompterError(
-                f"{file}: {quoted(name)} matches {those[0]} and {those[1]}: write the "
-                "folder too."
-            )
-        if those:
-            found[those[0]] = entry
-    return found, [Path(name).name for name, _ in entries]
+                ending.setdefault(parts[-length:], []).append(path)
+                if parts[:-length] in homes:
+                    exact.setdefault(parts[-length:], []).append(path)
+    found: dict[Path, object] = {}
+    longest_first = sorted(entries, key=lambda entry: -len(_parts(entry[0])))
+    for known in (exact, ending):
+        rest = []
+        for name, entry in longest_first:
+            those = [p for p in known.get(_parts(name), []) if p not in found]
+            if len(those) > 1:
+                raise StylePrompterError(
+                    f"{file}: {quoted(name)} matches {those[0]} and {those[1]}: write "
+                    "the folder too."
+                )
+            if those:
+                found[those[0]] = entry
+            else:
+                rest.append((name, entry))
+        longest_first = rest
+    return found
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Returns the parts of a name; "../a.png" begins at the working folder."""
+    path = Path(name)
+    return Path(os.path.abspath(path)).parts if ".." in path.parts else path.parts
 
 
 def _of_ffhq(name: str, entry: Any) -> tuple[str, object]:
