@@ -205,3 +205,16 @@ def test_the_commands_name_what_is_left_out(tmp_path, capsys, caplog):
     for call in (["pack", "", str(out), "--size", "4"], align):
         assert main(call) == 1
         assert "is empty" in capsys.readouterr().err
+
+
+def test_one_file_under_two_paths_is_one_image(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = ["photos/a.png", "photos/x/b.png", "elsewhere/a.png"]
+    made(tmp_path, dict.fromkeys(images, PNG))
+    (tmp_path / "link").symlink_to("photos")
+    (tmp_path / "photos" / "c.png").symlink_to("a.png")  # with a name of its own
+    own = [Path("photos") / name for name in ("a.png", "c.png", "x/b.png")]
+    for other in ("photos/../photos", tmp_path / "photos", "link", "link/*.png"):
+        assert list_inputs(["photos", other], None) == own
+    assert len(list_inputs(["photos", "elsewhere"], None)) == 4
+    assert len(list_inputs(["photos", "link"], None, repeats=True)) == 6

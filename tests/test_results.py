@@ -165,8 +165,13 @@ def test_inputs_are_never_overwritten(tmp_path, link):
 
 
 def test_two_results_are_never_one(tmp_path, monkeypatch):
-    with pytest.raises(StylePrompterError, match="both become"):
-        write(tmp_path, ["a", "b", "a"])
+    for images, words in (
+        ([], "Two results would both become"),
+        (["x/a", "b", "y/a"], "x/a and y/a would both become"),
+        (["x/a", "b", "x/a"], "x/a would become .*/a twice"),
+    ):
+        with pytest.raises(StylePrompterError, match=words):
+            write(tmp_path, ["a", "b", "a"], images=images)
     with pytest.raises(StylePrompterError, match="and the folder of"):
         write(tmp_path, ["a.png", "a.png/b.png"])
     # This disk tells them apart; others, asked in the same way, do not.
@@ -263,6 +268,34 @@ def test_commands_keep_what_is_not_theirs(tmp_path, capsys, tiny_folder):
         code = main([*map(str, call), "--output", str(s)])
         assert code == 1 and "one of the inputs" in capsys.readouterr().err
         assert {path: path.read_bytes() for path in s.iterdir()} == before
+
+
+def test_commands_name_the_images_whose_results_would_be_one(
+    tmp_path, capsys, tiny_folder
+):
+    s = tmp_path / "s"
+    s.mkdir()
+    for name in ("a.png", "a.jpg", "a.png.png", "a_b.png", "c.png", "b_c.png"):
+        Image.fromarray(np.full((32, 32, 3), 99, np.uint8)).save(s / name)
+    sources = [s / "a.png", s / "a_b.png"]
+    mix = ["mix", "--mode", "exchange", "--source", *sources, "--reference"]
+    pairs = [
+        "--pairs",
+        "--source",
+        s / "a.png",
+        s / "a.png",
+        "--reference",
+        s / "c.png",
+    ]
+    for call, words in (
+        (["invert", "--input", s], f"{s}/a.png and {s}/a.png.png would both"),
+        ([*mix, s / "b_c.png", s / "c.png"],
+         f"{s}/a.png with {s}/b_c.png and {s}/a_b.png with {s}/c.png would both"),
+        ([*mix, s / "c.png", *pairs, s / "c.png"], "/c.png would become"),
+    ):  # fmt: skip
+        call = [*call, "--model", tiny_folder, "--output", tmp_path / "out"]
+        assert main(list(map(str, call))) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_directions_change_a_model_or_nothing(tmp_path, capsys, tiny_folder):

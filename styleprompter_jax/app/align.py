@@ -91,6 +91,7 @@ def align(
         [*results, *map(_record, results)],
         inputs=[*paths, *([landmarks] if landmarks else [])],
         overwrite=overwrite,
+        images=paths,
     )
 
     def write(path: Path, result: Path) -> None:

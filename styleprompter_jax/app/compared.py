@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from styleprompter_jax.app.pictures import find_pictures
+from styleprompter_jax.app.pictures import find_pictures, names_of
 from styleprompter_jax.core.paths import AnyPath
 from styleprompter_jax.core.values import whole
 from styleprompter_jax.data.labels import Labelled
@@ -69,9 +69,7 @@ class Compared:
             self.paths, results, skipped = find_pictures(
                 inputs, output, skip_bad, self._pixels, count=count
             )
-            self.keys = [
-                str(path.relative_to(output).with_suffix("")) for path in results
-            ]
+            self.keys = names_of(results, output)
             self._source: Any = [{"image": path} for path in self.paths]
             self.names: Sequence = [str(path) for path in self.paths]
             self.labels: list[str] = []

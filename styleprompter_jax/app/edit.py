@@ -130,16 +130,23 @@ def edit(
     else:
         plan = dict(_stills(ways, strengths))
         edits = _Stills(plan, layers, decoding)
-    pairs = [(f, r) for r in results for label in plan for f in edits.files(r, label)]
-    files = [file for file, _ in pairs]
+    sources: Sequence[object] = paths or pictures.names_of(results, folder)
+    planned = [
+        (file, result, source)
+        for result, source in zip(results, sources, strict=True)
+        for label in plan
+        for file in edits.files(result, label)
+    ]
+    files = [file for file, _, _ in planned]
     table = pictures.sheet_path(folder, files)
     place = Results(
         folder,
         [*files, table],
         inputs=[*paths, *([latents] if latents else []), *directions],
-        sources=dict(pairs),
+        sources={file: result for file, result, _ in planned},
         sheets=[table],
         overwrite=overwrite,
+        images=[source for _, _, source in planned],
     )
     batch_size = decoding.batch(model, len(results))
     rows: list = []

@@ -109,7 +109,14 @@ def invert(
         alone = [path.with_suffix(SUFFIX) for path in results]
         changes = [folder / f"generator{SUFFIX}"] if together else alone
     files = [*results, codes, table, *changes]
-    place = Results(folder, files, inputs=paths, sheets=[table], overwrite=overwrite)
+    place = Results(
+        folder,
+        files,
+        inputs=paths,
+        sheets=[table],
+        overwrite=overwrite,
+        images=paths,
+    )
     batch_size = decoding.batch(model, len(paths))
     refined = calls.refines(model.config, decoding.refine, decoding.refiner)
     kept: list = []
@@ -166,7 +173,7 @@ def invert(
             maps = latents.features if features else ()
             kept.append(take(Latents(latents.w_plus, maps), count))
             bar.update(count)
-    names = [str(path.relative_to(folder).with_suffix("")) for path in results]
+    names = pictures.names_of(results, folder)
     of_each = changes if len(changes) == len(results) else changes * len(results)
     with place.writing(codes):
         concatenate(kept).save(

@@ -114,22 +114,26 @@ def mix(
             f"{result.stem}_{called[reference]}_{label}{result.suffix}"
         )
 
-    named = [
-        (path(source, reference, label), results[source])
+    planned = [
+        (source, reference, label)
         for source in range(len(results))
         for reference in ([source] if pairs else every)
         for label in shares
     ]
-    made = [file for file, _ in named]
+    made = [path(*one) for one in planned]
+    called_source: Sequence[object] = pictured or pictures.names_of(results, folder)
     table = pictures.sheet_path(folder, made)
     inputs = [*pictured, *references, *([latents] if latents else [])]
     place = Results(
         folder,
         [*made, table],
         inputs=inputs,
-        sources=dict(named),
+        sources={
+            file: results[one[0]] for file, one in zip(made, planned, strict=True)
+        },
         sheets=[table],
         overwrite=overwrite,
+        images=[f"{called_source[s]} with {references[r]}" for s, r, _ in planned],
     )
 
     batch_size = decoding.batch(model, max(len(results), len(references)))

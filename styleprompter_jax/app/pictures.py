@@ -125,6 +125,11 @@ def find_pictures(
     return good, [results[path] for path in good], bad
 
 
+def names_of(results: Sequence[Path], folder: Path) -> list[str]:
+    """Returns the names that results have in latents: without folder and suffix."""
+    return [str(path.relative_to(folder).with_suffix("")) for path in results]
+
+
 def load_latents(
     file: AnyPath, model: StylePrompter, decoding: Decoding, folder: Path, suffix: str
 ) -> tuple[Latents, list[Path]]:
@@ -198,7 +203,8 @@ def list_inputs(
 ) -> list[Path]:
     """Lists the images that files, folders and globs name, each once.
 
-    The list has no results of an earlier call.
+    An image that has several paths, as through a link to its folder, is listed with its
+    first. The list has no results of an earlier call.
 
     Args:
         inputs: files, folders and globs.
@@ -221,7 +227,13 @@ def list_inputs(
         if output and _top(entry).resolve() in output.parents:
             found = [path for path in found if output not in path.resolve().parents]
         paths += found
-    return paths if repeats else list(dict.fromkeys(paths))
+    if repeats:
+        return paths
+    real = functools.cache(Path.resolve)
+    places: dict[Path, Path] = {}
+    for path in paths:
+        places.setdefault(real(path.parent) / path.name, path)
+    return list(places.values())
 
 
 def folders_of(inputs: Sequence[AnyPath]) -> list[Path]:

@@ -21,7 +21,6 @@ import stat
 import tempfile
 import threading
 import unicodedata
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from styleprompter_jax.core.atomic import (
     writing,
 )
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import with_addresses
 from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.core.sums import sha256
 
@@ -52,6 +52,7 @@ class Results:
             keeps its name, see `sources_in`.
         sheets: the files that show several images; see `sheets_in`.
         overwrite: also replace files that this program did not write.
+        images: what each file is made of, for messages; the last files may lack it.
 
     Raises:
         StylePrompterError: if a result would overwrite an input or a file of the user,
@@ -68,6 +69,7 @@ class Results:
         sources: Mapping[Path, Path] | None = None,
         sheets: Collection[Path] = (),
         overwrite: bool = False,
+        images: Sequence[object] = (),
     ):
         self._folder, self._lock = Path(folder), threading.Lock()
         self._sources, self._sheets = sources or {}, sheets
@@ -77,6 +79,7 @@ class Results:
         _check_room(self._folder)
         if self._folder.is_dir():
             check_no_shards(folder, os.listdir(folder))
+        _check_apart(files, images)
         _check_names(self._folder, files)
         check_files(files, inputs, overwrite=True)
         self._account = _Account(self._folder / ACCOUNT)
@@ -238,14 +241,30 @@ def _existing(path: Path) -> Path:
     return path
 
 
+def _check_apart(files: Sequence[Path], images: Sequence[object]) -> None:
+    """Refuses two results with one name; the message names their images."""
+    known: dict[Path, int] = {}
+    for k, file in enumerate(files):
+        if (other := known.setdefault(file, k)) == k:
+            continue
+        if k >= len(images):
+            raise StylePrompterError(
+                f"Two results would both become {file}: rename an image."
+            )
+        one, two = (with_addresses(str(images[at])) for at in (other, k))
+        if one == two:
+            raise StylePrompterError(
+                f"{one} would become {file} twice: leave out one of the two."
+            )
+        raise StylePrompterError(
+            f"{one} and {two} would both become {file}: rename an image."
+        )
+
+
 def _check_names(folder: Path, files: Sequence[Path]) -> None:
-    """Refuses names that the disk does not allow, and two results with one name."""
+    """Refuses names that the disk does not allow, or takes for one name."""
     place = _existing(folder)
     longest, deepest = _limits(place)
-    if twice := [file for file, count in Counter(files).items() if count > 1]:
-        raise StylePrompterError(
-            f"Two results would both become {twice[0]}: rename an image."
-        )
     known = set(files)
     alike: dict[str, Path] = {}
     for file in files:
