@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from styleprompter_jax.cli import main
 from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
@@ -228,70 +227,6 @@ def test_an_error_or_the_death_of_a_worker_arrives(half_bad):
         with pytest.raises(StylePrompterError, match="workers"):
             for _ in range(10_000):
                 next(batches)
-
-
-def test_packed_pictures_train_as_their_folder_does(tmp_path):
-    rng = np.random.default_rng(0)
-    for i, shape in enumerate([(20, 30, 3), (9, 9, 3), (16, 12, 3)]):
-        name = tmp_path / "photos" / ("deep/" * i) / f"{i}.png"
-        write_image(rng.integers(0, 256, shape, np.uint8), name)
-    packed = tmp_path / "packed" / "train.array_record"
-    assert main(["pack", str(tmp_path / "photos"), str(packed), "--size", "8"]) == 0
-
-    def batches(**config):
-        source = make_source(ConfigDict(config | {"image_size": 8}), "train")
-        iterator = train_iterator(
-            source, batch_size=3, image_size=8, flip=True, seed=0, workers=0
-        )
-        return [batch["image"] for batch in islice(iterator, 4)]
-
-    (tmp_path / "photos").rename(tmp_path / "train")
-    np.testing.assert_array_equal(
-        batches(name="array_record", path=str(tmp_path / "packed")),
-        batches(name="folder", path=str(tmp_path)),
-    )
-    content = bytearray(packed.read_bytes())
-    content[content.index(b"\x89PNG") + 50] ^= 1
-    packed.write_bytes(content)
-    with pytest.raises(StylePrompterError, match=r"Image \d of .*damaged"):
-        batches(name="array_record", path=str(tmp_path / "packed"))
-    packed.write_bytes(content[:100])
-    with pytest.raises(StylePrompterError, match="pack it again"):
-        batches(name="array_record", path=str(tmp_path / "packed"))
-
-
-def test_packing_enlarges_no_picture(tmp_path, capsys):
-    """So training knows a picture that is too small, as it does in a folder."""
-    write_image(np.zeros((4, 6, 3), np.uint8), tmp_path / "photos" / "0.png")
-    packed = tmp_path / "packed" / "all.array_record"
-    call = ["pack", str(tmp_path / "photos"), str(packed), "--size", "8"]
-    assert main([*call, "--crop", "none"]) == 0
-    out, err = capsys.readouterr()
-    assert "6 x 4 pixels: it keeps them" in err and "train_split='all[10%:]'" in out
-    config = dict(name="array_record", path=str(packed.parent), image_size=8)
-    assert make_source(ConfigDict(config), "all")[0]["image"].shape == (4, 6, 3)
-    with pytest.raises(StylePrompterError, match="6 x 4 pixels"):
-        make_source(ConfigDict(config), "all", least=8)[0]
-    with pytest.raises(StylePrompterError, match="names no file"):
-        make_source(ConfigDict(config), "[:10%]")
-
-
-def test_packing_leaves_nothing_half_made(half_bad, tmp_path, capsys):
-    dest = tmp_path / "out" / "a.array_record"
-    call = ["pack", half_bad.path, str(dest), "--size", "4"]
-    assert main(call) == 1
-    assert "1.png" in capsys.readouterr().err
-    assert list(dest.parent.iterdir()) == []
-    assert main([*call, "--skip-bad"]) == 0
-    assert "3 images packed" in capsys.readouterr().out
-    config = ConfigDict(dict(name="array_record", path=str(dest.parent), image_size=4))
-    assert len(make_source(config, "a")) == 3
-    for arguments, message in (
-        (call, "exists"),
-        (["pack", half_bad.path, str(tmp_path / "a.zip"), "--size", "4"], "must end"),
-    ):
-        assert main(arguments) == 1
-        assert message in capsys.readouterr().err
 
 
 def test_evaluation_yields_every_image_once_in_order_with_its_labels():

@@ -10,7 +10,7 @@ from pathlib import Path
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
-from styleprompter_jax.app.pictures import Made, list_pictures
+from styleprompter_jax.app.pictures import Made, leave_out, list_pictures
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
@@ -77,11 +77,9 @@ def pack(
         try:
             return _png(path, size, crop)
         except StylePrompterError as error:
-            if not skip_bad:
-                raise
             return error
 
-    skipped = []
+    bad: list[str] = []
     with atomic_path(dest) as partial, _writer(partial) as writer:
         with (
             threads() as pool,
@@ -90,16 +88,16 @@ def pack(
             for start in range(0, len(paths), AHEAD):
                 for record in pool.map(encode, paths[start : start + AHEAD]):
                     if isinstance(record, StylePrompterError):
-                        log.warning("Skipped: %s", record)
-                        skipped.append(str(record))
-                    else:
+                        bad.append(str(record))
+                    elif skip_bad or not bad:  # else it only looks for others
                         writer.write(record)
                     bar.update()
-        if len(skipped) == len(paths):
+        leave_out(bad, skip_bad)
+        if len(bad) == len(paths):
             raise StylePrompterError(
                 f"{folder} has no readable image: name another folder."
             )
-    return Packed([dest], skipped, len(paths) - len(skipped))
+    return Packed([dest], bad, len(paths) - len(bad))
 
 
 @contextlib.contextmanager

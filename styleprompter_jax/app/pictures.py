@@ -111,10 +111,8 @@ def find_pictures(
                 good += [] if problem else [path]
                 bar.update(not problem)
             if bad and not skip_bad:
-                hint = "Add --skip-bad to skip such images."
-                raise StylePrompterError("\n".join([*bad, hint]))
-    for problem in bad:
-        log.warning("Skipped: %s", problem)
+                break
+    leave_out(bad, skip_bad)
     if not good:
         raise StylePrompterError(
             f"{', '.join(map(str, inputs))} has no readable image: name other files."
@@ -123,6 +121,24 @@ def find_pictures(
     paths = output_paths(listed, output, suffix, map(_top, entries))
     results = dict(zip(listed, paths, strict=True))
     return good, [results[path] for path in good], bad
+
+
+def leave_out(bad: Sequence[str], skip_bad: bool) -> None:
+    """Warns of each image that cannot be read.
+
+    Args:
+        bad: a sentence for each such image, with the reason.
+        skip_bad: False refuses the images instead.
+
+    Raises:
+        StylePrompterError: if there are such images and `skip_bad` is False; the
+            message has a line for each.
+    """
+    if bad and not skip_bad:
+        hint = "Add --skip-bad to skip such images."
+        raise StylePrompterError("\n".join([*bad, hint]))
+    for problem in bad:
+        log.warning("Skipped: %s", problem)
 
 
 def names_of(results: Sequence[Path], folder: Path) -> list[str]:

@@ -1,6 +1,8 @@
 """`styleprompter pack`: packs a folder of images into one file for training."""
 
 import argparse
+import shlex
+from pathlib import Path
 
 from styleprompter_jax.cli.arguments import (
     IN_BUCKET,
@@ -12,6 +14,8 @@ from styleprompter_jax.cli.arguments import (
     side,
 )
 from styleprompter_jax.core.values import plural
+
+HELD_OUT = 2  # smallest number of images for validation; stage "generator" needs them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +53,23 @@ def run(args: argparse.Namespace) -> None:
     dest = made.files[0]
     print(
         f"{plural(made.count, 'image')} packed into {dest}{left_out(made)}. "
-        "Train on it with --config.data.name=array_record "
-        f"--config.data.path={dest.parent} "
-        f"--config.data.train_split='{dest.stem}[10%:]' "
-        f"--config.data.eval_split='{dest.stem}[:10%]'"
+        f"{_training(dest, made.count)}"
     )
+
+
+def _training(file: Path, count: int) -> str:
+    """Returns a sentence about training on a file of `count` images."""
+    if count <= HELD_OUT:
+        return (
+            f"For training, pack {HELD_OUT + 1} images or more: {HELD_OUT} of them are "
+            "for validation."
+        )
+    held_out = "10%" if round(count / 10) >= HELD_OUT else str(HELD_OUT)
+    keys = {
+        "name": "array_record",
+        "path": str(file.parent),
+        "train_split": f"{file.stem}[{held_out}:]",
+        "eval_split": f"{file.stem}[:{held_out}]",
+    }
+    given = (f"--config.data.{key}={shlex.quote(text)}" for key, text in keys.items())
+    return f"Train on it with {' '.join(given)}"
