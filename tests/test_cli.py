@@ -260,7 +260,10 @@ def test_errors_leave_no_output(tmp_path, capsys, tiny_folder, faces):
         (("invert", *model, "--input", tmp_path / "gone"), "gone"),
         (("edit", *model, *given, "--direction", "hut"), "are: hat, smile"),
         (("edit", *model, *given, "--direction", tmp_path / "bad.npy"), "bad.npy"),
-        (("edit", *model, *given, "--direction", "hat", "--layers", 8), "at most 7"),
+        (
+            ("edit", *model, *given, "--direction", "hat", "--layers", 8),
+            "(--layers) is 8: it must be at most 7",
+        ),
         (
             ("edit", *model, "--latents", tmp_path / "up.npz", "--direction", "hat"),
             "'../up'",
@@ -388,7 +391,7 @@ def test_mix(tmp_path, capsys, tiny_folder, faces):
     (tmp_path / "bad" / "text.png").write_text("text")
     bad = (tmp_path / "bad", faces / "b.png", faces / "x/a.png")
     for wrong, match in (
-        (("--mode", "exchange", "--layers", "6-8"), "0 to 7"),
+        (("--mode", "exchange", "--layers", "6-8"), "(--layers) is 8"),
         (
             ("--mode", "exchange", "--pairs", "--source", faces / "b.png"),
             "do not form pairs",

@@ -44,9 +44,9 @@ def test_directions_without_labels(tmp_path, capsys, tiny_folder):
     assert np.std(w @ unit) == pytest.approx(np.linalg.norm(sefa.vector), rel=0.15)
     for wrong, match in (
         (("--orthogonal-to", "hut"), "no direction 'hut'"),
-        (("--layers", "0-8"), "0 to 7"),
+        (("--layers", "0-8"), "(--layers) is 8"),
         (("--components", 17), "17 directions"),
-        (("--strength", 0), "strength is 0"),
+        (("--strength", 0), "--strength is 0"),
     ):
         code, _, err = run(capsys, *call, *wrong)
         assert code == 1 and match in err

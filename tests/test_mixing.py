@@ -46,7 +46,7 @@ def test_the_ends_are_exact():
 def test_wrong_mixes():
     for call, match in (
         (lambda: mixes("blend", N), "'blend'"),
-        (lambda: mixes("exchange", N, [4]), "0 to 3"),
+        (lambda: mixes("exchange", N, [4]), r"\(--layers\) is 4"),
         (lambda: mixes("replace", N, alphas=[0.5]), "leave out alphas"),
     ):
         with pytest.raises(StylePrompterError, match=match):

@@ -15,12 +15,15 @@ from PIL import Image
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.core import results
-from styleprompter_jax.core.atomic import atomic_path
+from styleprompter_jax.core.atomic import atomic_path, write_text
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.results import ACCOUNT, Results, check_files
+from styleprompter_jax.images.files import read_image
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.store import model_folder
+from styleprompter_jax.training.run.workdir import check_config
 
 ROOT = Path(results.__file__).parents[2]
 
@@ -212,6 +215,19 @@ def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
     for folder in (tmp_path / "file", tmp_path / "file" / "x"):
         with pytest.raises(StylePrompterError, match="is a file"):
             write(folder, ["a"])
+    (tmp_path / "link").symlink_to("/nowhere")
+    for folder, name in (("link", "a"), ("link/x", "a"), ("", "link/a")):
+        with pytest.raises(StylePrompterError, match="link is a link to /nowhere, whi"):
+            write(tmp_path / folder, [name])
+    with pytest.raises(StylePrompterError, match="link is a link to /nowhere, which"):
+        check_files([tmp_path / "link"], [], overwrite=False)
+    with pytest.raises(StylePrompterError, match=r"a cannot be.* link to /nowhere"):
+        write_text(tmp_path / "link" / "a", "")
+    for read in (read_image, read_json):
+        with pytest.raises(StylePrompterError, match=r"no file .* link to /nowhere"):
+            read(tmp_path / "link")
+    with pytest.raises(StylePrompterError, match=r"/nowhere, .*another --workdir"):
+        check_config(tmp_path / "link", {})
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(StylePrompterError, match="is not writable"):
         write(tmp_path / "x", ["a"])

@@ -222,7 +222,7 @@ def test_wrong_calls(model, images, latents, tuned):
         (lambda: model.tune(images, latents[0], 1), "2 images but the latents of 1"),
         (lambda: model.tune(images[:1, :16], latents[0], 1), "this model makes"),
         (lambda: model.tune(*first, 1, noise_mode="random"), "random noise"),
-        (lambda: model.tune(*first, 1, layers=[8]), "A layer is 8"),
+        (lambda: model.tune(*first, 1, layers=[8]), r"layers \(--layers\) is 8"),
         (lambda: model.tune(*first, 1, layers=[]), "layers is empty: give one"),
         (lambda: model.tune(*first, 1, learning_rate=0), "must be more than 0"),
         (lambda: model.tune(*first, 1, told=5), "told is 5: give a function"),

@@ -24,7 +24,11 @@ from styleprompter_jax.core.spelling import another_spelling
 from styleprompter_jax.core.values import check_choice, real
 from styleprompter_jax.data.pairs import draw_pairs, read_pairs
 from styleprompter_jax.data.tables import is_table
-from styleprompter_jax.editing.directions import Direction, directions_from_labels
+from styleprompter_jax.editing.directions import (
+    Direction,
+    check_layers,
+    directions_from_labels,
+)
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import load_classifier
 from styleprompter_jax.images.files import Size, write_image
@@ -141,8 +145,8 @@ def find_directions(
             no direction can be found; the model is then unchanged.
     """
     check_choice(method, "method", METHODS)
-    if strength is not None and not real(strength, "strength") > 0:
-        raise StylePrompterError(f"strength is {strength}: give a number above 0.")
+    if strength is not None and not real(strength, "strength (--strength)") > 0:
+        raise StylePrompterError(f"--strength is {strength}: give a number above 0.")
     source = pin(model)
     source_folder = model_folder.find_model(source)
     folder = local_path(output) if output else source_folder
@@ -159,11 +163,7 @@ def find_directions(
     loaded = load(source)
     check_names(loaded.directions, str(source_folder))
     n = loaded.config.generator.num_codes
-    if layers and max(layers) >= n:
-        raise StylePrompterError(
-            f"layers {layers} has an index that the model does not have: give indices "
-            f"from 0 to {n - 1}."
-        )
+    layers = check_layers(layers, n)
     if unknown := set(orthogonal_to) - loaded.directions.keys():
         raise StylePrompterError(
             f"The model has no direction {sorted(unknown)[0]!r}; its directions are: "

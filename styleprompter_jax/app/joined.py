@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.editing.directions import Direction, combine
+from styleprompter_jax.editing.directions import Direction, check_layers, combine
 from styleprompter_jax.inversion.pipeline import StylePrompter
 
 
@@ -34,11 +34,7 @@ def joined(
     ]
     if not any(weight for _, weight in parts):
         raise StylePrompterError(
-            "All directions have the weight 0: give at least one another weight."
+            "All directions have the weight 0: give at least one another weight "
+            "(--direction NAME:WEIGHT)."
         )
-    if layers and max(layers) >= num_codes:
-        raise StylePrompterError(
-            f"layers {layers} has an index that the model does not have: give "
-            f"indices from 0 to {num_codes - 1}."
-        )
-    return combine(parts, num_codes, layers)
+    return combine(parts, num_codes, check_layers(layers, num_codes))

@@ -67,7 +67,7 @@ class Tuner:
         self._options: dict[str, Any] = dict(
             steps=whole(steps, "steps", 1),
             layers=check_layers(layers, model.config.generator.num_codes),
-            locality=real(locality, "locality", 0),
+            locality=real(locality, "locality (--locality)", 0),
             batch_size=decoding.batch_size,
             seed=decoding.seed,
             **decoding.fitting(),

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.paths import path_text
+from styleprompter_jax.core.paths import broken_link, path_text
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a full disk
 _LONGEST = 60  # bytes of a name; a temporary name shortens a longer one
@@ -156,6 +156,9 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
                 f"{path} cannot be written ({why}): free space there and make the same "
                 "call again, or choose another place."
             ) from error
+        if error.errno in (errno.EEXIST, errno.ENOENT):
+            places = (path, *Path(path).parents)
+            why = next(filter(None, map(broken_link, places)), why)
         raise StylePrompterError(f"{path} cannot be written: {why}.") from error
 
 

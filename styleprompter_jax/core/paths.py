@@ -63,6 +63,13 @@ def scheme(path: str | os.PathLike) -> str:
     return found[1].lower() if found else ""
 
 
+def broken_link(path: str | os.PathLike) -> str:
+    """Returns a sentence about a link to something that does not exist, or ""."""
+    if not os.path.islink(path) or os.path.exists(path):
+        return ""
+    return f"{path} is a link to {Path(path).readlink()}, which does not exist"
+
+
 def cache_folder(name: str) -> Path:
     """Returns a folder in the user's cache; the folder may not exist.
 

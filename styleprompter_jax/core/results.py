@@ -32,6 +32,7 @@ from styleprompter_jax.core.atomic import (
 )
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import with_addresses
+from styleprompter_jax.core.paths import broken_link
 from styleprompter_jax.core.spelling import told_apart
 from styleprompter_jax.core.sums import sha256
 
@@ -199,9 +200,9 @@ def check_files(
             continue
         if not stat.S_ISREG((kind := os.lstat(file)).st_mode):
             if not overwrite or not stat.S_ISLNK(kind.st_mode):
+                fault = broken_link(file) or f"{file} exists and is not a file"
                 raise StylePrompterError(
-                    f"{file} exists and is not a file: choose another place for the "
-                    "results."
+                    f"{fault}: choose another place for the results."
                 )
         elif not overwrite:
             raise StylePrompterError(
@@ -214,7 +215,8 @@ def _check_folder(folder: Path) -> None:
     with writing(folder):
         place = _existing(folder)
         if not place.is_dir():
-            raise StylePrompterError(f"{place} is a file: choose another --output.")
+            fault = broken_link(place) or f"{place} is a file"
+            raise StylePrompterError(f"{fault}: choose another --output.")
         if not os.access(place, os.W_OK | os.X_OK):
             raise StylePrompterError(
                 f"{folder} cannot be written, because {place} is not writable: choose "

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from styleprompter_jax.core.paths import broken_link
 from styleprompter_jax.core.walk import matching
 
 
@@ -34,9 +35,12 @@ def another_spelling(name: str, known: Iterable[str]) -> str:
 def another_path(path: str | os.PathLike) -> str:
     """Returns a sentence about an existing file that looks like a missing one, or "".
 
+    If the missing one is a broken link, the sentence says so.
     For a glob, the sentence is about the files that another spelling would match.
     """
     text = os.fspath(path)
+    if fault := broken_link(text):
+        return f" {fault}: correct the link."
     if text.isascii():
         return ""
     found = Path(text[:1] if os.path.isabs(text) else ".")

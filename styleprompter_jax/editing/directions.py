@@ -144,7 +144,8 @@ def check_layers(layers: Sequence[int] | None, num_codes: int) -> list[int] | No
         return None
     if isinstance(layers, str | bytes) or np.ndim(layers) != 1:
         raise StylePrompterError(f"layers is {shown(layers)}: give a list of indices.")
-    return [whole(layer, "A layer", 0, num_codes - 1) for layer in layers]
+    name = "An index in layers (--layers)"
+    return [whole(layer, name, 0, num_codes - 1) for layer in layers]
 
 
 def combine(

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.editing.directions import check_layers
 
 MODES = ("replace", "exchange", "interpolate")
 Codes = TypeVar("Codes", jax.Array, np.ndarray)
@@ -55,11 +56,8 @@ def mixes(
             f"Shares are for mode interpolate, not for {mode}: leave out alphas "
             "(--alpha)."
         )
-    layers = list(range(num_codes) if layers is None else layers)
-    if not all(0 <= layer < num_codes for layer in layers):
-        raise StylePrompterError(
-            f"layers is {layers}: give indices of codes from 0 to {num_codes - 1}."
-        )
+    chosen = check_layers(layers, num_codes)
+    layers = list(range(num_codes)) if chosen is None else chosen
 
     def share(chosen: Sequence[int], alpha: float | np.floating = 1.0) -> np.ndarray:
         return np.isin(np.arange(num_codes), chosen).astype(np.float32) * alpha

@@ -121,7 +121,8 @@ def align(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
     """
     if size > LARGEST:
         raise StylePrompterError(
-            f"A crop of {size} pixels is too large: choose a size up to {LARGEST}."
+            f"A crop of {size} pixels is too large: choose a size (--size) up "
+            f"to {LARGEST}."
         )
     # From here, coordinates are Pillow's: (0, 0) is the corner of a pixel.
     image, quad = Image.fromarray(photo), np.asarray(quad, np.float64) + 0.5

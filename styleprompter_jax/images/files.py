@@ -19,7 +19,7 @@ from styleprompter_jax.core import values
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.core.paths import as_paths, local_path
+from styleprompter_jax.core.paths import as_paths, broken_link, local_path
 from styleprompter_jax.core.spelling import another_path
 from styleprompter_jax.images.decode import decoded, image_size
 from styleprompter_jax.images.find import shown
@@ -86,7 +86,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
 def picture_file(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
     """Opens an image file; yields the file and its name for messages."""
     path, name = local_copy(path), shown(path)
-    if not os.path.lexists(path):
+    if not os.path.lexists(path) or broken_link(path):
         raise StylePrompterError(f"There is no file {name}.{another_path(path)}")
     with contextlib.ExitStack() as stack:
         try:

@@ -33,7 +33,7 @@ def check_iterations(config: StylePrompterConfig, iterations: int | None) -> int
             "This model's encoder sees an image once, not in passes: leave out "
             "iterations (--iterations)."
         )
-    return whole(iterations, "iterations", 1, MOST)
+    return whole(iterations, "iterations (--iterations)", 1, MOST)
 
 
 def encode_in_passes(

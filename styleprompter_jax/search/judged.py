@@ -158,7 +158,9 @@ def fit_to_classifier(
     components = principal(np.asarray(latents.w_plus))
     scores = components.scores
     if not scores.size:
-        raise StylePrompterError(f"There are {m} images: give at least 10 that differ.")
+        raise StylePrompterError(
+            f"There are {m} images: give at least 10 that differ (--data, --count)."
+        )
     chosen = np.isin(np.arange(n), range(n) if layers is None else layers)
     axes = (components.axes * chosen[:, None]).astype(np.float32)
     how = _How(

@@ -52,7 +52,7 @@ def pca(w: np.ndarray, count: int) -> np.ndarray:
     if count >= len(w):
         raise StylePrompterError(
             f"{len(w)} samples are too few for {count} components: give {count + 1} "
-            "samples or more."
+            "samples (--count) or more, or fewer components (--components)."
         )
     return _leading(np.cov(w.astype(np.float64), rowvar=False), count)
 
@@ -67,7 +67,7 @@ def in_deviations(w: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """
     if len(w) < 2:
         raise StylePrompterError(
-            "One sample has no standard deviation: give 2 samples or more."
+            "One sample has no standard deviation: give 2 samples (--count) or more."
         )
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit * np.std(w @ unit.T, axis=0)[:, None]
@@ -125,7 +125,7 @@ def _leading(matrix: np.ndarray, count: int) -> np.ndarray:
     if count > len(matrix):
         raise StylePrompterError(
             f"{count} directions are more than the {len(matrix)} channels of a code: "
-            f"ask for at most {len(matrix)}."
+            f"ask for at most {len(matrix)} (--components)."
         )
     vectors = np.linalg.eigh(matrix)[1].T[::-1][:count]
     # The sign of an eigenvector is arbitrary: make the largest entry positive.

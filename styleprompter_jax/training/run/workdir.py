@@ -14,6 +14,7 @@ from styleprompter_jax.core import lock as locks
 from styleprompter_jax.core.atomic import atomic_folder, repair_folder
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json, write_json
+from styleprompter_jax.core.paths import broken_link
 from styleprompter_jax.store.places import DIRECTIONS, PARTS
 from styleprompter_jax.training.run.checkpoint import saved_config, saved_steps
 from styleprompter_jax.training.run.pinning import SOURCES
@@ -67,7 +68,8 @@ def check_config(workdir: Path, config: dict) -> dict:
     """
     file = workdir / CONFIG
     if os.path.lexists(workdir) and not workdir.is_dir():
-        raise StylePrompterError(f"{workdir} is not a folder: use another --workdir.")
+        fault = broken_link(workdir) or f"{workdir} is not a folder"
+        raise StylePrompterError(f"{fault}: use another --workdir.")
     there = saved_config(workdir / CHECKPOINTS)
     if there is None and os.path.lexists(file):
         there = read_json(file, hint="remove it, since no step was saved yet.")
