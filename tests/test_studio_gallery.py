@@ -156,6 +156,85 @@ def test_what_was_cancelled_or_replaced_counts_no_more(page):  # noqa: F811
     assert page.is_disabled("#undo")
 
 
+def test_undo_brings_no_codes_of_another_crop(page):  # noqa: F811
+    opened(page)
+    before = page.get_attribute("#before", "src")
+    started(page, "#fit")
+    page.wait_for_selector("#undo:enabled")
+    page.click("#undo")  # and so there are codes to redo
+    page.wait_for_selector("#redo:enabled")
+    started(page, "#fit")
+    page.wait_for_selector("#redo:disabled")
+    page.click("#align")
+    page.locator(".point").first.press("Shift+ArrowLeft")
+    page.click("#cut")
+    page.wait_for_selector("#aligning", state="hidden")
+    aligned = settled(page)
+    assert page.get_attribute("#before", "src") != before
+    assert page.is_disabled("#undo") and page.is_disabled("#redo")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+Shift+Z")
+    assert settled(page) == aligned
+    # The history goes on from here.
+    page.click("#tab-edit")
+    move(page, "smile", 1)
+    assert settled(page) != aligned
+    page.keyboard.press("Control+z")
+    assert page.input_value(".slider[data-name=smile] input") == "0"
+    assert page.is_disabled("#undo")
+
+
+def test_the_end_of_a_mix_is_a_step_of_its_own(page):  # noqa: F811
+    opened(page, "A.png")
+    opened(page, "B.png", 1)
+    tile(page, 0).click()
+    page.click("#tab-mix")
+    page.click("#mix .tile >> nth=1")
+    mixed = settled(page)
+    page.click(".close >> nth=1")
+    alone = settled(page)
+    assert alone != mixed
+    page.click("#tab-edit")
+    move(page, "smile", 1)
+    settled(page)
+    page.click("#undo")
+    assert page.input_value(".slider[data-name=smile] input") == "0"
+    settled(page)
+    # The mix comes back, and its image, which was removed, is made again.
+    with (
+        page.expect_request("**/api/encode"),
+        page.expect_request("**/api/decode") as found,
+    ):
+        page.click("#undo")
+    settled(page)
+    assert found.value.post_data_json["recipe"]["mix"]["latents"]
+    page.click("#undo")  # the mix itself
+    settled(page)
+    page.click("#redo")
+    settled(page)
+    assert page.is_enabled("#redo") and page.locator(".note").count() == 0
+
+
+def test_a_mix_is_redone_without_its_image(page):  # noqa: F811
+    opened(page, "A.png")
+    opened(page, "B.png", 1)
+    tile(page, 0).click()
+    page.click("#tab-mix")
+    with page.expect_request("**/api/decode") as first:
+        page.click("#mix .tile >> nth=1")
+    settled(page)
+    page.click("#undo")
+    settled(page)
+    page.click(".close >> nth=1")
+    with page.expect_request("**/api/decode") as again:
+        page.click("#redo")
+    settled(page)
+    old, new = (one.value.post_data_json["recipe"] for one in (first, again))
+    assert old["latents"] == new["latents"]
+    assert old["mix"]["latents"] != new["mix"]["latents"]  # those are gone
+    assert page.locator(".note").count() == 0
+
+
 def test_refused_passes_are_not_kept(browser):  # noqa: F811
     model = model_of("ResNetProgressiveBackboneEncoder", 6, passes=1)
     with running(make_app(model)) as found, browser.new_context() as context:

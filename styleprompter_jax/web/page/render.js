@@ -27,7 +27,7 @@ async function run() {
   while (next) {
     const { item, shown } = next;
     next = null;
-    if (!store.isStale(item)) continue;
+    if (!store.items.includes(item) || !store.isStale(item)) continue;
     try {
       let drawn = null;
       const data = await store.withRecipe(item, (recipe) => {

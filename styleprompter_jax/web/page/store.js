@@ -37,13 +37,22 @@ export function remove(item) {
   const place = items.indexOf(item);
   if (place < 0) return; // it was removed while it opened
   items.splice(place, 1);
-  if (item.after) URL.revokeObjectURL(item.after);
-  release(item);
-  if (current === item) choose(items[items.length - 1] || null);
   for (const other of items) {
-    if (other.look.mix?.item === item) change(other, { mix: null });
+    if (other.look.mix?.item !== item) continue;
+    settle(other); // what was moved before is a step of its own
+    change(other, { mix: null });
+    settle(other);
   }
+  if (item.after) URL.revokeObjectURL(item.after);
+  leave(item);
+  if (current === item) choose(items[items.length - 1] || null);
   tell("items");
+}
+
+// Frees a removed item. If undo or redo brings back a mix with it, it is made again.
+function leave(item) {
+  release(item);
+  item.base = null;
 }
 
 // Frees what an item showed, but for what the items still show.
@@ -126,7 +135,7 @@ async function make(item) {
   try {
     await open(item);
   } finally {
-    if (!isUsed(item)) release(item); // it was removed while it opened
+    if (!isUsed(item)) leave(item); // it was removed while it opened
   }
 }
 
@@ -184,8 +193,9 @@ export async function withPhoto(item, work) {
   }
 }
 
-// Encodes a photograph with other points or passes; its fitted codes go. The item changes
-// only at the end, and not if `wanted` is false by then or a later call was faster.
+// Encodes a photograph with other points or passes; its fitted codes go, and its history
+// ends, because codes of another crop must not come back. The item changes only at the
+// end, and not if `wanted` is false by then or a later call was faster.
 export async function encodeAnew(item, changes, wanted = () => true) {
   turns += 1;
   const turn = turns;
@@ -195,10 +205,10 @@ export async function encodeAnew(item, changes, wanted = () => true) {
     drop(made);
     return;
   }
-  Object.assign(item, { source, turn });
+  const look = { ...item.look, latents: null };
+  Object.assign(item, { source, turn, look, past: [], future: [], pending: null });
   take(item, made);
-  change(item, { latents: null });
-  settle(item);
+  tell("look");
 }
 
 // Whether the result of an item shows something else than its look, its latents and
