@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 from studio_user import png
 from test_restyle import model_of
 from test_studio_page import (  # noqa: F401
@@ -19,6 +20,23 @@ from test_studio_page import (  # noqa: F401
 from styleprompter_jax.web.server import make_app
 from styleprompter_jax.web.things import Codes
 
+# A stream of events that ends, or breaks off, before its job is over.
+BROKEN = """(breaks) => {
+  const { fetch } = window;
+  window.fetch = (path, how) => {
+    if (!path.endsWith("/events")) return fetch(path, how);
+    const told = 'data: {"state": "running", "done": 1, "total": 2}\\n\\n';
+    let count = 0;
+    return Promise.resolve(new Response(new ReadableStream({
+      pull(stream) {
+        count += 1;
+        if (count === 1) stream.enqueue(new TextEncoder().encode(told));
+        else if (breaks) stream.error(new TypeError("network error"));
+        else stream.close();
+      },
+    })));
+  };
+}"""
 PASSES = "The number of passes is a whole number from 1 to 100."
 FOCUSED = "() => document.activeElement.getAttribute('aria-label')"
 
@@ -233,6 +251,18 @@ def test_a_mix_is_redone_without_its_image(page):  # noqa: F811
     assert old["latents"] == new["latents"]
     assert old["mix"]["latents"] != new["mix"]["latents"]  # those are gone
     assert page.locator(".note").count() == 0
+
+
+@pytest.mark.parametrize("breaks", [True, False], ids=["breaks", "ends"])
+def test_the_server_ends_during_a_fit(page, breaks):  # noqa: F811
+    opened(page)
+    page.evaluate(BROKEN, breaks)
+    page.click("#tab-more")
+    page.fill("#steps", "2")
+    page.click("#fit")
+    note = page.wait_for_selector(".note p")
+    assert note.inner_text() == "The server no longer answers."
+    assert page.is_enabled("#fit") and page.is_hidden("#fit-progress")
 
 
 def test_refused_passes_are_not_kept(browser):  # noqa: F811

@@ -53,7 +53,7 @@ async function client(renew = false) {
     const known = sessionStorage.getItem(KEY);
     if (known) return known;
     const answer = await ask("POST", "/api/clients", token);
-    const { client: key } = await answer.json();
+    const { client: key } = await received(answer.json());
     sessionStorage.setItem(KEY, key);
     return key;
   })();
@@ -76,8 +76,17 @@ async function call(method, path, body, signal) {
   }
 }
 
-const json = async (method, path, body) => (await call(method, path, body)).json();
-const blob = async (method, path, body) => (await call(method, path, body)).blob();
+// Waits for what the server sends. If that breaks off, browsers say only "network error".
+async function received(coming) {
+  try {
+    return await coming;
+  } catch {
+    throw new Refused(0, "The server no longer answers.");
+  }
+}
+
+const json = async (...asked) => received((await call(...asked)).json());
+const blob = async (...asked) => received((await call(...asked)).blob());
 
 // What the page can do with a server, and where images go.
 const SERVED = {
@@ -112,7 +121,7 @@ export async function* events(job, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await received(reader.read());
     if (done) return;
     text += value;
     const parts = text.split("\n\n");

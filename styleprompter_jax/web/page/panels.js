@@ -291,7 +291,7 @@ export async function follow(job, place, title) {
     h("button", { className: "plain", type: "button", onclick: stop }, "Cancel")));
   place.hidden = false;
   place.scrollIntoView({ block: "nearest" });
-  let report = { state: "failed", error: "The server no longer answers." };
+  let report = { state: "waiting" };
   try {
     for await (const told of api.events(job, leaving.signal)) {
       report = told;
@@ -307,6 +307,10 @@ export async function follow(job, place, title) {
     place.hidden = true;
   }
   if (report.state === "failed") throw new Error(report.error);
+  // A server that is stopped ends its answers early.
+  if (["waiting", "running"].includes(report.state)) {
+    throw new Error("The server no longer answers.");
+  }
   if (report.state === "cancelled") say(`${title} was cancelled.`);
   return report;
 }
