@@ -24,9 +24,12 @@ from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.refiners.smart import SmartConfig
 from styleprompter_jax.web.server import make_app
 
-DROPPED = """(bytes) => {
+DROPPED = """([bytes, ...names]) => {
   const data = new DataTransfer();
-  data.items.add(new File([new Uint8Array(bytes)], "A.png", { type: "image/png" }));
+  for (const name of names) {
+    const type = name.endsWith(".png") ? "image/png" : "";
+    data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  }
   return data;
 }"""
 
@@ -50,18 +53,57 @@ def begin(browser):  # noqa: F811
             server.__exit__(None, None, None)
 
 
+def drop(page, *names):  # noqa: F811
+    """Drops files of these names, which all hold an image, on the page."""
+    data = page.evaluate_handle(DROPPED, [list(png()), *names])
+    page.dispatch_event("body", "drop", {"dataTransfer": data})
+
+
 def test_files_before_the_page_is_ready(page):  # noqa: F811
     with held(page, "**/api/model"):
         page.reload()
-        data = page.evaluate_handle(DROPPED, list(png()))
-        page.dispatch_event("body", "drop", {"dataTransfer": data})
+        drop(page, "A.png")
         note = page.wait_for_selector(".note p")
         assert note.inner_text().startswith("The model is not loaded: wait a moment")
     page.wait_for_selector("body[data-ready]")
     assert page.is_visible("#welcome")
-    data = page.evaluate_handle(DROPPED, list(png()))
-    page.dispatch_event("body", "drop", {"dataTransfer": data})
+    drop(page, "A.png")
     page.wait_for_selector("#tiles img[src^=blob]")
+
+
+def test_refused_files_are_named(page):  # noqa: F811
+    opened(page)
+    page.click("#save")
+    drop(page, "notes.txt", "B.png", "C.heic")  # browsers know no type of .heic
+    note = page.wait_for_selector(".note p")
+    assert "cannot open notes.txt, C.heic:" in note.inner_text()
+    # The dialog would hide the note, and belongs to another image.
+    assert page.is_hidden("#saving")
+    page.wait_for_selector("#tiles .cell:nth-child(2) img[src^=blob]")
+    page.click(".note button")
+    drop(page, "notes.txt")
+    page.wait_for_selector(".note p")
+    assert page.locator("#tiles .tile").count() == 2
+
+
+PASTED = """(bytes) => {
+  const clipboardData = new DataTransfer();
+  const file = new File([new Uint8Array(bytes)], "A.png", { type: "image/png" });
+  clipboardData.items.add(file);
+  clipboardData.setData("text", "smile");
+  const how = { clipboardData, bubbles: true, cancelable: true };
+  return document.activeElement.dispatchEvent(new ClipboardEvent("paste", how));
+}"""
+
+
+def test_a_field_takes_a_text_with_its_image(page):  # noqa: F811
+    opened(page)
+    page.focus("#search")
+    assert page.evaluate(PASTED, list(png()))  # the browser goes on
+    page.focus("#tab-edit")
+    assert not page.evaluate(PASTED, list(png()))
+    page.wait_for_selector("#tiles .cell:nth-child(2) img[src^=blob]")
+    assert page.locator("#tiles .tile").count() == 2
 
 
 def test_a_forgotten_photograph_is_sent_again(page, app):  # noqa: F811

@@ -219,7 +219,7 @@ def test_pictures_that_are_none_are_told_of(page):
     given = {"name": "<img src=x onerror=alert(1)>.png", "mimeType": "image/png"}
     page.set_input_files("#files", given | {"buffer": b"no picture"})
     note = page.wait_for_selector(".note p")
-    assert note.inner_text().startswith("The image cannot be read")
+    assert note.inner_text().startswith(f"{given['name']}: The image cannot be read")
     assert page.is_visible("#welcome")
 
 

@@ -15,6 +15,14 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+// Whether keys write into an element, so that the browser's own undo counts there.
+export const isText = (element) => Boolean(element.isContentEditable || element.matches?.(
+  "textarea, input:not([type=range], [type=radio], [type=checkbox])",
+));
+
+// The dialog that is open: until it closes, keys change nothing behind it.
+export const dialog = () => $("dialog[open]");
+
 export function say(text) {
   $("#status").textContent = text;
 }

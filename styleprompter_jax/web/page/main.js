@@ -8,7 +8,7 @@ import * as saving from "./saving.js";
 import * as sliders from "./sliders.js";
 import * as stage from "./stage.js";
 import * as store from "./store.js";
-import { $, complain, h, say } from "./dom.js";
+import { $, $$, complain, dialog, h, isText, say } from "./dom.js";
 
 let facts = null;
 
@@ -78,7 +78,13 @@ function cell(item) {
   return h("div", { className: "cell" }, tile, close);
 }
 
-async function open(files) {
+// Opens images. Others were dropped or pasted with them that are none.
+async function open(files, others = []) {
+  if (files.length || others.length) dialog()?.close();
+  if (others.length) {
+    const names = others.map((file) => file.name).join(", ");
+    complain(`The page cannot open ${names}: choose PNG, JPEG or another usual kind of image.`);
+  }
   if (!files.length) return;
   if (!facts) {
     complain("The model is not loaded: wait a moment, or load the page again.");
@@ -88,7 +94,6 @@ async function open(files) {
     complain("This model reads no photographs. Draw someone who never was instead.");
     return;
   }
-  if ($("#adding").open) $("#adding").close();
   for (const file of files) {
     const item = store.add({ kind: "photo", file }, file.name || "Image");
     await begin(item);
@@ -108,7 +113,7 @@ async function begin(item) {
     await store.bring(item);
     say(`${item.title} is open.`);
   } catch (error) {
-    complain(error);
+    complain(`${item.title}: ${error.message}`); // it may be one of several
     store.remove(item);
   }
 }
@@ -135,14 +140,15 @@ function keys() {
   addEventListener("keydown", (event) => {
     const item = store.current;
     const control = event.ctrlKey || event.metaKey;
-    const inText = event.target.matches?.("input[type=text], input[type=search], input:not([type])");
-    if (control && !inText && item && event.key.toLowerCase() === "z") {
+    if (!item || dialog() || isText(event.target)) return;
+    const key = event.key.toLowerCase();
+    if (control && key === "z") {
       event.preventDefault();
       (event.shiftKey ? store.redo : store.undo)(item);
-    } else if (control && !inText && item && event.key.toLowerCase() === "y") {
+    } else if (control && key === "y") {
       event.preventDefault();
       store.redo(item);
-    } else if (event.key === "/" && item && !stage.isTyping(event)) {
+    } else if (key === "/" && !stage.isTyping(event)) {
       event.preventDefault();
       $("#tab-edit").click();
       $("#search").focus();
@@ -151,7 +157,7 @@ function keys() {
 }
 
 async function start() {
-  stage.build((files) => open(files));
+  stage.build(open);
   facts = await api.facts();
   $("#model").textContent = facts.model.split("/").pop();
   document.title = `${facts.model.split("/").pop() || "Studio"} · Studio`;
@@ -173,8 +179,8 @@ async function start() {
   $("#invent").onclick = () => invent(Math.floor(Math.random() * 2 ** 31), 0.7);
   $("#add").onclick = () => $("#adding").showModal();
   $("#psi").oninput = () => { $("#psi-value").textContent = Number($("#psi").value).toFixed(2); };
-  $("#draw").onclick = () => {
-    $("#adding").close();
+  for (const button of $$(".closes")) button.onclick = () => button.closest("dialog").close();
+  $("#adding form").onsubmit = () => {
     invent(Number($("#seed").value), Number($("#psi").value));
     $("#seed").value = Number($("#seed").value) + 1;
   };

@@ -27,7 +27,10 @@ export function build(facts) {
   $("#save-latents").onclick = () => save(async (recipe) => (
     api.latents((await api.edit(recipe)).latents)
   ), "npz");
-  $("#save-sweep").onclick = sweep;
+  $("#saving form").onsubmit = (event) => {
+    event.preventDefault(); // the dialog stays open, and shows the progress
+    sweep();
+  };
   $("#code").onclick = code;
   for (const button of $$("[data-copy]")) {
     button.onclick = async () => {

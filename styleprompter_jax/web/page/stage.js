@@ -1,6 +1,6 @@
 // The image: before, after, and the edge between them; what is dropped and pasted.
 
-import { $, $$, h } from "./dom.js";
+import { $, $$, dialog, h, isText } from "./dom.js";
 
 let aligns = true;
 
@@ -12,25 +12,40 @@ export function build(opened) {
   }
   const compare = $("#compare");
   compare.oninput = paint;
-  // "c" shows the original for as long as it is held.
-  addEventListener("keydown", (event) => {
-    if (event.key === "c" && !isTyping(event) && !event.repeat) $("#frame").classList.add("held");
-  });
-  addEventListener("keyup", (event) => {
-    if (event.key === "c") $("#frame").classList.remove("held");
-  });
+  holding();
   dropping(opened);
   paint();
 }
 
-export const isTyping = (event) => (
-  event.ctrlKey || event.metaKey || event.altKey
-  || event.target.closest?.("input:not([type=range], [type=radio], [type=checkbox]), select, dialog")
+export const isTyping = (event) => Boolean(
+  event.ctrlKey || event.metaKey || event.altKey || dialog()
+  || isText(event.target) || event.target.closest?.("select"),
+);
+
+// "c" shows the original for as long as it is held.
+function holding() {
+  let code = null;
+  const hold = (pressed) => {
+    code = pressed;
+    $("#frame").classList.toggle("held", code !== null);
+  };
+  addEventListener("keydown", (event) => {
+    if (!isTyping(event) && !event.repeat && event.key.toLowerCase() === "c") hold(event.code);
+  });
+  // Shift and the like change the character of a key while it is held, but not its code.
+  addEventListener("keyup", (event) => { if (event.code === code) hold(null); });
+  // Another window hears of the key then.
+  addEventListener("blur", () => hold(null));
+}
+
+const isPicture = (file) => (
+  file.type.startsWith("image/") || /\.(png|jpe?g|webp|bmp|tiff?|gif)$/i.test(file.name)
 );
 
 function dropping(opened) {
-  const pictures = (list) => [...list].filter((file) => file.type.startsWith("image/")
-    || /\.(png|jpe?g|webp|bmp|tiff?|gif)$/i.test(file.name));
+  const sort = (files) => opened(
+    files.filter(isPicture), files.filter((file) => !isPicture(file)),
+  );
   let depth = 0;
   const cover = (shown) => $("#drop").classList.toggle("shown", shown);
   addEventListener("dragenter", (event) => {
@@ -47,13 +62,15 @@ function dropping(opened) {
     event.preventDefault();
     depth = 0;
     cover(false);
-    opened(pictures(event.dataTransfer?.files || []));
+    sort([...event.dataTransfer?.files || []]);
   });
   addEventListener("paste", (event) => {
-    const found = pictures(event.clipboardData?.files || []);
-    if (found.length) {
+    const found = [...event.clipboardData?.files || []];
+    // Some programs copy a text with an image of it: a field takes the text.
+    const isOfField = isText(event.target) && event.clipboardData?.getData("text");
+    if (found.length && !isOfField) {
       event.preventDefault();
-      opened(found);
+      sort(found);
     }
   });
   $("#files").onchange = (event) => {
