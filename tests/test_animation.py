@@ -5,6 +5,9 @@ import pytest
 from conftest import disk_full_after
 from PIL import Image
 
+import styleprompter_jax as sp
+from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.edit import edit
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.images import animation
 
@@ -68,3 +71,19 @@ def test_an_mp4_that_lacks_pictures_is_none(tmp_path, monkeypatch):
     with pytest.raises(StylePrompterError, match="2 of 3 frames"):
         animation.write_mp4(FRAMES, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_frames_of_an_image_share_their_noise(tmp_path, model):
+    """With equal strengths, all frames are equal; two images have other noise."""
+    codes = np.zeros((2, 8, 16), np.float32)
+    sp.Latents(codes).save(tmp_path / "codes.npz", names=["a", "b"])
+    made = edit(
+        model, tmp_path / "edits", ["smile"], latents=tmp_path / "codes.npz",
+        strengths=[1e-6, 2e-6], animate="frames", frames=3,
+        decoding=Decoding(refine=False, noise_mode="random"),
+    )  # fmt: skip
+    frames = sp.read_images(made.files, 32).reshape(2, 3, 32, 32, 3)
+    np.testing.assert_allclose(
+        frames, frames[:, :1] + np.zeros((3, 1, 1, 1)), atol=0.01
+    )
+    assert np.abs(frames[0] - frames[1]).max() > 0.1

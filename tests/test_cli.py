@@ -11,8 +11,6 @@ from PIL import Image
 
 import styleprompter_jax as sp
 from styleprompter_jax.app import pictures
-from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.edit import edit
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.results import ACCOUNT, Results, sources_in
 from styleprompter_jax.editing.latents import load_named
@@ -200,22 +198,6 @@ def test_edits_as_animations(tmp_path, capsys, tiny_folder, faces):
         code, _, err = run(capsys, *call, "mp4", *one[:3], tmp_path / "mp4")
         assert code == 1 and "pip install imageio-ffmpeg" in err
         assert not (tmp_path / "mp4").exists()
-
-
-def test_frames_of_an_image_share_their_noise(tmp_path, model):
-    """With equal strengths, all frames are equal; two images have other noise."""
-    codes = np.zeros((2, 8, 16), np.float32)
-    sp.Latents(codes).save(tmp_path / "codes.npz", names=["a", "b"])
-    made = edit(
-        model, tmp_path / "edits", ["smile"], latents=tmp_path / "codes.npz",
-        strengths=[1e-6, 2e-6], animate="frames", frames=3,
-        decoding=Decoding(refine=False, noise_mode="random"),
-    )  # fmt: skip
-    frames = sp.read_images(made.files, 32).reshape(2, 3, 32, 32, 3)
-    np.testing.assert_allclose(
-        frames, frames[:, :1] + np.zeros((3, 1, 1, 1)), atol=0.01
-    )
-    assert np.abs(frames[0] - frames[1]).max() > 0.1
 
 
 def test_optimize(tmp_path, capsys, tiny_folder, faces):
