@@ -170,8 +170,8 @@ BAD = [  # (name, how it is made), and what is said of it
     (written(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "new_phone.heic"), NO_KIND),
     (written(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic.jpg"), NO_KIND),
     (written(b"BM", "new\nline.bmp"), r"new\\nline"),
-    (("loop.png", lambda path: path.symlink_to(path)), "not a regular file"),
-    (("gone.png", lambda path: path.symlink_to("none")), "not a regular file"),
+    (("loop.png", lambda path: path.symlink_to(path)), "is a link to"),
+    (("gone.png", lambda path: path.symlink_to("none")), "is a link to none, which"),
     (("pipe.png", os.mkfifo), "not a regular file"),
     # Root may read files without permission, but not these.
     (("unreadable.png", lambda path: path.symlink_to("/proc/self/mem")), "cannot be"),

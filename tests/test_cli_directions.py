@@ -83,8 +83,30 @@ def test_an_option_of_another_method_is_refused(capsys):
         ("pairs", "--classifier"),
         ("labels", "--steps"),
         ("sefa", "--attributes"),
+        ("sefa", "--data"),
+        ("pca", "--rank"),
+        ("labels", "--components"),
     ):
         with pytest.raises(SystemExit) as caught:
-            run(capsys, "directions", "--model", "m", "--method", method, option, 0)
+            run(capsys, "directions", "--model", "m", "--method", method, option, 1)
         assert caught.value.code == 2
         assert f"{option} is for --method " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("evaluate --model m --input x --split train", "--split is for --data"),
+        ("compare --models m --input x --data-dir d", "--data-dir is for --data"),
+        ("directions --model m --method labels --data a.csv --data-dir d", "a table"),
+        ("train --config c --workdir w --process_id 1", "is for --coordinator"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(capsys, call, told):
+    command, *options = call.split()
+    if command in ("invert", "edit", "mix"):
+        source = "--source" if command == "mix" else "--input"
+        options += ["--model", "m", source, "x", "--output", "o"]
+    with pytest.raises(SystemExit) as caught:
+        main([command, *options])
+    assert caught.value.code == 2 and told in capsys.readouterr().err

@@ -61,7 +61,7 @@ def edit(
     frames: int | None = None,
     optimize: int = 0,
     decoding: Decoding = Decoding(),
-    format: str = "png",
+    format: str | None = None,
     skip_bad: bool = False,
     overwrite: bool = False,
 ) -> Edited:
@@ -85,7 +85,7 @@ def edit(
             for 24. In a folder of frames, those of an earlier, longer sweep go.
         optimize: steps of gradient descent that first fit the codes of each image.
         decoding: options for rendering.
-        format: format of the results: "png", "jpg" or "webp".
+        format: format of the images or frames: "png", "jpg" or "webp"; None for "png".
         skip_bad: skip images that cannot be read, with a warning for each.
         overwrite: replace files that this program did not write.
 
@@ -93,9 +93,14 @@ def edit(
         StylePrompterError: if an image, the latents or a direction cannot be read or
             belong to another model, or a result cannot be written.
     """
-    folder, suffix = local_path(output), pictures.suffix_of(format)
+    folder, suffix = local_path(output), pictures.suffix_of(format or "png")
     if animate is not None:
         check_choice(animate, "animate", ANIMATIONS)
+        if format is not None and animate != "frames":
+            raise StylePrompterError(
+                f"A {animate} has its own format: leave out format (--format), or "
+                "choose frames with animate (--animate)."
+            )
     elif frames is not None:
         raise StylePrompterError(
             "The number of frames is for a sweep: choose one with animate (--animate), "
@@ -104,6 +109,11 @@ def edit(
     length = whole(24 if frames is None else frames, "frames", 2)
     if bool(inputs) == bool(latents):
         raise StylePrompterError("Give edit either inputs or latents.")
+    if latents and decoding.iterations is not None:
+        raise StylePrompterError(
+            "Iterations (--iterations) are for images, not for latents: leave them "
+            "out, or give images (--input)."
+        )
     if animate == "mp4":
         animation.check_mp4()
     model = decoding.loaded(model)

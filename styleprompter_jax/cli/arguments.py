@@ -328,6 +328,11 @@ def add_decoding(parser: _Takes, beta: str = "1 1") -> None:
     add_skip_bad(parser)
 
 
+def differs(args: argparse.Namespace, name: str) -> bool:
+    """Returns whether the call gives an argument another value than its default."""
+    return getattr(args, name) != args.parser.get_default(name)
+
+
 def add_skip_bad(parser: _Takes) -> None:
     """Adds --skip-bad."""
     parser.add_argument(

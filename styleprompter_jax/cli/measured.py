@@ -9,6 +9,7 @@ from styleprompter_jax.cli.arguments import (
     add_decoding,
     add_input,
     add_overwrite,
+    differs,
     name_or_path,
     path,
     positive,
@@ -21,6 +22,14 @@ def skipped_lines(results: Mapping) -> list[str]:
     skipped = results["skipped"]
     lines = ["\nSkipped:"] if skipped else []
     return lines + [f"- {name}: {why}." for name, why in skipped.items()]
+
+
+def wrong_measured(args: argparse.Namespace) -> str | None:
+    """Returns the reason why the arguments of the images do not fit, if any."""
+    for name in ("split", "data_dir"):
+        if args.inputs and differs(args, name):
+            return f"--{name.replace('_', '-')} is for --data"
+    return None
 
 
 def add_measured(

@@ -86,12 +86,12 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
 def picture_file(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
     """Opens an image file; yields the file and its name for messages."""
     path, name = local_copy(path), shown(path)
-    if not os.path.lexists(path) or broken_link(path):
+    if not os.path.lexists(path):
         raise StylePrompterError(f"There is no file {name}.{another_path(path)}")
     with contextlib.ExitStack() as stack:
         try:
             if not os.path.isfile(path):  # a pipe would block
-                raise OSError("it is not a regular file")
+                raise OSError(broken_link(path) or "it is not a regular file")
             file = stack.enter_context(open(path, "rb"))
         except OSError as error:
             raise StylePrompterError(

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 
 from styleprompter_jax.cli.arguments import name_or_path, options
-from styleprompter_jax.cli.measured import add_measured, skipped_lines
+from styleprompter_jax.cli.measured import add_measured, skipped_lines, wrong_measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder of metrics.json and sheet.png",
         "the size of the smallest model, at most 256",
     )
+
+
+def wrong(args: argparse.Namespace) -> str | None:
+    """Returns the reason why the options do not fit together, if any."""
+    return wrong_measured(args)
 
 
 def run(args: argparse.Namespace) -> None:

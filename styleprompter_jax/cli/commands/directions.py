@@ -10,6 +10,7 @@ from styleprompter_jax.cli.arguments import (
     add_model,
     add_overwrite,
     add_refiner,
+    differs,
     name_or_path,
     not_negative,
     number,
@@ -18,9 +19,13 @@ from styleprompter_jax.cli.arguments import (
     positive,
     seed,
 )
+from styleprompter_jax.data.tables import is_table
 
 # The methods that have an option.
 _METHODS = {
+    "components": ("sefa", "pca"),
+    "data": ("labels", "pairs", "classifier"),
+    "rank": ("pairs", "classifier"),
     "latents": ("labels",),
     "attributes": ("labels", "pairs", "classifier"),
     "steps": ("pairs", "classifier"),
@@ -144,8 +149,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def wrong(args: argparse.Namespace) -> str | None:
     """Returns the reason why the options do not fit together, if any."""
     for name, methods in _METHODS.items():
-        if getattr(args, name) not in (None, []) and args.method not in methods:
+        if differs(args, name) and args.method not in methods:
             return f"--{name.replace('_', '-')} is for --method {' or '.join(methods)}"
+    if args.data_dir and is_table(args.data):
+        return "--data-dir is for a TFDS dataset, not for a table"
     return None
 
 

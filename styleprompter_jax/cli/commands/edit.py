@@ -72,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_optimize(parser)
     add_decoding(parser, beta="each direction's own")
     add_format(parser)
+    # Without a default, the function knows whether a format was given.
+    parser.set_defaults(format=None)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,8 +2,12 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import add_model, options, path
-from styleprompter_jax.cli.measured import add_measured, skipped_lines
+from styleprompter_jax.cli.arguments import (
+    add_model,
+    options,
+    path,
+)
+from styleprompter_jax.cli.measured import add_measured, skipped_lines, wrong_measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="latents.npz that `invert` wrote for the same --input; measures these "
         "codes and tuned generators, instead of the encoder's codes",
     )
+
+
+def wrong(args: argparse.Namespace) -> str | None:
+    """Returns the reason why the options do not fit together, if any."""
+    return wrong_measured(args)
 
 
 def run(args: argparse.Namespace) -> None:

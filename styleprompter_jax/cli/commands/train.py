@@ -72,6 +72,9 @@ def wrong(args: argparse.Namespace) -> str:
             return f"unrecognized arguments: {argument}"
     if not (args.workdir or args.compile_only):
         return "give --workdir or --compile_only"
+    for name in ("num_processes", "process_id"):
+        if getattr(args, name) is not None and not args.coordinator:
+            return f"--{name} is for --coordinator"
     return ""
 
 
