@@ -59,7 +59,7 @@ def test_eight_devices_give_the_bits_of_one(tiny_folder, images, tmp_path):
     for file in files:
         if file.suffix == ".npz":
             with np.load(one / file) as a, np.load(eight / file) as b:
-                assert a.files == b.files and len(a.files) == 6
+                assert a.files == b.files and len(a.files) == 7
                 for name in a.files:
                     np.testing.assert_array_equal(a[name], b[name])
         elif file.suffix in (".png", ".csv"):
