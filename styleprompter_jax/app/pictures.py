@@ -118,7 +118,7 @@ def find_pictures(
             f"{', '.join(map(str, inputs))} has no readable image: name other files."
         )
     # Of all images, so that no name depends on which ones can be read.
-    paths = output_paths(listed, output, suffix, map(_top, entries))
+    paths = output_paths(listed, output, suffix, folders_of(entries))
     results = dict(zip(listed, paths, strict=True))
     return good, [results[path] for path in good], bad
 
@@ -254,8 +254,7 @@ def list_inputs(
 
 def folders_of(inputs: Sequence[AnyPath]) -> list[Path]:
     """Returns the folder in which each input finds its images."""
-    tops = map(_top, as_paths(inputs, local_copy))
-    return [top if top.is_dir() else top.parent for top in tops]
+    return [_top(entry) for entry in as_paths(inputs, local_copy)]
 
 
 def _top(entry: Path) -> Path:
