@@ -280,17 +280,16 @@ def test_a_slow_network_does_not_lose_the_lock(run, machine, monkeypatch):
 
 
 def test_a_training_that_lost_its_lock_changes_nothing(run, machine, monkeypatch):
-    frozen = threading.Event()
-    with (
-        pytest.raises(StylePrompterError, match=f"Another training took over {run}"),
-        open_place(run) as place,
-        place.owned(),
-    ):
+    frozen, asleep = threading.Event(), threading.Event()
+    lost = pytest.raises(StylePrompterError, match=f"Another training took over {run}")
+    with lost, open_place(run) as place, place.owned():
         write(place.folder, 2)
         while not sent(run).get("metrics.jsonl", (0, 0))[1]:
             frozen.wait(0.05)
         # The process sleeps: it neither renews nor sends.
-        monkeypatch.setattr(place, "_send", lambda: frozen.wait(60))
+        monkeypatch.setattr(place, "_send", lambda: asleep.set() or frozen.wait(60))
+        write(place.folder, 3)
+        assert asleep.wait(60)  # the sending of before has ended
         monkeypatch.setattr(place._writer, "renew", lambda: frozen.wait(60))
         with place._writer._entry:
             machine("second")  # not amid a renewal

@@ -147,6 +147,7 @@ def test_points_lie_under_the_pointer(page):  # noqa: F811
     opened(page)
     page.click("#align")
     photo, point = page.locator("#photo"), page.locator(".point").first
+    point.wait_for()
     for place, box in ((0, point.bounding_box()), (1, photo.bounding_box())):
         middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(*middle)
@@ -158,6 +159,7 @@ def test_points_lie_under_the_pointer(page):  # noqa: F811
     assert (x, y) == pytest.approx((59.5, 49.5), abs=0.2)
     page.wait_for_selector("#aligning", state="hidden")
     page.click("#align")
+    point.wait_for()
     box = point.bounding_box()
     there = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     assert there == pytest.approx(middle, abs=1)
