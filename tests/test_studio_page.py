@@ -161,6 +161,7 @@ def test_align_by_hand_mix_and_nobody(page):
     first = opened(page)
     page.click("#align")
     point = page.locator(".point").first
+    point.wait_for()
     box = point.bounding_box()
     page.mouse.move(box["x"] + 14, box["y"] + 14)
     page.mouse.down()
