@@ -180,8 +180,9 @@ def load_checked(
             "choose the model that made them."
         )
     original = model.model if isinstance(model, Tuned) else model
-    made_by, own_sum = generator_sum(file), original.generator_sha256
-    if made_by and own_sum and made_by != own_sum:
+    made_by = generator_sum(file)
+    # Unknown in older files, and for exports.
+    if made_by and original.generator_sha256 not in ("", made_by):
         log.warning(
             "%s was made with another generator: the results are right only if this "
             "model's generator was trained from it.",
