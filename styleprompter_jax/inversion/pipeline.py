@@ -1,4 +1,4 @@
-"""A loaded model: images to latents and back, compiled once a batch shape.
+"""A loaded model. It compiles each computation once for each batch size.
 
     model = load("avatars64")
     y, latents = model.invert(read_images(paths, model.image_size))
@@ -47,16 +47,16 @@ def load(
 ) -> "StylePrompter":
     """Loads a model folder, an export, or a bundled model by its name ("avatars64").
 
-    Or a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]" (extra
-    `hub`; later loads need no network), or of a bucket, "gs://BUCKET/FOLDER" or
-    "s3://..." (`gcs`, `s3`). A folder wins over a bundled model of the same name.
+    It also loads a model of the Hugging Face Hub, "hf://USER/MODEL[@REVISION][/FOLDER]"
+    (extra `hub`; later loads need no network), or of a bucket, "gs://BUCKET/FOLDER" or
+    "s3://..." (extras `gcs`, `s3`). A folder wins over a bundled model of its name.
 
     Args:
-        name_or_path: which model.
-        dtype: of its maps, "float32" or "bfloat16"; codes, features and images are
-            float32. "bfloat16" is faster on GPUs and TPUs, and slower on CPUs.
-        devices: of this host, which share each batch, such as jax.local_devices();
-            None for JAX's default device.
+        name_or_path: the model's name, path or address.
+        dtype: the dtype of the model's maps: "float32", or "bfloat16", which is faster
+            on GPUs and TPUs. Codes, features and images are float32.
+        devices: devices of this host that share each batch, such as
+            jax.local_devices(); None for JAX's default device.
 
     Raises:
         StylePrompterError: if there is no such model, or it is damaged.
@@ -75,7 +75,8 @@ class StylePrompter:
     """An encoder, a refiner (SMART) and a generator with their weights.
 
     A model may lack the encoder (a converted generator) or the refiner (trained in
-    stage "encoder" only); a call that needs a missing part raises StylePrompterError.
+    stage "encoder" only). All methods raise StylePrompterError if an argument does not
+    fit the model, or if they need a part that it lacks.
 
     Attributes:
         config: the architecture, a frozen dataclass; `config.encoder` and
@@ -85,9 +86,9 @@ class StylePrompter:
         const: the other arrays: "latent_avg" (w_dim,), the generator's mean code,
             or (n, w_dim), one for each code; and the generator's stored noise.
         directions: the named directions that came with the model.
-        source: the name that `load` finds the same model by: the one it was given,
-            with the commit if it is on the Hub; "" for a model that was not loaded.
-        devices: where its arrays are; they share each batch.
+        source: the name by which `load` finds the same model, with the commit if it is
+            on the Hub; "" for a model that was not loaded.
+        devices: the devices that hold the model's arrays and share each batch.
     """
 
     def __init__(
@@ -110,27 +111,27 @@ class StylePrompter:
 
     @property
     def params(self) -> dict:
-        """Parameters by part; see above."""
+        """The parameters by part, as above."""
         return self._variables["params"]
 
     @property
     def const(self) -> dict:
-        """The arrays that are not parameters; see above."""
+        """The arrays that are not parameters, as above."""
         return self._variables["const"]
 
     @property
     def variables(self) -> dict:
-        """`params` and `const`, as the module's apply takes them."""
+        """`params` and `const`, as the module's `apply` takes them."""
         return self._variables
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of the weights, for any file; tunings refer to it."""
+        """The SHA-256 of the weights. Tuned generators name it."""
         return arrays_sha256(flat_arrays(self._variables))
 
     @functools.cached_property
     def generator_sha256(self) -> str:
-        """Of the generator's weights; files of latents name it."""
+        """The SHA-256 of the generator's weights. Files of latents name it."""
         return arrays_sha256(flat_arrays({"params": self.params["generator"]}))
 
     @property
@@ -153,7 +154,7 @@ class StylePrompter:
 
     @property
     def smart(self) -> nn.Module:
-        """The refiner, by the name of the one that models of the paper have."""
+        """The refiner; models of the paper have SMART."""
         return self.refiner
 
     @property
@@ -166,16 +167,17 @@ class StylePrompter:
 
     @property
     def image_size(self) -> int | tuple[int, int]:
-        """Side of the images that `encode` reads; without an encoder, of the output.
+        """The side in pixels of the images that `encode` reads.
 
-        For oblong images (cars), it is (height, width). `read_images` takes both.
+        For oblong images (cars), it is (height, width); `read_images` takes both.
+        Without an encoder, it is the side of the output.
         """
         height, width, _ = self.config.input_shape
         return width if height == width else (height, width)
 
     @functools.cached_property
     def average_image(self) -> jax.Array:
-        """The image of the mean code, (h, w, 3), in the size that `encode` reads."""
+        """The image of the mean code, (h, w, 3), of the size that `encode` reads."""
         generator = self.config.generator
         codes = jnp.broadcast_to(
             self.const["latent_avg"], (1, generator.num_codes, generator.w_dim)
@@ -189,8 +191,8 @@ class StylePrompter:
             images: outputs of `decode`, (b, s, s, 3).
 
         Returns:
-            The same images of a model that reads squares. A model of cars reads oblong
-            images: then the middle rows, 64 to 447 of 512.
+            The same images if the model reads squares. If it reads oblong images, their
+            middle rows: for cars, rows 64 to 447 of 512.
         """
         return calls.check_outputs(self.config, images)
 
@@ -198,8 +200,8 @@ class StylePrompter:
         """Encodes images to latents.
 
         Args:
-            images: float32 (b, h, w, c) in the encoder's `config.input_shape`; b is 1
-                or more.
+            images: float32 (b, h, w, c) in [-1, 1], with (h, w, c) of
+                `config.input_shape`; b is 1 or more.
             iterations: passes of a ReStyle encoder; None for the model's own number.
         """
         return self.passes(images, iterations)[-1]
@@ -217,18 +219,18 @@ class StylePrompter:
         rng: Any = None,
         **options: Any,
     ) -> jax.Array:
-        """Latents to images (b, s, s, 3), s the generator's size; about [-1, 1].
+        """Decodes latents to images (b, s, s, 3) of the generator's size s.
 
         Args:
-            latents: from `encode`, edited or not; those that `tune` gave are decoded
-                with the generator that was tuned for them.
-            refine: False leaves the refiner out: W+ alone. True is an error where the
-                model has none; None refines where it has one.
-            noise_mode: "const" (stored, repeatable), "random" (from `rng`) or "none".
+            latents: the result of `encode`, edited or not. Latents of `tune` are
+                decoded with the generator that was tuned for them.
+            refine: False skips the refiner. None uses it if the model has one, and True
+                requires one.
+            noise_mode: the generator's noise: "const" (stored noise, the same in each
+                call), "random" (drawn from `rng`) or "none".
             rng: a JAX key or a seed, for noise_mode "random".
-            options: of the refiner, without effect where it is left out. SMART has
-                beta=(1.0, 1.0), weights of its retrieval and of its feed-forward part,
-                each a number or (b,).
+            options: options of the refiner. SMART has beta=(1.0, 1.0), the weights of
+                its retrieval and of its feed-forward part, each a number or (b,).
         """
         refine = calls.refines(self.config, refine, options)
         inputs = calls.check_latents(self.config, latents, refine)
@@ -240,9 +242,9 @@ class StylePrompter:
         return rendering.render(self, how, groups, inputs, used, rngs)
 
     def options_of(self, direction: Direction) -> dict:
-        """Returns a direction's options of the refiner, as `decode` takes them here.
+        """Returns the options of `decode` that a direction asks for.
 
-        It is {} if this model has none of these options.
+        It omits options that this model's refiner does not have.
         """
         refiner = self.config.refiner
         known = refiner.options if refiner is not None else {}
@@ -251,7 +253,7 @@ class StylePrompter:
     def invert(
         self, images: Any, iterations: int | None = None, **options: Any
     ) -> tuple[jax.Array, Latents]:
-        """Calls `encode`, then `decode` with these options: (images, latents)."""
+        """Calls `encode`, and `decode` with the options: (images, latents)."""
         chosen = {k: v for k, v in options.items() if k not in _RENDERING}
         calls.refines(self.config, options.get("refine"), chosen)
         latents = self.encode(images, iterations)
@@ -270,27 +272,26 @@ class StylePrompter:
         told: Callable[[int], None] | None = None,
         **options: Any,
     ) -> Latents:
-        """Codes fitted to their images by a few steps of gradient descent (Adam).
+        """Fits codes to their images with a few steps of gradient descent (Adam).
 
-        The loss is the mean square of the difference, and structure times 1 - SSIM.
-        Each image's codes are fitted for themselves, whatever the batch, and nothing
-        is random.
+        The loss is the mean square error plus ``structure * (1 - SSIM)``. The codes of
+        an image do not depend on the other images in the batch. The same call gives the
+        same numbers.
 
         Args:
-            images: (b, s, s, 3), s = image_size; the targets.
-            latents: where to start, from `encode`.
-            steps: how many.
-            refine: as `decode` will be called.
-            noise_mode: as `decode` will be called; not "random".
-            structure: weight of 1 - SSIM over several scales; 0 leaves it out.
-            learning_rate: of the first step; it falls to zero along a cosine.
-            told: called after each step with the number of finished steps; an exception
-                from it ends the fit. Latents of several tuned generators are fitted one
-                generator after another: then a step is the mean of theirs.
-            options: of the refiner, as `decode` will be called with.
+            images: the targets, (b, s, s, 3) in [-1, 1], with s = image_size.
+            latents: the start, from `encode`.
+            steps: the number of steps.
+            refine: as in the later calls of `decode`.
+            noise_mode: as in the later calls of `decode`; not "random".
+            structure: weight of 1 - SSIM over several scales; 0 for none.
+            learning_rate: rate of the first step; it falls to zero along a cosine.
+            told: called after each step with the number of finished steps (the mean, if
+                there are several tuned generators); an exception from it ends the fit.
+            options: options of the refiner, as in the later calls of `decode`.
 
         Returns:
-            Other codes, the same features.
+            The fitted codes with the same features.
         """
         how: dict[str, Any] = dict(
             refine=refine, noise_mode=noise_mode, structure=structure,
@@ -324,10 +325,10 @@ class StylePrompter:
         The same call gives the same numbers. Tuned latents continue from their change.
 
         Args:
-            images: targets (b, t, t, 3) in [-1, 1], t the generator's size, or
-                image_size; of cars the part that `shown` gives.
+            images: the targets, (b, t, t, 3) in [-1, 1], t the generator's size or
+                image_size; for cars, the part that `shown` returns.
             latents: the pivots, from `encode` or `optimize`.
-            steps: most steps of Adam.
+            steps: the largest number of steps of Adam.
             refine: as in the later calls of `decode`.
             noise_mode: as in the later calls of `decode`; not "random".
             network: for LPIPS, the result of `load_network(folder, "lpips")`.
@@ -335,23 +336,23 @@ class StylePrompter:
                 0.02 with 1 - SSIM.
             locality: weight of the locality term: the same distances between the
                 generators at random codes near the pivots; published: 0.1.
-            layers: indices of the codes whose layers are tuned; None for all. Others
-                keep the change that tuned latents have.
+            layers: indices of the codes whose layers are tuned; None for all. Other
+                layers keep the change that tuned latents have.
             stop: perceptual distance at which tuning ends early; None for 0.06 with
                 LPIPS (published), and 0 with 1 - SSIM.
-            learning_rate: reached after ten steps; it falls to zero in the last third.
+            learning_rate: reached in ten steps; it falls to zero in the last third.
             batch_size: images in a step; more images take turns.
-            seed: of the random codes.
+            seed: seed of the random codes.
             told: called after each step with the number of finished steps, and the
-                loss before it; an exception ends the tuning.
-            options: of the refiner, as in the later calls of `decode`.
+                loss before this step; an exception from it ends the tuning.
+            options: options of the refiner, as in the later calls of `decode`.
 
         Returns:
-            A model with the tuned generator. Its `latents` carry the change, so that
-            this model decodes them in the same way.
+            A model with the tuned generator. Its `latents` contain the change of the
+            generator, so this model decodes them in the same way.
 
         Raises:
-            StylePrompterError: also if the steps diverge.
+            StylePrompterError: if the steps diverge, or as all methods.
         """
         from styleprompter_jax.inversion.tuned import Tuned  # which is a model too
 
@@ -369,21 +370,22 @@ class StylePrompter:
 
         Args:
             z: float32 (b, z_dim).
-            truncation_psi: 1 leaves w as it is, 0 is the mean code.
-            truncation_cutoff: number of the first codes to truncate; None for all.
+            truncation_psi: 1 does not change w; 0 gives the mean code.
+            truncation_cutoff: how many codes to truncate, from the first; None for all.
 
         Returns:
-            w; w_plus (b, n, w_dim) with a cutoff, or of a model that has a mean code
-            for each code.
+            w (b, w_dim). With a cutoff, or if the model has a mean code for each code,
+            w_plus (b, n, w_dim).
         """
         return mapping(self, z, truncation_psi, truncation_cutoff)
 
     def synthesize(
         self, w_plus: Any, noise_mode: str = "const", rng: Any = None
     ) -> jax.Array:
-        """Codes (b, n, w_dim), or (b, w_dim) for all layers alike, to images.
+        """Renders codes to images (b, s, s, 3), without the refiner.
 
-        Without SMART. See `decode` for noise_mode and rng.
+        The codes are (b, n, w_dim), or (b, w_dim) with the same code for all layers.
+        See `decode` for noise_mode and rng.
         """
         w_plus = calls.check_codes(self.config, w_plus)
         rngs = noise_rngs(noise_mode, rng)
@@ -393,6 +395,6 @@ class StylePrompter:
         return rendering.render(self, how, everything, latents, {}, rngs)
 
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
-        """Writes a model folder; see `model_folder.save_model`."""
+        """Writes a model folder; see `store.model_folder.save_model`."""
         given = folder, self.config, self._variables
         save_model(*given, dtype=dtype, directions=self.directions)

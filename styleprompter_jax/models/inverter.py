@@ -60,14 +60,17 @@ class StylePrompterConfig(Fields):
 
     @classmethod
     def chosen(cls, values: Mapping) -> tuple[type[Self], Mapping]:
-        """Reads version 1 of model folders too, where SMART was the only refiner."""
+        """Returns the class and its fields; reads version 1 of model folders too.
+
+        In version 1, SMART was the only refiner.
+        """
         if "smart" in values and "refiner" not in values:
             values = {"refiner" if k == "smart" else k: v for k, v in values.items()}
         return cls, values
 
     @property
     def smart(self) -> RefinerBase | None:
-        """The refiner, by its old name, from before other refiners existed."""
+        """The refiner. SMART was the only one when this name was made."""
         return self.refiner
 
     @property
