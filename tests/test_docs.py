@@ -17,6 +17,7 @@ import styleprompter_jax as sp
 from styleprompter_jax.cli import make_parser, parse
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.training.config import get_config, override
+from styleprompter_jax.training.settings import KNOWN
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -193,6 +194,22 @@ def test_commands_of_the_configs():
     for file in CONFIGS:
         for command in commands(ast.get_docstring(ast.parse(file.read_text()))):
             check(command)
+
+
+def test_every_key_of_a_config_is_explained():
+    text = (ROOT / "docs" / "training.md").read_text()
+    codes = " ".join(_INLINE.findall(_FENCE.sub("", text)))
+    named = set(re.findall(r"\w+", codes))
+    assert {key for key in KNOWN if key.split(".")[-1] not in named} == set()
+
+
+def test_every_request_of_the_studio_is_listed():
+    pytest.importorskip("starlette", reason="the extra studio has it")
+    from styleprompter_jax.web.api import ENDPOINTS
+
+    text = (ROOT / "docs" / "studio.md").read_text()
+    for one in ENDPOINTS:
+        assert re.sub(r"\{\w+\}", "ID", one.path) in text, one.path
 
 
 @page
