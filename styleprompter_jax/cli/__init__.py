@@ -28,7 +28,7 @@ _SUMMARIES = {
     "directions": "Finds directions and adds them to a model.",
     "train": "Trains a generator, an encoder or SMART, as a config specifies.",
     "push": "Uploads a model to the Hugging Face Hub, with a model card.",
-    "export": "Writes a model as programs for ONNX Runtime, or for JAX alone.",
+    "export": "Writes a model for ONNX Runtime, for JAX alone, or as a web page.",
     "pack": "Packs a folder of images into one file for training.",
     "align": "Crops faces from photographs as FFHQ does.",
     "unalign": "Pastes edited crops back into the photographs.",
