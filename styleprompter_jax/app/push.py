@@ -12,6 +12,7 @@ from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.paths import AnyPath, scheme
 from styleprompter_jax.core.sums import sha256
+from styleprompter_jax.data.sources import OWN
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.store import hub, model_folder
 from styleprompter_jax.store.card import CARD, Facts, make_card
@@ -116,9 +117,8 @@ def _training(record: dict) -> list[tuple[str, str]]:
     if not record:
         return []
     name = str(record["data"].get("name"))
-    private = name in ("folder", "array_record")
     rows = [("stage", record["stage"])]
-    rows += [("data", "images of a folder" if private else name)]
+    rows += [("data", "images of a folder" if name in OWN else name)]
     rows += [(k, str(record[k])) for k in ("total_steps", "batch_size") if k in record]
     start = str(record.get("init_from") or "")
     start = record.get("sources", {}).get(start, start)
