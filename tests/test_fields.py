@@ -12,6 +12,7 @@ from conftest import TINY
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fields import Fields
 from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
+from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.encoders.swin import SwinConfig
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.store import model_folder
@@ -117,6 +118,8 @@ def test_messages_have_the_words_of_python_or_json():
             assert str(error.value) == said_so
     with pytest.raises(StylePrompterError, match="The config lacks generator: add"):
         StylePrompterConfig.from_dict({})
+    with pytest.raises(StylePrompterError, match="from 1 to 8192, 4 of them"):
+        PspConfig(widths=(1, 2))
     with pytest.raises(StylePrompterError, match=r"conv_clamp .* or None\."):
         dataclasses.replace(TINY.generator, conv_clamp="1")
     values = TINY.generator.to_dict() | {"conv_clamp": "1"}

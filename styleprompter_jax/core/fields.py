@@ -239,7 +239,8 @@ def _wanted(hint: Any, json: bool, many: bool = False) -> str:
         if isinstance(mark, Length) and kind is str:
             return f"{what} of {mark.low} to {mark.high} characters"
         if isinstance(mark, Length):
-            return f"{what}, {mark.low} to {mark.high} of them"
+            fewest = "" if mark.low == mark.high else f"{mark.low} to "
+            return f"{what}, {fewest}{mark.high} of them"
         return f"{what} from {_exactly(mark.low)} to {_exactly(mark.high)}"
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_wanted(choice, json) for choice in arguments)
