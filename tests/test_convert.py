@@ -286,6 +286,12 @@ def test_directions_join_a_model(tmp_path, capsys):
     np.testing.assert_array_equal(directions["smile"].vector, vector)
     np.testing.assert_array_equal(directions["age"].vector, np.tile(vector, (8, 1)))
     assert "already" in convert(capsys, files[0], folder)[2]
+    np.save(tmp_path / "smile.npy", -vector)
+    assert convert(capsys, files[0], folder, "--overwrite")[0] == 0
+    np.testing.assert_array_equal(sp.load(folder).directions["smile"].vector, -vector)
+    np.savez(tmp_path / "twice.npz", smile=vector, names=np.array(["smile"]))
+    both = convert(capsys, files[0], tmp_path / "twice.npz", folder, "--overwrite")
+    assert both[0] == 1 and "already has a direction 'smile'" in both[2]
     assert "not a model folder" in convert(capsys, files[0], tmp_path / "gone")[2]
     np.save(tmp_path / "hat.npy", np.zeros(5))
     assert "[5]" in convert(capsys, tmp_path / "hat.npy", folder)[2]

@@ -81,7 +81,7 @@ def convert(
         files: paths or https links of the files.
         folder: folder to write; for files of directions, the model to add them to.
         sha256: the SHA-256 that each linked file must have, in order.
-        overwrite: replace an existing model.
+        overwrite: replace an existing model, or directions of the same names.
 
     Raises:
         StylePrompterError: if a file cannot be fetched or read, its format is unknown,
@@ -98,7 +98,7 @@ def convert(
         name: direction_arrays(tree, places[name].stem) for name, tree in trees.items()
     }
     if all(file.arrays for file in found.values()):
-        return _add_directions(found, folder)
+        return _add_directions(found, folder, overwrite)
     parts = [folder / name for name in model_folder.PARTS]
     check_files(parts, places.values(), overwrite=True)
     if network := recognise_network(trees):
@@ -208,7 +208,9 @@ def _convert_network(
     return Converted(written, "network")
 
 
-def _add_directions(files: dict[str, Arrays], folder: Path) -> Converted:
+def _add_directions(
+    files: dict[str, Arrays], folder: Path, overwrite: bool
+) -> Converted:
     """Adds directions to a model, with the names of their files or keys."""
     if not (folder / model_folder.CONFIG).is_file():
         raise StylePrompterError(
@@ -216,12 +218,12 @@ def _add_directions(files: dict[str, Arrays], folder: Path) -> Converted:
             f"directions of {', '.join(files)}."
         )
     with folder_lock(folder):
-        return Converted(folder, "directions", _add_to(folder, files))
+        return Converted(folder, "directions", _add_to(folder, files, overwrite))
 
 
-def _add_to(folder: Path, files: dict[str, Arrays]) -> list[str]:
+def _add_to(folder: Path, files: dict[str, Arrays], overwrite: bool) -> list[str]:
     config, _, known = model_folder.load_model(folder)
-    codes = config.generator
+    codes, old = config.generator, set(known) if overwrite else set()
     check_names(known, str(folder))
     for file, found in files.items():
         for note in found.notes:
@@ -231,11 +233,12 @@ def _add_to(folder: Path, files: dict[str, Arrays]) -> list[str]:
         for name, direction in made.items():
             shape = list(direction.vector.shape)
             log.info("%s: direction %s, %s.", file, name, shape)
-            if name in known:
+            if name in known and name not in old:
                 raise StylePrompterError(
                     f"{folder} already has a direction {name!r}: rename the direction "
-                    f"of {file}."
+                    f"of {file}, or replace the one there with --overwrite."
                 )
+            old.discard(name)  # two files of one call must not replace each other
             known[name] = direction
     model_folder.save_directions(folder, known)
     return list(known)

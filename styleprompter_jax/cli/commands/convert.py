@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the model to FILE, in the format of the published PyTorch code; "
         "it may be in a bucket (gs://, s3://)",
     )
-    add_overwrite(parser, "an existing model or file")
+    add_overwrite(parser, "an existing model, file or direction of the model")
 
 
 def wrong(args: argparse.Namespace) -> str:
