@@ -125,8 +125,12 @@ def test_damaged_files(folder):
         (folder / model_folder.MODEL).write_bytes(damaged)
         with pytest.raises(StylePrompterError, match=match):
             model_folder.load_model(folder)
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (folder / model_folder.MODEL).write_bytes(pointer)
+    with pytest.raises(StylePrompterError, match="fetch it with `git lfs pull`"):
+        model_folder.load_model(folder)
     (folder / model_folder.MODEL).unlink()
-    with pytest.raises(StylePrompterError, match=r"no file .*model.safetensors"):
+    with pytest.raises(StylePrompterError, match=r"not contain model.safe.*: name a m"):
         model_folder.load_model(folder)
 
 
@@ -138,6 +142,10 @@ def test_damaged_files(folder):
         (lambda c: c["generator"].update(image_size=33), "33"),
         (lambda c: c["generator"].update(channels=8), "does not describe a model"),
         (lambda c: c.update(generator=None), "does not describe a model"),
+        (
+            lambda c: c.update(encoder={"type": "psp", "num_styles": 8, "w_dim": 16}),
+            "SMART reads feature maps, but an encoder of type 'psp' makes none: leave",
+        ),
         (lambda c: c.update(version=3), "version 3"),
         (lambda c: c.pop("version"), "not a model configuration"),
     ],

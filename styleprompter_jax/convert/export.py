@@ -72,11 +72,6 @@ def export_model(
         content["d"] = write_table(table, discriminator.params)
         return "generator and discriminator in rosinality's layout", content
     if isinstance(config.encoder, PspConfig):
-        if config.refiner is not None:
-            raise StylePrompterError(
-                f"This model has {config.refiner.title}, but the published code of its "
-                "encoder has no refiner: it cannot be exported."
-            )
         images = GeneratorConfig(config.generator.image_size)
         _refuse_other("generator", config.generator, images)
         tree["latent_avg"] = latent_avg

@@ -59,7 +59,7 @@ def lock(
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise StylePrompterError(
-                f"{guarded or file} cannot be written: {error}."
+                f"{guarded or file} cannot be written: {error.strerror or error}."
             ) from error
         logging.warning(
             "%s cannot be locked (%s): make sure that only one program writes there.",

@@ -11,6 +11,18 @@ class Refusal(Exception):
     """
 
 
+def refuse_pointer(head: bytes) -> None:
+    """Refuses the small text that Git LFS keeps in place of a large file.
+
+    Raises:
+        Refusal: if a file with this beginning is such a text.
+    """
+    if head.startswith(b"version https://git-lfs"):
+        raise Refusal(
+            "it is a Git LFS pointer to the file: fetch it with `git lfs pull`."
+        )
+
+
 def quoted(value: object) -> str:
     """Returns a value from a file in printable form: one short line of ASCII."""
     return cut(ascii(value))

@@ -76,7 +76,7 @@ class Results:
         self._sources, self._sheets = sources or {}, sheets
         self._names = {file: file.relative_to(folder).as_posix() for file in files}
         for place in dict.fromkeys([self._folder, *(file.parent for file in files)]):
-            _check_folder(place)
+            check_folder(place)
         _check_room(self._folder)
         if self._folder.is_dir():
             check_no_shards(folder, os.listdir(folder))
@@ -210,17 +210,20 @@ def check_files(
             )
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuses a folder that is a file, or that is not writable."""
+def check_folder(folder: Path, way_out: str = "choose another --output") -> None:
+    """Refuses a folder that is a file, is below a file, or is not writable.
+
+    The folder may not exist yet. ``way_out`` ends the message.
+    """
     with writing(folder):
         place = _existing(folder)
         if not place.is_dir():
             fault = broken_link(place) or f"{place} is a file"
-            raise StylePrompterError(f"{fault}: choose another --output.")
+            raise StylePrompterError(f"{fault}: {way_out}.")
         if not os.access(place, os.W_OK | os.X_OK):
             raise StylePrompterError(
-                f"{folder} cannot be written, because {place} is not writable: choose "
-                "another --output."
+                f"{folder} cannot be written, because {place} is not writable: "
+                f"{way_out}."
             )
 
 

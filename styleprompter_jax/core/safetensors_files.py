@@ -29,7 +29,13 @@ import safetensors.numpy
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.json_files import parse_json
-from styleprompter_jax.core.refusal import DAMAGED, Refusal, is_name, quoted
+from styleprompter_jax.core.refusal import (
+    DAMAGED,
+    Refusal,
+    is_name,
+    quoted,
+    refuse_pointer,
+)
 from styleprompter_jax.core.sums import sha256
 
 SUM = "sha256"
@@ -120,6 +126,7 @@ def parse_safetensors(data: memoryview) -> Content:
     Raises:
         Refusal: if the bytes are not a safetensors file.
     """
+    refuse_pointer(bytes(data[:64]))
     size = len(data)
     end = 8 + int.from_bytes(data[:8], "little")
     if size < 10 or end > size:

@@ -51,6 +51,12 @@ class StylePrompterConfig(Fields):
             )
         if self.encoder is None:
             return
+        if refiner is not None and not self.encoder.feature_shapes:
+            raise StylePrompterError(
+                f"{refiner.title} reads feature maps, but an encoder of type "
+                f"{self.encoder.type!r} makes none: leave out the refiner, or use "
+                "another encoder."
+            )
         codes = (self.encoder.num_codes, self.encoder.w_dim)
         if codes != (n, self.generator.w_dim):
             raise StylePrompterError(

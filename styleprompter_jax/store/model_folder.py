@@ -32,6 +32,7 @@ from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.refusal import quoted
+from styleprompter_jax.core.results import check_folder
 from styleprompter_jax.core.safetensors_files import read_metadata, read_safetensors
 from styleprompter_jax.core.sums import json_sha256, sha256
 from styleprompter_jax.editing.directions import Direction
@@ -195,12 +196,14 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
     """Returns the model folder of a name; see `load_model`."""
     folder = local_folder(folder_or_name)
     repair_folder(folder)
-    if (folder / CONFIG).is_file():
+    has = {CONFIG: (folder / CONFIG).is_file(), MODEL: os.path.lexists(folder / MODEL)}
+    missing = [name for name in has if not has[name]]
+    if not missing:
         return folder
     if folder.exists():
         raise StylePrompterError(
-            f"{folder} is not a model folder, because it does not contain {CONFIG} and "
-            f"{MODEL}: name a model folder, or convert a file with "
+            f"{folder} is not a model folder, because it does not contain "
+            f"{' and '.join(missing)}: name a model folder, or convert a file with "
             "`styleprompter convert`."
         )
     name = os.fspath(folder_or_name)
@@ -288,18 +291,21 @@ def read_origin(folder: Path) -> str:
 def check_place(folder: Path, replace: bool) -> None:
     """Refuses to write over an existing file or a folder that is not empty.
 
-    If ``replace`` is true, it accepts an existing model folder.
+    If ``replace`` is true, it accepts an existing model folder. It also refuses a place
+    where no folder can be written.
     """
     if os.path.lexists(folder) and _is_occupied(folder):
+        if not (folder / CONFIG).is_file():
+            raise StylePrompterError(
+                f"{folder} exists and is not a model folder: choose another name."
+            )
         if not replace:
             raise StylePrompterError(
                 f"{folder} exists: choose another name, or replace the model there "
                 "with --overwrite."
             )
-        if not (folder / CONFIG).is_file():
-            raise StylePrompterError(
-                f"{folder} exists and is not a model folder: choose another name."
-            )
+    parent = Path(os.path.realpath(folder)).parent  # where a new folder gets its name
+    check_folder(parent, "choose another place for the model")
 
 
 def read_config(folder: Path) -> tuple[dict, Sums]:

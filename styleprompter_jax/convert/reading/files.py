@@ -15,7 +15,7 @@ from styleprompter_jax.convert.reading.unpickle import Object
 from styleprompter_jax.core.archive import Archive
 from styleprompter_jax.core.files import open_file
 from styleprompter_jax.core.numpy_files import NPY, ZIP, parse_npy, parse_npz
-from styleprompter_jax.core.refusal import Refusal
+from styleprompter_jax.core.refusal import Refusal, refuse_pointer
 from styleprompter_jax.core.safetensors_files import is_safetensors, parse_safetensors
 
 __all__ = ["Object", "read_file"]
@@ -67,6 +67,7 @@ def _read(file: Any, data: memoryview) -> Any:
         return read_pickle(data)
     if head.startswith(NPY):
         return parse_npy(data)
+    refuse_pointer(head)
     raise Refusal(_what_it_is(head))
 
 
@@ -90,8 +91,6 @@ def _what_it_is(head: bytes) -> str:
             "it is a web page that was saved instead of the file, perhaps a request "
             "for consent or a note about a quota: download the file again."
         )
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer to the file: fetch it with `git lfs pull`."
     if head[257:262] == b"ustar":
         return (
             "it is a tar archive: unpack it and name the file inside; if PyTorch "
