@@ -220,7 +220,13 @@ def test_the_commands(tmp_path, capsys, photo):
     np.testing.assert_array_equal(results["x/a"], photo)
     assert np.abs(results["x/a_smile_+2"] - photo.astype(int)).max() > 50
     assert results["a_smile_+2"].shape == photo[:, 100:].shape
-    # Another photograph in its place, or none.
+    # Another photograph in its place, of its size or another one, or none.
+    write_image(255 - photo[:, 100:], photos / "a.png")
+    write_image(255 - photo, photos / "x" / "a.png")
+    assert main(list(map(str, call))) == 1
+    err = capsys.readouterr().err
+    assert "photos/a.png has changed since" in err
+    assert "x/a.png has changed since" in err and "--skip-bad" in err
     write_image(photo, photos / "a.png")
     assert main(list(map(str, call))) == 1
     assert "written for 412 x 512" in capsys.readouterr().err
@@ -265,8 +271,28 @@ def test_what_unalign_does_not_read(tmp_path, photo, monkeypatch):
     sheet, lost = made.skipped
     assert "sheet.png matches no crop" in sheet and "names this photograph" in lost
     (tmp_path / "photos" / "b.png").unlink()
-    with pytest.raises(StylePrompterError, match="names this photograph"):
+    with pytest.raises(StylePrompterError, match="No photograph of the crops in"):
         app_unalign([crops], crops, out, skip_bad=True)
+
+
+def test_crops_of_an_older_version_and_edits_of_one_name(tmp_path, photo):
+    """Records without the SHA-256 of the photograph work; no two results are one."""
+    write_image(photo, tmp_path / "a.png")
+    points, crops = tmp_path / "points.json", tmp_path / "crops"
+    points.write_text(json.dumps(FACE.tolist()))
+    app_align([tmp_path / "a.png"], crops, landmarks=points, size=64)
+    record = json.loads((crops / "a.json").read_text())
+    record.pop("sha256")
+    (crops / "a.json").write_text(json.dumps(record))
+    app_unalign([crops], crops, tmp_path / "out")
+    (crops / "a.json").write_text(json.dumps(record | {"sha256": 3}))
+    with pytest.raises(StylePrompterError, match="its sha256 is not a text"):
+        app_unalign([crops], crops, tmp_path / "out")
+    (crops / "a.json").write_text(json.dumps(record))
+    for name in ("a_1.jpg", "a_1.png", "a_1.jpg.png"):
+        write_image(photo, tmp_path / "edits" / name)
+    with pytest.raises(StylePrompterError, match=r"a_1\.jpg and .*a_1\.jpg\.png would"):
+        app_unalign([tmp_path / "edits"], crops, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

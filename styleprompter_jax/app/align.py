@@ -21,6 +21,7 @@ from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.spelling import another_spelling
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import plural, whole
 from styleprompter_jax.images import align as crops
 from styleprompter_jax.images import detect
@@ -62,6 +63,7 @@ def align(
     given = None
     named: list[str] = []
     quads: dict[Path, np.ndarray] = {}
+    sums: dict[Path, str] = {}
     doubtful: list[Path] = []
     if landmarks:
         photos = list_inputs(inputs, folder)
@@ -75,6 +77,7 @@ def align(
             if path not in quads:  # false if `ReadOnce` reads the image a second time
                 quads[path], is_doubtful = _quad(path, photo, given, named, landmarks)
                 doubtful.extend([path] * is_doubtful)
+                sums[path] = sha256(path)
             return crops.align(photo, quads[path], size), width_and_height
 
     read = ReadOnce(crop)
@@ -99,7 +102,7 @@ def align(
         with place.writing(result):
             write_image(pixels, result)
         with place.writing(_record(result)):
-            _write_record(result, path, width_and_height, quads[path])
+            _write_record(result, path, width_and_height, sums[path], quads[path])
 
     each(write, list(zip(paths, results, strict=True)))
     return Made(results, skipped)
@@ -154,7 +157,7 @@ def _record(crop: Path) -> Path:
 
 
 def _write_record(
-    crop: Path, path: Path, size: tuple[int, int], quad: np.ndarray
+    crop: Path, path: Path, size: tuple[int, int], digest: str, quad: np.ndarray
 ) -> None:
     """Writes the record that `unalign` needs beside a crop."""
     record = _record(crop)
@@ -165,6 +168,7 @@ def _write_record(
         {
             **_name_fields(photograph.as_posix()),
             "size": list(size),
+            "sha256": digest,
             "quad": quad.tolist(),
         }
     )

@@ -105,11 +105,11 @@ def find_pictures(
     bad: list[str] = []
     with bar, threads() as pool:
         while part := list(itertools.islice(rest, wanted - len(good))):
-            problems = pool.map(partial(_problem, read), part)
-            for path, problem in zip(part, problems, strict=True):
-                bad += [problem] if problem else []
-                good += [] if problem else [path]
-                bar.update(not problem)
+            problems = pool.map(partial(problem, read), part)
+            for path, said in zip(part, problems, strict=True):
+                bad += [said] if said else []
+                good += [] if said else [path]
+                bar.update(not said)
             if bad and not skip_bad:
                 break
     leave_out(bad, skip_bad)
@@ -137,8 +137,8 @@ def leave_out(bad: Sequence[str], skip_bad: bool) -> None:
     if bad and not skip_bad:
         hint = "Add --skip-bad to skip such images."
         raise StylePrompterError("\n".join([*bad, hint]))
-    for problem in bad:
-        log.warning("Skipped: %s", problem)
+    for said in bad:
+        log.warning("Skipped: %s", said)
 
 
 def names_of(results: Sequence[Path], folder: Path) -> list[str]:
@@ -273,7 +273,8 @@ def list_pictures(entry: AnyPath, warn: bool = True) -> list[Path]:
     return found.images
 
 
-def _problem(read: ReadOnce, path: Path) -> str | None:
+def problem(read: ReadOnce, path: Path) -> str | None:
+    """Reads an image before its use; returns the reason if that is not possible."""
     try:
         read.check(path)
     except StylePrompterError as error:

@@ -10,13 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from styleprompter_jax.app.pictures import Made, each, find_pictures, suffix_of
+from styleprompter_jax.app.pictures import (
+    Made,
+    each,
+    find_pictures,
+    leave_out,
+    problem,
+    suffix_of,
+)
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path, path_text
 from styleprompter_jax.core.results import ACCOUNT, Results, sources_in
+from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.images.align import MOST, check_quad, numbers_of
 from styleprompter_jax.images.align import unalign as paste_back
 from styleprompter_jax.images.decode import room_for
@@ -33,12 +41,14 @@ class Crop(NamedTuple):
         photograph: path of the photograph.
         size: width and height of the photograph.
         quad: (4, 2), corners of the crop in the photograph.
+        sha256: of the photograph; "" in older records.
     """
 
     record: Path
     photograph: Path
     size: tuple[int, int]
     quad: np.ndarray
+    sha256: str = ""
 
 
 # The crops of a folder, by their names without suffix, and then by their subfolders.
@@ -73,12 +83,14 @@ def unalign(
             themselves.
         format: format of the results: "png", "jpg" or "webp".
         skip_bad: skip images that cannot be read, that match two crops, or whose
-            photograph cannot be read, with a warning for each.
+            photograph cannot be read or has changed since `align`, with a warning for
+            each.
         overwrite: replace files that this program did not write.
 
     Raises:
-        StylePrompterError: if a crop or a photograph cannot be read, no name matches a
-            crop, a name matches two crops, or a result cannot be written.
+        StylePrompterError: if a crop or a photograph cannot be read, a photograph has
+            changed, no name matches a crop, a name matches two crops, or a result
+            cannot be written.
     """
     folder, known = local_path(output), _read_crops(local_copy(crops))
     sources = functools.cache(sources_in)
@@ -116,18 +128,19 @@ def unalign(
         [result for _, result, _ in jobs],
         inputs=[*paths, *(p for _, _, c in jobs for p in (c.photograph, c.record))],
         overwrite=overwrite,
+        images=[path for path, _, _ in jobs],
     )
     photographs = {crop.photograph: crop for _, _, crop in jobs}
     read_photo = ReadOnce(lambda path: _read_photograph(photographs[path]))
-    for photograph in photographs:
-        try:
-            read_photo.check(photograph)
-        except StylePrompterError as error:
-            jobs = [job for job in jobs if job[2].photograph != photograph]
-            if not skip_bad or not jobs:
-                raise
-            skipped.append(str(error))
-            log.warning("Skipped: %s", error)
+    lost = {path: said for path in photographs if (said := problem(read_photo, path))}
+    jobs = [job for job in jobs if job[2].photograph not in lost]
+    leave_out([*lost.values()], skip_bad)
+    skipped += lost.values()
+    if not jobs:
+        raise StylePrompterError(
+            f"No photograph of the crops in {crops} can be used: restore them, or run "
+            "`styleprompter align` again."
+        )
 
     def paste(path: Path, result: Path, crop: Crop) -> None:
         with room_for(*crop.size):
@@ -232,7 +245,7 @@ def _read_record(path: Path) -> Crop | None:
     try:
         quad = numbers_of(content["quad"])
         photograph = path.parent.resolve() / path_text(_name(content))
-        size = content["size"]
+        size, digest = content["size"], content.get("sha256", "")
         if not isinstance(size, list) or len(size) != 2:
             raise ValueError("its size is not two numbers of pixels")
         width, height = size
@@ -240,6 +253,8 @@ def _read_record(path: Path) -> Crop | None:
             raise ValueError("its quad is not four points")
         if not (type(width) is type(height) is int and min(width, height) > 0):
             raise ValueError("its size is not two numbers of pixels")
+        if not isinstance(digest, str):
+            raise ValueError("its sha256 is not a text")
         right, down = quad[3] - quad[0], quad[1] - quad[0]
         skew = np.abs(quad[0] + right + down - quad[2]).max()
         area = abs(right[0] * down[1] - right[1] * down[0])
@@ -251,7 +266,7 @@ def _read_record(path: Path) -> Crop | None:
         raise StylePrompterError(
             f"{path} is not a valid record of a crop ({reason}): {again}"
         ) from error
-    return Crop(path, photograph, (width, height), quad)
+    return Crop(path, photograph, (width, height), quad, digest)
 
 
 def _name(content: dict) -> str:
@@ -275,5 +290,10 @@ def _read_photograph(crop: Crop) -> np.ndarray:
             f"{path} is {photo.shape[1]} x {photo.shape[0]}, but {crop.record} was "
             f"written for {crop.size[0]} x {crop.size[1]}: run `styleprompter align` "
             "again."
+        )
+    if crop.sha256 and crop.sha256 != sha256(path):
+        raise StylePrompterError(
+            f"{path} has changed since {crop.record} was written: restore this "
+            "photograph, or run `styleprompter align` again."
         )
     return photo
