@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 import styleprompter_jax as sp
 from styleprompter_jax.app.compare import compare
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.entry import Entry
+from styleprompter_jax.app.entry import Entry, warn_of_equals
 from styleprompter_jax.app.evaluate import evaluate
 from styleprompter_jax.app.invert import invert
 from styleprompter_jax.app.judges import NEEDED
@@ -192,11 +192,22 @@ def test_a_classifier_of_one_attribute_knows_no_others():
     assert set(found) == {"flipped"} and found["flipped"].shape == (2,)
 
 
-def test_betas(model, tiny_folder, images, tmp_path):
+def test_betas(model, tiny_folder, images, tmp_path, caplog):
     shown, folder = images
     entries = [f"{tiny_folder},beta={text}" for text in ("0.5:0", "1")]
     options = dict(inputs=[folder], decoding=Decoding(batch_size=2))
     found = compare(entries, tmp_path / "c", **options)
+    assert "the same options" not in caplog.text
+    again = ["m,beta=1", "m", "m,refine=no", "m,refine=yes"]
+    again = [Entry.parse(text) for text in again]
+    known = dict[str, dict](m={})
+    warn_of_equals(again, {"m": model}, Decoding(), known)
+    first, second = caplog.messages[-2:]
+    assert "'m,beta=1' and 'm' are the same" in first and "refine=yes" in second
+    known["m"]["smile"] = None  # whose edits have the beta of their direction
+    caplog.clear()
+    warn_of_equals(again[:2], {"m": model}, Decoding(), known)
+    assert not caplog.text
     for entry, beta in zip(entries, ((0.5, 0.0), (1.0, 1.0)), strict=True):
         outputs = model.invert(shown, beta=beta)[0]
         psnr = found.values[entry]["psnr"]

@@ -2,14 +2,22 @@
 
 import contextlib
 import dataclasses
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import jax
 
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import parsed_whole, shown, whole
 from styleprompter_jax.evaluation.comparison import Procedure
+from styleprompter_jax.inversion import calls
+from styleprompter_jax.inversion.passes import check_iterations
+from styleprompter_jax.inversion.pipeline import StylePrompter
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +101,44 @@ class Entry:
             )
         found.setdefault("iterations", iterations)
         return cls(text, name, Procedure(**found), **own)
+
+
+def warn_of_equals(
+    entries: Sequence[Entry],
+    loaded: Mapping[str, StylePrompter],
+    decoding: Decoding,
+    known: Mapping[str, Mapping],
+) -> None:
+    """Warns of entries that spell the same model and procedure in two ways.
+
+    Args:
+        entries: the entries.
+        loaded: the models by name.
+        decoding: the options of the call.
+        known: the directions that are measured, by name of the model.
+    """
+    titles: dict[str, str] = {}
+    for entry in entries:
+        config, how = loaded[entry.name].config, entry.decoding(decoding)
+        used = calls.check_options(config, how.refiner, 1)
+        passes = check_iterations(config, entry.procedure.iterations)
+        settings = [
+            entry.name,
+            entry.latents,
+            dataclasses.replace(entry.procedure, iterations=passes),
+            calls.refines(config, how.refine, how.refiner)
+            and jax.tree.map(float, used),
+            # An edit takes the options of its direction for those that are not given.
+            bool(known[entry.name]) and how.refiner,
+        ]
+        other = titles.setdefault(repr(settings), entry.title)
+        if other != entry.title:
+            log.warning(
+                "%r and %r are the same model with the same options, so their numbers "
+                "agree: leave out one of them.",
+                other,
+                entry.title,
+            )
 
 
 def _short(text: str) -> str:
