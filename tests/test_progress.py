@@ -2,13 +2,16 @@
 
 import logging
 import os
+import threading
 import time
 
+import numpy as np
 import pytest
 
 from styleprompter_jax.cli.surroundings import orderly
 from styleprompter_jax.core import progress
 from styleprompter_jax.core.progress import Progress
+from styleprompter_jax.evaluation import classifier
 
 
 def test_a_log_gets_lines(monkeypatch, capsys, caplog):
@@ -79,3 +82,22 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     for _ in Progress(range(3), unit="image", ncols=60, ascii=True):
         pass
     assert "3/3" in (shown := capsys.readouterr().err) and "#" in shown
+
+
+def test_lines_end_with_an_exception_that_a_notebook_keeps(monkeypatch, caplog):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "PERIOD", 0.02)
+    monkeypatch.setattr(classifier, "_train_step", fail)
+    images = np.zeros((2, 64, 64, 3), np.float32)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        classifier.train(images, {"smile": np.array([False, True])}, steps=3)
+    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
+        time.sleep(0.2)
+        raise kept.value
+    assert not any(" of 3" in line for line in caplog.messages)
+    before = threading.active_count()
+    with Progress(range(3)) as bar:
+        for _ in bar:  # begins no second thread
+            assert threading.active_count() <= before + 1

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.entry import Entry
+from styleprompter_jax.app.entry import Entry, warn_of_equals
 from styleprompter_jax.app.evaluate import EDITED, TIMED
 from styleprompter_jax.app.judges import (
     check_judged,
@@ -163,6 +163,7 @@ def compare(
     known = _comparable(judge, known)
     if directions:
         check_judged(directions, files_of, judge, known)
+    warn_of_equals(entries, loaded, decoding, known)
     images_of = {
         name: Compared(
             inputs,
@@ -213,18 +214,19 @@ def compare(
                 batch_size=decoding.batch_size,
                 **how,
             )
-        measured = measure(
-            model,
-            entry.procedure,
-            with_latents(batches, stored.get(entry)),
-            batch_size=batch_size,
-            shape=shape,
-            networks=found,
-            edits_of=edits_of,
-            edited=EDITED,
-            show=SHOWN,
-            **how,
-        )
+        with batches:
+            measured = measure(
+                model,
+                entry.procedure,
+                with_latents(batches, stored.get(entry)),
+                batch_size=batch_size,
+                shape=shape,
+                networks=found,
+                edits_of=edits_of,
+                edited=EDITED,
+                show=SHOWN,
+                **how,
+            )
         if not np.isfinite(measured.values["mse"]).all():
             raise StylePrompterError(
                 f"{entry.title} gives images with NaN or infinity: choose other "
@@ -333,11 +335,11 @@ def _tuning_reader(
     return InputReader(shape) if tunes and shape != model.config.input_shape else None
 
 
-def _batches(entry: Entry, images: Compared, batch_size: int) -> Iterator[dict]:
-    """Yields the batches and shows a progress bar."""
+def _batches(entry: Entry, images: Compared, batch_size: int) -> Progress:
+    """Returns the batches, with a progress bar."""
     bar: dict[str, Any] = dict(desc=entry.title, unit="batch")
     bar["total"] = -(-len(images) // batch_size)
-    return iter(Progress(images.batches(batch_size), **bar))
+    return Progress(images.batches(batch_size), **bar)
 
 
 def _codes(model: StylePrompter, measured: Measured, seed: int) -> dict:

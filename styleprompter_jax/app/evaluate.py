@@ -167,7 +167,8 @@ def evaluate(
     shown = Progress(images.batches(batch_size), **bar)
     batches_of = with_latents(shown, stored)
     how: dict[str, Any] = dict(size=size, networks=found, batch_size=batch_size)
-    measured = measure(loaded, batches_of, **how, **options)
+    with shown:
+        measured = measure(loaded, batches_of, **how, **options)
     results = measured.means()
     if stored is None:
         results["time"] = _time(loaded, images, options)

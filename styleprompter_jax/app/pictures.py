@@ -311,8 +311,9 @@ def each(work: Callable, jobs: Sequence[tuple]) -> None:
     """Calls work(*job) for each job, several at a time, and shows a progress bar."""
     with threads() as pool:
         done = pool.map(work, *zip(*jobs, strict=True))
-        for _ in Progress(done, total=len(jobs), unit="image"):
-            pass
+        with Progress(done, total=len(jobs), unit="image") as bar:
+            for _ in bar:
+                pass
 
 
 def sheet_path(folder: Path, taken: Sequence[Path]) -> Path:

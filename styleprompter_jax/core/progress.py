@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 class Progress(tqdm):
     """A bar of `tqdm`; a line of the log every `PERIOD` seconds without a terminal.
 
-    Use it in a `with` block, or iterate. Work that ends sooner logs no line.
+    Use it in a `with` block. There, iterate or call `update`. Without the block, the
+    lines go on after an exception for as long as something holds its traceback, as a
+    notebook does. Work that ends sooner logs no line.
 
     Args:
         items: what to count while a caller iterates; or None, and calls of `update`.
@@ -36,11 +38,12 @@ class Progress(tqdm):
             if desc := options.get("desc"):
                 options["desc"] = f"{desc}: "
         super().__init__(items, **options)
-        self._lines = lines and not self.disable
+        self._lines, self._begun = lines and not self.disable, False
 
     def __enter__(self) -> "Progress":
-        """Begins the lines."""
-        if self._lines:
+        """Begins the lines, in the outermost block."""
+        if self._lines and not self._begun:
+            self._begun = True
             # The thread does not keep a bar that its caller has dropped.
             given = weakref.ref(self), self._over
             threading.Thread(target=_tell, args=given, daemon=True).start()

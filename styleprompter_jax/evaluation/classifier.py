@@ -177,16 +177,17 @@ def train(
     order = np.concatenate(
         [rng.permutation(len(images)) for _ in range(-(-steps * BATCH // len(images)))]
     )
-    for step in Progress(range(steps), unit="step"):
-        chosen = order[step * BATCH : (step + 1) * BATCH]
-        params, state = _train_step(
-            (sizes, steps),
-            params,
-            state,
-            images[chosen],
-            targets[chosen],
-            jax.random.fold_in(key, step),
-        )
+    with Progress(range(steps), unit="step") as bar:
+        for step in bar:
+            chosen = order[step * BATCH : (step + 1) * BATCH]
+            params, state = _train_step(
+                (sizes, steps),
+                params,
+                state,
+                images[chosen],
+                targets[chosen],
+                jax.random.fold_in(key, step),
+            )
     return Classifier(values, params)
 
 

@@ -182,20 +182,21 @@ def fit_to_classifier(
         fitted = jax.tree.map(jnp.float32, {"vector": vector, "writes": writes})
         state, rng = descent.start(fitted), np.random.default_rng(seed)
         key, b = key_of(seed), min(batch_size, len(goal.rows))
-        rates = Progress(
+        bar = Progress(
             descent.rates(learning_rate, steps),
             total=steps,
             unit="step",
             desc=goal.name,
             leave=False,
         )
-        for k, rate in enumerate(rates):
-            rows = rng.choice(goal.rows, b, replace=False)
-            batch = latents[rows], read[rows], goal.wanted[rows], goal.sign[rows]
-            now = rate, jax.random.fold_in(key, k)
-            fitted, state = _step(
-                b, how, goal.columns, constants, fitted, state, batch, now
-            )
+        with bar:
+            for k, rate in enumerate(bar):
+                rows = rng.choice(goal.rows, b, replace=False)
+                batch = latents[rows], read[rows], goal.wanted[rows], goal.sign[rows]
+                now = rate, jax.random.fold_in(key, k)
+                fitted, state = _step(
+                    b, how, goal.columns, constants, fitted, state, batch, now
+                )
         vector, writes = (np.tensordot(x, axes, 1) for x in fitted.values())
         found[goal.name] = Direction(
             vector,

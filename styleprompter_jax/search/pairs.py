@@ -140,19 +140,20 @@ def fit_direction(
         for latents, *_ in (edits if room and m <= steps * batch_size else ())
     ]
     state, rng = descent.start(fitted), np.random.default_rng(seed)
-    for rate in Progress(
-        descent.rates(learning_rate, steps), total=steps, unit="step", leave=False
-    ):
-        rows = rng.choice(m, batch_size, replace=False)
-        batch = []
-        for k, (latents, image, wanted, sign) in enumerate(edits):
-            chosen = latents[rows]
-            inversions = [x[rows] for x in kept[k]] if kept else invert(chosen)
-            pair = image[rows], wanted[rows]
-            batch.append((chosen, reads[k][rows], *pair, inversions, sign))
-        fitted, state = _step(
-            batch_size, how, model.variables, fitted, state, batch, options, rate * mask
-        )
+    rates = descent.rates(learning_rate, steps)
+    with Progress(rates, total=steps, unit="step", leave=False) as bar:
+        for rate in bar:
+            rows = rng.choice(m, batch_size, replace=False)
+            batch = []
+            for k, (latents, image, wanted, sign) in enumerate(edits):
+                chosen = latents[rows]
+                inversions = [x[rows] for x in kept[k]] if kept else invert(chosen)
+                pair = image[rows], wanted[rows]
+                batch.append((chosen, reads[k][rows], *pair, inversions, sign))
+            now = rate * mask
+            fitted, state = _step(
+                batch_size, how, model.variables, fitted, state, batch, options, now
+            )
     response = dataclasses.replace(response, writes=fitted["writes"])
     return Direction(
         np.asarray(fitted["vector"]),
