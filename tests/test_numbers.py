@@ -134,6 +134,17 @@ def test_ends_of_a_sweep_that_read_alike():
     np.testing.assert_array_equal(plan["smile"][1], np.float32([1.0, 1.00001]))
 
 
+def test_a_sweep_with_one_strength_has_the_unedited_image_at_its_other_end(capsys):
+    for strength, frames in ((2, [0, 1, 2]), (-2, [-2, -1, 0])):
+        plan = edit._sweeps({"smile": None}, [strength], 3)
+        assert plan["smile"][1].tolist() == frames
+    with pytest.raises(SystemExit):
+        parsed("edit", "--help")
+    assert "one strength begins or ends at 0" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 def test_shares_that_are_one():
     assert mixes("interpolate", 4, alphas=[0.5, 0.5, -0.0, 0]).keys() == {
         "interpolate_0.5",

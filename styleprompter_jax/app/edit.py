@@ -76,7 +76,8 @@ def edit(
         latents: a file that `invert` wrote, instead of images.
         strengths: strengths of the edit; None for each direction's own strength, 0 and
             the opposite strength, as far as its range allows them, and for the
-            direction's range in an animation.
+            direction's range in an animation. One strength in an animation is one of
+            its ends; the other is the image without the edit.
         layers: indices of the codes to change; None for each direction's own indices.
         together: apply all directions at once.
         animate: write a sweep from the lowest to the highest strength and back instead

@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number,
         metavar="S",
         help="strengths of the edit (default: the direction's own strength, 0 and the "
-        "opposite strength; for a sweep, the direction's range)",
+        "opposite strength; for a sweep, the direction's range); a sweep with one "
+        "strength begins or ends at 0",
     )
     add_layers(parser, "to change (default: the direction's)")
     parser.add_argument(
