@@ -276,7 +276,8 @@ def _check_kinds(config: Any) -> None:
     if config.stage in types("refiner") and config.stage != trained:
         raise StylePrompterError(
             f"config.stage is {config.stage!r}, but the refiner of config.model has "
-            f'the type {trained!r}: set the stage to "refiner".'
+            f'the type {trained!r}: set the stage to "refiner" to train that one, or '
+            f"put a refiner of the type {config.stage!r} into config.model instead."
         )
 
 
