@@ -89,6 +89,21 @@ def test_images_of_another_library(model):
     refused(model.encode, Tensor(right.astype(np.uint8)))
 
 
+def test_images_without_negative_numbers(model, caplog):
+    """Those of other libraries are in [0, 1]. One dark corner, and nothing is said."""
+    bright = np.linspace(0, 1, 32 * 32 * 3, dtype=np.float32).reshape(1, 32, 32, 3)
+    dark = bright.copy()
+    dark[0, 0, 0] = -0.5
+    model.encode(images(2, 32, 32, 3))
+    model.encode(images(2, 32, 32, 3, value=0.5))
+    model.encode(np.concatenate([bright, dark]))
+    assert not caplog.text
+    model.encode(np.concatenate([bright, bright]))
+    assert "floats from 0 to 1, but this model reads floats in [-1, 1]" in caplog.text
+    model.encode(np.concatenate([bright, bright]) * 255)
+    assert "from 0 to 255" in caplog.text
+
+
 def test_outputs_to_show(model):
     wrong = [*NO_NUMBERS, [], images(32, 32, 3), images(1, 32, 32, 1), 1.0]
     refused(model.shown, *wrong, images(1, 16, 16, 3))

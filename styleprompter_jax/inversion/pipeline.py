@@ -201,7 +201,7 @@ class StylePrompter:
 
         Args:
             images: float32 (b, h, w, c) in [-1, 1], with (h, w, c) of
-                `config.input_shape`; b is 1 or more.
+                `config.input_shape`; b is 1 or more. Sketches and labels are in [0, 1].
             iterations: passes of a ReStyle encoder; None for the model's own number.
         """
         return self.passes(images, iterations)[-1]
