@@ -101,12 +101,15 @@ def test_without_smart(model, images, latents):
         (np.full((1, 4, 4, 8), 1e300), "is float64 instead of float32 or float16"),
         (np.ones((1, 4, 4, 8), np.int32), "is int32 instead of float32 or float16"),
         (np.full((1, 4, 4, 8), np.inf, "f4"), "not finite"),
+        (np.full((1, 4, 4, 8), np.nan, "f2"), "not finite"),
+        (np.full((1, 4, 4, 8), -3e38, "f4"), "beyond 1e"),
+        (None, "has no numbers"),
     ],
 )
 def test_numbers_that_no_change_has(array, said, tmp_path):
     file = tmp_path / "a.safetensors"
     metadata = {"kind": "change of a generator", "model": "0" * 64}
-    write_safetensors(file, {KEY: array}, metadata)
+    write_safetensors(file, {} if array is None else {KEY: array}, metadata)
     with pytest.raises(sp.StylePrompterError, match=rf"a\.safetensors.*{said}"):
         GeneratorChange.load(file)
 
@@ -121,12 +124,15 @@ def test_layers_that_no_tuning_changes(model, latents, change):
 
 
 def test_numbers_too_large_to_render(model, latents, change, tmp_path):
-    """The message does not blame the model alone."""
+    """A file is refused before any work. The message does not blame the model alone."""
     large = {KEY: np.full_like(change.deltas[KEY], 3e38)}
     file = tmp_path / "latents.npz"
-    latents.changed(replace(change, deltas=large)).save(file, features=True)
-    with pytest.raises(sp.StylePrompterError, match="or the change of its generator"):
+    wild = latents.changed(replace(change, deltas=large))
+    wild.save(file, features=True)
+    with pytest.raises(sp.StylePrompterError, match=r"latents\.safetensors cannot be"):
         edit(model, tmp_path / "out", ["smile"], latents=file, strengths=[0.0])
+    with pytest.raises(sp.StylePrompterError, match="or the change of its generator"):
+        sp.write_images(model.decode(wild), [tmp_path / "a.png"])
 
 
 def test_a_missing_file(model, latents, change, tmp_path):

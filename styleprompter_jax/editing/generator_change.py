@@ -20,7 +20,7 @@ from styleprompter_jax.core.safetensors_files import (
     write_safetensors,
 )
 from styleprompter_jax.core.sums import sha256
-from styleprompter_jax.core.values import check_choice
+from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice
 
 SUFFIX = ".safetensors"
 DTYPES = "float32", "float16"
@@ -129,16 +129,22 @@ class GeneratorChange:
         """
         arrays, metadata = read_safetensors(path, digest)
         fields = _fields(path, metadata)
+        if not arrays:
+            raise StylePrompterError(
+                f"{path} cannot be used, because it has no numbers: tune the generator "
+                "again."
+            )
         for key, delta in arrays.items():
             if delta.dtype not in DTYPES:
                 raise StylePrompterError(
                     f"{path} cannot be used, because {key} is {delta.dtype} instead of "
                     f"{' or '.join(DTYPES)}: tune the generator again."
                 )
-            if not np.isfinite(delta).all():
+            ends = np.array([delta.min(initial=0), delta.max(initial=0)])
+            if not np.abs(ends.astype(np.float32)).max() <= LARGEST_NUMBER:
                 raise StylePrompterError(
                     f"{path} cannot be used, because {key} has numbers that are not "
-                    "finite: tune the generator again."
+                    f"finite, or beyond {LARGEST_NUMBER:.0e}: tune the generator again."
                 )
         return cls(arrays, **fields)
 
