@@ -112,3 +112,48 @@ def test_enter_does_what_the_button_of_a_field_does(page):  # noqa: F811
     page.click("#adding .closes")
     assert page.is_hidden("#adding")
     assert page.locator("#tiles .tile").count() == 2
+
+
+def test_enter_in_a_field_starts_the_work_of_its_button(page):  # noqa: F811
+    opened(page)
+    page.click("#tab-more")
+    page.fill("#steps", "2")
+    with page.expect_response("**/api/jobs/fit") as answer:
+        page.press("#steps", "Enter")
+    assert answer.value.ok
+    page.wait_for_selector("#fit:enabled")
+    page.fill("#steps", "0")
+    page.press("#steps", "Enter")
+    page.wait_for_selector(".note p")
+
+
+def test_notes_stand_before_an_open_dialog(page):  # noqa: F811
+    opened(page)
+    page.click("#add")
+    page.wait_for_selector("#adding[open]")
+    complain = """async () => (await import("./dom.js")).complain("Wrong.")"""
+    page.evaluate(complain)
+    page.click(".note button")  # waits until nothing is in front of it
+    assert page.locator(".note").count() == 0
+    page.evaluate(complain)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#adding", state="hidden")
+    page.click(".note button")
+
+
+def test_a_photograph_of_one_pixel_can_hold_a_face(page):  # noqa: F811
+    checked = """async ([corner, side]) => {
+      const { checked } = await import("./quad.js");
+      const points = [[0, 0], [1, 0], [0.5, 0.5], [0, 1], [1, 1]];
+      const ends = [[0, 0], [0, 1], [1, 1], [1, 0]];
+      const corners = ends.map((end) => end.map((k) => corner + k));
+      try {
+        checked(points, corners, { width: side, height: side });
+      } catch (error) {
+        return error.message;
+      }
+      return "";
+    }"""
+    assert page.evaluate(checked, [0, 1]) == ""
+    for place in ([1, 1], [-1, 1], [0, 64], [63, 64]):
+        assert "outside the photograph" in page.evaluate(checked, place)

@@ -38,6 +38,12 @@ export function complain(error) {
     h("button", { className: "plain", onclick: () => note.remove() }, "Close"),
   );
   notes.append(note);
+  // Everything outside of an open dialog is behind it, and cannot be clicked.
+  const around = dialog() ?? document.body;
+  if (notes.parentNode !== around) {
+    around.append(notes);
+    around.addEventListener("close", () => document.body.append(notes), { once: true });
+  }
   setTimeout(() => note.remove(), 15000);
 }
 

@@ -182,11 +182,11 @@ function buildMore() {
         h("h3", {}, "Closer to the image"),
         h("p", { className: "small" }, "Gradient descent fits the codes, or tunes the ",
           "generator while the codes stay. Many steps on the codes make edits worse."),
-        h("div", { className: "row" },
+        h("form", onEnter(() => fit("fit", "Fitting")),
           h("label", { className: "field" }, "Steps ",
             h("input", { id: "steps", type: "number", min: 1, max: 1000, value: 50 })),
-          h("button", { id: "fit", onclick: () => fit("fit", "Fitting") }, "Fit codes"),
-          h("button", { id: "tune", onclick: () => fit("tune", "Tuning") },
+          h("button", { id: "fit" }, "Fit codes"),
+          h("button", { id: "tune", type: "button", onclick: () => fit("tune", "Tuning") },
             "Tune the generator")),
         h("div", { id: "fit-progress" })),
     );
@@ -196,15 +196,25 @@ function buildMore() {
       h("div", { id: "passing" },
         h("h3", {}, "Passes of the encoder"),
         h("p", { className: "small" }, "Each pass corrects the codes of the pass before."),
-        h("div", { className: "row" },
+        h("form", onEnter(encode),
           h("label", { className: "field" }, "Passes ",
             h("input", { id: "passes", type: "number", min: 1, max: 100, value: facts.passes })),
-          h("button", { id: "encode", onclick: encode }, "Encode again"))),
+          h("button", { id: "encode" }, "Encode again"))),
     );
   }
   $("#more").replaceChildren(...nodes);
   if (!nodes.length) $("#tab-more").hidden = true;
 }
+
+// A row whose first button also works by Enter in its field. Errors are notes, not bubbles.
+const onEnter = (work) => ({
+  className: "row",
+  noValidate: true,
+  onsubmit(event) {
+    event.preventDefault();
+    work();
+  },
+});
 
 // The slider of an option reaches twice as far as its default and what directions ask for.
 function reach(name, k) {

@@ -26,10 +26,12 @@ export function checked([left, right, , a, b], corners, { width, height }) {
     throw new Error("The positions of eyes and mouth are impossible for a face: put the eye "
       + "on the left of the image first.");
   }
-  const sides = [0, 1].map((k) => corners.map((corner) => corner[k]));
-  if (sides.some((x) => Math.max(...x) <= 1)
-    || Math.min(...sides[0]) >= width - 1 || Math.min(...sides[1]) >= height - 1) {
-    throw new Error("The face is outside the photograph.");
+  for (const [k, size] of [width, height].entries()) {
+    const places = corners.map((corner) => corner[k]);
+    const edge = Math.min(1, size / 2); // a whole photograph may be one pixel wide
+    if (Math.max(...places) <= edge || Math.min(...places) >= size - edge) {
+      throw new Error("The face is outside the photograph.");
+    }
   }
   const [start, below, , beside] = corners;
   const longest = Math.max(...[below, beside].map((one) => (
