@@ -39,6 +39,8 @@ def test_mp4(tmp_path):
     frames = [np.frombuffer(frame, np.uint8) for frame in reader]
     assert len(frames) == 3 and abs(int(frames[2].mean()) - 200) < 6
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    with pytest.raises(StylePrompterError, match=r"even sides, and .* 47 x 32 pixels"):
+        animation.write_mp4(FRAMES[:, :, :47], tmp_path / "b.mp4")
 
 
 @pytest.mark.slow

@@ -212,8 +212,9 @@ def _only(
     first, *others = found[max(found)]
     if others:
         raise StylePrompterError(
-            f"{path} matches both {first.record} and {others[0].record}: rename it to "
-            "the name of its crop, or name the folder of one crop as --crops."
+            f"{shown(path)} matches both {shown(first.record)} and "
+            f"{shown(others[0].record)}: rename it to the name of its crop, or name "
+            "the folder of one crop as --crops."
         )
     return first
 
@@ -282,18 +283,18 @@ def _read_photograph(crop: Crop) -> np.ndarray:
         photo = read_image(path)
     except StylePrompterError as error:
         raise StylePrompterError(
-            f"{error} {crop.record} names this photograph: restore it, or run "
+            f"{error} {shown(crop.record)} names this photograph: restore it, or run "
             "`styleprompter align` again."
         ) from error
     if photo.shape[1::-1] != crop.size:
         raise StylePrompterError(
-            f"{path} is {photo.shape[1]} x {photo.shape[0]}, but {crop.record} was "
-            f"written for {crop.size[0]} x {crop.size[1]}: run `styleprompter align` "
-            "again."
+            f"{shown(path)} is {photo.shape[1]} x {photo.shape[0]}, but "
+            f"{shown(crop.record)} was written for {crop.size[0]} x {crop.size[1]}: "
+            "run `styleprompter align` again."
         )
     if crop.sha256 and crop.sha256 != sha256(path):
         raise StylePrompterError(
-            f"{path} has changed since {crop.record} was written: restore this "
-            "photograph, or run `styleprompter align` again."
+            f"{shown(path)} has changed since {shown(crop.record)} was written: "
+            "restore this photograph, or run `styleprompter align` again."
         )
     return photo

@@ -85,7 +85,8 @@ def named_directions(
         name, direction = find_direction(given, known, num_codes, w_dim)
         if name in found:
             raise StylePrompterError(
-                f"Two directions have the name {name!r}: rename one of the files."
+                f"Two directions have the name {name!r}: leave out one of them, or "
+                "rename its file."
             )
         found[name] = direction
     return found

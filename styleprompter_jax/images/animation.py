@@ -54,13 +54,19 @@ def write_mp4(
     The file gets its name only when it is complete, with every frame in it.
 
     Raises:
-        StylePrompterError: if imageio-ffmpeg is missing, or the file cannot be written.
+        StylePrompterError: if imageio-ffmpeg is missing, a side is odd, or the file
+            cannot be written.
     """
     check_mp4()
     import imageio_ffmpeg
 
     frames = np.ascontiguousarray(to_uint8(images))
     count, height, width, _ = frames.shape
+    if height % 2 or width % 2:
+        raise StylePrompterError(
+            f"{path} cannot be written, because an MP4 has even sides, and the images "
+            f"have {width} x {height} pixels: crop them, or write a GIF."
+        )
     pixels = frames.reshape(-1)  # `run` counts entries, and takes them for bytes
     # imageio_ffmpeg's writer does not report whether ffmpeg failed.
     layout = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
