@@ -14,11 +14,13 @@ import styleprompter_jax as sp
 from styleprompter_jax.app import pictures
 from styleprompter_jax.app.align import align
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.edit import _Stills, edit
+from styleprompter_jax.app.edit import _given, _Stills, edit
 from styleprompter_jax.app.invert import invert
 from styleprompter_jax.app.mix import mix
+from styleprompter_jax.app.pack import pack
 from styleprompter_jax.cli import _SUMMARIES, parse
 from styleprompter_jax.cli.arguments import options
+from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.images.files import write_image
 
 WORK = ["--model", "m", "--output", "o"]
@@ -139,6 +141,16 @@ def test_wrong_calls_from_python(tmp_path):
                       format="jpg"), "A gif has its own format: leave out format"),
         (lambda: edit("avatars64", tmp_path, ["smile"], latents="x",
                       decoding=Decoding(iterations=2)), "Iterations .* not for lat"),
+        (lambda: edit("avatars64", tmp_path, "smile", inputs=["x"]), "give a list"),
+        (lambda: edit("avatars64", tmp_path, [], inputs=["x"]), "directions is empty"),
+        (lambda: edit("avatars64", tmp_path, [np.zeros(4)], inputs=["x"]),
+         "is not a path"),
+        (lambda: _given(1.0), r"strengths \(--strength\) is 1.0: give a list"),
+        (lambda: mixes("interpolate", 4, alphas="0"), "alphas .* give a list"),
+        (lambda: mixes("interpolate", 4, alphas=["0"]), "alphas .* must be a number"),
+        (lambda: invert("avatars64", ["x"], tmp_path, layers=[0]), "layers .* tuning"),
+        (lambda: invert("avatars64", ["x"], tmp_path, half=True), "half .* tuning"),
+        (lambda: pack("x", "x.array_record", size=0), "size is 0"),
         (lambda: align(["x"], tmp_path, size=0), "size is 0"),
         (lambda: Decoding(batch_size=0), "batch_size"),
         (lambda: Decoding(seed=-1), "seed"),

@@ -17,10 +17,10 @@ from styleprompter_jax.convert.directions import find_direction, named_direction
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
-from styleprompter_jax.core.paths import AnyPath, local_path
+from styleprompter_jax.core.paths import AnyPath, as_paths, local_path, path_text
 from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
-from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, real, whole
+from styleprompter_jax.core.values import LARGEST_NUMBER, check_choice, reals, whole
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images import animation
@@ -108,6 +108,8 @@ def edit(
             "or leave out frames (--frames)."
         )
     length = whole(24 if frames is None else frames, "frames", 2)
+    if not as_paths(directions, lambda one: Path(path_text(one))):
+        raise StylePrompterError("directions is empty: name one or more directions.")
     if bool(inputs) == bool(latents):
         raise StylePrompterError("Give edit either inputs or latents.")
     if latents and decoding.iterations is not None:
@@ -350,9 +352,7 @@ def _sweeps(
 
 def _given(strengths: Sequence[float] | None) -> list[float]:
     """Returns the strengths without repetitions; [] means each direction's default."""
-    # -0.0 becomes 0.0.
-    numbers = [] if strengths is None else [real(s, "A strength") for s in strengths]
-    return list(dict.fromkeys(number + 0.0 for number in numbers))
+    return [] if strengths is None else reals(strengths, "strengths (--strength)")
 
 
 def _directions(

@@ -10,6 +10,7 @@ from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.tuning import Tuner
 from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.progress import Progress
@@ -87,6 +88,13 @@ def invert(
         StylePrompterError: if an image cannot be read, or a result cannot be written.
     """
     folder, suffix = local_path(output), pictures.suffix_of(format)
+    given = dict(layers=layers, network=network, locality=locality or None)
+    given |= dict(together=together or None, half=half or None)
+    for name, value in given.items():
+        if value is not None and not tune:
+            raise StylePrompterError(
+                f"{name} (--{name}) is for tuning: give tune (--tune), or leave it out."
+            )
     model = decoding.loaded(model)
     read = InputReader(model.config.input_shape, input_kind)
     paths, results, skipped = pictures.find_pictures(

@@ -17,7 +17,7 @@ from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import check_files
-from styleprompter_jax.core.values import check_choice
+from styleprompter_jax.core.values import check_choice, whole
 from styleprompter_jax.data.sources import ARRAY_RECORD
 from styleprompter_jax.images.batches import THREADS, threads
 from styleprompter_jax.images.files import open_image, resize, resize_to_cover
@@ -66,7 +66,7 @@ def pack(
         StylePrompterError: if an image cannot be read, or the file cannot be written.
     """
     check_choice(crop, "crop", CROPS)
-    dest = local_path(dest)
+    dest, size = local_path(dest), whole(size, "size", 1)
     if dest.suffix != ARRAY_RECORD:
         raise StylePrompterError(f"{dest} must end in {ARRAY_RECORD}.")
     check_files([dest], [], overwrite=overwrite)

@@ -65,6 +65,24 @@ def real(value: Any, name: str, least: float = -math.inf) -> float:
     return number
 
 
+def reals(values: Any, name: str) -> list[float]:
+    """Returns several numbers as finite floats without repetitions; -0.0 becomes 0.0.
+
+    Raises:
+        StylePrompterError: for anything but a list of such numbers; the message gives
+            name and value.
+    """
+    try:
+        if isinstance(values, str | bytes):
+            raise TypeError
+        given = list(values)
+    except TypeError as error:
+        raise StylePrompterError(
+            f"{name} is {shown(values)}: give a list of numbers, even for one."
+        ) from error
+    return list(dict.fromkeys(real(one, f"A number of {name}") + 0.0 for one in given))
+
+
 def shown(value: Any) -> str:
     """Returns a value in a form for messages: one short line."""
     try:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.values import reals
 from styleprompter_jax.editing.directions import check_layers
 
 MODES = ("replace", "exchange", "interpolate")
@@ -68,7 +69,7 @@ def mixes(
     if mode == "exchange":
         return {f"exchange_{layer}": share([layer]) for layer in layers}
     given = np.linspace(0, 1, 11) if alphas is None else alphas
-    shares = list(dict.fromkeys(alpha + 0.0 for alpha in given))  # -0.0 is 0.0
+    shares = reals(given, "alphas (--alpha)")
     found = {f"interpolate_{a:g}": share(layers, np.float32(a)) for a in shares}
     if len(found) < len(shares):
         raise StylePrompterError(
