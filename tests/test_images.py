@@ -83,6 +83,8 @@ def test_pixels_are_rounded_and_files_appear_whole(tmp_path):
     files.write_images(images, paths)
     np.testing.assert_array_equal(files.read_image(paths[1]), 255 - PICTURE)
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", *paths]
+    with pytest.raises(StylePrompterError, match="1 image cannot have 2 paths"):
+        files.write_images(images[:1], paths)
     # A folder whose name a file has, which is one message too.
     with pytest.raises(StylePrompterError, match="cannot be written"):
         files.write_image(images[0], paths[0] / "c.png")

@@ -69,6 +69,7 @@ def test_tables_that_are_refused(tmp_path):
         (b"image,l\xe4cheln\n0.png,1\n", "byte 7 is not valid in utf-8"),
         (b"\xff\xfea\0b", "not valid in utf-16"),
         (b"image,smile,smile\na,1,1\n", "two columns 'smile'"),
+        (b"image,smile\na\n", "of 'a' has 1 column, but"),
         (b'image,smile\n"a,1\n', "in line 2 .*correct or remove"),
         (b"image,smile\na,1,1\n", "row of 'a' has 3"),
         (b"image,smile,\na,1,1\nb,0\n", "row of 'b' has 2"),

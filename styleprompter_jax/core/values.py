@@ -91,9 +91,9 @@ def shown(value: Any) -> str:
         return type(value).__name__
 
 
-def plural(count: int, noun: str) -> str:
-    """Returns a count with its noun: "1 image", "2 images"."""
-    return f"{count} {noun}" + ("s" if count != 1 else "")
+def plural(count: int, noun: str, end: str = "s") -> str:
+    """Returns a count with its noun: "1 image", "2 images"; `end` is of the plural."""
+    return f"{count} {noun}" + (end if count != 1 else "")
 
 
 def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from styleprompter_jax.core.fetch import folder_of
 from styleprompter_jax.core.files import TEXT, read_bytes
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.spelling import another_path
+from styleprompter_jax.core.values import plural
 
 ENDINGS = (".csv", ".tsv", ".txt")
 _DELIMITERS = ",;\t"
@@ -59,8 +60,9 @@ def read_table(file: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         if len(row) != len(header):
             raise StylePrompterError(
-                f"{file}: the row of {quoted(row[0])} has {len(row)} columns, but the "
-                f"first row has {len(header)}: correct the row."
+                f"{file}: the row of {quoted(row[0])} has "
+                f"{plural(len(row), 'column')}, but the first row has {len(header)}: "
+                "correct the row."
             )
     return header, rows
 

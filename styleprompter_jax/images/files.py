@@ -238,8 +238,8 @@ def write_images(images: Any, paths: Sequence[str | os.PathLike]) -> None:
     images = coloured(to_uint8(images), "(b, h, w, 3)")
     if len(images) != len(paths):
         raise StylePrompterError(
-            f"There are {len(images)} images but {len(paths)} paths: give one path "
-            "for each image."
+            f"{values.plural(len(images), 'image')} cannot have "
+            f"{values.plural(len(paths), 'path')}: give one path for each image."
         )
     if len(set(paths)) < len(paths):
         raise StylePrompterError(

@@ -19,6 +19,7 @@ from styleprompter_jax.cli.arguments import (
     positive,
     seed,
 )
+from styleprompter_jax.core.values import plural
 from styleprompter_jax.data.tables import is_table
 
 # The methods that have an option.
@@ -163,6 +164,6 @@ def run(args: argparse.Namespace) -> None:
     found = find_directions(**options(args))
     names, replaced = ", ".join(found.directions), ", ".join(found.replaced)
     print(
-        f"{len(found.directions)} directions in {found.folder}: {names}."
+        f"{plural(len(found.directions), 'direction')} in {found.folder}: {names}."
         + (f" Replaced: {replaced}." if replaced else "")
     )

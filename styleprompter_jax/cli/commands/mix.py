@@ -76,5 +76,5 @@ def run(args: argparse.Namespace) -> None:
     made = mix(**options(args))
     sources = plural(made.sources, "source")
     whose = f"{sources} and {plural(made.references, 'reference')}"
-    done = f"{len(made.files)} mixes of {whose}"
+    done = f"{plural(len(made.files), 'mix', 'es')} of {whose}"
     print(f"{done} in {args.output}{left_out(made)}.")
