@@ -5,17 +5,13 @@ import os
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from styleprompter_jax.app.pictures import list_inputs
 from styleprompter_jax.cli import main
-from styleprompter_jax.core.atomic import write_text
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.core.results import ACCOUNT, Results
 from styleprompter_jax.data.sources import FolderSource
-from styleprompter_jax.images.files import write_image
 from styleprompter_jax.images.find import find_images
 
 
@@ -41,7 +37,6 @@ READ = {
     "j.PNG": b"",
     "k.heic": b"",
 }
-BLACK = np.zeros((4, 4, 3), np.uint8)
 NAMED = {
     "a.ppm": encoded("PPM"),
     "b.TGA": encoded("TGA"),
@@ -194,30 +189,6 @@ def test_sheets_of_results_are_no_photographs(tmp_path, tiny_folder):
     assert names(tmp_path / "edits") == ["a_smile_+1.png", "b_smile_+1.png"]
     sheet.write_bytes(PNG)  # now it is the user's
     assert list_inputs([out], None) == [*own, sheet]
-
-
-def test_sheets_of_older_versions_are_no_photographs(tmp_path):
-    """Their accounts have no kinds. An image named like a sheet has a shorter name."""
-    for case, (names, left) in enumerate(
-        (
-            (["a.png", "sheet.png"], ["a.png"]),
-            (["a.png", "sheet.png", "sheet_.png"], ["a.png", "sheet.png"]),
-            (["sheet.json", "sheet.png"], ["sheet.png"]),  # a crop of `align`
-        )
-    ):
-        folder = tmp_path / str(case)
-        files = [folder / name for name in names]
-        place = Results(folder, files)
-        for file in files:
-            with place.writing(file):
-                is_record = file.suffix == ".json"
-                write_text(file, "{}") if is_record else write_image(BLACK, file)
-        # This version tells images from sheets.
-        images = [file for file in files if file.suffix == ".png"]
-        assert list_inputs([folder], None) == images
-        account = folder / ACCOUNT
-        account.write_text(account.read_text().replace(', "kind": "image"', ""))
-        assert [file.name for file in list_inputs([folder], None)] == left
 
 
 def test_the_commands_name_what_is_left_out(tmp_path, capsys, caplog):

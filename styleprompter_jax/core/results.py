@@ -4,8 +4,7 @@ A command declares its result files before it computes. It never overwrites its 
 It overwrites a file of the user only with --overwrite. The file `.styleprompter` in the
 results folder is an account: a line of JSON for each written file, {"file": NAME,
 "sha256": ...}. The line of an edit has the name of the edited image too, as "source",
-and that of a sheet of several images has "kind": "sheet". Another image with the name
-of a sheet has "kind": "image", because older accounts have no kinds.
+and that of a sheet of several images has "kind": "sheet".
 The program writes the line when the file is complete and still has a temporary name. A
 file whose hash differs from the account belongs to the user. If a call was killed, the
 same call can run again and continue.
@@ -39,8 +38,7 @@ from styleprompter_jax.core.sums import sha256
 
 ACCOUNT = ".styleprompter"
 SHARD = re.compile(r"part-[0-9a-f]{20}\.parquet")  # the name of a shard
-_SHEET, _IMAGE = "sheet", "image"
-_SHEETS = re.compile(r"sheet_*\.png")  # names of sheets
+_SHEET = "sheet"
 _LINES = 10_000  # largest number of outdated lines in the account
 
 
@@ -105,8 +103,8 @@ class Results:
         if (source := self._sources.get(file)) is not None:
             name = source.relative_to(self._folder).with_suffix("")
             row["source"] = name.as_posix()
-        if file in self._sheets or _SHEETS.fullmatch(file.name):
-            row["kind"] = _SHEET if file in self._sheets else _IMAGE
+        if file in self._sheets:
+            row["kind"] = _SHEET
         with self._lock:
             self._account.add(row)
 
@@ -165,21 +163,11 @@ def sheets_in(folder: Path) -> set[str]:
 def sheet_sums(account: Path) -> dict[str, list[str]]:
     """Returns the SHA-256 of the sheets that an account lists, by their names."""
     sums: dict[str, list[str]] = {}
-    older: dict[str, list[str]] = {}
-    names = set()
     for row in _rows(account):
-        name, kind = row.get("file", ""), row.get("kind")
-        names.add(name)
+        name = row.get("file", "")
         # Other names are in subfolders, or of another program.
-        if name == os.path.basename(name):
-            if kind == _SHEET:
-                sums.setdefault(name, []).append(row.get("sha256", ""))
-            elif kind is None and _SHEETS.fullmatch(name):
-                older.setdefault(name, []).append(row.get("sha256", ""))
-    # The sheet had the longest of these names. A crop has a record beside it.
-    last = Path(max(older, key=len, default=""))
-    if last.name and last.with_suffix(".json").name not in names:
-        sums.setdefault(last.name, []).extend(older[last.name])
+        if row.get("kind") == _SHEET and name == os.path.basename(name):
+            sums.setdefault(name, []).append(row.get("sha256", ""))
     return sums
 
 
