@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import TINY
 from ml_collections import ConfigDict
 
 import styleprompter_jax as sp
@@ -15,6 +18,7 @@ from styleprompter_jax.cli import main
 from styleprompter_jax.configs import tiny
 from styleprompter_jax.images.files import write_image
 from styleprompter_jax.models import registry
+from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
 from styleprompter_jax.store.model_folder import load_model
 from styleprompter_jax.training.settings import check_settings
 from styleprompter_jax.training.start import read_start
@@ -206,6 +210,61 @@ def test_a_type_is_registered_once():
     named = type("Named", (AddConfig,), {"type": "encoder"})
     with pytest.raises(ValueError, match="name of a kind"):
         registry.register(named, Add)
+
+
+def test_the_later_of_two_equal_definitions_counts():
+    """As when a cell of a notebook runs again."""
+    again = type("AddConfig", (AddConfig,), {"__module__": AddConfig.__module__})
+    try:
+        registry.register(again, Add)
+        assert registry.part("refiner", "add").config is again
+    finally:
+        registry.register(AddConfig, Add)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda codes, maps: codes, "returns no codes with a tuple of maps"),
+        (lambda codes, maps: None, "returns no codes with a tuple of maps"),
+        (lambda codes, maps: (codes[:, 1:], maps), r"returns \[\(2, 7, 16\)"),
+        (lambda codes, maps: (codes[:1], maps), r"returns \[\(1, 8, 16\)"),
+        (lambda codes, maps: (codes, maps[0]), "returns no codes with a tuple of maps"),
+        (lambda codes, maps: (codes, ()), r"promises .*\(2, 8, 8, 8\)\]"),
+        (lambda codes, maps: (codes, (maps[0][:, 1:],)), r"\(2, 7, 8, 8\)\], but"),
+    ],
+)
+def test_an_encoder_that_breaks_its_promise(change, message, monkeypatch):
+    """Before, broadcasting hid some of these, and others failed far away."""
+    model, variables = parts_of_tiny()
+    call = PooledEncoder.__call__
+
+    def wrong(self, images, *, deterministic=True):
+        return change(*call(self, images, deterministic=deterministic))
+
+    monkeypatch.setattr(PooledEncoder, "__call__", wrong)
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), np.float32)
+    with pytest.raises(sp.StylePrompterError, match=message) as error:
+        jax.eval_shape(partial(model.apply, method="encode"), variables, images)
+    assert "'pooled'" in str(error.value) and "correct its module" in str(error.value)
+
+
+def test_a_refiner_that_breaks_its_promise(monkeypatch):
+    model, variables = parts_of_tiny()
+    monkeypatch.setattr(
+        Add, "__call__", lambda self, layer, x, features, **_: x[:, :1, :1]
+    )
+    images = jax.ShapeDtypeStruct((2, 32, 32, 3), np.float32)
+    with pytest.raises(sp.StylePrompterError, match=r"'add' returns .* of layer 4"):
+        jax.eval_shape(model.apply, variables, images)
+
+
+def parts_of_tiny():
+    """The module of a model with the parts of this file, and its shapes."""
+    config = StylePrompterConfig(PooledConfig(32, 8, 16), AddConfig(), TINY.generator)
+    model = StylePrompter(config)
+    images = np.zeros((1, 32, 32, 3), np.float32)
+    return model, jax.eval_shape(model.init, jax.random.key(0), images)
 
 
 def test_a_stage_of_another_refiner_is_refused():

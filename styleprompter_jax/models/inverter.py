@@ -160,7 +160,10 @@ class StylePrompter(nn.Module):
             images = jnp.concatenate([images, shown.astype(images.dtype)], -1)
         elif reader is not None and reader.start_from_latent_avg:
             before = mean
-        codes, features = self.encoder(images, deterministic=deterministic)
+        made = self.encoder(images, deterministic=deterministic)
+        codes, features = (
+            made if reader is None else _checked(reader, made, len(images))
+        )
         kind = jnp.promote_types(codes.dtype, jnp.float32)
         codes = codes.astype(kind)
         return codes if before is None else codes + before.astype(kind), features
@@ -200,14 +203,11 @@ class StylePrompter(nn.Module):
         hooks = {}
         if refine and self.config.refiner is not None:
             refiner = getattr(self, self.config.refiner.key)
+            call = partial(
+                refiner, features=features, deterministic=deterministic, **options
+            )
             hooks = {
-                layer: partial(
-                    refiner,
-                    layer,
-                    features=features,
-                    deterministic=deterministic,
-                    **options,
-                )
+                layer: partial(_refined, self.config.refiner, call, layer)
                 for layer in self.config.refiner.refined_layers
             }
         return self.generator.synthesis(w_plus, noise_mode=noise_mode, refine=hooks)
@@ -227,3 +227,30 @@ class StylePrompter(nn.Module):
         if self.config.encoder is None:
             return self.synthesize(jnp.repeat(w[:, None], cfg.num_codes, 1))
         return self.decode(*self.encode(images))
+
+
+def _checked(config: EncoderBase, made: Any, batch: int) -> Any:
+    """Returns codes and maps; refuses those that are not as the config says."""
+    wanted: list[tuple[int, ...]] = [(batch, config.num_codes, config.w_dim)]
+    wanted += [(batch, *shape) for shape in config.feature_shapes]
+    found: Any = "no codes with a tuple of maps"
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], tuple | list):
+        found = [jnp.shape(array) for array in (made[0], *made[1])]
+    if found != wanted:
+        raise StylePrompterError(
+            f"The encoder {config.type!r} returns {found}, but its config promises "
+            f"codes and maps of the shapes {wanted}: correct its module, or num_codes, "
+            "w_dim and feature_shapes of its config."
+        )
+    return made
+
+
+def _refined(config: RefinerBase, call: Any, layer: int, x: jax.Array) -> jax.Array:
+    """Returns the refined map of a layer, which must have the shape of the map."""
+    y = call(layer, x)
+    if jnp.shape(y) != x.shape:
+        raise StylePrompterError(
+            f"The refiner {config.type!r} returns {jnp.shape(y)} for the map {x.shape} "
+            f"of layer {layer}: correct its module, which must keep the shape."
+        )
+    return y

@@ -289,6 +289,8 @@ _PARTS: dict[tuple[str, str], Part] = {}
 def register(config: type[PartConfig], module: Callable[..., nn.Module]) -> None:
     """Registers a part for loading, training and the command line.
 
+    A cell of a notebook or a config file may run twice: its later definition counts.
+
     Args:
         config: a dataclass that extends `EncoderBase`, `RefinerBase` or
             `GeneratorBase`, and has its own ``type``.
@@ -302,11 +304,19 @@ def register(config: type[PartConfig], module: Callable[..., nn.Module]) -> None
         raise ValueError(
             f"{config.type!r} is the name of a kind of part: choose another type"
         )
-    known = _PARTS.setdefault((config.kind, config.type), Part(config, module))
-    if known != Part(config, module):
+    key, new = (config.kind, config.type), Part(config, module)
+    known = _PARTS.get(key, new)
+    if [_definition(one) for one in known] != [_definition(one) for one in new]:
         raise ValueError(
             f"a {config.kind} {config.type!r} already exists: choose another type"
         )
+    _PARTS[key] = new
+
+
+def _definition(given: Any) -> Any:
+    """Returns the place of a class or function in the code; or another object."""
+    place = tuple(getattr(given, k, None) for k in ("__module__", "__qualname__"))
+    return given if None in place else place
 
 
 def part(kind: str, type: str) -> Part:
@@ -320,7 +330,7 @@ def part(kind: str, type: str) -> Part:
     except (KeyError, TypeError):
         raise StylePrompterError(
             f"The {kind} type {quoted(type)} is unknown: choose one of "
-            f"{', '.join(types(kind))}."
+            f"{', '.join(types(kind))}, or first import the module that registers it."
         ) from None
 
 
