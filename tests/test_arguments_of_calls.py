@@ -64,6 +64,7 @@ def test_images_to_encode(model):
     wrong += [images(1, 32, 32), images(1, 32, 32, 1), images(1, 3, 32, 32)]
     wrong += [images(1, 32, 32, 3, value=NAN), images(1, 32, 32, 3).astype(int)]
     wrong += [images(1, 32, 32, 3).tolist()[:0], np.full((1, 32, 32, 3), 1e300)]
+    wrong += [images(1, 32, 32, 3, value=255)]
     refused(model.encode, *wrong)
     refused(model.passes, *wrong)
     refused(model.invert, *wrong)
@@ -100,8 +101,6 @@ def test_images_without_negative_numbers(model, caplog):
     assert not caplog.text
     model.encode(np.concatenate([bright, bright]))
     assert "floats from 0 to 1, but this model reads floats in [-1, 1]" in caplog.text
-    model.encode(np.concatenate([bright, bright]) * 255)
-    assert "from 0 to 255" in caplog.text
 
 
 def test_outputs_to_show(model):
@@ -141,6 +140,7 @@ def test_options_of_decode(model):
     latents = sp.Latents(codes(2, 8, 16))
     decode = lambda **options: model.decode(latents, refine=False, **options)  # noqa: E731
     refused(lambda mode: decode(noise_mode=mode), None, 3, "loud", ["const"])
+    refused(lambda refine: model.decode(latents, refine=refine), "no", [], 0.5)
     refused(
         lambda rng: decode(noise_mode="random", rng=rng),
         *(None, "3", 1.5, True, 2**64, np.zeros(2), jnp.zeros(2), [0, 1]),
@@ -199,7 +199,7 @@ def test_tune(model):
         return model.tune(x, latents, steps, refine=False, **options)
 
     refused(lambda x: tune(x=x), *NO_NUMBERS, [], images(2, 32, 32, 3))
-    refused(lambda x: tune(x=x), images(1, 16, 16, 3), images(1, 32, 32, 1))
+    refused(lambda x: tune(x=x), images(1, 16, 16, 3), images(1, 32, 32, 1), x + 255)
     refused(lambda w: tune(latents=w), None, codes(1, 8, 16), latents[:0])
     refused(lambda steps: tune(steps=steps), None, "1", 0, -1, 1.5, True, 2**70)
     refused(lambda mode: tune(noise_mode=mode), "random", "loud", None)
@@ -215,6 +215,8 @@ def test_latents(tmp_path):
     latents = sp.Latents(codes(2, 8, 16), (images(2, 4, 4, 16),))
     wrong = [*NO_NUMBERS, [], 1.0, codes(3), codes(8, 15), codes(2, 8, 16)]
     refused(latents.edit, *wrong, codes(16, value=NAN))
+    with pytest.raises(sp.StylePrompterError, match=r"name 'smile': .*directions\["):
+        latents.edit("smile")
     direction = codes(16)
     refused(lambda s: latents.edit(direction, s), *NO_NUMBERS[1:], NAN, [1, 2, 3], [])
     refused(lambda k: latents.edit(direction, 1, k), "01", 3, [8], [-1], [1.5], [None])

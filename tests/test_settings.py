@@ -280,7 +280,7 @@ def test_a_config_by_name_by_file_and_of_ones_own(tmp_path):
         ("a.py", "x = 1", "a.py has no function get_config"),
         ("a.py", "def get_config(:", "a.py fails with SyntaxError"),
         ("a.py", "import no_such_module", "a.py fails with ModuleNotFoundError"),
-        ("a.py", "def get_config():\n    return 1 / 0", "fails with ZeroDivision"),
+        ("a.py", "def get_config():\n    return 1 / 0", "by zero (line 2)."),
         ("a.py", "raise SystemExit(3)", "a.py fails with SystemExit: 3"),
         ("a.py", "def get_config():\n    return {}", "returns dict: it must"),
         ("a.py", "def get_config(a):\n    pass", "a.py does not fit get_config"),

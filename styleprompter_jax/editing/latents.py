@@ -125,6 +125,11 @@ class Latents:
                 f"The codes have the shape {codes.shape}: it must be (b, n, w_dim)."
             )
         batch, n, w_dim = codes.shape
+        if isinstance(direction, str):
+            raise StylePrompterError(
+                f"The direction is the name {shown(direction)}: give the direction "
+                "itself, as in model.directions[name]."
+            )
         if not isinstance(direction, Direction):
             vector = as_numbers(direction, "The direction's numbers")
             if vector.ndim not in (1, 2):

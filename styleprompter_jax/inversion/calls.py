@@ -21,6 +21,8 @@ from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
 from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
+FAR = 8.0  # images with larger numbers are not in [-1, 1], as inversions nearly are
+
 log = logging.getLogger(__name__)
 
 _MISSING = {
@@ -54,6 +56,10 @@ def refines(
     Raises:
         StylePrompterError: if the call asks for a refiner, and the model has none.
     """
+    if refine is not None and not isinstance(refine, bool | np.bool | int):
+        raise StylePrompterError(
+            f"refine is {shown(refine)}: it must be True, False or None."
+        )
     if refine is None:
         refine = config.refiner is not None or bool(options)
     if refine:
@@ -116,26 +122,22 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
                 "styleprompter_jax.images.inputs makes from files."
             )
         )
-    _check_floats(images, len(array))
+    _check_floats(images, array)
     if c == 3 and isinstance(array, np.ndarray):
         _warn_of_range(array)
     return array
 
 
 def _warn_of_range(images: np.ndarray) -> None:
-    """Warns of images without negative numbers, as in [0, 1] or [0, 255].
-
-    A photograph without any value below the middle is very rare. Of our 1,800 test
-    images of avatars and cells, none is. The first image mostly answers.
-    """
-    if images[0].min() < 0 or images.min() < 0:
+    """Warns of images in [0, 1]: none of our 1,800 test images lies there."""
+    if images[0].min() < 0:  # mostly
         return
-    most = images.max()
-    if most > images.min():  # else the images have one colour, such as zeros
+    least, most = images.min(), images.max()
+    if 0 <= least < most:  # images of one colour, such as zeros, are placeholders
         log.warning(
             "The images are floats from %.3g to %.3g, but this model reads floats in "
             "[-1, 1]: read them with read_images, or scale them.",
-            images.min(),
+            least,
             most,
         )
 
@@ -161,18 +163,22 @@ def check_targets(config: StylePrompterConfig, images: Any) -> jax.Array | np.nd
             f"The images are {array.shape}, but this model makes (b, {height}, {width},"
             f" 3): read them with read_images(paths, {size})."
         )
-    _check_floats(images, len(array))
+    _check_floats(images, array)
     return array
 
 
-def _check_floats(images: Any, count: int) -> None:
-    if not count:
+def _check_floats(images: Any, array: jax.Array | np.ndarray) -> None:
+    if not len(array):
         raise StylePrompterError("There are no images: give one or more.")
     kind = (images if isinstance(images, jax.Array) else np.asarray(images)).dtype
-    if not jnp.issubdtype(kind, jnp.floating):
+    found = "" if jnp.issubdtype(kind, jnp.floating) else f"are {kind}"
+    # As NaN: an array on a device is not waited for.
+    if isinstance(array, np.ndarray) and (most := np.abs(array).max()) > FAR:
+        found = found or f"have numbers up to {most:g}"
+    if found:
         raise StylePrompterError(
-            f"The images are {kind}, but this model reads floats in [-1, 1]: read them "
-            "with read_images(paths, model.image_size)."
+            f"The images {found}, but this model reads floats in [-1, 1]: read them "
+            "with read_images(paths, model.image_size), or scale them."
         )
 
 

@@ -11,8 +11,10 @@ import inspect
 import os
 import re
 import sys
+import traceback
 import types
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -168,6 +170,9 @@ def _one_sentence(source: str) -> Iterator[None]:
     except StylePrompterError:
         raise
     except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if Path(f.filename).name == Path(source).name]
+        where = f" (line {lines[-1]})" if lines else ""
         raise StylePrompterError(
-            f"{source} fails with {type(error).__name__}: {error}."
+            f"{source} fails with {type(error).__name__}: {error}{where}."
         ) from error

@@ -149,6 +149,12 @@ def _train_at(
                 folders.check_same(workdir, record["config"], settings)
                 iterator.set_state(record["position"])
                 logging.info("Resumed %s at step %d.", workdir, run.step)
+                if run.step > run.end:
+                    logging.warning(
+                        "%s is already at step %d, beyond config.total_steps (%d): its "
+                        "model is of step %d.",
+                        *(workdir, run.step, run.end, run.step),
+                    )
             parallel.check_step(run.step)
             if parallel.is_first():  # only now: a refused call leaves nothing
                 folders.write_config(workdir, settings)
