@@ -1,5 +1,6 @@
 """Streams, homes, devices, signals and disks as a program may meet them."""
 
+import gc
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,23 @@ orderly(work)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
     assert done.returncode == -number and not done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_an_interruption_inside_a_callback():
+    """As in JAX's at garbage collection: Python drops the exception."""
+
+    def inside(*_):
+        gc.callbacks.remove(inside)
+        signal.raise_signal(signal.SIGINT)
+
+    def work():
+        gc.callbacks.append(inside)
+        gc.collect()
+        time.sleep(30)
+
+    began = time.monotonic()
+    assert surroundings.orderly(work) == 130
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("command", ["invert", "directions"])

@@ -18,6 +18,8 @@ from styleprompter_jax.core import progress
 from styleprompter_jax.core.atomic import remove_partials
 from styleprompter_jax.core.errors import StylePrompterError
 
+_SOON = 0.01  # seconds
+
 
 def open_closed_streams() -> None:
     """Opens standard input, output and error if they are closed.
@@ -164,8 +166,18 @@ def _signals() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP leave no half-written file when they end the process.
 
     An existing handler, or one that a command installs, takes precedence. The handlers
-    raise no exception, because Python drops an exception inside a callback of JAX.
+    raise no exception, because Python drops an exception inside a callback of JAX. If
+    it drops that of Ctrl-C, another SIGINT follows.
     """
+    report = sys.unraisablehook
+
+    def dropped(fault: "sys.UnraisableHookArgs") -> None:
+        if isinstance(fault.exc_value, KeyboardInterrupt):
+            # Later, and from another thread: this one is still in the callback.
+            again = (os.getpid(), signal.SIGINT)
+            threading.Timer(_SOON, os.kill, again).start()
+        else:
+            report(fault)
 
     def leave(number: int, frame: FrameType | None) -> None:
         remove_partials()
@@ -179,9 +191,12 @@ def _signals() -> Iterator[None]:
             if number and signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, leave)
                 installed.append(number)
+        sys.unraisablehook = dropped
     try:
         yield
     finally:
+        if sys.unraisablehook is dropped:
+            sys.unraisablehook = report
         for number in installed:
             signal.signal(number, signal.SIG_DFL)
 

@@ -224,13 +224,13 @@ class StylePrompter:
         Args:
             latents: the result of `encode`, edited or not. Latents of `tune` are
                 decoded with the generator that was tuned for them.
-            refine: False skips the refiner. None uses it if the model has one, and True
-                requires one.
+            refine: False skips the refiner, None uses it if there is one.
             noise_mode: the generator's noise: "const" (stored noise, the same in each
                 call), "random" (drawn from `rng`) or "none".
             rng: a JAX key or a seed, for noise_mode "random".
-            options: options of the refiner. SMART has beta=(1.0, 1.0), the weights of
-                its retrieval and of its feed-forward part, each a number or (b,).
+            options: of the refiner; a skipped refiner ignores them. SMART has
+                beta=(1.0, 1.0), the weights of its retrieval and its feed-forward part,
+                each a number or (b,).
         """
         refine = calls.refines(self.config, refine, options)
         inputs = calls.check_latents(self.config, latents, refine)
