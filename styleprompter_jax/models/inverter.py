@@ -162,7 +162,7 @@ class StylePrompter(nn.Module):
             before = mean
         made = self.encoder(images, deterministic=deterministic)
         codes, features = (
-            made if reader is None else _checked(reader, made, len(images))
+            made if reader is None else _checked(reader, made, images.shape[0])
         )
         kind = jnp.promote_types(codes.dtype, jnp.float32)
         codes = codes.astype(kind)
