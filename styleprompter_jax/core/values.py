@@ -92,7 +92,7 @@ def shown(value: Any) -> str:
 
 
 def plural(count: int, noun: str, end: str = "s") -> str:
-    """Returns a count with its noun: "1 image", "2 images"; `end` is of the plural."""
+    """Returns a count with its noun: "1 image", "2 images"; `end` makes the plural."""
     return f"{count} {noun}" + (end if count != 1 else "")
 
 

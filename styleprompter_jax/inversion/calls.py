@@ -21,7 +21,7 @@ from styleprompter_jax.models.inverter import DTYPES, StylePrompterConfig
 from styleprompter_jax.ops.framing import framed
 from styleprompter_jax.store.model_folder import mean_shapes, model_shapes
 
-FAR = 8.0  # images with larger numbers are not in [-1, 1], as inversions nearly are
+_FAR = 8.0  # beyond [-1, 1] and the little by which inversions exceed it
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +129,8 @@ def check_images(config: StylePrompterConfig, images: Any) -> jax.Array | np.nda
 
 
 def _warn_of_range(images: np.ndarray) -> None:
-    """Warns of images in [0, 1]: none of our 1,800 test images lies there."""
-    if images[0].min() < 0:  # mostly
+    """Warns of images in [0, 1]; nearly every image in [-1, 1] has negative numbers."""
+    if images[0].min() < 0:  # the usual case, decided by one image
         return
     least, most = images.min(), images.max()
     if 0 <= least < most:  # images of one colour, such as zeros, are placeholders
@@ -172,8 +172,8 @@ def _check_floats(images: Any, array: jax.Array | np.ndarray) -> None:
         raise StylePrompterError("There are no images: give one or more.")
     kind = (images if isinstance(images, jax.Array) else np.asarray(images)).dtype
     found = "" if jnp.issubdtype(kind, jnp.floating) else f"are {kind}"
-    # As NaN: an array on a device is not waited for.
-    if isinstance(array, np.ndarray) and (most := np.abs(array).max()) > FAR:
+    # Like `as_numbers`, this does not wait for an array on a device.
+    if isinstance(array, np.ndarray) and (most := np.abs(array).max()) > _FAR:
         found = found or f"have numbers up to {most:g}"
     if found:
         raise StylePrompterError(

@@ -314,7 +314,7 @@ def register(config: type[PartConfig], module: Callable[..., nn.Module]) -> None
 
 
 def _definition(given: Any) -> Any:
-    """Returns the place of a class or function in the code; or another object."""
+    """Returns where a class or function is defined, or another object itself."""
     place = tuple(getattr(given, k, None) for k in ("__module__", "__qualname__"))
     return given if None in place else place
 
