@@ -9,23 +9,24 @@ own batches of 8, and the memory before and after.
 import argparse
 import concurrent.futures
 import contextlib
+import http.client
 import io
+import json
 import multiprocessing
 import resource
 import socket
 import statistics
 import threading
 import time
+from urllib.parse import urlsplit
 
-import httpx
 import numpy as np
-import uvicorn
 from PIL import Image
 
 import styleprompter_jax as sp
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.large_pages import use_large_pages
-from styleprompter_jax.web.server import make_app
+from styleprompter_jax.web.server import make_app, make_server
 
 CLIENTS = 8
 
@@ -35,8 +36,7 @@ def running(model):
     """The address of a server in a thread, and its sizes of batches."""
     app = make_app(model)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, ws="none")
-        server = uvicorn.Server(config)
+        server = make_server(app)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -46,22 +46,39 @@ def running(model):
 
 
 class User:
-    """A client with a picture and a slider."""
+    """A client with a picture and a slider.
+
+    It shares the cores with the server, so it is a light one: the standard library's.
+    """
 
     def __init__(self, address, seed):
-        self.http = httpx.Client(base_url=address, timeout=120)
-        key = self.http.post("/api/clients").json()["client"]
-        self.http.headers["Authorization"] = f"Bearer {key}"
+        self.http = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
+        self.headers = {}
+        self.headers["Authorization"] = (
+            f"Bearer {self.get('/api/clients', {})['client']}"
+        )
         rng = np.random.default_rng(seed)
         file = io.BytesIO()
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(file, "PNG")
-        upload = self.http.post("/api/pictures", content=file.getvalue())
-        body = {"picture": upload.json()["picture"]}
-        self.latents = self.http.post("/api/encode", json=body).json()["latents"]
-        facts = self.http.get("/api/model").json()
+        upload = json.loads(self.ask("POST", "/api/pictures", file.getvalue()))
+        body = {"picture": upload["picture"]}
+        self.latents = self.get("/api/encode", body)["latents"]
+        facts = json.loads(self.ask("GET", "/api/model"))
         self.name = facts["directions"][0]["name"]
         self.format = "jpg" if max(facts["height"], facts["width"]) > 256 else "png"
         self.rng = rng
+
+    def ask(self, method, path, content=None):
+        """The content of an answer."""
+        self.http.request(method, path, content, self.headers)
+        answer = self.http.getresponse()
+        found = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: {answer.status} {found[:200]!r}")
+        return found
+
+    def get(self, path, body):
+        return json.loads(self.ask("POST", path, json.dumps(body)))
 
     def move(self):
         """Seconds from a slider's move to the picture, and the picture."""
@@ -69,9 +86,8 @@ class User:
         recipe = {"latents": self.latents, "edits": {self.name: strength}}
         begin = time.perf_counter()
         body = {"recipe": recipe, "format": self.format}
-        answer = self.http.post("/api/decode", json=body)
-        answer.raise_for_status()
-        return time.perf_counter() - begin, answer.content
+        content = self.ask("POST", "/api/decode", json.dumps(body))
+        return time.perf_counter() - begin, content
 
 
 def clients(address, asked, answers):

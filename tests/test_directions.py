@@ -3,6 +3,8 @@
 import dataclasses
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -179,6 +181,9 @@ def test_edits_that_depend_on_the_codes():
     response = Response(reads, rng.standard_normal(r), writes)
     low = Direction(FLAT[:W_DIM], layers=(0, 1), response=response)
     step = low.step(codes)
+    on_device = low.step(jnp.asarray(codes))
+    assert isinstance(step, np.ndarray) and isinstance(on_device, jax.Array)
+    np.testing.assert_allclose(step, on_device, rtol=1e-4, atol=1e-4)
     read = codes.reshape(5, -1) @ reads.reshape(r, -1).T - response.offsets
     expected = FLAT[:W_DIM] + (read @ writes.reshape(r, -1)).reshape(codes.shape)
     np.testing.assert_allclose(step[:, :2], expected[:, :2], rtol=1e-4, atol=1e-4)

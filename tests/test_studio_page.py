@@ -6,13 +6,12 @@ import socket
 import threading
 
 import pytest
-import uvicorn
 from PIL import Image
 from studio_user import png
 
 import styleprompter_jax as sp
 from styleprompter_jax.images.files import read_size
-from styleprompter_jax.web.server import make_app
+from styleprompter_jax.web.server import make_app, make_server
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is not installed: the extra dev has it"
@@ -29,8 +28,7 @@ pytestmark = [
 def running(app):
     """The address of a server, in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, lifespan="on", ws="none")
-        server = uvicorn.Server(config)
+        server = make_server(app)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

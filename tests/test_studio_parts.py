@@ -1,5 +1,6 @@
 """Parts of the studio alone: who waits, who is known, how the command begins."""
 
+import asyncio
 import itertools
 import os
 import signal
@@ -13,13 +14,14 @@ import weakref
 
 import numpy as np
 import pytest
+from starlette.applications import Starlette
 
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.web.batcher import Batcher, Work, _fill
 from styleprompter_jax.web.jobs import OVER, Job, Jobs
 from styleprompter_jax.web.limits import Limits, Refused
-from styleprompter_jax.web.server import _listening, serve
+from styleprompter_jax.web.server import _listening, make_server, serve
 from styleprompter_jax.web.sessions import Clients
 
 
@@ -212,6 +214,25 @@ def test_a_port_that_is_taken_is_a_sentence(tiny_folder, capsys):
         serve(None, host="no.such.host.invalid")
     with _listening("127.0.0.1", 0) as listener:
         assert listener.getsockname()[1]
+
+
+def test_answers_are_sent_at_once():
+    async def run(listener):
+        server = make_server(Starlette())
+        serving = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        (connection,) = server.server_state.connections
+        opened = connection.transport.get_extra_info("socket")
+        # Otherwise the system waits for more bytes, up to 40 ms.
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        server.should_exit = True
+        writer.close()
+        await serving
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(run(listener))
 
 
 SERVER = """

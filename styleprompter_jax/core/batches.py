@@ -11,6 +11,8 @@ def pad(tree: Any, batch_size: int) -> Any:
 
     def pad_one(array: np.ndarray) -> np.ndarray:
         missing = batch_size - len(array)
+        if not missing:
+            return np.asarray(array)
         return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
     return jax.tree.map(pad_one, tree)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from styleprompter_jax.core.arrays import as_numbers
@@ -109,6 +108,8 @@ class Latents:
     ) -> "Latents":
         """Moves the codes by ``strength * direction``; the features do not change.
 
+        The result of NumPy codes is a NumPy array, and JAX codes stay on their device.
+
         Args:
             direction: one of a model's `directions`, or an array (w_dim,) or
                 (n, w_dim).
@@ -155,7 +156,7 @@ class Latents:
             )
         layers = check_layers(direction.layers if layers is None else layers, n)
         step = strengths.reshape(-1, 1, 1) * direction.step(codes, layers)
-        return dataclasses.replace(self, w_plus=jnp.add(codes, step))
+        return dataclasses.replace(self, w_plus=codes + step)
 
     def save(
         self,

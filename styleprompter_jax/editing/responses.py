@@ -4,6 +4,8 @@ Axes: ``b`` images, ``n`` codes, ``w_dim`` channels of a code, ``r`` rank of a r
 """
 
 import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,23 +56,27 @@ class Response:
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
 
-    def read(self, codes: jax.Array | np.ndarray) -> jax.Array:
+    def read(self, codes: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
         """Computes the projections (b, r) of codes (b, n, w_dim), minus the offsets."""
-        return _project(self.reads, self.offsets, codes)
+        project = _project_by_jax if isinstance(codes, jax.Array) else _project
+        return project(self.reads, self.offsets, codes)
 
-    def __call__(self, codes: jax.Array | np.ndarray) -> jax.Array:
+    def __call__(self, codes: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
         """Computes the term (b, n, w_dim) that is added to the vector, from codes."""
-        return _respond(self.reads, self.offsets, self.writes, codes)
+        respond = _respond_by_jax if isinstance(codes, jax.Array) else _respond
+        return respond(self.reads, self.offsets, self.writes, codes)
 
 
-# Each is one program: an edit waits for the dispatch of operators, not for arithmetic.
-@jax.jit
-def _project(reads: jax.Array, offsets: jax.Array, codes: jax.Array) -> jax.Array:
-    return jnp.einsum("rnw,bnw->br", reads, codes) - offsets
+def _project(reads: Any, offsets: Any, codes: Any, xp: Any = np) -> Any:
+    return xp.einsum("rnw,bnw->br", reads, codes) - offsets
 
 
-@jax.jit
-def _respond(
-    reads: jax.Array, offsets: jax.Array, writes: jax.Array, codes: jax.Array
-) -> jax.Array:
-    return jnp.einsum("br,rnw->bnw", _project(reads, offsets, codes), writes)
+def _respond(reads: Any, offsets: Any, writes: Any, codes: Any, xp: Any = np) -> Any:
+    projections = _project(reads, offsets, codes, xp)
+    return xp.einsum("br,rnw->bnw", projections, writes)
+
+
+# Each is one program, because dispatch costs more than this arithmetic. For the same
+# reason, NumPy codes do not go to JAX at all.
+_project_by_jax = jax.jit(functools.partial(_project, xp=jnp))
+_respond_by_jax = jax.jit(functools.partial(_respond, xp=jnp))
