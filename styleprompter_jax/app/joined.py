@@ -1,6 +1,5 @@
 """Combines several directions into one, for the model that decodes the edits."""
 
-import dataclasses
 from collections.abc import Sequence
 
 from styleprompter_jax.core.errors import StylePrompterError
@@ -26,15 +25,9 @@ def joined(
     num_codes = model.config.generator.num_codes
     refiner = model.config.refiner
     own = dict(refiner.options) if refiner else {}
-    # A direction without an option gets the refiner's value. Then `combine` takes the
-    # lowest value of each option.
-    parts = [
-        (dataclasses.replace(direction, options=own | dict(direction.options)), weight)
-        for direction, weight in weighted
-    ]
-    if not any(weight for _, weight in parts):
+    if not any(weight for _, weight in weighted):
         raise StylePrompterError(
             "All directions have the weight 0: give at least one another weight "
             "(--direction NAME:WEIGHT)."
         )
-    return combine(parts, num_codes, check_layers(layers, num_codes))
+    return combine(weighted, num_codes, check_layers(layers, num_codes), own)

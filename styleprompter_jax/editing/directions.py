@@ -152,6 +152,7 @@ def combine(
     weighted: Sequence[tuple[Direction, float]],
     num_codes: int,
     layers: Sequence[int] | None = None,
+    options: Mapping[str, float | tuple[float, ...]] = {},
 ) -> Direction:
     """Combines several directions to one.
 
@@ -160,6 +161,7 @@ def combine(
             strengths are 0.
         num_codes: n.
         layers: the codes to change, instead of each direction's own.
+        options: the refiner's own values, for directions without these options.
 
     Returns:
         A direction of (n, w_dim). In its range and at its strength, each direction
@@ -182,7 +184,7 @@ def combine(
         ),
         range=(max(lows), min(highs)),
         strength=min(d.strength / abs(weight) for d, weight in moved),
-        options=_least([d.options for d, _ in moved]),
+        options=_least([{**options, **d.options} for d, _ in moved]),
         response=_joined(responses) if responses else None,
     )
 
