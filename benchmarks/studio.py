@@ -95,6 +95,7 @@ def clients(address, asked, answers):
     users = [User(address, seed) for seed in range(CLIENTS)]
 
     def work(user, end):
+        user.http.close()  # opens again: the server closes idle connections
         times = []
         while time.perf_counter() < end:
             times.append(user.move()[0])
