@@ -55,14 +55,14 @@ class User:
         self.http = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
         self.headers = {}
         self.headers["Authorization"] = (
-            f"Bearer {self.get('/api/clients', {})['client']}"
+            f"Bearer {self.post('/api/clients', {})['client']}"
         )
         rng = np.random.default_rng(seed)
         file = io.BytesIO()
         Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(file, "PNG")
         upload = json.loads(self.ask("POST", "/api/pictures", file.getvalue()))
         body = {"picture": upload["picture"]}
-        self.latents = self.get("/api/encode", body)["latents"]
+        self.latents = self.post("/api/encode", body)["latents"]
         facts = json.loads(self.ask("GET", "/api/model"))
         self.name = facts["directions"][0]["name"]
         self.format = "jpg" if max(facts["height"], facts["width"]) > 256 else "png"
@@ -77,7 +77,7 @@ class User:
             raise RuntimeError(f"{path}: {answer.status} {found[:200]!r}")
         return found
 
-    def get(self, path, body):
+    def post(self, path, body):
         return json.loads(self.ask("POST", path, json.dumps(body)))
 
     def move(self):
