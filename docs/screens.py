@@ -11,12 +11,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
 import styleprompter_jax as sp
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
-from styleprompter_jax.web.server import make_app
+from styleprompter_jax.web.server import make_app, make_server
 
 IMAGES = Path(__file__).with_name("images")
 
@@ -26,8 +25,7 @@ def running() -> Iterator[str]:
     """Yields the address of a server in a thread."""
     app = make_app(sp.load("avatars64"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, ws="none")
-        server = uvicorn.Server(config)
+        server = make_server(app)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
