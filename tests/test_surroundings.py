@@ -154,25 +154,35 @@ orderly(work)
     assert os.listdir(tmp_path) == []
 
 
-def test_an_interruption_inside_a_callback():
-    """As in JAX's at garbage collection: Python drops the exception."""
+@pytest.mark.parametrize("objects", [0, 2_000_000])
+def test_an_interruption_inside_a_callback(objects):
+    """As in JAX's at garbage collection: Python drops the exception.
+
+    With many objects, the next signal comes during the collection. Python then starts
+    to sleep before it looks for signals.
+    """
 
     def inside(*_):
         gc.callbacks.remove(inside)
         signal.raise_signal(signal.SIGINT)
 
     def work():
-        gc.callbacks.append(inside)
+        gc.callbacks[:] = [inside]
         gc.collect()
         time.sleep(30)
 
+    heap = [[] for _ in range(objects)]
+    others = gc.callbacks[:]
     began = time.monotonic()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # also with nohup
     try:
         assert surroundings.orderly(work) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+        gc.callbacks[:] = others
     assert time.monotonic() - began < 20
+    del heap
 
 
 @pytest.mark.parametrize("command", ["invert", "directions"])

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -167,15 +168,13 @@ def _signals() -> Iterator[None]:
 
     An existing handler, or one that a command installs, takes precedence. The handlers
     raise no exception, because Python drops an exception inside a callback of JAX. If
-    it drops that of Ctrl-C, another SIGINT follows.
+    it drops that of Ctrl-C, the block gets it again.
     """
     report = sys.unraisablehook
 
     def dropped(fault: "sys.UnraisableHookArgs") -> None:
         if isinstance(fault.exc_value, KeyboardInterrupt):
-            # Later, and from another thread: this one is still in the callback.
-            again = (os.getpid(), signal.SIGINT)
-            threading.Timer(_SOON, os.kill, again).start()
+            _interrupt_again()
         else:
             report(fault)
 
@@ -199,6 +198,29 @@ def _signals() -> Iterator[None]:
             sys.unraisablehook = report
         for number in installed:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt_again() -> None:
+    """Raises KeyboardInterrupt in the main thread soon, after the current callback."""
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.get_ident()
+
+    def arrive(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt
+
+    def send() -> None:
+        # More than once: Python sees a signal that comes just before a system call
+        # only after the call, unless another signal ends the call.
+        pause = _SOON
+        while signal.getsignal(signal.SIGINT) is arrive:
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(pause)
+            pause *= 2
+
+    signal.signal(signal.SIGINT, arrive)
+    # From another thread: this one is still in the callback.
+    threading.Timer(_SOON, send).start()
 
 
 def check_devices() -> None:
