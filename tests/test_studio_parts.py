@@ -65,6 +65,29 @@ def test_rows_of_many_share_batches(batcher):
     assert max(batcher.batches) == 4 and set(gate.sizes) <= {1, 2, 4}
 
 
+def test_large_batches_run_at_the_same_time():
+    batcher, gate = Batcher(waiting=16, largest=4, threads=2), Gate()
+    work, end = Work("a", None, gate), time.monotonic() + 20
+    gate.open.set()
+    while max(batcher.batches, default=0) < 4 and time.monotonic() < end:
+        for job in [batcher.submit(work, row(k)) for k in range(9)]:
+            job.result(10)
+    gate.open.clear()
+    jobs = [batcher.submit(work, row(1))]
+    while len(batcher) and time.monotonic() < end:
+        pass
+    jobs.append(batcher.submit(work, row(2)))
+    time.sleep(0.1)
+    assert len(batcher) == 1  # a batch of one waits for others
+    jobs.append(batcher.submit(work, row(3)))
+    while len(batcher) and time.monotonic() < end:
+        pass
+    assert not len(batcher)
+    gate.open.set()
+    assert [job.result(10)[0, 0] for job in jobs] == [2, 4, 6]
+    batcher.stop()
+
+
 @pytest.mark.parametrize(
     "waiting, sizes, taken",
     [

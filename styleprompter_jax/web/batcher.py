@@ -5,6 +5,9 @@ items wait, another thread compiles a program for twice the batch size, and the 
 uses it when it is ready.  So no request waits for a compilation, and a single user
 never causes one.
 
+Several large batches can run at the same time.  On a CPU, this uses the time in which
+the cores wait for each other.
+
 Axes: b batch; each submitted item is a batch of 1.
 """
 
@@ -22,6 +25,9 @@ from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.web.limits import Refused
 
 _FULL = 0.75  # the share of a program's rows that makes a batch worth its time
+# The share of the largest program's rows that makes a batch worth running beside
+# another. A smaller batch waits, and requests that come meanwhile join it.
+_BESIDE = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +58,7 @@ class _Item(NamedTuple):
 
 
 class Batcher:
-    """Computes submitted items in batches, in a thread.
+    """Computes submitted items in batches, in threads.
 
     Attributes:
         batches: the number of batches by the number of their items.
@@ -60,18 +66,24 @@ class Batcher:
     Args:
         waiting: how many items may wait.
         largest: rows of the largest batch.
+        threads: batches at the same time.
     """
 
-    def __init__(self, waiting: int, largest: int):
+    def __init__(self, waiting: int, largest: int, threads: int = 1):
         self._waiting, self._largest = waiting, largest
         self._items: collections.deque[_Item] = collections.deque()
         self._changed = threading.Condition()
         self._ready: dict[Hashable, list[int]] = {}
         self._growing: set[Hashable] = set()
+        self._running = 0  # batches
         self._stopped = False
         self.batches: collections.Counter[int] = collections.Counter()
-        self._thread = threading.Thread(target=self._serve, daemon=True, name="model")
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._serve, daemon=True, name=f"model_{k}")
+            for k in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -103,7 +115,7 @@ class Batcher:
         return future
 
     def stop(self) -> None:
-        """Ends the thread after its current batch, and refuses the waiting items."""
+        """Ends the threads after their batches, and refuses the waiting items."""
         with self._changed:
             self._stopped = True
             left = list(self._items)
@@ -112,34 +124,41 @@ class Batcher:
         for item in left:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(Refused(503, "The server is stopping."))
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _has_room(self) -> bool:
         return self._stopped or len(self._items) < self._waiting
 
     def _serve(self) -> None:
         while batch := self._next():
-            work = batch[0].work
-            size = min(s for s in self._sizes(work) if s >= len(batch))
-            try:
-                rows = jax.tree.map(_stack, *(item.rows for item in batch))
-                made = take(work.run(pad(rows, size)), len(batch))
-            except BaseException as error:
-                for item in batch:
-                    item.future.set_exception(error)
-            else:
-                self.batches[len(batch)] += 1
-                for k, item in enumerate(batch):
-                    # A copy, because a view would keep the whole batch in memory.
-                    one = jax.tree.map(lambda a, k=k: a[k : k + 1].copy(), made)
-                    item.future.set_result(one)
+            self._compute(batch)
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
             del batch  # frees its memory while the queue is empty
+
+    def _compute(self, batch: Sequence[_Item]) -> None:
+        work = batch[0].work
+        size = min(s for s in self._sizes(work) if s >= len(batch))
+        try:
+            rows = jax.tree.map(_stack, *(item.rows for item in batch))
+            made = take(work.run(pad(rows, size)), len(batch))
+        except BaseException as error:
+            for item in batch:
+                item.future.set_exception(error)
+        else:
+            self.batches[len(batch)] += 1
+            for k, item in enumerate(batch):
+                # A copy, because a view would keep the whole batch in memory.
+                one = jax.tree.map(lambda a, k=k: a[k : k + 1].copy(), made)
+                item.future.set_result(one)
 
     def _next(self) -> list[_Item]:
         """Returns the items of the next batch; [] when the thread must end."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._items or self._stopped)
+                self._changed.wait_for(lambda: self._stopped or self._is_due())
                 if self._stopped:
                     return []
                 if any(item.future.cancelled() for item in self._items):
@@ -149,8 +168,7 @@ class Batcher:
                     self._items = collections.deque(kept)
                     self._changed.notify_all()
                     continue
-                kind = self._items[0].work.kind
-                alike = [item for item in self._items if item.work.kind == kind]
+                alike = self._alike()
                 most = max(self._sizes(alike[0].work))
                 if len(alike) > most < self._largest:
                     self._grow(alike[0], 2 * most)
@@ -162,7 +180,21 @@ class Batcher:
                 # Leaves out the items that no client waits for any more.
                 batch = [i for i in chosen if i.future.set_running_or_notify_cancel()]
                 if batch:
+                    self._running += 1
                     return batch
+
+    def _is_due(self) -> bool:
+        """Returns whether a batch can begin."""
+        if not self._items or not self._running:
+            return bool(self._items)
+        alike = self._alike()
+        sizes = self._sizes(alike[0].work)
+        return _fill(len(alike), sizes) >= max(2, _BESIDE * max(sizes))
+
+    def _alike(self) -> list[_Item]:
+        """Returns the items that can share a batch with the first one."""
+        kind = self._items[0].work.kind
+        return [item for item in self._items if item.work.kind == kind]
 
     def _sizes(self, work: Work) -> list[int]:
         return self._ready.setdefault(work.program, [1])

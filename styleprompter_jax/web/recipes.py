@@ -82,8 +82,11 @@ class Recipes:
         weighted = [(name, edits[name]) for name in known if edits.get(name)]
         asked: dict[str, Any] = {}
         if weighted:
-            direction = joined(model, [(known[name], w) for name, w in weighted])
-            latents = latents.edit(direction, 1.0)
+            direction, strength = known[weighted[0][0]], weighted[0][1]
+            if len(weighted) > 1:
+                pairs = [(known[name], w) for name, w in weighted]
+                direction, strength = joined(model, pairs), 1.0
+            latents = latents.edit(direction, strength)
             asked = model.options_of(direction)
         given = self._given(recipe)
         options = {k: _plain(v) for k, v in (self._own | asked | given).items()}

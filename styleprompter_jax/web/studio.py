@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from styleprompter_jax.app.edit import write_sweep
@@ -44,6 +45,7 @@ from styleprompter_jax.web.things import (
 )
 
 T = TypeVar("T")
+_SMALL = 2**14  # numbers of an image; a file of them takes about 0.2 ms
 
 
 class Studio:
@@ -57,7 +59,9 @@ class Studio:
     def __init__(self, model: StylePrompter, limits: Limits):
         self.model, self.limits = model, limits
         self.clients = Clients(limits, forget=_cancel_jobs)
-        self.batcher = Batcher(limits.waiting, limits.batch)
+        # A device would need the memory of two batches; its cores do not wait.
+        threads = 2 if jax.default_backend() == "cpu" else 1
+        self.batcher = Batcher(limits.waiting, limits.batch, threads)
         self.jobs = Jobs(limits)
         self.photographs = Photographs(model, limits)
         self._recipes = Recipes(model)
@@ -190,6 +194,8 @@ class Studio:
     async def decode(self, client: Client, body: bodies.Rendering) -> bytes:
         """Decodes a recipe, and returns the content of an image file."""
         pixels = await self._render(client, body.recipe)
+        if pixels.size <= _SMALL:  # another thread would cost more
+            return as_file(pixels, body.format)
         return await self._aside(as_file, pixels, body.format)
 
     async def unalign(self, client: Client, body: bodies.Unalign) -> bytes:
