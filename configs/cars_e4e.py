@@ -1,7 +1,7 @@
 """e4e as published, for cars: images of 256 x 192 to a StyleGAN2 of 512 px.
 
     styleprompter convert stylegan2-car-config-f.pt runs/cars_generator
-    styleprompter convert alexnet.pth lpips_alex.pth runs/lpips
+    styleprompter convert alexnet-owt-7be5be79.pth alex.pth runs/lpips
     styleprompter convert model_ir_se50.pth runs/arcface
     styleprompter convert moco_v2_800ep_pretrain.pt runs/moco
     python train.py --config=configs/cars_e4e.py --workdir=runs/cars_e4e \

@@ -5,7 +5,7 @@ files (docs/weights.md has the links). Convert them first:
 
     styleprompter convert swinv2_tiny_patch4_window16_256.pth \
         stylegan2-ffhq-config-f.pt runs/ffhq_start
-    styleprompter convert alexnet.pth lpips_alex.pth runs/lpips
+    styleprompter convert alexnet-owt-7be5be79.pth alex.pth runs/lpips
     styleprompter convert model_ir_se50.pth runs/arcface
     python train.py --config=configs/ffhq_encoder.py --workdir=runs/ffhq_encoder \
         --config.data.path=FOLDER

@@ -4,7 +4,7 @@ The generator, the start of the trunk (IR-SE50) and the networks of the losses c
 published files (docs/weights.md):
 
     styleprompter convert stylegan2-ffhq-config-f.pt runs/ffhq_generator
-    styleprompter convert alexnet.pth lpips_alex.pth runs/lpips
+    styleprompter convert alexnet-owt-7be5be79.pth alex.pth runs/lpips
     styleprompter convert model_ir_se50.pth runs/arcface
     python train.py --config=configs/ffhq_psp.py --workdir=runs/ffhq_psp \
         --config.data.path=FOLDER
