@@ -8,15 +8,23 @@ import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
-from studio_user import POINTS, User, png
+from studio_user import LIMITS, POINTS, User, png
 
 import styleprompter_jax as sp
 from styleprompter_jax.app.joined import joined
 from styleprompter_jax.cli import main
+from styleprompter_jax.editing.directions import Direction
+from styleprompter_jax.editing.generator_change import GeneratorChange
 from styleprompter_jax.editing.mixing import mix
 from styleprompter_jax.images import align as crops
 from styleprompter_jax.images.files import read_image, to_uint8
+from styleprompter_jax.web import bodies
 from styleprompter_jax.web.api import ENDPOINTS
+from styleprompter_jax.web.limits import Refused
+from styleprompter_jax.web.recipes import Recipes
+from styleprompter_jax.web.scripts import Script
+from styleprompter_jax.web.sessions import Clients
+from styleprompter_jax.web.things import Codes
 
 
 def test_pictures_are_those_of_the_model(user, model, tmp_path):
@@ -50,9 +58,35 @@ def test_pictures_are_those_of_the_model(user, model, tmp_path):
     mixed = sp.Latents(mix(codes, np.asarray(own.w_plus), share))
     same({}, mixed, refine=False)
     (tmp_path / "made.npz").write_bytes(user.ask("GET", f"/api/latents/{made}"))
+    kept = tmp_path / "kept.npz"
+    kept.write_bytes(user.ask("GET", f"/api/latents/{before}"))
+    maps = zip(sp.Latents.load(kept).features, own.features, strict=True)
+    assert all(np.array_equal(*pair) for pair in maps)  # to refine them elsewhere
     np.testing.assert_array_equal(
         sp.Latents.load(tmp_path / "made.npz").w_plus, mixed.w_plus
     )
+
+
+def test_codes_beyond_float32_are_refused(model, monkeypatch):
+    clients = Clients(LIMITS)
+    client = clients.open()
+    codes = Codes(sp.Latents(np.zeros((1, 8, 16), np.float32)), None, Script(()))
+    far = Direction(np.full(16, 3e38, np.float32))
+    monkeypatch.setitem(model.directions, "far", far)
+    recipe = bodies.Recipe(clients.keep(client, codes, 0), edits={"far": 1e9})
+    with np.errstate(over="ignore"), pytest.raises(Refused, match="smaller strengths"):
+        Recipes(model).ready(client, recipe)
+
+
+def test_a_tuned_generator_has_its_own_programs(model):
+    """So no batch of other clients waits for their compilation."""
+    plain = sp.Latents(np.zeros((1, 8, 16), np.float32))
+    changes = [GeneratorChange({key: np.zeros(1)}, "") for key in "ab"]
+    kinds = [
+        {work.program for work, _ in Recipes(model).all_of(latents)}
+        for latents in (plain, *map(plain.changed, changes))
+    ]
+    assert len(set.union(*kinds)) == sum(map(len, kinds))
 
 
 def test_a_tuned_generator(user, model, tmp_path, monkeypatch):

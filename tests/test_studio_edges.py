@@ -71,6 +71,16 @@ def test_files_before_the_page_is_ready(page):  # noqa: F811
     page.wait_for_selector("#tiles img[src^=blob]")
 
 
+def test_code_can_be_copied_without_a_clipboard(page):  # noqa: F811
+    """Pages without HTTPS have none."""
+    opened(page)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.click("#code")
+    page.click("[data-copy=python]")
+    assert page.inner_text("[data-copy=python]") == "Selected: press Ctrl+C"
+    assert page.evaluate("getSelection().toString()").startswith("import")
+
+
 def test_refused_files_are_named(page):  # noqa: F811
     opened(page)
     page.click("#save")

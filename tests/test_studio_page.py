@@ -41,7 +41,7 @@ def running(app):
 @pytest.fixture(scope="module")
 def app(tiny_folder):
     made = make_app(sp.load(tiny_folder))
-    made.app.state.studio.begin().result()
+    made.app.state.studio.begin().join()
     return made
 
 

@@ -8,6 +8,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -178,6 +179,10 @@ def test_an_interruption_inside_a_callback(objects):
     try:
         assert surroundings.orderly(work) == 130
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert not any(
+            isinstance(thread, threading.Timer) and not thread.daemon
+            for thread in threading.enumerate()
+        )  # the end of the process would wait for it
     finally:
         signal.signal(signal.SIGINT, before)
         gc.callbacks[:] = others

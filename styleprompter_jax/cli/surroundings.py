@@ -19,7 +19,7 @@ from styleprompter_jax.core import progress
 from styleprompter_jax.core.atomic import remove_partials
 from styleprompter_jax.core.errors import StylePrompterError
 
-_SOON = 0.01  # seconds
+_SOON, _RARELY = 0.01, 0.5  # seconds
 
 
 def open_closed_streams() -> None:
@@ -216,11 +216,13 @@ def _interrupt_again() -> None:
         while signal.getsignal(signal.SIGINT) is arrive:
             signal.pthread_kill(main, signal.SIGINT)
             time.sleep(pause)
-            pause *= 2
+            pause = min(2 * pause, _RARELY)
 
     signal.signal(signal.SIGINT, arrive)
     # From another thread: this one is still in the callback.
-    threading.Timer(_SOON, send).start()
+    timer = threading.Timer(_SOON, send)
+    timer.daemon = True  # the end of the process does not wait for it
+    timer.start()
 
 
 def check_devices() -> None:

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from styleprompter_jax.core.batches import pad, take
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.web.limits import Refused
 
 _FULL = 0.75  # the share of a program's rows that makes a batch worth its time
@@ -105,6 +106,7 @@ class Batcher:
                 self._changed.wait_for(self._has_room)
             if self._stopped:
                 raise Refused(503, "The server is stopping.")
+            self._drop_cancelled()
             if not self._has_room():
                 raise Refused(
                     503,
@@ -132,27 +134,40 @@ class Batcher:
 
     def _serve(self) -> None:
         while batch := self._next():
-            self._compute(batch)
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
+            try:
+                self._answer(batch)
+            finally:
+                with self._changed:
+                    self._running -= 1
+                    self._changed.notify_all()
             del batch  # frees its memory while the queue is empty
 
-    def _compute(self, batch: Sequence[_Item]) -> None:
-        work = batch[0].work
-        size = min(s for s in self._sizes(work) if s >= len(batch))
+    def _answer(self, batch: Sequence[_Item]) -> None:
+        """Sets the result of each item, or its error."""
         try:
-            rows = jax.tree.map(_stack, *(item.rows for item in batch))
-            made = take(work.run(pad(rows, size)), len(batch))
+            made = self._compute(batch)
         except BaseException as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
+                return
+            # One bad item makes its batch fail, but not the items of other clients.
             for item in batch:
-                item.future.set_exception(error)
+                self._answer([item])
         else:
             self.batches[len(batch)] += 1
-            for k, item in enumerate(batch):
-                # A copy, because a view would keep the whole batch in memory.
-                one = jax.tree.map(lambda a, k=k: a[k : k + 1].copy(), made)
+            for item, one in zip(batch, made, strict=True):
                 item.future.set_result(one)
+
+    def _compute(self, batch: Sequence[_Item]) -> list[Any]:
+        work = batch[0].work
+        size = min(s for s in self._sizes(work) if s >= len(batch))
+        rows = jax.tree.map(_stack, *(item.rows for item in batch))
+        made = take(work.run(pad(rows, size)), len(batch))
+        # Copies, because a view would keep the whole batch in memory.
+        return [
+            jax.tree.map(lambda a, k=k: a[k : k + 1].copy(), made)
+            for k in range(len(batch))
+        ]
 
     def _next(self) -> list[_Item]:
         """Returns the items of the next batch; [] when the thread must end."""
@@ -161,12 +176,8 @@ class Batcher:
                 self._changed.wait_for(lambda: self._stopped or self._is_due())
                 if self._stopped:
                     return []
-                if any(item.future.cancelled() for item in self._items):
-                    # Nobody waits for these items. Do not use them, not even for
-                    # the first run of a larger program.
-                    kept = (i for i in self._items if not i.future.cancelled())
-                    self._items = collections.deque(kept)
-                    self._changed.notify_all()
+                self._drop_cancelled()
+                if not self._is_due():
                     continue
                 alike = self._alike()
                 most = max(self._sizes(alike[0].work))
@@ -182,6 +193,13 @@ class Batcher:
                 if batch:
                     self._running += 1
                     return batch
+
+    def _drop_cancelled(self) -> None:
+        """Drops the items that nobody waits for; not even a first run uses them."""
+        kept = [item for item in self._items if not item.future.cancelled()]
+        if len(kept) < len(self._items):
+            self._items = collections.deque(kept)
+            self._changed.notify_all()
 
     def _is_due(self) -> bool:
         """Returns whether a batch can begin."""
@@ -211,6 +229,9 @@ class Batcher:
                 jax.block_until_ready(item.work.run(pad(item.rows, size)))
                 with self._changed:
                     self._ready[program].append(size)
+                    self._growing.discard(program)
+            except StylePrompterError:  # these rows are at fault, not the size
+                with self._changed:
                     self._growing.discard(program)
             except Exception as error:  # smaller batches still work
                 log.warning("Warning: no batches of %d: %s", size, error)

@@ -87,6 +87,11 @@ class Recipes:
                 pairs = [(known[name], w) for name, w in weighted]
                 direction, strength = joined(model, pairs), 1.0
             latents = latents.edit(direction, strength)
+            if not np.isfinite(latents.w_plus).all():
+                raise Refused(
+                    400,
+                    "These edits give codes beyond float32: use smaller strengths.",
+                )
             asked = model.options_of(direction)
         given = self._given(recipe)
         options = {k: _plain(v) for k, v in (self._own | asked | given).items()}
@@ -117,7 +122,9 @@ class Recipes:
             images = model.decode(latents, refine=refine, **options)
             return to_uint8(framed(images, *model.config.shown_shape))
 
-        return Work(("decode", refine), change and id(change), run), rows
+        # The program of a tuned generator also has the changed parameters as inputs.
+        changed = change and tuple(sorted(change.deltas))
+        return Work(("decode", refine, changed), change and id(change), run), rows
 
     def all_of(self, latents: Latents) -> Iterator[tuple[Work, Any]]:
         """Yields every kind of decoding that these latents can need."""

@@ -232,7 +232,8 @@ def _listening(host: str, port: int) -> Any:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.create_server(address[:2], family=family)
+        both = host == "::" and socket.has_dualstack_ipv6()  # all addresses
+        listener = socket.create_server(address[:2], family=family, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise StylePrompterError(

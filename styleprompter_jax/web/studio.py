@@ -4,12 +4,14 @@ This module does not know HTTP; see `api.py`.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import io
 import tempfile
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,11 +69,18 @@ class Studio:
         self._recipes = Recipes(model)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="pictures")
 
-    def begin(self) -> Future:
+    def begin(self) -> threading.Thread:
         """Compiles the programs for the first user, in another thread."""
-        return self._pool.submit(self._warm)
+        # A daemon, because the end of the process does not wait for it.
+        thread = threading.Thread(target=self._warm, daemon=True, name="warm")
+        thread.start()
+        return thread
 
     def _warm(self) -> None:
+        with contextlib.suppress(Exception):  # a request meets it again, and reports it
+            self._compile()
+
+    def _compile(self) -> None:
         cfg = self.model.config
         if self.photographs.encodes:
             images = np.zeros((1, *cfg.input_shape), np.float32)
@@ -224,13 +233,14 @@ class Studio:
                 "Latents of a tuned generator are not one file: use `styleprompter "
                 "invert --tune`, which writes them with the change of the generator.",
             )
-        w_plus = np.asarray(codes.latents.w_plus)
-        np.savez(
-            file,
-            w_plus=w_plus,
-            source=np.asarray(self.model.source),
-            generator_sha256=np.asarray(self.model.generator_sha256),
-        )
+        features = codes.latents.features
+        arrays = {
+            "w_plus": codes.latents.w_plus,
+            **{f"features_{k}": maps for k, maps in enumerate(features)},
+            "source": self.model.source,
+            "generator_sha256": self.model.generator_sha256,
+        }
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # none is allow_pickle
         return file.getvalue()
 
     async def script(self, client: Client, recipe: bodies.Recipe) -> answers.Code:
@@ -288,6 +298,10 @@ class Studio:
         def work(job: Job) -> None:
             how = {"refine": refine, "told": job.told, **options}
             fitted = arrays(fit(crop, codes.latents, body.steps, **how))
+            if fitted.changes is not None:
+                # Here, because other clients would wait for the compilation.
+                for decoding, rows in self._recipes.all_of(fitted):
+                    decoding.run(rows)
             job.latents = self._keep(client, Codes(fitted, crop, script))
 
         return self._start(client, body.steps, work)

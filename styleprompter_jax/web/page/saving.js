@@ -33,14 +33,22 @@ export function build(facts) {
   };
   $("#code").onclick = code;
   for (const button of $$("[data-copy]")) {
-    button.onclick = async () => {
-      await navigator.clipboard.writeText($(`#${button.dataset.copy}`).textContent);
-      button.textContent = "Copied";
-      setTimeout(() => {
-        button.textContent = `Copy ${button.dataset.copy === "python" ? "Python" : "commands"}`;
-      }, 2000);
-    };
+    button.onclick = () => copy(button);
   }
+}
+
+async function copy(button) {
+  const code = $(`#${button.dataset.copy}`);
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+  } catch { // pages without HTTPS have no clipboard, and people can refuse it
+    getSelection().selectAllChildren(code);
+    button.textContent = "Selected: press Ctrl+C";
+  }
+  setTimeout(() => {
+    button.textContent = `Copy ${button.dataset.copy === "python" ? "Python" : "commands"}`;
+  }, 2000);
 }
 
 const named = (item) => item.title.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "_") || "image";
