@@ -1,9 +1,10 @@
-"""The studio under load: `python -m benchmarks.studio [--seconds N] [--model M]`.
+"""The studio under load: `python -m benchmarks.studio [--seconds N] [--size S]`.
 
 Starts the server in this process, and eight clients in another, which ask it over a
 socket, as the page does. It prints the time from a slider to the bytes of the picture
 beside the model's own time, the results per second of the clients beside the model's
-own batches of 8, and the memory before and after.
+own batches of 8, and the memory before and after. With --size, the model has
+e4e's architecture, a generator of this size and random weights.
 """
 
 import argparse
@@ -24,8 +25,13 @@ import numpy as np
 from PIL import Image
 
 import styleprompter_jax as sp
+from benchmarks.cases import draw, encoder_of
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.large_pages import use_large_pages
+from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
+from styleprompter_jax.models.inverter import StylePrompterConfig
+from styleprompter_jax.store.model_folder import model_shapes
 from styleprompter_jax.web.server import make_app, make_server
 
 CLIENTS = 8
@@ -115,6 +121,15 @@ def spread(times):
     return f"median {1e3 * middle:.0f} ms, p95 {1e3 * cuts[-1]:.0f} ms"
 
 
+def random_model(size):
+    generator = GeneratorConfig(size)
+    config = StylePrompterConfig(encoder_of("e4e", generator), None, generator)
+    model = sp.StylePrompter(config, draw(model_shapes(config)))
+    vector = np.random.default_rng(0).standard_normal(generator.w_dim, np.float32)
+    model.directions["random"] = Direction(vector)
+    return model
+
+
 def plain(model, count, seconds):
     """Results a second of the model's own batches of `count`."""
     height, width, channels = model.config.input_shape
@@ -129,12 +144,12 @@ def plain(model, count, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="avatars64")
+    parser.add_argument("--size", type=int)
     parser.add_argument("--seconds", type=float, default=20)
     args = parser.parse_args()
     use_large_pages()
     use_compilation_cache()
-    model = sp.load(args.model)
+    model = random_model(args.size) if args.size else sp.load("avatars64")
     spawned = multiprocessing.get_context("spawn")
     asked, answers = spawned.SimpleQueue(), spawned.SimpleQueue()
     with running(model) as (address, batches):
