@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,8 +14,11 @@ import jax
 import notebooks
 import pytest
 import test_docs
+from conftest import TINY, random_directions, random_variables
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from styleprompter_jax.store.model_folder import save_model
 
 NOTEBOOKS = sorted(notebooks.COLABS.glob("*.ipynb"))
 REPOSITORY = "styleprompter-jax/styleprompter_jax"
@@ -27,6 +31,7 @@ RUNS = [
     ("quickstart", dict(frames=4)),
     ("invert_and_edit", dict(source="upload")),
     ("invert_and_edit", dict(source="astronaut")),
+    ("invert_and_edit", dict(model="no_smart", strength=5.0)),
     ("train_your_own", {}),
     ("convert_weights", {}),
 ]
@@ -34,9 +39,16 @@ RUNS = [
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A folder in which a notebook finds the files of a clone."""
+    """A folder in which a notebook finds the files of a clone, and a model."""
     for name in ("README.md", "train.py", "configs", "colabs", "tests"):
         (tmp_path / name).symlink_to(notebooks.COLABS.parent / name)
+    without = dataclasses.replace(TINY, refiner=None)
+    save_model(
+        tmp_path / "no_smart",
+        without,
+        random_variables(without),
+        directions=random_directions(),
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path
