@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from styleprompter_jax.store.model_folder import save_model
+from styleprompter_jax.training.settings import check_settings
 
 NOTEBOOKS = sorted(notebooks.COLABS.glob("*.ipynb"))
 REPOSITORY = "styleprompter-jax/styleprompter_jax"
@@ -181,6 +182,27 @@ def test_form_fields_hold_their_defaults(path):
         low, high = (re.search(rf"{end}: ([-.\d]+)", form) for end in ("min", "max"))
         if low:
             assert float(low[1]) <= value <= float(high[1]), name
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "own_images"])
+def test_recipes_of_the_training(recipe, tmp_path):
+    path = notebooks.COLABS / "train_your_own.ipynb"
+    for name in ("b.png", "b.json", "c/a.JPG", "a.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    namespace = {}
+    values = dict(recipe=recipe, folder=str(tmp_path))
+    for source in notebooks.filled(path, values)[1:4]:
+        exec(source, namespace)
+    found = namespace["images"](tmp_path)  # without the .json files of `align`
+    assert [image.name for image in found] == ["b.png", "a.JPG"]
+    for stage, start in (("generator", ""), ("encoder", "given"), ("smart", "given")):
+        config = namespace["make_config"](stage, start)
+        check_settings(config)
+        assert (config.data.name, config.data.path) == ("folder", str(tmp_path))
+        assert (config.data.train_split == "train") == (recipe == "tiny")
+        begins = "avatars64" if recipe == "own_images" else ""
+        assert config.init_from == (start or begins)
 
 
 def test_all_of_them_are_run():
