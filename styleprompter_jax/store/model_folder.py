@@ -291,11 +291,11 @@ def read_origin(folder: Path) -> str:
 def check_place(folder: Path, replace: bool) -> None:
     """Refuses to write over an existing file or a folder that is not empty.
 
-    If ``replace`` is true, it accepts an existing model folder. It also refuses a place
-    where no folder can be written.
+    If ``replace`` is true, it accepts an existing folder of a model or a network. It
+    also refuses a place where no folder can be written.
     """
     if os.path.lexists(folder) and _is_occupied(folder):
-        if not (folder / CONFIG).is_file():
+        if not _is_ours(folder):
             raise StylePrompterError(
                 f"{folder} exists and is not a model folder: choose another name."
             )
@@ -368,6 +368,18 @@ def read_variables(
 
 def _config_sum(fields: Mapping) -> str:
     return f"sha256:{json_sha256(fields)}"
+
+
+def _is_ours(folder: Path) -> bool:
+    """Returns whether a folder has the config of a model or a network.
+
+    Other programs call their files config.json and model.safetensors too.
+    """
+    try:
+        fields, _ = read_config(folder)
+    except StylePrompterError:
+        return False
+    return "generator" in fields or "network" in fields
 
 
 def _is_occupied(folder: Path) -> bool:
