@@ -12,6 +12,14 @@ import styleprompter_jax as sp
 from styleprompter_jax import losses
 from styleprompter_jax.evaluation.evaluate import evaluate
 from styleprompter_jax.inversion import optimize
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
+from styleprompter_jax.store.discriminator_files import (
+    KeptDiscriminator,
+    discriminator_shapes,
+    load_discriminator,
+)
+from styleprompter_jax.store.model_folder import read_origin, save_model
+from styleprompter_jax.store.places import same_place
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +231,25 @@ def test_saving_a_model(tmp_path, model, images):
     copy = sp.load(tmp_path / "copy")
     np.testing.assert_array_equal(copy.invert(images)[0], model.invert(images)[0])
     assert copy.directions.keys() == model.directions.keys()
+
+
+def test_saving_a_model_onto_its_own_folder(tmp_path, model):
+    discriminator = DiscriminatorConfig(32, (8,) * 4)
+    shapes = discriminator_shapes(discriminator)["params"]
+    params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
+    kept = KeptDiscriminator(discriminator, params)
+    given = model.config, model.variables
+    folder = save_model(tmp_path / "m", *given, discriminator=kept, origin="a fact")
+    loaded = sp.load(folder)
+    (tmp_path / "link").symlink_to(folder)
+    loaded.save(tmp_path / "link")
+    assert load_discriminator(folder).config == discriminator
+    assert read_origin(folder) == "a fact"
+    model.save(folder)  # another model
+    assert not (folder / "discriminator.safetensors").exists()
+    assert read_origin(folder) == ""
+    assert same_place("gs://bucket/m", "gs://bucket/m/")
+    assert not same_place("gs://bucket/m", tmp_path)
 
 
 def test_evaluation_averages_over_images(model, images):

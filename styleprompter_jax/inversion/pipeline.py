@@ -31,7 +31,7 @@ from styleprompter_jax.inversion.tune import tune
 from styleprompter_jax.models import inverter
 from styleprompter_jax.models.registry import make
 from styleprompter_jax.store.model_folder import flat_arrays, load_model, save_model
-from styleprompter_jax.store.places import pin
+from styleprompter_jax.store.places import pin, same_place
 
 if TYPE_CHECKING:
     from styleprompter_jax.inversion.tuned import Tuned
@@ -102,9 +102,8 @@ class StylePrompter:
     ):
         calls.check_variables(config, variables)
         calls.check_dtype(dtype)
-        self.config = config
+        self.config, self.source = config, source
         self.directions = dict(directions or {})
-        self.source = source
         self.devices = Devices(devices)
         self._variables = self.devices.replicate(dict(variables))
         self._module = inverter.StylePrompter(config, inverter.DTYPES[dtype])
@@ -178,10 +177,8 @@ class StylePrompter:
     @functools.cached_property
     def average_image(self) -> jax.Array:
         """The image of the mean code, (h, w, 3), of the size that `encode` reads."""
-        generator = self.config.generator
-        codes = jnp.broadcast_to(
-            self.const["latent_avg"], (1, generator.num_codes, generator.w_dim)
-        )
+        cfg, mean = self.config.generator, self.const["latent_avg"]
+        codes = jnp.broadcast_to(mean, (1, cfg.num_codes, cfg.w_dim))
         return show(1, self._module, self._variables, codes)[0]
 
     def shown(self, images: Any) -> Any:
@@ -391,10 +388,13 @@ class StylePrompter:
         rngs = noise_rngs(noise_mode, rng)
         how = rendering.How(self._module, False, noise_mode)
         everything = [(slice(None), deltas_of(self, None))]
-        latents = Latents(w_plus)
-        return rendering.render(self, how, everything, latents, {}, rngs)
+        return rendering.render(self, how, everything, Latents(w_plus), {}, rngs)
 
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
-        """Writes a model folder; see `store.model_folder.save_model`."""
+        """Writes a model folder; see `store.model_folder.save_model`.
+
+        The model's own folder keeps discriminator and origin; others get neither.
+        """
+        own = self.source != "" and same_place(folder, self.source)
         given = folder, self.config, self._variables
-        save_model(*given, dtype=dtype, directions=self.directions)
+        save_model(*given, dtype=dtype, directions=self.directions, keep_rest=own)

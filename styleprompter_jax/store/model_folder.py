@@ -51,7 +51,7 @@ from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
     DIRECTIONS,
-    DISCRIMINATOR,  # noqa: F401
+    DISCRIMINATOR,
     MODEL,
     PARTS,
     local_folder,
@@ -89,6 +89,7 @@ def save_model(
     discriminator: KeptDiscriminator | None = None,
     origin: str = "",
     keep_directions: bool = False,
+    keep_rest: bool = False,
     replace: bool = True,
 ) -> Path:
     """Writes a model folder, completely or not at all.
@@ -107,6 +108,8 @@ def save_model(
         origin: a text to store with the weights; see `read_origin`.
         keep_directions: if ``directions`` is empty, keep the directions of the replaced
             model.
+        keep_rest: keep the discriminator and the origin of the replaced model, if the
+            call names no others.
         replace: if false, refuse a folder that is not empty.
 
     Returns:
@@ -144,6 +147,7 @@ def save_model(
         discriminator=discriminator,
         origin=origin,
         keep_directions=keep_directions,
+        keep_rest=keep_rest,
         replace=replace,
     )
 
@@ -260,6 +264,7 @@ def write_folder(
     discriminator: KeptDiscriminator | None = None,
     origin: str = "",
     keep_directions: bool = False,
+    keep_rest: bool = False,
     replace: bool = True,
 ) -> Path:
     """Writes config.json with ``fields`` and model.safetensors, or nothing.
@@ -268,8 +273,10 @@ def write_folder(
     """
     with folder_lock(folder):
         check_place(folder, replace)
-        kept = {DIRECTIONS} if keep_directions else ()
-        with atomic_folder(folder, [p for p in PARTS if p not in kept]) as partial:
+        kept = {DIRECTIONS: keep_directions, DISCRIMINATOR: keep_rest}
+        if keep_rest and not origin and (folder / MODEL).is_file():
+            origin = read_origin(folder)
+        with atomic_folder(folder, [p for p in PARTS if not kept.get(p)]) as partial:
             tree = unflatten_dict(arrays, sep="/")
             metadata = {_CONFIG_SUM: _config_sum(fields)}
             metadata |= {_ORIGIN: origin} if origin else {}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from styleprompter_jax.core.buckets import checked_path, in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.core.paths import path_text, scheme
+from styleprompter_jax.core.paths import local_path, path_text, scheme
 
 if TYPE_CHECKING:
     from styleprompter_jax.store.hub import HubName
@@ -43,6 +43,15 @@ def pin(name: str | os.PathLike) -> str:
     if _is_hub(name):
         return str(_hub().pin(_hub_name(name)))
     return str(checked_path(name)) if in_bucket(name) else os.fspath(name)
+
+
+def same_place(first: str | os.PathLike, second: str | os.PathLike) -> bool:
+    """Returns whether two names mean one folder, on this machine or in a bucket."""
+    if scheme(first) or scheme(second):
+        pair = first, second
+        return all(map(in_bucket, pair)) and len(set(map(checked_path, pair))) == 1
+    one, other = (os.path.realpath(local_path(name)) for name in (first, second))
+    return one == other
 
 
 def local_folder(name: str | os.PathLike) -> Path:
