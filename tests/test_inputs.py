@@ -1,5 +1,6 @@
 """Inputs of encoders from files: colour, grey, sketches, label maps, oblong images."""
 
+import icc
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,6 +50,35 @@ def test_labels_are_numbers_however_they_are_stored(stored, tmp_path):
     assert as_pictures(one_hot).shape == (1, *SIZE, 3)
 
 
+@pytest.mark.parametrize("depth", [2, 4])
+def test_labels_of_few_bits_are_those_in_the_file(depth, tmp_path):
+    labels = LABELS % 2**depth
+    (tmp_path / "x.png").write_bytes(icc.png(labels[..., None], depth))
+    np.testing.assert_array_equal(read_labels(tmp_path / "x.png"), labels)
+
+
+def test_lossy_labels_are_refused(tmp_path):
+    maps = [Image.fromarray(LABELS).convert("RGB")] * 2
+    lossless = {"lossless": True, "exif": b"Exif\0\0"}
+    for name, options in (
+        ("x.webp", lossless),
+        ("x.webp", {"lossless": True, "append_images": maps[1:], "save_all": True}),
+        ("x.tif", {"compression": "tiff_lzw"}),
+    ):
+        path = save(tmp_path, maps[0], name, **options)
+        np.testing.assert_array_equal(read_labels(path), LABELS)
+    for name, options in (
+        ("x.jpg", {}),
+        ("x.webp", {}),
+        ("x.webp", {"exif": lossless["exif"]}),
+        ("x.webp", {"append_images": maps[1:], "save_all": True}),
+        ("x.tif", {"compression": "jpeg"}),
+    ):
+        path = save(tmp_path, maps[0], name, **options)
+        with pytest.raises(sp.StylePrompterError, match=rf"{name} .*lossy compression"):
+            read_labels(path)
+
+
 def test_labels_lie_upright_and_are_not_mixed_when_resized(tmp_path):
     exif = Image.Exif()
     exif[274] = 6  # stored a quarter turn to the left
@@ -78,14 +108,12 @@ def test_colours_are_left_out_of_grey(tmp_path):
 
 def test_what_is_not_of_the_kind(tmp_path):
     picture = save(tmp_path, Image.fromarray(COLOURS), "colours.png")
-    lossy = save(tmp_path, Image.fromarray(LABELS), "lossy.jpg")
     labels = save(tmp_path, Image.fromarray(LABELS), "labels.png")
     deep = save(tmp_path, Image.fromarray(LABELS.astype(np.uint16) + 250), "deep.png")
     for channels, path, match in (
         (1, picture, r"colours\.png is an image in colours.*\(--input-kind grey\)"),
         (19, picture, r"colours\.png .*an image in colours, not a label map"),
         (18, labels, r"labels\.png has the label 18.* 18 classes, 0 to 17"),
-        (19, lossy, r"lossy\.jpg .*JPEG"),
         (19, deep, r"deep\.png .*outside 0 to 255"),
     ):
         with pytest.raises(sp.StylePrompterError, match=match):

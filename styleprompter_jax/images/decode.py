@@ -223,17 +223,18 @@ def _prepare(image: ImageFile.ImageFile) -> str:
         if tags.get(PLANES) == 2:
             if image.mode in GREY or has_pairs:
                 raise ValueError("grey and transparency are in separate planes")
-            if _rawmode(image) in tuple("RGBA") and 16 in tags.get(BITS, ()):
+            if rawmode_of(image) in tuple("RGBA") and 16 in tags.get(BITS, ()):
                 order = "L" if tags.prefix == b"II" else "B"
                 _change_rawmode(image, lambda mode: f"{mode};16{order}")
         if has_pairs:  # libtiff returns these in the machine's byte order
             is_packed = image.tile[0].codec_name == "libtiff"
             is_little = sys.byteorder == "little" if is_packed else tags.prefix == b"II"
             return "LA;16L" if is_little else "LA;16B"
-    return _rawmode(image)
+    return rawmode_of(image)
 
 
-def _rawmode(image: ImageFile.ImageFile) -> str:
+def rawmode_of(image: ImageFile.ImageFile) -> str:
+    """Returns PIL's raw mode of an image that is not loaded yet; "" if unknown."""
     args = image.tile[0].args if image.tile else ""
     rawmode = args[0] if isinstance(args, tuple) else args
     return rawmode if isinstance(rawmode, str) else ""

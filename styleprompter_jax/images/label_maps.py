@@ -12,11 +12,15 @@ from styleprompter_jax.images.decode import (
     attempt,
     open_picture,
     orientation_of,
+    rawmode_of,
     refusing,
 )
 from styleprompter_jax.images.files import picture_file
 
 _LOSSY = ("JPEG", "MPO")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+# PIL spreads grey of 2 and 4 bits over 0 to 255, by these factors.
+_SPREAD = {"L;2": 85, "L;4": 17}
 
 
 def read_labels(path: str | os.PathLike) -> np.ndarray:
@@ -27,7 +31,7 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
 
     Raises:
         StylePrompterError: if the file is missing, damaged, too large, an image in
-            colours, or in a lossy format (JPEG).
+            colours, or in a lossy format (JPEG, or such compression in WebP or TIFF).
     """
     with picture_file(path) as (file, name), refusing(name):
         return attempt(_read, file)
@@ -35,9 +39,12 @@ def read_labels(path: str | os.PathLike) -> np.ndarray:
 
 def _read(file: BinaryIO) -> np.ndarray:
     with open_picture(file) as image, ROOM.take(image.width * image.height):
-        if image.format in _LOSSY:
-            raise ValueError("JPEG changes the labels of a map: save it as PNG")
-        values = _values(image)
+        if _is_lossy(image, file):
+            raise ValueError(
+                "its lossy compression changes the labels of a map: save it as PNG"
+            )
+        spread = _SPREAD.get(rawmode_of(image)[:3], 1)
+        values = _values(image) // spread
         orientation = orientation_of(image)
         height, width = values.shape
         upright = np.empty(
@@ -45,6 +52,24 @@ def _read(file: BinaryIO) -> np.ndarray:
         )
         STORED.get(orientation, lambda a: a)(upright)[...] = values
         return upright
+
+
+def _is_lossy(image: Image.Image, file: BinaryIO) -> bool:
+    if image.format == "TIFF":
+        return image.info.get("compression") in _LOSSY_TIFF
+    return image.format in _LOSSY or (image.format == "WEBP" and _is_lossy_webp(file))
+
+
+def _is_lossy_webp(file: BinaryIO) -> bool:
+    """Returns whether the first image of a WebP file has the lossy bitstream."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        kind, size = head[:4], int.from_bytes(head[4:], "little")
+        if kind in (b"VP8 ", b"VP8L"):
+            return kind == b"VP8 "
+        # A frame of an animation has its own chunks after 16 bytes.
+        file.seek(16 if kind == b"ANMF" else size + size % 2, 1)
+    return False
 
 
 def _values(image: Image.Image) -> np.ndarray:
