@@ -20,6 +20,7 @@ from styleprompter_jax.app.mix import mix
 from styleprompter_jax.app.pack import pack
 from styleprompter_jax.cli import _SUMMARIES, parse
 from styleprompter_jax.cli.arguments import options
+from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.images.files import write_image
 
@@ -92,6 +93,25 @@ def test_from_python(tmp_path, capsys, tiny_folder):
     assert capsys.readouterr().out == ""
     with pytest.raises(dataclasses.FrozenInstanceError):
         edited.edits = 3
+
+
+@pytest.mark.parametrize("animate", [None, "gif"])
+def test_directions_without_a_common_strength(tmp_path, tiny_folder, animate):
+    model = sp.load(tiny_folder)
+    low, high = (Direction(np.ones(16), range=pair) for pair in ((-1, 1), (2, 3)))
+    model.directions = {"low": low, "high": high}
+    codes, out = tmp_path / "codes.npz", tmp_path / "out"
+    sp.Latents(np.zeros((1, 8, 16), np.float32)).save(codes, names=["a"])
+    how = {"latents": codes, "together": True, "animate": animate}
+    how["decoding"] = Decoding(refine=False)
+    with pytest.raises(
+        sp.StylePrompterError, match=r"low\+high have no common strength"
+    ):
+        edit(model, out, ["low", "high"], **how)
+    assert not out.exists()
+    assert edit(model, out, ["low", "high"], strengths=[2], **how).files
+    how["together"] = False
+    assert edit(model, tmp_path / "each", ["low", "high"], **how).files
 
 
 def test_formats_are_checked_before_the_work(tmp_path, tiny_folder):

@@ -1,6 +1,7 @@
 """The studio's HTTP interface, in process, with the tiny model."""
 
 import base64
+import dataclasses
 import io
 import shlex
 
@@ -27,7 +28,7 @@ from styleprompter_jax.web.sessions import Clients
 from styleprompter_jax.web.things import Codes
 
 
-def test_pictures_are_those_of_the_model(user, model, tmp_path):
+def test_pictures_are_those_of_the_model(user, model, tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png())
     images = sp.read_images([tmp_path / "a.png"], model.image_size)
     own = model.encode(images)
@@ -45,6 +46,11 @@ def test_pictures_are_those_of_the_model(user, model, tmp_path):
     moved = own.edit(joined(model, both), 1.0)
     # The directions ask for beta (1, 1) and (0.5, 2): the least of each counts.
     same({"edits": {"hat": -1, "smile": 0.5}}, moved, beta=(0.5, 1.0))
+    # Sliders need no common strength.
+    far = dataclasses.replace(model.directions["hat"], range=(5, 6))
+    monkeypatch.setitem(model.directions, "far", far)
+    moved = own.edit(joined(model, [both[0], (far, 1.0)]), 1.0)
+    same({"edits": {"far": 1, "smile": 0.5}}, moved, beta=(0.5, 1.0))
     # Latents of a recipe, mixed with latents of nobody.
     nobody = user.post("/api/sample", {"seed": 7, "truncation": 0.5})["latents"]
     z = np.random.default_rng(7).standard_normal((1, 16), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from styleprompter_jax.app import alignment, pictures
 from styleprompter_jax.app.decoding import Decoding
-from styleprompter_jax.app.joined import joined
+from styleprompter_jax.app.joined import check_ranges, joined
 from styleprompter_jax.convert.directions import find_direction, named_directions
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
@@ -137,6 +137,8 @@ def edit(
                 "--input, or use `invert --optimize` to write fitted latents."
             )
     ways = _directions(model, directions, layers, together)
+    if together and not _given(strengths):
+        check_ranges(ways)
     if animate:
         plan: dict[str, tuple] = _sweeps(ways, strengths, length)
         edits: _Stills = _Sweeps(plan, layers, decoding, animate)

@@ -1,6 +1,6 @@
 """Combines several directions into one, for the model that decodes the edits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.editing.directions import Direction, check_layers, combine
@@ -31,3 +31,14 @@ def joined(
             "(--direction NAME:WEIGHT)."
         )
     return combine(weighted, num_codes, check_layers(layers, num_codes), own)
+
+
+def check_ranges(made: Mapping[str, Direction]) -> None:
+    """Refuses joined directions, by name, that have no strength within all ranges."""
+    for name, direction in made.items():
+        low, high = direction.range
+        if low > high:
+            raise StylePrompterError(
+                f"The directions {name} have no common strength in their ranges: give "
+                "strengths (--strength)."
+            )

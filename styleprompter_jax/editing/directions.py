@@ -165,7 +165,8 @@ def combine(
 
     Returns:
         A direction of (n, w_dim). In its range and at its strength, each direction
-        stays within its own. Each option of the refiner has the smallest value among
+        stays within its own; if no strength is in all ranges, the range has its low
+        end above its high end. Each option of the refiner has the smallest value among
         the directions.
     """
     responses = [
