@@ -171,7 +171,7 @@ def test_wrong_calls_from_python(tmp_path):
         (lambda: invert("avatars64", ["x"], tmp_path, layers=[0]), "layers .* tuning"),
         (lambda: invert("avatars64", ["x"], tmp_path, half=True), "half .* tuning"),
         (lambda: pack("x", "x.array_record", size=0), "size is 0"),
-        (lambda: align(["x"], tmp_path, size=0), "size is 0"),
+        (lambda: align(["x"], tmp_path, size=0), "is 0: it must be 1"),
         (lambda: Decoding(batch_size=0), "batch_size"),
         (lambda: Decoding(seed=-1), "seed"),
         (lambda: Decoding(refine=False, refiner={"beta": (1, 1)}), "leave out one"),

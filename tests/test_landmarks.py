@@ -198,8 +198,10 @@ def test_the_command_says_it_and_writes_nothing(tmp_path, capsys):
     written(percent, {"a.png": ((FACE / SIDE - 0.5) * 50 + 50).tolist()})
     assert main([*call, str(percent)]) == 0
     assert capsys.readouterr().err.count("look like percent") == 1
-    assert main([*call[:4], "9999", *call[5:], str(percent)]) == 1
-    assert "up to 4096" in capsys.readouterr().err
+    for size in ("4097", "99999"):
+        assert main([*call[:4], size, *call[5:], str(percent)]) == 1
+        error = f"Error: size (--size) is {size}: it must be at most 4096.\n"
+        assert capsys.readouterr().err.endswith(error)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from styleprompter_jax.core.sums import sha256
 from styleprompter_jax.core.values import plural, whole
 from styleprompter_jax.images import align as crops
 from styleprompter_jax.images import detect
-from styleprompter_jax.images.files import LARGEST_SIDE, open_image, write_image
+from styleprompter_jax.images.files import open_image, write_image
 from styleprompter_jax.images.find import shown
 from styleprompter_jax.images.landmarks import Landmarks, read_landmarks
 from styleprompter_jax.images.read_once import ReadOnce
@@ -50,7 +50,7 @@ def align(
         output: folder of the crops.
         landmarks: a file of landmarks, see `read_landmarks`; None detects the largest
             face.
-        size: side of the crops in pixels.
+        size: side of the crops in pixels, at most 4096.
         skip_bad: skip images that cannot be read or have no face, with a warning for
             each.
         overwrite: replace files that this program did not write.
@@ -59,7 +59,7 @@ def align(
         StylePrompterError: if an image or its landmarks cannot be read, no face is
             found, or a crop cannot be written.
     """
-    folder, size = local_path(output), whole(size, "size", 1, LARGEST_SIDE)
+    folder, size = local_path(output), whole(size, "size (--size)", 1, crops.LARGEST)
     given = None
     named: list[str] = []
     quads: dict[Path, np.ndarray] = {}

@@ -9,7 +9,7 @@ from styleprompter_jax.cli.arguments import (
     left_out,
     options,
     path,
-    side,
+    positive,
 )
 from styleprompter_jax.core.values import plural
 
@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
     parser.add_argument(
         "--size",
-        type=side,
+        type=positive,
         default=1024,
         metavar="S",
-        help="side of the crops in pixels (default: 1024)",
+        help="side of the crops in pixels, at most 4096 (default: 1024)",
     )
     add_skip_bad(parser)
 
