@@ -28,12 +28,13 @@ def optimize_w_plus(
     Args:
         model: the model; the fit starts from its encoder's codes, or from latent_avg
             without an encoder.
-        images: (b, s, s, 3) in [-1, 1], s the generator's size.
+        images: (b, s, s, 3) in [-1, 1], with s = model.image_size: without an encoder,
+            the generator's size.
         steps: steps of Adam.
         learning_rate: learning rate of the first step; it falls to zero along a cosine.
 
     Returns:
-        w_plus (b, n, w_dim) and the images (b, s, s, 3) that it renders.
+        w_plus (b, n, w_dim), and the images that it renders, of the generator's size.
     """
     if model.config.encoder is None:
         cfg = model.config.generator
