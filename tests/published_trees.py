@@ -38,8 +38,8 @@ def generator_state():
     return write_table(generator_table(TINY.generator), tree)
 
 
-def imagenet_state():
-    rows = [row for row in imagenet_table(TINY.encoder) if not isinstance(row, Kept)]
+def imagenet_state(encoder=TINY.encoder):
+    rows = [row for row in imagenet_table(encoder) if not isinstance(row, Kept)]
     tree = VARIABLES["params"]["encoder"]
     tree = {k: v for k, v in tree.items() if k.startswith(("patch_embed", "layers"))}
     state = write_table(rows, tree)

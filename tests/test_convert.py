@@ -177,6 +177,14 @@ def test_an_encoder_started_from_imagenet(run):
     assert 0.015 < head["kernel"].std() < 0.025 and not head["bias"].any()
 
 
+def test_a_start_whose_size_does_not_divide_the_generators(run):
+    encoder = dataclasses.replace(TINY.encoder, image_size=48, window_size=6)
+    generator = {"g_ema": generator_state()}
+    out, (config, *_) = run({"model": imagenet_state(encoder)}, generator)
+    assert config.encoder.image_size == 48
+    assert "48 px, which does not divide the 32 px" in out and "init_trunk" in out
+
+
 def test_other_transformers(refuse):
     state = imagenet_state()
     old = {k: v for k, v in state.items() if "logit_scale" not in k}

@@ -135,7 +135,7 @@ def test_variants_of_configs():
         ("generator", {"loss.augment_images": 0}, "augment_images is 0"),
         ("generator", {"optimizer.frozen_blocks": 1}, "starts from nothing"),
         ("encoder", {"init_from": "no/such/model"}, "no/such/model"),
-        ("encoder", {"data.image_size": 48}, "use 32"),
+        ("encoder", {"data.image_size": 48}, "use 32 or a divisor"),
         ("encoder", {"model.encoder.window_sise": 4}, "did you mean window_size"),
         ("encoder", {"model.encoder.num_tokens": 9}, "follows from"),
         ("encoder", {"model.encoder.variant": "huge"}, '"tiny", "small", "base"'),

@@ -87,6 +87,13 @@ def build_model(found: Mapping[str, Found]) -> Built:
                 "The encoder is a start for training: the layers that the classifier "
                 "lacks have their initial values."
             )
+            reads, makes = config.encoder.image_size, config.generator.image_size
+            if makes % reads:
+                notes.append(
+                    f"The encoder reads {reads} px, which does not divide the {makes} "
+                    "px of the generator: it can start a training only as "
+                    "config.init_trunk, for an encoder of a size that does."
+                )
     _draw_noise(tree["generator"])
     if isinstance(tree["latent_avg"], jax.ShapeDtypeStruct):
         tree["latent_avg"] = mean_code(config.generator, tree["generator"])

@@ -326,15 +326,15 @@ def check_sizes(config: Any, model: StylePrompterConfig) -> None:
             "which no image has: set it to the kind of the encoder's input, or "
             "config.model.encoder.input_channels to 3 (6 for one in passes)."
         )
-    for part, at_fault in (
-        ("encoder", model.encoder is not None and model.encoder.image_size != size),
-        ("generator", model.generator.image_size % size != 0),
+    for part, at_fault, others in (
+        ("encoder", model.encoder is not None and model.encoder.image_size != size, ""),
+        ("generator", model.generator.image_size % size != 0, " or a divisor of it"),
     ):
         if at_fault:
             raise StylePrompterError(
                 f"config.data.image_size is {size}, but the {part} of "
                 f"{config.init_from} has {getattr(model, part).image_size} px: use "
-                f"{getattr(model, part).image_size}."
+                f"{getattr(model, part).image_size}{others}."
             )
 
 
