@@ -153,6 +153,21 @@ def test_no_version_lacks_a_model_that_is_replaced(run, machine):
         assert "model_best/config.json" in sent(run)
 
 
+def test_a_run_that_the_user_deleted_begins_anew(run, machine, monkeypatch):
+    address = buckets.parse(run)
+    for is_sent in (False, True):
+        with contextlib.suppress(Killed), open_place(run) as place:
+            with monkeypatch.context() as patch, place.owned():
+                if not is_sent:
+                    patch.setattr(place, "_send", lambda: None)
+                write(place.folder, 2)
+                raise Killed
+        assert ("checkpoints/2/state/d" in sent(run)) == is_sent
+        buckets.remove(address / name for name in buckets.listing(address))
+        with open_place(run) as place:  # a step that was never sent stays
+            assert bool(contents(place.folder)) != is_sent
+
+
 def test_a_stage_goes_on_from_versions_that_it_made(tmp_path):
     later = tmp_path / "checkpoints/12/d"
     for token, stays in (("abc", True), ("xyz", False)):
@@ -164,30 +179,6 @@ def test_a_stage_goes_on_from_versions_that_it_made(tmp_path):
         places._pull(run, tmp_path, version, exact=False)
         assert later.exists() == stays
     assert not (tmp_path / "checkpoints").exists()  # no step without files
-
-
-# gcsfs sends a part as bytes, which aiohttp remarks on.
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
-def test_large_and_missing_files(run, tmp_path, monkeypatch):
-    address, file = buckets.parse(run) / "large", tmp_path / "large"
-    with pytest.raises(FileNotFoundError):
-        buckets.upload(file, address, 4)
-    monkeypatch.setattr(buckets, "_SMALL", 0)
-    monkeypatch.setattr(buckets, "_PART", 5 * 2**20)  # the least that S3 takes
-    content = np.random.default_rng(0).bytes(13 * 2**20)
-    file.write_bytes(content)
-    for size in (7, 11 * 2**20 + 3, len(content)):
-        buckets.upload(file, address, size)
-        assert buckets.read(address) == content[:size]
-    for cut in (3, 12 * 2**20):
-        with file.open("r+b") as opened:
-            opened.truncate(cut)
-        with pytest.raises(FileNotFoundError):
-            buckets.upload(file, address.parent / f"cut{cut}", 12 * 2**20 + 1)
-        assert buckets.find(address.parent / f"cut{cut}") is None
-    file.unlink()
-    with pytest.raises(FileNotFoundError):
-        buckets.upload(file, address, 7)
 
 
 def test_a_large_file_may_grow_while_it_is_sent(run, machine, monkeypatch):

@@ -63,6 +63,30 @@ def test_objects(bucket):
     assert buckets.find(folder / "a") is None
 
 
+# gcsfs sends a part as bytes, which aiohttp remarks on.
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+def test_large_and_missing_files(bucket, tmp_path, monkeypatch):
+    address, file = buckets.parse(f"{bucket}/sizes/large"), tmp_path / "large"
+    with pytest.raises(FileNotFoundError):
+        buckets.upload(file, address, 4)
+    monkeypatch.setattr(buckets, "_SMALL", 0)
+    monkeypatch.setattr(buckets, "_PART", 5 * 2**20)  # the least that S3 takes
+    content = np.random.default_rng(0).bytes(13 * 2**20)
+    file.write_bytes(content)
+    for size in (7, 11 * 2**20 + 3, len(content)):
+        buckets.upload(file, address, size)
+        assert buckets.read(address) == content[:size]
+    for cut in (3, 12 * 2**20):
+        with file.open("r+b") as opened:
+            opened.truncate(cut)
+        with pytest.raises(FileNotFoundError):
+            buckets.upload(file, address.parent / f"cut{cut}", 12 * 2**20 + 1)
+        assert buckets.find(address.parent / f"cut{cut}") is None
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        buckets.upload(file, address, 7)
+
+
 def test_no_name_leads_out_of_a_copy():
     assert buckets.is_plain("a/b c@#%ü")
     for name in ("", "a/", "/a", "a//b", "../a", "a/..", "./a", "a\\b", "a\nb", "a\0"):

@@ -120,8 +120,7 @@ class Staged(Local):
                 "again."
             )
         with super().owned(), self._renewer:
-            base = f"{self._writer.manifest}\n@{self._writer.token}."
-            write_text(self.folder / BASE, base)
+            self._mark()
             try:
                 self._writer.sweep()
                 with self._sender:
@@ -243,6 +242,14 @@ class Staged(Local):
         }
         if files != self._writer.files:
             self._writer.commit(files)
+            # Now the stage needs this version: if the user deletes the run, the next
+            # training must not continue it. A kill before this line keeps the stage.
+            self._mark()
+
+    def _mark(self) -> None:
+        """Notes the versions that the stage continues."""
+        base = f"{self._writer.manifest}\n@{self._writer.token}."
+        write_text(self.folder / BASE, base)
 
     def _upload(self, path: str, size: int) -> Part:
         file = self.folder / path
