@@ -156,10 +156,10 @@ def test_no_version_lacks_a_model_that_is_replaced(run, machine):
 def test_a_run_that_the_user_deleted_begins_anew(run, machine, monkeypatch):
     address = buckets.parse(run)
     for is_sent in (False, True):
-        with contextlib.suppress(Killed), open_place(run) as place:
-            with monkeypatch.context() as patch, place.owned():
-                if not is_sent:
-                    patch.setattr(place, "_send", lambda: None)
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            if not is_sent:
+                patch.setattr(places.Staged, "_send", lambda _: None)
+            with open_place(run) as place, place.owned():
                 write(place.folder, 2)
                 raise Killed
         assert ("checkpoints/2/state/d" in sent(run)) == is_sent

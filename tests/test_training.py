@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import disk_full_after
 from test_checkpoint import ORBAX_GIVES_UP
+from test_processes import started
 
 from styleprompter_jax.configs import tiny
 from styleprompter_jax.core.errors import StylePrompterError
@@ -178,26 +177,13 @@ def test_after_eight_devices_two_and_one_go_on(finished, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_of_two_devices_train_as_one(finished, tmp_path):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        coordinator = f"localhost:{free.getsockname()[1]}"
-    command = [sys.executable, "train.py", "--config=configs/tiny.py:encoder"]
-    command += [f"--config.init_from={start_of('encoder', finished)}"]
-    command += ["--config.total_steps=4", f"--workdir={tmp_path / 'two'}"]
-    command += [f"--coordinator={coordinator}", "--num_processes=2"]
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    flags += " --xla_backend_optimization_level=0"
-    processes = [
-        subprocess.Popen(
-            [*command, f"--process_id={k}"],
-            cwd=Path(loop.__file__).parents[2],
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for k in range(2)
-    ]
+    processes = started(
+        tmp_path / "two",
+        "configs/tiny.py:encoder",
+        f"--config.init_from={start_of('encoder', finished)}",
+        "--config.total_steps=4",
+        devices=2,
+    )
     for process in processes:
         output, _ = process.communicate(timeout=900)
         assert process.returncode == 0, output

@@ -1,5 +1,6 @@
 """Turns SIGTERM and SIGINT into requests to stop, which the loop checks."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ class Stop:
     Signals only reach the main thread: in another thread, nothing stops the run.
 
     Several processes must stop at the same step.  In this case JAX catches SIGTERM in
-    any of the processes, and they agree on the step.
+    any of the processes, and they agree on the step.  SIGINT becomes SIGTERM for this.
     """
 
     def __init__(self) -> None:
@@ -25,10 +26,15 @@ class Stop:
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
-        alone = jax.process_count() == 1
-        if alone and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._old[number] = signal.signal(number, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            if jax.process_count() > 1:
+                handlers: dict = {signal.SIGINT: _terminate}
+            else:
+                handlers = dict.fromkeys(
+                    (signal.SIGTERM, signal.SIGINT), self._on_signal
+                )
+            for number, handler in handlers.items():
+                self._old[number] = signal.signal(number, handler)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,6 +65,10 @@ class Stop:
         if self._at_once:
             self._at_once = False
             raise _Interrupted
+
+
+def _terminate(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Interrupted(BaseException):
