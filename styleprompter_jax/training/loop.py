@@ -16,7 +16,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -265,18 +265,19 @@ class _Run:
 
         with self._report() as report:
             while True:
-                # Also for a restored step: a stop may have ended its evaluation.
-                if self._is_due(config.eval_every) and parallel.is_first():
-                    stop.at_once(partial(self._evaluate, report))
-                    report.restart_clock(self.step)
-                if self.step >= self.end or stop.requested:
-                    break
-                check()
                 try:
+                    # Also for a restored step: a stop may have ended its evaluation.
+                    if self._is_due(config.eval_every) and parallel.is_first():
+                        stop.at_once(partial(self._evaluate, report))
+                        report.restart_clock(self.step)
+                    if self.step >= self.end or stop.requested:
+                        break
+                    check()
                     batch = parallel.shard_batch(next(iterator), self._mesh)
                 except StylePrompterError:
                     if jax.process_count() == 1:  # a save waits for all processes
-                        save()
+                        with suppress(StylePrompterError):  # the first error says why
+                            save()
                     raise
                 step_rng = jax.random.fold_in(rng, self.step)
                 update, flops, is_new = self._update(batch, step_rng)
