@@ -30,7 +30,9 @@ class Numbered:
     def __getitem__(self, index):
         image = np.full((8, 8, 3), 2 * index, np.uint8)
         image[:, :4] += 1
-        return {"image": image, "number": index}
+        boxes = np.zeros((index, 4))  # another number for each image
+        others = {"boxes": boxes, "objects": {"boxes": [*boxes]}}
+        return {"image": image, "number": index, **others}
 
 
 def numbers(batch):

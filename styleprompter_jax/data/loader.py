@@ -200,12 +200,14 @@ def eval_batches(
 
     Yields:
         {"image": float32 (b, h, w, 3), ...}, where image_size is a side or (h, w), with
-        the other entries of the source stacked along the first axis. With ``inputs``
-        also "input", float32 (b, h, w, c), the same in every call.
+        the labels of the source, (b,): its entries that are single values. With
+        ``inputs`` also "input", float32 (b, h, w, c), the same in every call.
     """
 
     def load(element: dict) -> dict:
-        return element | {"image": resize(element["image"], image_size)}
+        # Lists, such as boxes, have another length for each image.
+        kept = {k: v for k, v in element.items() if k in PICTURES or _is_single(v)}
+        return kept | {"image": resize(element["image"], image_size)}
 
     def convert(batch: dict) -> dict:
         return batch | _to_arrays(batch, inputs)
@@ -214,6 +216,10 @@ def eval_batches(
     if inputs:
         dataset = dataset.seed(0).random_map(inputs.draw)
     yield from dataset.batch(batch_size).map(convert).to_iter_dataset(READING)
+
+
+def _is_single(value: Any) -> bool:
+    return np.isscalar(value) or getattr(value, "ndim", None) == 0
 
 
 def picture_size(data_config: Any) -> Size:
