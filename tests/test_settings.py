@@ -191,6 +191,13 @@ def test_wrong_configs_make_nothing(stage, changes, message, tiny_folder, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_several_processes_have_several_clocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(StylePrompterError, match=r"time_limit .* set config.total_st"):
+        loop.train(tiny.get_config("generator"), tmp_path / "run", time_limit=60)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_is_no_run(tiny_folder):
     with pytest.raises(StylePrompterError, match="something else than a run"):
         loop.train(tiny.get_config("generator"), tiny_folder)

@@ -93,7 +93,8 @@ def train(
             gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.
         devices: jax devices to use; all by default. If JAX has not started, it may
             split the CPU first; see `core.cpu_devices`.
-        time_limit: seconds until the run finishes as at total_steps, 0 or more.
+        time_limit: seconds until the run finishes as at total_steps, 0 or more; only
+            for a run of one process, because each process has a clock of its own.
 
     Returns:
         The folder of the finished model, WORKDIR/model; the model of the best
@@ -123,6 +124,11 @@ def _train_at(
     if devices is None:
         _split_cpu(config)
     mesh = parallel.make_mesh(devices)
+    if time_limit is not None and jax.process_count() > 1:
+        raise StylePrompterError(
+            "time_limit is only for a run of one process: set config.total_steps "
+            "instead."
+        )
     xnnpack.check_off(mesh.devices.flat[0].platform)
     parallel.check_batch_size(config.batch_size, mesh)
     settings = folders.plain(config)
