@@ -5,8 +5,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from styleprompter_jax.core.errors import StylePrompterError
-from styleprompter_jax.data import cells
+from styleprompter_jax.data import avatars, cells, sources
 from styleprompter_jax.data.sources import make_source
+from styleprompter_jax.data.tfds import tfds
 from styleprompter_jax.images.files import write_image
 
 
@@ -64,3 +65,24 @@ def test_what_is_not_the_dataset_is_one_sentence(folder, tmp_path, monkeypatch):
     with pytest.raises(StylePrompterError, match=r"by hand .*set config\.data\.path"):
         make_source(data, "train")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["cells", "avatars", "another"])
+def test_two_may_prepare_a_dataset_at_once(name, folder, tmp_path, monkeypatch):
+    kind = cells.Cells if name == "cells" else avatars.Avatars
+    split = kind._split_generators
+
+    def prepare():
+        if name == "cells":
+            return cells.prepare(few(), folder, tmp_path)
+        if name == "avatars":
+            return avatars.prepare("tiny", tmp_path)
+        return sources._prepare(tfds, "avatars/tiny", tmp_path)
+
+    def overtaken(*args):
+        monkeypatch.undo()
+        prepare()
+        return split(*args)
+
+    monkeypatch.setattr(kind, "_split_generators", overtaken)
+    assert prepare().as_data_source("train")[0]["image"].shape == (32, 32, 3)

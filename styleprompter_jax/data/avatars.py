@@ -33,7 +33,7 @@ from styleprompter_jax.data.faces import (  # noqa: F401 - re-exported for users
     pairs,
     render,
 )
-from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
+from styleprompter_jax.data.tfds import data_folder, tfds, write_dataset
 
 
 @dataclasses.dataclass(eq=False)
@@ -133,12 +133,7 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
     builder = Avatars(config=config, data_dir=data_dir, file_format="array_record")
     if not Path(builder.data_path).exists():
         artist()  # names missing packages before TFDS starts
-        try:
-            builder.download_and_prepare()
-        except OSError as error:
-            # Another process may have finished the same dataset first.
-            if not builder.is_prepared():
-                raise not_writable(builder.data_path, error) from error
+        write_dataset(builder)
     missing = [
         path
         for split in builder.info.splits.values()

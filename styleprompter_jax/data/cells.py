@@ -22,7 +22,7 @@ from PIL import Image
 from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.data.tfds import data_folder, not_writable, tfds
+from styleprompter_jax.data.tfds import data_folder, tfds, write_dataset
 from styleprompter_jax.images.files import read_image, resize
 from styleprompter_jax.images.find import find_images
 
@@ -136,10 +136,7 @@ def prepare(
                 return there
         builder.source = folder or ""
         _chosen(config, builder.source)  # names a wrong folder before TFDS starts
-        try:
-            builder.download_and_prepare()
-        except OSError as error:
-            raise not_writable(builder.data_path, error) from error
+        write_dataset(builder)
     return builder
 
 

@@ -295,12 +295,12 @@ def _read_record(records: Sequence, index: int, name: str) -> Any:
 
 def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
     """Returns the builder of another TFDS dataset, and downloads the data if needed."""
-    from styleprompter_jax.data.tfds import data_folder, not_writable
+    from styleprompter_jax.data.tfds import data_folder, not_writable, write_dataset
 
     data_dir = data_folder(data_dir)
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
-        builder.download_and_prepare(file_format="array_record")
+        write_dataset(builder)
         builder.as_data_source()
     except tfds.core.DatasetNotFoundError as error:
         raise NoDatasetError(

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from styleprompter_jax.core.errors import StylePrompterError
 
@@ -59,3 +60,20 @@ def not_writable(place: str | os.PathLike, error: OSError) -> StylePrompterError
         f"The dataset {place} cannot be written ({error}): free space there, or "
         f"{_NAME_ONE}."
     )
+
+
+def write_dataset(builder: Any) -> None:
+    """Writes the dataset of a TFDS builder as array_record files, if it is not there.
+
+    Another process may do the same at the same time: the first to finish wins.
+
+    Raises:
+        StylePrompterError: if the dataset cannot be written.
+    """
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except OSError as error:
+        if not builder.is_prepared():
+            raise not_writable(builder.data_path, error) from error
+        # The builder still names its own temporary files, which are gone.
+        builder.info.read_from_directory(builder.data_dir)
