@@ -27,6 +27,7 @@ from styleprompter_jax.editing.latents import load_named
 from styleprompter_jax.images.files import read_image
 from styleprompter_jax.images.find import find_images
 from styleprompter_jax.training.loop import _make_data
+from styleprompter_jax.training.run.stopping import Stop
 
 ROOT = Path(surroundings.__file__).parents[1]
 POINTS = [[10, 12], [20, 12], [15, 18], [11, 22], [19, 22]]
@@ -188,6 +189,35 @@ def test_an_interruption_inside_a_callback(objects):
         gc.callbacks[:] = others
     assert time.monotonic() - began < 20
     del heap
+
+
+def test_a_signal_inside_a_callback_ends_an_evaluation(capsys):
+    """As in JAX's at garbage collection; so does a second signal right after it."""
+    others, seen = gc.callbacks[:], []
+
+    def inside(*_):
+        seen.append(stop.requested)
+        if len(seen) < 3:
+            signal.raise_signal(signal.SIGINT)
+
+    def evaluate():
+        gc.callbacks[:] = [inside]
+        gc.collect()
+        time.sleep(30)
+
+    began = time.monotonic()
+    try:
+        with Stop() as stop:
+            stop.at_once(evaluate)
+            assert stop.requested
+            gc.callbacks[:] = others
+            threads = threading.active_count()
+            stop.at_once(lambda: pytest.fail("evaluated after a signal"))
+            signal.raise_signal(signal.SIGTERM)  # while the run saves
+    finally:
+        gc.callbacks[:] = others
+    assert seen == [False, True] and time.monotonic() - began < 20
+    assert threads == threading.active_count() and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["invert", "directions"])

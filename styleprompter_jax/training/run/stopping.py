@@ -1,13 +1,17 @@
 """Turns SIGTERM and SIGINT into requests to stop, which the loop checks."""
 
+import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+
+_SOON = 0.01  # seconds
 
 
 class Stop:
@@ -50,15 +54,49 @@ class Stop:
 
     def at_once(self, work: Callable[[], Any]) -> None:
         """Calls ``work()``, which a signal interrupts; the work must be repeatable."""
-        try:
+        with self._again():
+            try:
+                try:
+                    self._at_once = True
+                    if not self.requested:
+                        work()
+                finally:
+                    self._at_once = False
+            except _Interrupted:
+                pass
+
+    @contextlib.contextmanager
+    def _again(self) -> Iterator[None]:
+        """Interrupts again if Python drops `_Interrupted`, as in a callback of JAX."""
+        report, ended = sys.unraisablehook, threading.Event()
+        main = threading.get_ident()
+
+        def send() -> None:
+            # More than once: a signal just before a system call waits for its end.
+            pause = _SOON
+            while not ended.wait(pause):
+                signal.pthread_kill(main, signal.SIGINT)
+                pause *= 2
+
+        # From another thread, because this one is still in the callback.
+        sender = threading.Thread(target=send, daemon=True)
+
+        def dropped(fault: "sys.UnraisableHookArgs") -> None:
+            if not isinstance(fault.exc_value, _Interrupted):
+                report(fault)
+                return
+            if sender.ident is None:
+                sender.start()
             self._at_once = True
-            if not self.requested:
-                work()
-            self._at_once = False
-        except _Interrupted:
-            pass
+
+        sys.unraisablehook = dropped
+        try:
+            yield
         finally:
-            self._at_once = False
+            sys.unraisablehook = report
+            ended.set()
+            if sender.ident is not None:  # no signal may come after our handlers
+                sender.join()
 
     def _on_signal(self, *_: object) -> None:
         self.requested = True
