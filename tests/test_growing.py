@@ -30,6 +30,7 @@ def small(tmp_path_factory):
 def larger(small, channels=(8, 8, 8, 8, 6)):
     config = tiny.get_config("generator")
     config.init_from = str(small)
+    config.loss.noise_mode = "random"  # keeps the noise of the small one
     config.data.image_size = 64
     config.model.generator.update(image_size=64, channels=channels)
     config.model.discriminator.channels = channels
@@ -58,6 +59,18 @@ def test_the_first_picture_is_the_small_one_upsampled(small):
     ]
     expected = {f"b{s}_{p}" for s in (8, 16, 32) for p in ("conv0", "conv1", "skip")}
     assert set(kept) == expected | {"b4_conv", "b4_fc", "b4_out"}
+
+
+@pytest.mark.parametrize(("mode", "strength"), [("none", 0.0), ("random", 0.1)])
+def test_training_without_noise_removes_that_of_the_start(small, mode, strength):
+    config = tiny.get_config("generator")
+    config.init_from, config.loss.noise_mode = str(small), mode
+    state = Adversarial(config).init(jax.random.key(2))
+    for name in ("generator", "ema"):  # the latter is what decodes and is exported
+        leaves = jax.tree_util.tree_leaves_with_path(state[name])
+        found = [float(x) for path, x in leaves if "noise_strength" in str(path)]
+        assert len(found) == 7
+        np.testing.assert_allclose(found, strength)
 
 
 def test_it_keeps_blocks_as_far_as_they_are_the_same(small):

@@ -34,6 +34,7 @@ from styleprompter_jax.training.objectives import augmentation, growing
 from styleprompter_jax.training.objectives.networks import (
     constant_blocks,
     read_networks,
+    without_noise,
 )
 from styleprompter_jax.training.optim.optimizers import ema_decay
 from styleprompter_jax.training.run.parallel import AXIS, local_slice
@@ -108,6 +109,10 @@ class Adversarial:
         if self.networks.grows:
             start = map(growing.grow, self._fresh(rng), start)
         generator, const, discriminator = start
+        if self.config.loss.noise_mode == "none":
+            # Training would never change the start's strengths, and inference adds
+            # the noise.
+            generator = without_noise(generator)
         state = {
             "generator": generator,
             "discriminator": discriminator,

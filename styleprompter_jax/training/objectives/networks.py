@@ -131,6 +131,15 @@ def constant_blocks(params: dict, names: Collection[str]) -> dict:
     }
 
 
+def without_noise(params: dict) -> dict:
+    """Returns the same parameters of a generator, with noise of strength 0."""
+
+    def quiet(path: tuple, leaf: jax.Array) -> jax.Array:
+        return jnp.zeros_like(leaf) if path[-1].key == "noise_strength" else leaf
+
+    return jax.tree_util.tree_map_with_path(quiet, params)
+
+
 def _as_described(name: str, kind: Any, fields: dict, given: Any) -> GeneratorBase:
     """Returns the generator to train: that of ``name``, or one that it grows into."""
     if not isinstance(given, kind):
