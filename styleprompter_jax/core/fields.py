@@ -68,6 +68,11 @@ class Fields:
         }
 
     @classmethod
+    def check(cls, name: str, value: Any) -> None:
+        """Refuses a value that does not fit the annotation of a field."""
+        _checked(cls, name, value, _hints(cls)[name])
+
+    @classmethod
     def chosen(cls, values: Mapping) -> tuple[type["Fields"], Mapping]:
         """Returns the class that `from_dict` builds from these values, and its fields.
 

@@ -253,13 +253,11 @@ def _check_part(config: Any, name: str, fields: Any) -> None:
             raise _unknown(key, known)
         if field == "variant" and value not in variants:
             raise _wrong(config, key, f"one of {_quoted(variants)}")
-        for one in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(one, bool):
-                continue
-            if isinstance(one, int) and one < 1:
-                raise _wrong(config, key, "1 or more")
-            if field in rates and not 0 <= one < 1:
-                raise _wrong(config, key, "from 0 to less than 1")
+        several = value if isinstance(value, list | tuple) else (value,)
+        if field in rates and not all(_is_number(x, _is_rate) for x in several):
+            raise _wrong(config, key, "a number from 0 to less than 1")
+        if field != "variant":
+            kind.check(field, value)
 
 
 def _check_kinds(config: Any) -> None:
@@ -355,6 +353,10 @@ def _is_count(value: Any, least: int) -> bool:
 def _is_number(value: Any, is_right: Callable) -> bool:
     number = isinstance(value, int | float)
     return number and math.isfinite(value) and is_right(value)
+
+
+def _is_rate(value: float) -> bool:
+    return 0 <= value < 1
 
 
 def _wrong(config: Any, key: str, wanted: str) -> StylePrompterError:
