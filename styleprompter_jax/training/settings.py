@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -19,7 +19,12 @@ from styleprompter_jax.models.generators.stylegan2 import NOISE_MODES
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.models.registry import KINDS, types
 from styleprompter_jax.training.parts import kind_of, named_part, part_fields
-from styleprompter_jax.training.stage_keys import OF_CODES, WEIGHTS, check_stage_keys
+from styleprompter_jax.training.stage_keys import (
+    OF_CODES,
+    WEIGHTS,
+    check_stage_keys,
+    needed_keys,
+)
 
 # The least value of each whole number.
 COUNTS = {
@@ -123,15 +128,12 @@ def check_settings(config: Any) -> None:
             "get_config() of a file in configs/ returns it."
         )
     _check_keys(config)
-    for key in REQUIRED:
-        if _get(config, key) is None:
-            raise StylePrompterError(
-                f"The config has no {key}: see docs/training.md and configs/."
-            )
+    _check_present(config, REQUIRED)
     stages = ("generator", "encoder", *types("refiner"), "refiner")
     for key, choices in {"stage": stages, **CHOICES}.items():
         if _get(config, key) not in (None, *choices):
             raise _wrong(config, key, f"one of {_quoted(choices)}")
+    _check_present(config, needed_keys(config))
     for key, least in COUNTS.items():
         value = _get(config, key)
         if value is not None and not _is_count(value, least):
@@ -196,6 +198,14 @@ def _check_keys(config: Any) -> None:
     for key in ("data", "loss", "optimizer", "model"):
         if not isinstance(config.get(key), ConfigDict | None):
             raise _wrong(config, key, "a ConfigDict of its own keys")
+
+
+def _check_present(config: Any, keys: Iterable[str]) -> None:
+    for key in keys:
+        if _get(config, key) is None:
+            raise StylePrompterError(
+                f"The config has no {key}: see docs/training.md and configs/."
+            )
 
 
 def _check_known(key: str, known: Any) -> None:

@@ -1,4 +1,4 @@
-"""The keys of a config that only some stages read."""
+"""The keys of a config that a stage needs, and those that only some stages read."""
 
 from typing import Any
 
@@ -37,8 +37,34 @@ _GENERATOR = (
     "optimizer.frozen_blocks",
 )
 _GENERATOR_AND_ENCODER = ("loss.r1_gamma", "loss.r1_every")
+# Keys that have no default, of all stages and of each stage.
+_NEEDED = ("optimizer.beta1", "optimizer.beta2", "optimizer.eps")
+_NEEDED_TO_INVERT = ("optimizer.name", "optimizer.schedule")
+_NEEDED_TO_GENERATE = (
+    *("loss.r1_gamma", "loss.r1_every", "loss.style_mixing", "loss.noise_mode"),
+    "optimizer.ema_images",
+)
 # Values that ask for nothing.
 _IDLE = (None, False, 0, "", "none")
+
+
+def needed_keys(config: Any) -> list[str]:
+    """Returns the keys without a default that a run of this config reads."""
+    loss, optimizer = config.loss, config.optimizer
+    augment = loss.get("augment", "none")
+    if config.stage != "generator":
+        keys: tuple[str, ...] = _NEEDED_TO_INVERT
+        more = {"optimizer.weight_decay": optimizer.get("name") == "adamw"}
+    else:
+        keys = _NEEDED_TO_GENERATE
+        more = {
+            "loss.path_length_every": loss.get("path_length_weight"),
+            "loss.blur_sigma": loss.get("blur_images"),
+            "loss.augment_p": augment != "none",
+            "loss.augment_target": augment == "adaptive",
+            "loss.augment_images": augment == "adaptive",
+        }
+    return [*_NEEDED, *keys, *(key for key, used in more.items() if used)]
 
 
 def check_stage_keys(config: Any) -> None:

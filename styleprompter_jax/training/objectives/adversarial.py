@@ -81,8 +81,9 @@ class Adversarial:
         dtype = DTYPES[config.dtype]
         self.generator = make(self.generator_config, dtype)
         self.discriminator = Discriminator(self.networks.discriminator, dtype)
+        weight = config.loss.get("path_length_weight")
         self.g_optimizer = self._optimizer(
-            config.loss.path_length_every if config.loss.path_length_weight else 0
+            config.loss.path_length_every if weight else 0
         )
         self.d_optimizer = self._optimizer(config.loss.r1_every)
         self._z_dim = self.generator_config.z_dim
@@ -141,7 +142,7 @@ class Adversarial:
         loss = self.config.loss
         return (
             step % loss.r1_every == 0,
-            bool(loss.path_length_weight) and step % loss.path_length_every == 0,
+            bool(loss.get("path_length_weight")) and step % loss.path_length_every == 0,
         )
 
     def step(
@@ -268,7 +269,7 @@ class Adversarial:
     def _blur(self, size: int, seen: Any) -> Any:
         """Returns the Gaussian blur for (b, size, size, c) after ``seen`` images."""
         loss = self.config.loss
-        if not loss.blur_images:
+        if not loss.get("blur_images"):
             return lambda x: x
         sigma = loss.blur_sigma * jnp.maximum(0.0, 1 - seen / loss.blur_images)
         offsets = jnp.arange(size) - jnp.arange(size)[:, None]

@@ -17,31 +17,32 @@ def make_schedule(config: Any) -> optax.Schedule:
     """Returns the learning rate by step: a linear warm-up, then constant or cosine.
 
     "cosine" falls to zero.  The function reads learning_rate, total_steps,
-    optimizer.schedule and optimizer.warmup_steps.
+    optimizer.schedule and optimizer.warmup_steps (0 if missing).
     """
     opt = config.optimizer
+    warmup_steps = opt.get("warmup_steps") or 0
     if opt.schedule == "constant":
         after = optax.constant_schedule(config.learning_rate)
     elif opt.schedule == "cosine":
-        steps = max(1, config.total_steps - opt.warmup_steps)
+        steps = max(1, config.total_steps - warmup_steps)
         after = optax.cosine_decay_schedule(config.learning_rate, steps)
     else:
         raise StylePrompterError(
             f"config.optimizer.schedule is {opt.schedule!r}: it must be "
             '"constant" or "cosine".'
         )
-    if not opt.warmup_steps:
+    if not warmup_steps:
         return after
-    warmup = optax.linear_schedule(0.0, config.learning_rate, opt.warmup_steps)
-    return optax.join_schedules([warmup, after], [opt.warmup_steps])
+    warmup = optax.linear_schedule(0.0, config.learning_rate, warmup_steps)
+    return optax.join_schedules([warmup, after], [warmup_steps])
 
 
 def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -> Any:
     """Returns "adam", "adamw" or "ranger", after clipping of the gradient.
 
-    optimizer.clip_norm is the largest norm of the gradient; 0 does not clip.  With
-    optimizer.accumulate = k above 1, the mean gradient of k steps makes one update, at
-    the last of these steps.  The schedule still counts every step.
+    optimizer.clip_norm is the largest norm of the gradient; 0, or no such key,
+    does not clip.  With optimizer.accumulate = k above 1, the mean gradient of k steps
+    makes one update, at the last of these steps.  The schedule still counts every step.
 
     Args:
         config: the configuration of the run.
@@ -68,8 +69,8 @@ def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -
         )
     if codes:
         optimizer = by_layer(optimizer, codes)
-    if opt.clip_norm:
-        optimizer = optax.chain(optax.clip_by_global_norm(opt.clip_norm), optimizer)
+    if clip_norm := opt.get("clip_norm"):
+        optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
     if every > 1:
         return optax.MultiSteps(optimizer, every).gradient_transformation()
     return optimizer
