@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from styleprompter_jax.losses import structure
 from styleprompter_jax.ops import metrics
 
 
@@ -102,3 +103,11 @@ def test_gradients_are_finite_and_right():
     np.testing.assert_allclose(jnp.vdot(loss(x)[1], direction), slope, rtol=2e-2)
     # Opposite images have negative similarity; equal ones a flat optimum.
     assert jnp.isfinite(loss(-y)[1]).all() and jnp.isfinite(loss(y)[1]).all()
+
+
+def test_structure_drops_a_last_odd_row_or_column():
+    x, y = jax.random.uniform(jax.random.key(0), (2, 1, 34, 37, 3), minval=-1)
+    halves = (z[:, :, :36].reshape(1, 17, 2, 18, 2, 3).mean((2, 4)) for z in (x, y))
+    # The next scale would have 8 rows, fewer than 16.
+    scales = [1 - metrics.ssim(x, y)[0], 1 - metrics.ssim(*halves)[0]]
+    np.testing.assert_allclose(structure(x, y), np.mean(scales), rtol=1e-6)

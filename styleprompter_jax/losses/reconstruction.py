@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from einops import reduce
 from jax import lax
 
-from styleprompter_jax.ops.ssim import ssim
+from styleprompter_jax.ops.ssim import halve, ssim
 
 
 def pool_to(images: jax.Array, size: int) -> jax.Array:
@@ -51,6 +51,8 @@ def hardest(output: jax.Array, target: jax.Array, share: float = 0.05) -> jax.Ar
 def structure(output: jax.Array, target: jax.Array) -> jax.Array:
     """Computes 1 - SSIM, averaged over scales: full size, half, ... down to 16 px.
 
+    A last odd row or column of a scale is missing in the next one.
+
     It replaces a perceptual distance if no perceptual weights exist. MS-SSIM takes the
     product of the scales. This loss takes their mean, so that every scale has a
     gradient even if the images differ strongly.
@@ -58,7 +60,7 @@ def structure(output: jax.Array, target: jax.Array) -> jax.Array:
     scales: list[jax.Array] = []
     while not scales or output.shape[1] >= 16:
         scales.append(1 - jnp.mean(ssim(output, target)))
-        output, target = (pool_to(x, x.shape[1] // 2) for x in (output, target))
+        output, target = halve(output), halve(target)
     return functools.reduce(operator.add, scales) / len(scales)
 
 

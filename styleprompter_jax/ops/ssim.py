@@ -67,7 +67,7 @@ def ms_ssim(
     factors = []
     for scale, weight in enumerate(weights):
         if scale:
-            x, y = _halve(x), _halve(y)
+            x, y = halve(x), halve(y)
         luminance, similarity = _similarity(x, y)
         if scale == len(weights) - 1:
             similarity = luminance * similarity
@@ -111,7 +111,8 @@ def _band(size: int) -> np.ndarray:
     return band
 
 
-def _halve(x: jax.Array) -> jax.Array:
+def halve(x: jax.Array) -> jax.Array:
+    """Averages (b, h, w, c) over 2x2 pixels; drops a last odd row or column."""
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2]
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
