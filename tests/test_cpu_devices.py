@@ -18,6 +18,21 @@ import jax
 print(made, jax.device_count(), "terminate_timeout" in os.environ.get("XLA_FLAGS", ""))
 print(use_cpu_devices(64, 8))
 """
+# Both calls stop after they have shared the batch.
+TWICE = """
+import os
+os.sched_getaffinity = lambda _: range(4)
+import styleprompter_jax as sp
+config = sp.get_config("tiny:generator")
+config.data.name, config.data.path = "folder", "no/such/folder"
+for config.batch_size in (16, 10):
+    try:
+        sp.train(config, "run")
+    except sp.StylePrompterError as error:
+        print(error)
+import jax
+print(jax.device_count())
+"""
 NEW = jax.__version_info__ >= (0, 10)
 
 
@@ -39,6 +54,20 @@ def test_the_number_of_devices(image_size, batch_size, group, cores, count):
     assert _best(image_size, batch_size, group, cores) == count
 
 
+def run(code, variables, **options):
+    """What a process of its own prints."""
+    names = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
+    kept = {k: v for k, v in os.environ.items() if k not in names}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=kept | {"JAX_PLATFORMS": "cpu"} | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+        **options,
+    ).stdout
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
@@ -48,19 +77,18 @@ def test_the_number_of_devices(image_size, batch_size, group, cores, count):
     ],
 )
 def test_a_process_splits_the_cpu_once(variables, expected):
-    names = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
-    kept = {k: v for k, v in os.environ.items() if k not in names}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        env=kept | {"JAX_PLATFORMS": "cpu"} | variables,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, again = done.stdout.splitlines()
+    first, again = run(CODE, variables).splitlines()
     # XLA_FLAGS may also have the option of `core.xnnpack`.
     assert first == expected
     assert again == "1"
+
+
+@pytest.mark.skipif(not NEW, reason="no split")
+def test_a_second_training_does_not_depend_on_the_split_of_the_first(tmp_path):
+    done = run(TWICE, {}, cwd=tmp_path)
+    *errors, count = done.splitlines()
+    assert count == "4" and len(errors) == 2
+    assert all("there is no folder no/such/folder" in error for error in errors)
 
 
 def test_a_process_in_which_jax_runs_keeps_its_devices():

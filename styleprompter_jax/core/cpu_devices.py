@@ -6,6 +6,7 @@ operations on its own part. docs/performance.md has the measurements.
 """
 
 import os
+from collections.abc import Sequence
 
 import jax
 
@@ -18,6 +19,7 @@ _LEAST = 4  # images of a batch for each device
 _WAIT = "--xla_cpu_collective_call_terminate_timeout_seconds"
 _SECONDS = 24 * 60 * 60
 _OLDEST = (0, 10)
+_split = False  # whether this process made several devices of its CPU
 
 
 def use_cpu_devices(image_size: int, batch_size: int, group: int = 1) -> int:
@@ -35,6 +37,7 @@ def use_cpu_devices(image_size: int, batch_size: int, group: int = 1) -> int:
     Returns:
         The number of devices that it made; 1 if it did nothing.
     """
+    global _split
     count = _best(image_size, batch_size, group, cores())
     if count == 1 or not _may_change():
         return 1
@@ -42,7 +45,27 @@ def use_cpu_devices(image_size: int, batch_size: int, group: int = 1) -> int:
     if _WAIT not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_WAIT}={_SECONDS}".lstrip()
     jax.config.update("jax_num_cpu_devices", count)
+    _split = True
     return count
+
+
+def devices_for(
+    devices: Sequence[jax.Device], image_size: int, batch_size: int, group: int = 1
+) -> Sequence[jax.Device]:
+    """Returns the devices that share such a batch.
+
+    These are all, unless `use_cpu_devices` made them: it fitted their number to the
+    first batch of the process, and this one may need fewer.
+
+    Args:
+        devices: all devices of JAX.
+        image_size: see `use_cpu_devices`.
+        batch_size: see `use_cpu_devices`.
+        group: see `use_cpu_devices`.
+    """
+    if not _split or devices[0].platform != "cpu":
+        return devices
+    return devices[: _best(image_size, batch_size, group, len(devices))]
 
 
 def _best(image_size: int, batch_size: int, group: int, cores: int) -> int:

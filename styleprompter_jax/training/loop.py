@@ -27,7 +27,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from styleprompter_jax.core import xnnpack
-from styleprompter_jax.core.cpu_devices import use_cpu_devices
+from styleprompter_jax.core.cpu_devices import devices_for, use_cpu_devices
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.problems import Problems
 from styleprompter_jax.core.seeds import key_of
@@ -122,7 +122,7 @@ def _train_at(
     workdir, start = place.folder, time.perf_counter()
     check_settings(config)
     if devices is None:
-        _split_cpu(config)
+        devices = _split_cpu(config)
     mesh = parallel.make_mesh(devices)
     if time_limit is not None and jax.process_count() > 1:
         raise StylePrompterError(
@@ -173,15 +173,16 @@ def _train_at(
     return place.shown("model")
 
 
-def _split_cpu(config: Any) -> None:
-    """Lets a CPU work as several devices, if that is faster."""
+def _split_cpu(config: Any) -> Sequence[jax.Device]:
+    """Lets a CPU work as several devices, if that is faster; returns the devices."""
     discriminator = config.model.get("discriminator") or {}
     # Groups of the discriminator's minibatch deviation stay on one device.
     group = discriminator.get("mbstd_group", 4 if config.stage == "generator" else 1)
-    side = np.max(picture_size(config.data))
-    count = use_cpu_devices(side, config.batch_size, group)
+    batch = np.max(picture_size(config.data)), config.batch_size, group
+    count = use_cpu_devices(*batch)
     if count > 1:
         logging.info("Training splits the CPU into %d devices.", count)
+    return devices_for(parallel.all_devices(), *batch)
 
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:

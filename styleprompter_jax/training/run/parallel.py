@@ -62,8 +62,17 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """
     if devices is not None and len(devices) == 0:
         raise StylePrompterError("devices is empty: give a list of jax.devices().")
+    return Mesh(np.array(all_devices() if devices is None else devices), (AXIS,))
+
+
+def all_devices() -> list[jax.Device]:
+    """Returns jax.devices(), of all hosts.
+
+    Raises:
+        StylePrompterError: if JAX finds no device of the chosen kind.
+    """
     try:
-        devices = jax.devices() if devices is None else devices
+        return jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter for cuda without CUDA
         # JAX makes these attributes when it is imported.
         kind = jax.config.jax_platforms  # type: ignore[attr-defined]
@@ -71,7 +80,6 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
             f"JAX finds no device of the kind {kind!r}: install "
             "JAX for it, or change JAX_PLATFORMS."
         ) from error
-    return Mesh(np.array(devices), (AXIS,))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
