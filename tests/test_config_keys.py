@@ -1,4 +1,4 @@
-"""The values of config.model, and the keys that a stage reads, needs or ignores."""
+"""The values of some keys, and the keys that a stage reads, needs or ignores."""
 
 from functools import partial
 
@@ -47,10 +47,11 @@ def test_zeros_that_a_part_allows(stage, key):
         ("smart", "model.smart.dropout", "0.1", "'0.1': it must be a number from 0"),
         ("smart", "model.smart.dropout", 1, "from 0 to less than 1"),
         ("psp", "model.encoder.passes", -1, "passes is -1, but must be .* from 0"),
+        ("smart", "optimizer.beta2", 1.0, "beta2 is 1.0: .* from 0 to less than 1"),
         ("generator", "model.discriminator.mbstd_group", "4", "must be a whole number"),
     ],
 )
-def test_values_that_a_part_refuses(stage, key, value, message):
+def test_values_that_no_training_can_use(stage, key, value, message):
     with pytest.raises(StylePrompterError, match=message):
         check_settings(changed(stage, key, value))
 

@@ -108,7 +108,7 @@ def test_variants_of_configs():
         ("smart", dict.fromkeys(ALL_OFF, 0.0), "one of l2"),
         ("smart", {"loss.align": 0.01}, "loss.align is 0.01.* does not read it"),
         ("encoder", {"optimizer.schedule": "linear"}, '"constant", "cosine"'),
-        ("encoder", {"optimizer.beta1": 1.5}, "from 0 to 1"),
+        ("encoder", {"optimizer.beta1": 1.5}, "from 0 to less than 1"),
         ("generator", {"dtype": "float16"}, "dtype"),
         ("generator", {"data.image_size": 64}, "one size"),
         ("generator", {"data.workers": -1}, "workers"),

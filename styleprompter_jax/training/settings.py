@@ -56,9 +56,8 @@ NOT_NEGATIVE = (
     "optimizer.discriminator_rate",
     *(f"loss.{name}" for name in (*WEIGHTS, *ADVERSARIAL)),
 )
+RATES = ("optimizer.beta1", "optimizer.beta2")
 SHARES = (
-    "optimizer.beta1",
-    "optimizer.beta2",
     "loss.style_mixing",
     "loss.augment_p",
     "loss.augment_target",
@@ -111,9 +110,10 @@ REQUIRED = (
     "optimizer",
 )
 NUMBERS = ("data.factors",)  # tuples of whole numbers of 1 or more
+_RATE = "a number from 0 to less than 1"
 # All keys of a config except those of config.model.
-KNOWN = {*COUNTS, *NOT_NEGATIVE, *SHARES, *TEXTS, *FLAGS, *CHOICES, *NUMBERS, *REQUIRED}
-KNOWN = {key for key in KNOWN if not key.startswith("model.")} | {"data"}
+KNOWN = {*COUNTS, *NOT_NEGATIVE, *RATES, *SHARES, *TEXTS, *FLAGS, *CHOICES, *NUMBERS}
+KNOWN |= {"data", *REQUIRED}
 
 
 def check_settings(config: Any) -> None:
@@ -141,6 +141,9 @@ def check_settings(config: Any) -> None:
     for key in NOT_NEGATIVE:
         if not _is_number(_get(config, key, 0), lambda value: value >= 0):
             raise _wrong(config, key, "a number of 0 or more")
+    for key in RATES:
+        if not _is_number(_get(config, key, 0), _is_rate):
+            raise _wrong(config, key, _RATE)
     for key in SHARES:
         if not _is_number(_get(config, key, 0), lambda value: 0 <= value <= 1):
             raise _wrong(config, key, "a number from 0 to 1")
@@ -265,7 +268,7 @@ def _check_part(config: Any, name: str, fields: Any) -> None:
             raise _wrong(config, key, f"one of {_quoted(variants)}")
         several = value if isinstance(value, list | tuple) else (value,)
         if field in rates and not all(_is_number(x, _is_rate) for x in several):
-            raise _wrong(config, key, "a number from 0 to less than 1")
+            raise _wrong(config, key, _RATE)
         if field != "variant":
             kind.check(field, value)
 
