@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from styleprompter_jax.configs import ffhq_smart, tiny
+from styleprompter_jax.configs import avatars_conv, ffhq_smart, tiny
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.training import compile_only as checks
@@ -29,6 +29,19 @@ def test_a_start_of_shape_only():
     assert PERCEPTUAL["id"].trained_on(start.networks["id"], "smart").multi_level
     leaves = jax.tree.leaves((start.variables, start.network_variables))
     assert sum(leaf.base.nbytes for leaf in leaves if leaf.size > 1) < 1e5
+
+
+def test_a_part_that_only_the_start_has_is_asked_for():
+    """Another part in its place would give the memory of another model."""
+    with pytest.raises(
+        StylePrompterError, match=r"no generator, .*model\.generator in"
+    ):
+        lowered(tiny.get_config("encoder"), parallel.make_mesh())
+    config = avatars_conv.get_config()
+    with config.unlocked():
+        config.model.generator = tiny.get_config("generator").model.generator
+    with pytest.raises(StylePrompterError, match="no encoder"):
+        lowered(config, parallel.make_mesh())
 
 
 def test_an_unknown_slice():

@@ -75,7 +75,9 @@ class Estimate:
 
 
 def compile_only(config: Any, slice_name: str) -> Estimate:
-    """Compiles a run's step for a slice; reads no weights and no data.
+    """Compiles a run's step for a slice, without data.
+
+    It reads no weights, except those that stage "generator" starts from.
 
     Args:
         config: the run's config; its batch_size is the whole slice's.  ``config.model``
@@ -83,7 +85,8 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
         slice_name: version and topology: "v5e:2x4", "v5p:2x2x2", "v6e:2x4", ...
 
     Raises:
-        StylePrompterError: for an unknown slice, for a batch that its chips do
+        StylePrompterError: for an unknown slice, for a part that
+            ``config.model`` does not describe, for a batch that its chips do
             not divide, for a step far larger than a chip's memory, or if the extra
             "tpu" is not installed.
     """
@@ -117,7 +120,7 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
 
 
 def lowered(config: Any, mesh: Mesh) -> Any:
-    """Traces the usual step of a run on a mesh; reads no weights and no data.
+    """Traces the usual step of a run on a mesh; reads what `compile_only` reads.
 
     Returns:
         The result of `lower` of a jitted function.

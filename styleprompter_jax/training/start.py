@@ -71,12 +71,22 @@ def describe_start(config: Any) -> Start:
 
     ``config.model.generator`` describes the generator, and ``config.model.encoder`` the
     encoder of stage "refiner".  Each network is the first of its kind.
+
+    Raises:
+        StylePrompterError: if ``config.model`` lacks one of them.
     """
+    given = ("generator",) if config.stage == "encoder" else ("generator", "encoder")
+    for part in given:
+        if part not in config.model:
+            raise StylePrompterError(
+                f"config.model has no {part}, and --compile_only does not read the one "
+                f"of config.init_from: describe it as config.model.{part} in a config "
+                "of your own."
+            )
     generator = part_config(config, "generator")
     has_encoder = config.stage != "encoder" or config.get("init_encoder")
     encoder = _encoder(config, generator) if has_encoder else None
-    given = StylePrompterConfig(encoder, None, generator)
-    trained = _with_trained_part(given, config)
+    trained = _with_trained_part(StylePrompterConfig(encoder, None, generator), config)
     images = jax.ShapeDtypeStruct((1, *trained.input_shape), np.float32)
     shapes = jax.eval_shape(StylePrompter(trained).init, jax.random.key(0), images)
     networks, network_shapes = {}, {}
