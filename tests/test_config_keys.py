@@ -138,3 +138,21 @@ def test_a_missing_switch_is_off(stage, keys):
             del config[group][name]
     check_settings(config)
     traced(config)
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "value", "message"),
+    [
+        ("encoder", "frozen_deterministic", False, 'True outside of stage "refiner"'),
+        (
+            "encoder",
+            "optimizer.centralize_logit_scale",
+            True,
+            'False unless .*"ranger"',
+        ),
+        ("generator", "optimizer.weight_decay", 0.1, "'generator' does not read it"),
+    ],
+)
+def test_a_key_that_would_change_nothing_is_refused(stage, key, value, message):
+    with pytest.raises(StylePrompterError, match=message):
+        check_settings(changed(stage, key, value))
