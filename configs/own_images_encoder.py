@@ -18,8 +18,9 @@ Its generator comes from configs/own_images_generator.py, and a tenth of the ima
 kept for validation.
 
 You need no other files: SSIM over several scales replaces the perceptual networks.
-LPIPS gives better results. If you have converted it, add: --config.loss.structure=0
---config.loss.lpips=0.6 --config.loss.lpips_weights=runs/lpips.
+LPIPS gives better results. If you have converted it, add to a command without :64:
+--config.loss.structure=0 --config.loss.lpips=0.6
+--config.loss.lpips_weights=runs/lpips.
 
 The run without :64 is not yet run. --compile_only=SLICE prints its memory; the time is
 not known.
