@@ -11,7 +11,8 @@ published files (docs/weights.md):
 
 FOLDER holds the folders "train" and "validation" of aligned faces. Other tasks are
 ffhq_psp.py:sketch, :super_resolution, :frontal and :labels (of 19 classes, with
---config.data.input_path=MAPS, a folder of label maps).
+--config.data.input_path=MAPS, a folder of label maps: that of FOLDER/train/NAME is
+MAPS/train/NAME).
 
 Not yet run. --compile_only=SLICE prints the memory that it needs.
 """
