@@ -27,7 +27,7 @@ config = sp.get_config("tiny:generator")
 config.data.name, config.data.path = "folder", "no/such/folder"
 for config.batch_size in (16, 10):
     try:
-        sp.train(config, "run")
+        sp.train(config, os.environ.get("WORKDIR", "run"))
     except sp.StylePrompterError as error:
         print(error)
 import jax
@@ -89,6 +89,16 @@ def test_a_second_training_does_not_depend_on_the_split_of_the_first(tmp_path):
     *errors, count = done.splitlines()
     assert count == "4" and len(errors) == 2
     assert all("there is no folder no/such/folder" in error for error in errors)
+
+
+@pytest.mark.skipif(not NEW, reason="no split")
+def test_a_run_in_a_bucket_splits_the_cpu():
+    """The place of a bucket asks JAX for the number of processes."""
+    pytest.importorskip("s3fs")
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "WORKDIR": "s3://faces/run"}
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    *errors, count = run(TWICE, nowhere | keys).splitlines()
+    assert count == "4" and "check the network" in errors[0]
 
 
 def test_a_process_in_which_jax_runs_keeps_its_devices():

@@ -108,6 +108,9 @@ def train(
     """
     if time_limit is not None:
         real(time_limit, "time_limit", 0)
+    check_settings(config)
+    if devices is None:
+        devices = _split_cpu(config)  # before a bucket's place starts JAX
     with open_place(workdir) as place:
         return _train_at(place, config, devices, time_limit)
 
@@ -115,14 +118,11 @@ def train(
 def _train_at(
     place: Local,
     config: Any,
-    devices: Sequence[jax.Device] | None,
+    devices: Sequence[jax.Device],
     time_limit: float | None,
 ) -> Path | str:
     """Trains at a place; see `train`."""
     workdir, start = place.folder, time.perf_counter()
-    check_settings(config)
-    if devices is None:
-        devices = _split_cpu(config)
     mesh = parallel.make_mesh(devices)
     if time_limit is not None and jax.process_count() > 1:
         raise StylePrompterError(
