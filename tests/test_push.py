@@ -11,6 +11,7 @@ from test_hub import files as files
 from test_hub import hub as hub
 
 from styleprompter_jax.cli import main
+from styleprompter_jax.core import fetch
 from styleprompter_jax.evaluation.protocol import sha256
 from styleprompter_jax.store import model_folder, places
 from styleprompter_jax.store.card import Facts, make_card
@@ -87,6 +88,34 @@ def test_whose_card_it_is(login, model):
     assert not repo.files()["README.md"].endswith(b"?")
 
 
+def metrics_of(model) -> str:
+    """Figures as `evaluate` writes them."""
+    digest = {model_folder.MODEL: sha256(model / model_folder.MODEL)}
+    images = {"data": "avatars/64", "split": "test", "count": 1000}
+    return json.dumps({
+        "protocol": {"model": {"sha256": digest}, "images": images},
+        "unquantised": {"w_plus": {"psnr": 27.416}, "refined": {"psnr": None}},
+    })  # fmt: skip
+
+
+def test_figures_in_a_bucket(login, model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "m.json").write_text(metrics_of(model))
+    (tmp_path / "empty.json").write_text("{}")
+    monkeypatch.setattr(fetch, "_fetch", lambda address: tmp_path / address.name)
+    call = ["push", str(model), "hf://u/m", "--metrics"]
+    assert main([*call, "gs://mine/m.json"]) == 0
+    assert "| psnr | 27.42 | - |" in login.repos["u/m"].files()["README.md"].decode()
+    # Its messages name the file as the user did: pathlib makes one slash of two.
+    assert "gs:/mine" not in refused(capsys, *call[1:], "gs://mine/empty.json")
+
+
+def test_a_card_by_hand_takes_no_figures(login, model, capsys, tmp_path):
+    (model / "README.md").write_text("by hand")
+    text = refused(capsys, model, "hf://u/m", "--metrics", tmp_path / "none.json")
+    assert f"{model / 'README.md'} is the model's card" in text
+    assert "remove README.md, or leave out --metrics" in text and not login.repos
+
+
 def test_what_the_card_knows(login, model):
     record = {
         "stage": "smart",
@@ -96,16 +125,7 @@ def test_what_the_card_knows(login, model):
         "total_steps": 12,
     }
     (model.parent / "config.json").write_text(json.dumps(record))
-    metrics = {
-        "protocol": {
-            "model": {
-                "sha256": {"model.safetensors": sha256(model / model_folder.MODEL)}
-            },
-            "images": {"data": "avatars/64", "split": "test", "count": 1000},
-        },
-        "unquantised": {"w_plus": {"psnr": 27.416}, "refined": {"psnr": None}},
-    }
-    (model / "metrics.json").write_text(json.dumps(metrics))
+    (model / "metrics.json").write_text(metrics_of(model))
     assert main(["push", str(model), "hf://u/m"]) == 0
     card = login.repos["u/m"].files()["README.md"].decode()
     assert "license: cc-by-4.0" in card and "Personas by Draftbit" in card

@@ -8,6 +8,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.fetch import local_copy
 from styleprompter_jax.core.files import read_bytes
 from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.paths import AnyPath, scheme
@@ -53,17 +54,23 @@ def push(
 
     Raises:
         StylePrompterError: if the model is damaged, the figures belong to another
-            model, or the upload fails.
+            model or have no card to show them, or the upload fails.
     """
     repository = hub.parse(target)
     source = pin(model)
     folder = model_folder.find_model(source)
+    own = folder / CARD
+    by_hand = own.is_file() and not scheme(source)
+    if by_hand and metrics:
+        raise StylePrompterError(
+            f"{own} is the model's card, and `push` adds no figures to it: remove "
+            f"{CARD}, or leave out --metrics."
+        )
     # Also checks that the model is complete.
     config, variables, directions = model_folder.load_model(source)
     files = {name: folder / name for name in model_folder.PARTS}
     files = {name: path for name, path in files.items() if path.is_file()}
-    own = folder / CARD
-    if own.is_file() and not scheme(source):
+    if by_hand:
         card = read_bytes(own, _TEXT)
     else:
         run_record = _run_record(folder)
@@ -162,7 +169,7 @@ def _figures(folder: Path, given: AnyPath | None) -> tuple[dict, str]:
     Returns:
         Numbers by part, and a description of the images.
     """
-    file = Path(given) if given else folder / METRICS
+    file = local_copy(given) if given else folder / METRICS
     if not given and not file.is_file():
         return {}, ""
     results = read_json(file)

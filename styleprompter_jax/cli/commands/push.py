@@ -2,13 +2,16 @@
 
 import argparse
 
-from styleprompter_jax.cli.arguments import options
+from styleprompter_jax.cli.arguments import name_or_path, options, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     parser.add_argument(
-        "model", metavar="MODEL", help="model to upload, as for --model"
+        "model",
+        type=name_or_path,
+        metavar="MODEL",
+        help="model to upload, as for --model",
     )
     parser.add_argument(
         "target",
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics",
+        type=path,
         metavar="FILE",
         help="metrics.json of `evaluate`; the card shows its figures (default: the "
         "metrics.json in the model folder, if there is one)",
