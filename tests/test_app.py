@@ -18,11 +18,13 @@ from styleprompter_jax.app.edit import _given, _Stills, edit
 from styleprompter_jax.app.invert import invert
 from styleprompter_jax.app.mix import mix
 from styleprompter_jax.app.pack import pack
-from styleprompter_jax.cli import _SUMMARIES, parse
+from styleprompter_jax.cli import _SUMMARIES, main, parse
 from styleprompter_jax.cli.arguments import options
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.editing.mixing import mixes
 from styleprompter_jax.images.files import write_image
+from styleprompter_jax.store import places
+from styleprompter_jax.store.places import MANIFEST
 
 WORK = ["--model", "m", "--output", "o"]
 CALLS = {
@@ -179,6 +181,30 @@ def test_wrong_calls_from_python(tmp_path):
         with pytest.raises(sp.StylePrompterError, match=match):
             call()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", [
+    "invert --engine ray --model M --input x --output o",
+    "directions --method pca --model M",
+    "convert M --export o.pt",
+    "push M hf://u/m",
+    "train --config avatars_smart --workdir o --config.init_from=M",
+])  # fmt: skip
+def test_where_only_the_model_itself_works(call, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "M" / "x").mkdir(parents=True)
+    (tmp_path / "M" / MANIFEST).write_text("{}")
+    assert main(call.split()) == 1
+    told = capsys.readouterr().err
+    assert "M is an exported model" in told and "name the model that it was" in told
+    assert "leave out the engine (--engine ray)" in told or "invert" not in call
+
+
+def test_no_program_is_run_from_an_address(tmp_path, monkeypatch):
+    (tmp_path / MANIFEST).write_text("{}")
+    monkeypatch.setattr(places, "local_copy", lambda *_: tmp_path)
+    with pytest.raises(sp.StylePrompterError, match="copy it to a local folder"):
+        sp.load("gs://faces/export")
 
 
 def test_no_command_is_imported_that_is_not_asked_for():

@@ -16,12 +16,13 @@ from styleprompter_jax.app.export import export
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.export import jax_programs, onnx_programs
-from styleprompter_jax.export.folder import MANIFEST, is_export, written
+from styleprompter_jax.export.folder import is_export, written
 from styleprompter_jax.export.programs import programs as programs_of
 from styleprompter_jax.images.files import write_images
 from styleprompter_jax.models.encoders.psp import PspConfig
 from styleprompter_jax.models.generators.stylegan2 import GeneratorConfig
 from styleprompter_jax.models.inverter import StylePrompter, StylePrompterConfig
+from styleprompter_jax.store.places import MANIFEST
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")

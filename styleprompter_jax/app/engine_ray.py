@@ -32,6 +32,7 @@ from styleprompter_jax.core.results import ACCOUNT, sheet_sums
 from styleprompter_jax.core.sums import arrays_sha256, sha256
 from styleprompter_jax.data.sources import ARRAY_RECORD, ArrayRecordSource
 from styleprompter_jax.editing.latents import Latents, concatenate
+from styleprompter_jax.export.folder import is_export
 from styleprompter_jax.images.batches import read_ahead, threads
 from styleprompter_jax.images.files import WRITTEN, to_uint8
 from styleprompter_jax.images.find import EXTENSIONS
@@ -160,6 +161,12 @@ def make_plan(
             'batches: use noise_mode "const" or "none".'
         )
     source = _absolute(pin(model))
+    if is_export(source):
+        raise StylePrompterError(
+            f"{source} is an exported model, which Ray's machines cannot run: leave "
+            "out the engine (--engine ray), or name the model that it was exported "
+            "from."
+        )
     config, variables, _ = model_folder.load_model(source)
     kind = InputReader(config.input_shape, input_kind).kind
     calls.require(config, "encoder")

@@ -14,14 +14,14 @@ from styleprompter_jax.core.paths import AnyPath, local_path
 from styleprompter_jax.editing.directions import Direction
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation import protocol
-from styleprompter_jax.export.folder import MANIFEST, is_export
+from styleprompter_jax.export.folder import is_export
 from styleprompter_jax.images.files import FILTER
 from styleprompter_jax.inversion.devices import Devices, of_this_host
 from styleprompter_jax.inversion.pipeline import StylePrompter
 from styleprompter_jax.losses import PERCEPTUAL
 from styleprompter_jax.ops.ssim import ms_ssim_weights
 from styleprompter_jax.store import model_folder, network_folder
-from styleprompter_jax.store.places import local_folder, pin
+from styleprompter_jax.store.places import MANIFEST, local_folder, pin
 
 # The metrics of an image that need a network, by the kind of the network.
 NEEDED = {loss.kind: loss.metric for loss in PERCEPTUAL.values()}

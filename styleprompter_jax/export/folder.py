@@ -28,10 +28,9 @@ from styleprompter_jax.export.programs import (
 )
 from styleprompter_jax.models.inverter import StylePrompterConfig
 from styleprompter_jax.store.direction_files import load_directions, save_directions
-from styleprompter_jax.store.places import CONFIG, DIRECTIONS
+from styleprompter_jax.store.places import CONFIG, DIRECTIONS, MANIFEST
 from styleprompter_jax.version import __version__
 
-MANIFEST = "manifest.json"
 VERSION = 1
 FORMATS = "jax", "onnx"
 _AGAIN = "export the model again."

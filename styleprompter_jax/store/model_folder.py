@@ -30,7 +30,7 @@ from styleprompter_jax.core.json_files import read_json
 from styleprompter_jax.core.lock import folder_lock
 from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.outbox import to_bucket
-from styleprompter_jax.core.paths import local_path
+from styleprompter_jax.core.paths import local_path, scheme
 from styleprompter_jax.core.refusal import quoted
 from styleprompter_jax.core.results import check_folder
 from styleprompter_jax.core.safetensors_files import read_metadata, read_safetensors
@@ -52,6 +52,7 @@ from styleprompter_jax.store.places import (
     CONFIG_BYTES,
     DIRECTIONS,
     DISCRIMINATOR,
+    MANIFEST,
     MODEL,
     PARTS,
     local_folder,
@@ -204,6 +205,15 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
     missing = [name for name in has if not has[name]]
     if not missing:
         return folder
+    if CONFIG in missing and (folder / MANIFEST).is_file():
+        what, way = "whose programs cannot run here", ""
+        if scheme(folder_or_name):
+            what = "and no command runs programs from an address"
+            way = "copy it to a local folder, or "
+        raise StylePrompterError(
+            f"{folder} is an exported model, {what}: {way}name the model that it was "
+            "exported from."
+        )
     if folder.exists():
         raise StylePrompterError(
             f"{folder} is not a model folder, because it does not contain "

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # The files of a model. The package reads no other file from the Hub.
 CONFIG, MODEL = "config.json", "model.safetensors"
 DIRECTIONS, DISCRIMINATOR = "directions.safetensors", "discriminator.safetensors"
+MANIFEST = "manifest.json"  # of an exported model, which has no config.json
 CONFIG_BYTES = 2**20  # size limit of config.json
 PARTS = CONFIG, MODEL, DIRECTIONS, DISCRIMINATOR
 
