@@ -115,7 +115,8 @@ def test_the_ten_lines_of_the_page_edit_a_face(
     (block,) = [b for b in blocks if f"--format {format} --output" in b]
     folder = graphs if format == "onnx" else programs.folder
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "faces").symlink_to(folder)
+    (name,) = re.findall(r"--output (\S+)", block)
+    (tmp_path / name).symlink_to(folder)
     write_images(images[:1], [tmp_path / "face.png"])
     name = next(iter(model.directions))
     exec(block.replace("glasses", name), {})
