@@ -207,6 +207,20 @@ def test_no_program_is_run_from_an_address(tmp_path, monkeypatch):
         sp.load("gs://faces/export")
 
 
+@pytest.mark.parametrize("name, given", [
+    ("beta", "--beta 1 1 --refiner beta=0.5,0.5"),
+    ("gain", "--refiner gain=1 depth=2 gain=1"),
+])  # fmt: skip
+def test_an_option_of_the_refiner_is_given_once(name, given):
+    for command in ("invert", "directions"):
+        args = parse([command, *CALLS[command], *given.split()])
+        with pytest.raises(sp.StylePrompterError, match=f"option '{name}' is given tw"):
+            options(args)
+    fine = ["--beta", "1", "0", "--refiner", "gain=1"]
+    args = parse(["invert", *CALLS["invert"], *fine])
+    assert options(args)["decoding"].refiner == {"beta": [1, 0], "gain": 1}
+
+
 def test_no_command_is_imported_that_is_not_asked_for():
     names = [f"styleprompter_jax.cli.commands.{name}" for name in _SUMMARIES]
     for name in names:

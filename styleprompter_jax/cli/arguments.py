@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from styleprompter_jax.core.buckets import checked_path
+from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.paths import local_path
 from styleprompter_jax.core.values import LARGEST_NUMBER, parsed_whole, shown
 
@@ -351,11 +352,24 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
         given.pop(name, None)
     if "beta" in given:
         beta, others = given.pop("beta"), given.pop("refiner") or ()
-        given["refiner"] = ({"beta": beta} if beta else {}) | dict(others)
+        given["refiner"] = _once([("beta", beta)] * bool(beta) + [*others])
     if "noise_mode" in given:
         names = [field.name for field in dataclasses.fields(Decoding)]
         given["decoding"] = Decoding(**{name: given.pop(name) for name in names})
     return given
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the options of the refiner by name; refuses a name given twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise StylePrompterError(
+                f"The refiner's option {shown(name)} is given twice (--beta, "
+                "--refiner): leave out one of them."
+            )
+        found[name] = value
+    return found
 
 
 def left_out(made: "Made") -> str:
