@@ -1,11 +1,15 @@
 """`styleprompter directions` from end to end, on a tiny model."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import styleprompter_jax as sp
+from styleprompter_jax.app.directions import METHODS
 from styleprompter_jax.cli import main
 from styleprompter_jax.data.avatars import prepare
+from styleprompter_jax.store.model_folder import save_model
 
 
 def run(capsys, *args):
@@ -50,6 +54,24 @@ def test_directions_without_labels(tmp_path, capsys, tiny_folder):
     ):
         code, _, err = run(capsys, *call, *wrong)
         assert code == 1 and match in err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_options_that_the_refiner_does_not_have(tmp_path, capsys, tiny_folder, method):
+    model = sp.load(tiny_folder)
+    config = dataclasses.replace(model.config, refiner=None)
+    params = {k: v for k, v in model.params.items() if k != "smart"}
+    bare, variables = tmp_path / "bare", {"params": params, "const": model.const}
+    save_model(bare, config, variables, directions=model.directions)
+    for folder, options, match in (
+        (tiny_folder, ("--refiner", "betta=0.5"), "no option betta: this model's"),
+        (tiny_folder, ("--refiner", "beta=0.5"), "beta is two numbers"),
+        (bare, ("--beta", 1, 1), "no refiner, so its directions have no beta"),
+    ):
+        call = ("directions", "--method", method, "--model", folder, *options)
+        code, _, err = run(capsys, *call, "--output", tmp_path / "copy")
+        assert code == 1 and match in err
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.evaluation.classifier import load_classifier
 from styleprompter_jax.images.files import Size, write_image
 from styleprompter_jax.images.sheets import sheet
+from styleprompter_jax.inversion import calls
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.inversion.samples import sample_w
 from styleprompter_jax.search import unsupervised
@@ -164,6 +165,8 @@ def find_directions(
     check_names(loaded.directions, str(source_folder))
     n = loaded.config.generator.num_codes
     layers = check_layers(layers, n)
+    # Edits pass over options of a direction that the refiner does not have.
+    calls.check_edit_options(loaded.config, refiner or {})
     if unknown := set(orthogonal_to) - loaded.directions.keys():
         raise StylePrompterError(
             f"The model has no direction {sorted(unknown)[0]!r}; its directions are: "
@@ -175,13 +178,13 @@ def find_directions(
         rank=rank, layers=layers, seed=seed, batch_size=min(batch_size, 8)
     )
     fit |= ({} if steps is None else {"steps": steps}) | dict(refiner or {})
+    place = None if data_dir is None else os.fspath(data_dir)
     if method == "labels":
         if latents:
             known = stored_codes(os.fspath(latents), data, count, attributes)
         elif is_table(data):
             known = encode_csv(loaded, data, count, batch_size, attributes)
         else:
-            place = None if data_dir is None else os.fspath(data_dir)
             known = encode_tfds(
                 loaded, data, place, count or IMAGES, batch_size, attributes
             )
@@ -192,7 +195,6 @@ def find_directions(
         found, example = _from_pairs(loaded, pairs, data, fit)
     elif method == "classifier":
         judge = load_classifier(_classifier(classifier, data))
-        place = None if data_dir is None else os.fspath(data_dir)
         shape = loaded.config.input_shape
         images = read_data(data, place, count or JUDGED, shape)
         told = f"{len(images)} images of {data_name(data)}, seed {seed}"
@@ -345,8 +347,7 @@ def _from_generator(
     if method == "sefa":
         generator = model.config.generator
         affine = generator.affine_kernels(model.params["generator"])
-        kernels = [np.asarray(kernel) for kernel in affine]
-        vectors = unsupervised.sefa([kernels[k] for k in layers], components)
+        vectors = unsupervised.sefa([np.asarray(affine[k]) for k in layers], components)
         origin = f"SeFa of the affine layers of codes {_spans(layers)}"
     else:
         vectors = unsupervised.pca(w, components)

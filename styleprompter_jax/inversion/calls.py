@@ -362,8 +362,14 @@ def check_edit_options(config: StylePrompterConfig, options: Mapping) -> dict:
             replace the missing ones: SMART's beta is (0.5, 0.5).
 
     Raises:
-        StylePrompterError: as in `check_options`.
+        StylePrompterError: as in `check_options`; also if the model has no refiner and
+            the call has options.
     """
+    if config.refiner is None and options:
+        raise StylePrompterError(
+            f"This model has no refiner, so its directions have no {min(options)}: "
+            "leave out the refiner's options (--beta, --refiner)."
+        )
     own = {} if config.refiner is None else config.refiner.edit_options
     return jax.tree.map(float, check_options(config, {**own, **options}, 0))
 
