@@ -1,12 +1,17 @@
 """Stored latents, found by the images that they belong to."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
+from test_restyle import model_of, pictures
 
 import styleprompter_jax as sp
+from styleprompter_jax.app.compare import compare
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.decoding import Decoding
+from styleprompter_jax.app.evaluate import evaluate
 from styleprompter_jax.app.invert import invert
 from styleprompter_jax.app.pictures import load_checked
 from styleprompter_jax.app.stored import stored_latents
@@ -55,3 +60,29 @@ def test_latents_of_another_generator(model, tmp_path, caplog):
     latents.save(made.latents, names=names)  # as an older version
     load_checked(made.latents, changed, Decoding())
     assert not caplog.text
+
+
+def test_passes_where_nothing_is_encoded(tmp_path):
+    """ReStyle without a refiner: no option says what no result depends on."""
+    restyle = model_of("ResNetProgressiveBackboneEncoder", 6, passes=3)
+    restyle.save(tmp_path / "m")
+    inputs = [pictures(tmp_path / "in", 32, 32, 1)]
+    codes = sp.Latents(np.zeros((1, 8, 16), np.float32))
+    stored = tmp_path / "latents.npz"
+    codes.save(stored, names=["0"])
+    own = f"{tmp_path / 'm'},latents={stored}"
+    out, options = tmp_path / "out", dict(decoding=Decoding(iterations=2))
+    for call in (
+        lambda: evaluate(tmp_path / "m", out, inputs=inputs, latents=stored, **options),
+        lambda: compare([own, f"{own},refine=no"], out, inputs=inputs, **options),
+    ):
+        with pytest.raises(sp.StylePrompterError, match="codes come from files of lat"):
+            call()
+    assert not out.exists()
+    made = evaluate(tmp_path / "m", out, inputs=inputs, latents=stored)
+    protocol = json.loads(made.metrics.read_text())["protocol"]
+    assert "iterations" not in protocol["decoding"]
+    encoded = str(tmp_path / "m")
+    made = compare([own, encoded], tmp_path / "c", inputs=inputs, **options)
+    models = json.loads(made.metrics.read_text())["protocol"]["models"]
+    assert [models[name]["iterations"] for name in (own, encoded)] == [None, 2]

@@ -24,7 +24,12 @@ from styleprompter_jax.app.judges import (
     without_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
-from styleprompter_jax.app.stored import described, stored_latents, with_latents
+from styleprompter_jax.app.stored import (
+    check_not_given,
+    described,
+    stored_latents,
+    with_latents,
+)
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import write_json
 from styleprompter_jax.core.outbox import to_bucket
@@ -143,6 +148,7 @@ def compare(
             "images, or models of oblong images."
         )
     (shape,) = shapes
+    encoded = []  # whether the encoder reads the images, by entry
     for entry in entries:
         config, rendering = loaded[entry.name].config, entry.decoding(decoding)
         if entry.beta and rendering.refine is False:
@@ -152,8 +158,15 @@ def compare(
             )
         with entry.naming():
             check_iterations(config, entry.procedure.iterations)
-            calls.refines(config, rendering.refine, rendering.refiner)
+            refined = calls.refines(config, rendering.refine, rendering.refiner)
             calls.check_options(config, rendering.refiner, 1)
+        encoded.append(refined or not entry.latents)
+    entries = [
+        entry if reads else entry.without_passes()
+        for entry, reads in zip(entries, encoded, strict=True)
+    ]
+    if not any(encoded):
+        check_not_given(decoding.iterations)
     known, files_of = {}, {}
     for name, model in loaded.items():
         known[name], files_of[name] = directions_of(directions, model)

@@ -51,6 +51,11 @@ class Entry:
         refiner = {} if refine is False else refiner
         return dataclasses.replace(given, refine=refine, refiner=refiner)
 
+    def without_passes(self) -> "Entry":
+        """Returns the entry without passes of an encoder, which it does not use."""
+        procedure = dataclasses.replace(self.procedure, iterations=None)
+        return dataclasses.replace(self, procedure=procedure)
+
     @contextlib.contextmanager
     def naming(self) -> Iterator[None]:
         """Adds the text of the entry to the errors of a block."""

@@ -27,7 +27,12 @@ from styleprompter_jax.app.judges import (
     without_networks,
 )
 from styleprompter_jax.app.pictures import SHOWN
-from styleprompter_jax.app.stored import described, stored_latents, with_latents
+from styleprompter_jax.app.stored import (
+    check_not_given,
+    described,
+    stored_latents,
+    with_latents,
+)
 from styleprompter_jax.core.atomic import atomic_path
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
@@ -159,7 +164,10 @@ def evaluate(
     batch_size = decoding.batch(loaded, len(images))
     seed, options = decoding.seed, decoding.options()
     options["refine"] = calls.refines(loaded.config, decoding.refine, decoding.refiner)
-    if calls.require(loaded.config, "encoder").passes or decoding.iterations:
+    passes = calls.require(loaded.config, "encoder").passes
+    if stored is not None and not options["refine"]:  # then nothing is encoded
+        check_not_given(decoding.iterations)
+    elif passes or decoding.iterations:
         options["iterations"] = check_iterations(loaded.config, decoding.iterations)
 
     bar: dict[str, Any] = dict(desc="inversion", unit="batch")

@@ -54,6 +54,18 @@ def stored_latents(
     return latents[[rows[name] for name in images.keys]]
 
 
+def check_not_given(iterations: int | None) -> None:
+    """Refuses passes of an encoder where stored codes are measured without a refiner.
+
+    A refiner reads maps of the images, which the encoder makes in its passes.
+    """
+    if iterations is not None:
+        raise StylePrompterError(
+            "Iterations (--iterations) are for an encoder, but the codes come from "
+            "files of latents: leave them out."
+        )
+
+
 def described(file: AnyPath | None) -> dict[str, str] | None:
     """Returns the file of latents and its SHA-256, for a protocol."""
     if file is None:
