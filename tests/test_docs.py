@@ -15,6 +15,7 @@ import pytest
 
 import styleprompter_jax as sp
 from styleprompter_jax.cli import make_parser, parse
+from styleprompter_jax.convert.directions import _SUFFIXES as DIRECTION_FILES
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.training.config import get_config, override
 from styleprompter_jax.training.settings import KNOWN
@@ -201,6 +202,18 @@ def test_every_key_of_a_config_is_explained():
     codes = " ".join(_INLINE.findall(_FENCE.sub("", text)))
     named = set(re.findall(r"\w+", codes))
     assert {key for key in KNOWN if key.split(".")[-1] not in named} == set()
+
+
+def test_every_option_of_a_command_is_named():
+    named = set(re.findall(r"--[\w-]+", "".join(page.read_text() for page in PAGES)))
+    taken = {o for p in subparsers().values() for o in p._option_string_actions}
+    assert {option for option in taken if option.startswith("--")} <= named
+
+
+def test_every_kind_of_file_of_a_direction_is_listed():
+    told = [(ROOT / f"docs/{name}.md").read_text() for name in ("editing", "weights")]
+    for text in (*told, subparsers()["edit"].format_help()):
+        assert all(kind in text for kind in DIRECTION_FILES)
 
 
 def test_every_request_of_the_studio_is_listed():

@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="D",
-        help="a direction of the model, or a file (.npy, .npz, .pt) with an array of "
-        "[w_dim], [n, w_dim] or [1, n * w_dim]",
+        help="a direction of the model, or a file (.npy, .npz, .pt, .pth, "
+        ".safetensors) with an array of [w_dim], [n, w_dim] or [1, n * w_dim]",
     )
     parser.add_argument(
         "--strength",
