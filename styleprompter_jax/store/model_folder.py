@@ -248,9 +248,6 @@ def model_shapes(config: StylePrompterConfig) -> dict:
         return jax.eval_shape(init, key, images)
 
 
-# `network_folder` uses the functions below too.
-
-
 def flat_arrays(variables: Mapping) -> dict[str, np.ndarray]:
     """Returns the arrays of all collections in one dict, with keys joined by "/"."""
     arrays: dict[str, Any] = {}
@@ -284,8 +281,8 @@ def write_folder(
     with folder_lock(folder):
         check_place(folder, replace)
         kept = {DIRECTIONS: keep_directions, DISCRIMINATOR: keep_rest}
-        if keep_rest and not origin and (folder / MODEL).is_file():
-            origin = read_origin(folder)
+        if keep_rest and (folder / MODEL).is_file():
+            origin = origin or read_origin(folder)
         with atomic_folder(folder, [p for p in PARTS if not kept.get(p)]) as partial:
             tree = unflatten_dict(arrays, sep="/")
             metadata = {_CONFIG_SUM: _config_sum(fields)}
@@ -393,10 +390,9 @@ def _is_ours(folder: Path) -> bool:
     Other programs call their files config.json and model.safetensors too.
     """
     try:
-        fields, _ = read_config(folder)
+        return not {"generator", "network"}.isdisjoint(read_config(folder)[0])
     except StylePrompterError:
         return False
-    return "generator" in fields or "network" in fields
 
 
 def _is_occupied(folder: Path) -> bool:
