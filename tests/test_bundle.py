@@ -216,19 +216,6 @@ def test_nothing_is_written_for_a_bad_model(tmp_path, tiny_variables):
     assert list(tmp_path.rglob("*")) == [taken, taken / "photo.png"]
 
 
-@pytest.mark.parametrize("text", ['{"architectures": ["Bert"]}', '{"version": 1}', "{"])
-def test_the_model_of_another_program_stays(tmp_path, tiny_variables, text):
-    (tmp_path / "config.json").write_text(text)
-    (tmp_path / "model.safetensors").write_text("theirs")
-    with pytest.raises(StylePrompterError, match="is not a model folder"):
-        model_folder.save_model(tmp_path, TINY, tiny_variables)
-    assert (tmp_path / "config.json").read_text() == text
-    assert (tmp_path / "model.safetensors").read_text() == "theirs"
-    for name in ("avatars64", "cells64"):  # of versions 1 and 2
-        shutil.copy(model_folder.BUNDLED / name / "config.json", tmp_path)
-        model_folder.check_place(tmp_path, replace=True)
-
-
 def test_damaged_directions(folder):
     model_folder.save_arrays(folder / model_folder.DIRECTIONS, {"smile": np.zeros(16)})
     with pytest.raises(StylePrompterError, match=r"directions\.safetensors"):

@@ -143,13 +143,7 @@ def test_a_missing_switch_is_off(stage, keys):
 @pytest.mark.parametrize(
     ("stage", "key", "value", "message"),
     [
-        ("encoder", "frozen_deterministic", False, 'True outside of stage "refiner"'),
-        (
-            "encoder",
-            "optimizer.centralize_logit_scale",
-            True,
-            'False unless .*"ranger"',
-        ),
+        ("encoder", "optimizer.weight_decay", 0.1, '0 unless .*"adamw"'),
         ("generator", "optimizer.weight_decay", 0.1, "'generator' does not read it"),
     ],
 )

@@ -29,6 +29,7 @@ from styleprompter_jax.core.paths import AnyPath, is_link, local_path
 from styleprompter_jax.core.results import check_files
 from styleprompter_jax.store import model_folder, network_folder
 from styleprompter_jax.store.discriminator_files import load_discriminator
+from styleprompter_jax.store.overwriting import check_place
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def convert(
     if len(set(files)) < len(files):
         raise StylePrompterError("The same file is named twice: name it once.")
     if any(map(is_link, files)) and not (folder / model_folder.CONFIG).is_file():
-        model_folder.check_place(folder, overwrite)  # downloads may take minutes
+        check_place(folder, overwrite)  # downloads may take minutes
     places = _fetched(files, sha256)
     trees = {name: _read(name, place) for name, place in places.items()}
     found = {
@@ -172,7 +173,7 @@ def _read(name: str, place: Path) -> Any:
 def _convert_model(trees: dict[str, Any], folder: Path, overwrite: bool) -> Converted:
     # Check the files before the folder, because a wrong file is the first error to fix.
     found = {name: recognise(tree, name) for name, tree in trees.items()}
-    model_folder.check_place(folder, overwrite)  # before the work; saving checks again
+    check_place(folder, overwrite)  # before the work; saving checks again
     _tell(found)
     built = build_model(found)
     trees.clear()  # makes room: safetensors before 0.8 copies the model when it saves
@@ -201,7 +202,7 @@ def _convert_network(
     network: str, state: dict, trees: dict[str, Any], folder: Path, overwrite: bool
 ) -> Converted:
     files = " and ".join(trees)
-    model_folder.check_place(folder, overwrite)
+    check_place(folder, overwrite)
     log.info("%s: %s.", files, network_folder.NETWORKS[network].title)
     params = read_network(network, state, files)
     written = network_folder.save_network(folder, network, params, replace=overwrite)

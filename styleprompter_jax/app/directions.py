@@ -47,6 +47,7 @@ from styleprompter_jax.search.labelled import (
 from styleprompter_jax.search.pairs import fit_direction
 from styleprompter_jax.store import model_folder
 from styleprompter_jax.store.copies import check_copy, copy_model
+from styleprompter_jax.store.overwriting import check_place
 from styleprompter_jax.store.places import data_name, pin
 
 PICTURE = "directions.png"
@@ -148,8 +149,7 @@ def find_directions(
     check_choice(method, "method", METHODS)
     if strength is not None and not real(strength, "strength (--strength)") > 0:
         raise StylePrompterError(f"--strength is {strength}: give a number above 0.")
-    source = pin(model)
-    source_folder = model_folder.find_model(source)
+    source_folder = model_folder.find_model(source := pin(model))
     folder = local_path(output) if output else source_folder
     if not output and (scheme(source) or source_folder.parent == model_folder.BUNDLED):
         where = "in a bucket" if in_bucket(source) else "on the Hub"
@@ -221,7 +221,7 @@ def find_directions(
         directions = before | found
         table = _sheet(loaded, directions, example)
         if output:
-            model_folder.check_place(folder, overwrite)
+            check_place(folder, overwrite)
             with atomic_folder(folder, (*model_folder.PARTS, PICTURE)) as partial:
                 copy_model(source_folder, partial, of_hub=bool(scheme(source)))
                 _write(partial, table, directions, overwrite=True)

@@ -393,7 +393,7 @@ class StylePrompter:
     def save(self, folder: str | os.PathLike, dtype: str | None = None) -> None:
         """Writes a model folder; see `store.model_folder.save_model`.
 
-        The model's own folder keeps discriminator and origin; others get neither.
+        Only the model's own folder keeps the discriminator and the origin.
         """
         own = self.source != "" and same_place(folder, self.source)
         given = folder, self.config, self._variables

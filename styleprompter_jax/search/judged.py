@@ -141,7 +141,7 @@ def fit_to_classifier(
         StylePrompterError: if the model has no encoder, or a number is out of its
             range; if the classifier does not know an attribute, or sees a value in none
             of the images; if images are fewer than 10, do not have the model's size or
-            are not finite.
+            are not finite; if there are options, but no refiner.
     """
     images = checked_images(model, images)
     m, n = len(images), model.config.generator.num_codes

@@ -99,7 +99,7 @@ def fit_direction(
     Raises:
         StylePrompterError: if the model has no encoder, if pairs are missing, differ in
             number, do not have the model's size or are not finite, or if a number is
-            out of its range.
+            out of its range; if there are options, but no refiner.
     """
     before, after = (checked_images(model, images) for images in (before, after))
     m, n = len(before), model.config.generator.num_codes

@@ -9,6 +9,7 @@ from pathlib import Path
 from styleprompter_jax.core.atomic import make_folder
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.store import model_folder
+from styleprompter_jax.store.overwriting import check_place
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ def check_copy(source_folder: Path, folder: Path, overwrite: bool) -> None:
             f"{folder} is the folder of the model, or inside or around it: choose "
             "another --output, or omit --output to change the model itself."
         )
-    model_folder.check_place(folder, overwrite)
+    check_place(folder, overwrite)
 
 
 def copy_model(source_folder: Path, folder: Path, of_hub: bool) -> None:

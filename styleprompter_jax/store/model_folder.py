@@ -32,7 +32,6 @@ from styleprompter_jax.core.names import check_names
 from styleprompter_jax.core.outbox import to_bucket
 from styleprompter_jax.core.paths import local_path, scheme
 from styleprompter_jax.core.refusal import quoted
-from styleprompter_jax.core.results import check_folder
 from styleprompter_jax.core.safetensors_files import read_metadata, read_safetensors
 from styleprompter_jax.core.sums import json_sha256, sha256
 from styleprompter_jax.editing.directions import Direction
@@ -47,6 +46,7 @@ from styleprompter_jax.store.discriminator_files import (
     KeptDiscriminator,
     save_discriminator,
 )
+from styleprompter_jax.store.overwriting import CONFIG_SUM, check_place
 from styleprompter_jax.store.places import (
     CONFIG,
     CONFIG_BYTES,
@@ -62,7 +62,7 @@ from styleprompter_jax.store.places import (
 VERSION = 2  # version 1 has no types of parts, and calls the refiner "smart"
 BUNDLED = Path(__file__).parents[1] / "bundled"
 BUNDLED_FOR = {"avatars": "avatars64", "cells": "cells64"}  # dataset to model
-_CONFIG_SUM, _ORIGIN = "config", "origin"  # keys of model.safetensors' metadata
+_ORIGIN = "origin"  # a key in the metadata of model.safetensors
 _AGAIN = "copy or convert the model again."
 
 
@@ -282,10 +282,11 @@ def write_folder(
         check_place(folder, replace)
         kept = {DIRECTIONS: keep_directions, DISCRIMINATOR: keep_rest}
         if keep_rest and (folder / MODEL).is_file():
-            origin = origin or read_origin(folder)
+            with contextlib.suppress(StylePrompterError):  # a damaged file has none
+                origin = origin or read_origin(folder)
         with atomic_folder(folder, [p for p in PARTS if not kept.get(p)]) as partial:
             tree = unflatten_dict(arrays, sep="/")
-            metadata = {_CONFIG_SUM: _config_sum(fields)}
+            metadata = {CONFIG_SUM: _config_sum(fields)}
             metadata |= {_ORIGIN: origin} if origin else {}
             save_arrays(partial / MODEL, tree, metadata)
             if directions:
@@ -300,26 +301,6 @@ def write_folder(
 def read_origin(folder: Path) -> str:
     """Returns the text that `save_model` stored with the weights; "" without a text."""
     return read_metadata(folder / MODEL).get(_ORIGIN, "")
-
-
-def check_place(folder: Path, replace: bool) -> None:
-    """Refuses to write over an existing file or a folder that is not empty.
-
-    If ``replace`` is true, it accepts an existing folder of a model or a network. It
-    also refuses a place where no folder can be written.
-    """
-    if os.path.lexists(folder) and _is_occupied(folder):
-        if not _is_ours(folder):
-            raise StylePrompterError(
-                f"{folder} exists and is not a model folder: choose another name."
-            )
-        if not replace:
-            raise StylePrompterError(
-                f"{folder} exists: choose another name, or replace the model there "
-                "with --overwrite."
-            )
-    parent = Path(os.path.realpath(folder)).parent  # where a new folder gets its name
-    check_folder(parent, "choose another place for the model")
 
 
 def read_config(folder: Path) -> tuple[dict, Sums]:
@@ -371,7 +352,7 @@ def read_variables(
         content = pool.submit(read_safetensors, path, digest=sums.model)
         expected = shapes()
     arrays, metadata = content.result()
-    if sums.model and metadata.get(_CONFIG_SUM, sums.config) != sums.config:
+    if sums.model and metadata.get(CONFIG_SUM, sums.config) != sums.config:
         raise StylePrompterError(
             f"{folder / CONFIG} has changed since it was written: copy the model again "
             "if the file is damaged, or remove its key sha256 if you changed the file."
@@ -382,18 +363,3 @@ def read_variables(
 
 def _config_sum(fields: Mapping) -> str:
     return f"sha256:{json_sha256(fields)}"
-
-
-def _is_ours(folder: Path) -> bool:
-    """Returns whether a folder has the config of a model or a network.
-
-    Other programs call their files config.json and model.safetensors too.
-    """
-    try:
-        return not {"generator", "network"}.isdisjoint(read_config(folder)[0])
-    except StylePrompterError:
-        return False
-
-
-def _is_occupied(folder: Path) -> bool:
-    return not folder.is_dir() or any(folder.iterdir())

@@ -168,17 +168,11 @@ def check_settings(config: Any) -> None:
         )
     if config.get("init_encoder") and config.stage != "encoder":
         raise _wrong(config, "init_encoder", 'False outside of stage "encoder"')
-    refines = kind_of(config.stage) == "refiner"
-    if not refines and not _get(config, "frozen_deterministic", True):
-        raise _wrong(config, "frozen_deterministic", 'True outside of stage "refiner"')
     check_stage_keys(config)
-    for key, off, name in (
-        ("weight_decay", 0, "adamw"),
-        ("centralize_logit_scale", False, "ranger"),
-    ):
-        if config.optimizer.get(key) and config.optimizer.name != name:
-            wanted = f'{off} unless the optimizer is "{name}"'
-            raise _wrong(config, f"optimizer.{key}", wanted)
+    if config.optimizer.get("weight_decay") and config.optimizer.name != "adamw":
+        raise _wrong(
+            config, "optimizer.weight_decay", '0 unless the optimizer is "adamw"'
+        )
     _check_weights(config)
     _check_crops(config)
     known = (*KINDS, "discriminator", *types("refiner"))

@@ -154,7 +154,8 @@ class Batcher:
             for item in batch:
                 self._answer([item])
         else:
-            self.batches[len(batch)] += 1
+            with self._changed:
+                self.batches[len(batch)] += 1
             for item, one in zip(batch, made, strict=True):
                 item.future.set_result(one)
 
@@ -230,6 +231,7 @@ class Batcher:
                 with self._changed:
                     self._ready[program].append(size)
                     self._growing.discard(program)
+                    self._changed.notify_all()
             except StylePrompterError:  # these rows are at fault, not the size
                 with self._changed:
                     self._growing.discard(program)
