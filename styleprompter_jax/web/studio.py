@@ -61,8 +61,9 @@ class Studio:
     def __init__(self, model: StylePrompter, limits: Limits):
         self.model, self.limits = model, limits
         self.clients = Clients(limits, forget=_cancel_jobs)
-        # A device would need the memory of two batches; its cores do not wait.
-        threads = 2 if jax.default_backend() == "cpu" else 1
+        # On larger images, the cores wait little, and two batches need much memory.
+        small = max(model.config.shown_shape) <= 128
+        threads = 2 if small and jax.default_backend() == "cpu" else 1
         self.batcher = Batcher(limits.waiting, limits.batch, threads)
         self.jobs = Jobs(limits)
         self.photographs = Photographs(model, limits)
