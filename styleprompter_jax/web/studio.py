@@ -61,7 +61,7 @@ class Studio:
     def __init__(self, model: StylePrompter, limits: Limits):
         self.model, self.limits = model, limits
         self.clients = Clients(limits, forget=_cancel_jobs)
-        # On larger images, the cores wait little, and two batches need much memory.
+        # Larger images keep all cores busy, as `core.cpu_devices` says.
         small = max(model.config.shown_shape) <= 128
         threads = 2 if small and jax.default_backend() == "cpu" else 1
         self.batcher = Batcher(limits.waiting, limits.batch, threads)
@@ -204,7 +204,7 @@ class Studio:
     async def decode(self, client: Client, body: bodies.Rendering) -> bytes:
         """Decodes a recipe, and returns the content of an image file."""
         pixels = await self._render(client, body.recipe)
-        if pixels.size <= _SMALL:  # another thread would cost more
+        if pixels.size <= _SMALL:  # not worth another thread
             return as_file(pixels, body.format)
         return await self._aside(as_file, pixels, body.format)
 
