@@ -9,17 +9,14 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
-from styleprompter_jax.core import progress
+from styleprompter_jax.core import progress, signals
 from styleprompter_jax.core.atomic import remove_partials
 from styleprompter_jax.core.errors import StylePrompterError
-
-_SOON, _RARELY = 0.01, 0.5  # seconds
 
 
 def open_closed_streams() -> None:
@@ -170,13 +167,6 @@ def _signals() -> Iterator[None]:
     raise no exception, because Python drops an exception inside a callback of JAX. If
     it drops that of Ctrl-C, the block gets it again.
     """
-    report = sys.unraisablehook
-
-    def dropped(fault: "sys.UnraisableHookArgs") -> None:
-        if isinstance(fault.exc_value, KeyboardInterrupt):
-            _interrupt_again()
-        else:
-            report(fault)
 
     def leave(number: int, frame: FrameType | None) -> None:
         remove_partials()
@@ -184,45 +174,33 @@ def _signals() -> Iterator[None]:
         os.kill(os.getpid(), number)
 
     installed = []
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number and signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, leave)
-                installed.append(number)
-        sys.unraisablehook = dropped
-    try:
-        yield
-    finally:
-        if sys.unraisablehook is dropped:
-            sys.unraisablehook = report
-        for number in installed:
-            signal.signal(number, signal.SIG_DFL)
+    with contextlib.ExitStack() as hooks:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number and signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, leave)
+                    installed.append(number)
+            hooks.enter_context(
+                signals.when_dropped(KeyboardInterrupt, _interrupt_again)
+            )
+        try:
+            yield
+        finally:
+            for number in installed:
+                signal.signal(number, signal.SIG_DFL)
 
 
 def _interrupt_again() -> None:
     """Raises KeyboardInterrupt in the main thread soon, after the current callback."""
     before = signal.getsignal(signal.SIGINT)
-    main = threading.get_ident()
 
     def arrive(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         raise KeyboardInterrupt
 
-    def send() -> None:
-        # More than once: Python sees a signal that comes just before a system call
-        # only after the call, unless another signal ends the call.
-        pause = _SOON
-        while signal.getsignal(signal.SIGINT) is arrive:
-            signal.pthread_kill(main, signal.SIGINT)
-            time.sleep(pause)
-            pause = min(2 * pause, _RARELY)
-
     signal.signal(signal.SIGINT, arrive)
-    # From another thread: this one is still in the callback.
-    timer = threading.Timer(_SOON, send)
-    timer.daemon = True  # the end of the process does not wait for it
-    timer.start()
+    signals.interrupt_until(lambda: signal.getsignal(signal.SIGINT) is not arrive)
 
 
 def check_devices() -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-_SOON = 0.01  # seconds
+from styleprompter_jax.core import signals
 
 
 class Stop:
@@ -68,34 +67,20 @@ class Stop:
     @contextlib.contextmanager
     def _again(self) -> Iterator[None]:
         """Interrupts again if Python drops `_Interrupted`, as in a callback of JAX."""
-        report, ended = sys.unraisablehook, threading.Event()
-        main = threading.get_ident()
+        ended = threading.Event()
+        senders: list[threading.Thread] = []
 
-        def send() -> None:
-            # More than once: a signal just before a system call waits for its end.
-            pause = _SOON
-            while not ended.wait(pause):
-                signal.pthread_kill(main, signal.SIGINT)
-                pause *= 2
-
-        # From another thread, because this one is still in the callback.
-        sender = threading.Thread(target=send, daemon=True)
-
-        def dropped(fault: "sys.UnraisableHookArgs") -> None:
-            if not isinstance(fault.exc_value, _Interrupted):
-                report(fault)
-                return
-            if sender.ident is None:
-                sender.start()
+        def again() -> None:
             self._at_once = True
+            if not senders:
+                senders.append(signals.interrupt_until(ended.is_set))
 
-        sys.unraisablehook = dropped
         try:
-            yield
+            with signals.when_dropped(_Interrupted, again):
+                yield
         finally:
-            sys.unraisablehook = report
             ended.set()
-            if sender.ident is not None:  # no signal may come after our handlers
+            for sender in senders:  # no signal may come after our handlers
                 sender.join()
 
     def _on_signal(self, *_: object) -> None:
