@@ -98,14 +98,12 @@ def _from_dict(kind: Any, values: Any, part: str) -> Any:
             f"{place} is {_in_json(values)}, but must be an object."
         )
     kind, values = kind.chosen(values)
-    hints = _hints(kind)
+    hints, needed = _hints(kind), _needed(kind)
     if unknown := values.keys() - hints.keys():
         raise StylePrompterError(
             f"{place} has the unknown key {quoted(min(unknown))}: remove it, or use "
             f"one of {', '.join(hints)}."
         )
-    needed = [field.name for field in dataclasses.fields(kind) if _is_needed(field)]
-    needed = [name for name in needed if not _is_optional_part(hints[name])]
     if missing := [name for name in needed if name not in values]:
         raise StylePrompterError(
             f"{place} lacks {', '.join(missing)}: add each missing key."
@@ -167,10 +165,24 @@ def _read_hints(kind: type) -> dict[str, Any]:
 _hints: Callable[[type], dict[str, Any]] = functools.cache(_read_hints)
 
 
-def _is_needed(field: dataclasses.Field) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
+@functools.cache
+def _needed(kind: type) -> list[str]:
+    """Returns the fields without a default; an optional part needs none."""
+    return [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is field.default_factory is dataclasses.MISSING
+        and not _is_optional_part(_hints(kind)[field.name])
+    ]
 
 
+@functools.cache
+def _form(hint: Any) -> tuple[Any, tuple]:
+    """Returns the origin and the arguments of an annotation."""
+    return typing.get_origin(hint), typing.get_args(hint)
+
+
+@functools.cache
 def _part(hint: Any) -> type | None:
     """Returns the dataclass of a field, or None if the field has another type."""
     for choice in (hint, *typing.get_args(hint)):
@@ -179,13 +191,14 @@ def _part(hint: Any) -> type | None:
     return None
 
 
+@functools.cache
 def _is_optional_part(hint: Any) -> bool:
     return _part(hint) is not None and types.NoneType in typing.get_args(hint)
 
 
 def _fit(value: Any, hint: Any) -> Any:
     """Converts a value to the type of its annotation, or raises `_Misfit`."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin, arguments = _form(hint)
     if origin is typing.Annotated:
         kind, mark = arguments
         value = _fit_or(value, kind, hint)
@@ -237,7 +250,7 @@ def _is_finite(value: Any) -> bool:
 
 def _wanted(hint: Any, json: bool, many: bool = False) -> str:
     """Describes an annotation in words of Python or JSON."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin, arguments = _form(hint)
     if origin is typing.Annotated:
         kind, mark = arguments
         what = _wanted(kind, json, many)

@@ -105,10 +105,10 @@ class Direction:
             layers: the codes to change, instead of the direction's own.
         """
         num_codes = codes.shape[1]
-        step = self.per_code(num_codes, layers)[None]
         if self.response is None:
-            return step
-        return step + self.response(codes) * self._chosen(num_codes, layers)
+            return self.per_code(num_codes, layers)[None]
+        step = self.vector + self.response(codes)
+        return step * self._chosen(num_codes, layers)
 
     def _chosen(self, num_codes: int, layers: Sequence[int] | None) -> np.ndarray:
         """Returns (n, 1), 1 for the codes to change and 0 for the others."""

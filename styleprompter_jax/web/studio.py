@@ -37,6 +37,7 @@ from styleprompter_jax.web.recipes import Recipes, arrays
 from styleprompter_jax.web.sessions import Client, Clients
 from styleprompter_jax.web.things import (
     MEDIA,
+    SMALL,
     Codes,
     Crop,
     File,
@@ -47,7 +48,6 @@ from styleprompter_jax.web.things import (
 )
 
 T = TypeVar("T")
-_SMALL = 2**14  # numbers of an image; a file of them takes about 0.2 ms
 
 
 class Studio:
@@ -204,7 +204,7 @@ class Studio:
     async def decode(self, client: Client, body: bodies.Rendering) -> bytes:
         """Decodes a recipe, and returns the content of an image file."""
         pixels = await self._render(client, body.recipe)
-        if pixels.size <= _SMALL:  # not worth another thread
+        if pixels.size <= SMALL:  # not worth another thread
             return as_file(pixels, body.format)
         return await self._aside(as_file, pixels, body.format)
 

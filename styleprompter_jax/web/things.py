@@ -19,6 +19,7 @@ MEDIA = {
     "gif": "image/gif",
     "mp4": "video/mp4",
 }
+SMALL = 2**14  # numbers of an image; packing it would cost more than sending it
 
 
 class Picture:
@@ -91,11 +92,11 @@ class File:
 def as_file(pixels: np.ndarray, format: str) -> bytes:
     """Returns pixels as the content of a file without metadata.
 
-    A client waits for each file: a PNG is packed fast, not small.
+    A client waits for each file: a PNG is packed fast, or not at all if it is small.
     """
     file, options = io.BytesIO(), WRITTEN[f".{format}"]
     if format == "png":
-        options = options | {"compress_level": 1}
+        options = options | {"compress_level": int(pixels.size > SMALL)}
     Image.fromarray(pixels).save(file, **options)
     return file.getvalue()
 
