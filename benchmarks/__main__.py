@@ -30,9 +30,10 @@ COLUMNS = {  # the title and format of each value in a row
 
 
 def main(names: list[str]) -> None:
-    wanted = [n for n in (*CASES, "start") if _chosen(n, names)]
-    if not wanted:
-        sys.exit(f"Unknown case: choose from {', '.join(CASES)} and start.")
+    known = *CASES, "start"
+    if unknown := [n for n in names if not any(case.startswith(n) for case in known)]:
+        sys.exit(f"Unknown case {unknown[0]}: choose from {', '.join(known)}.")
+    wanted = [n for n in known if _chosen(n, names)]
     before = _committed()
     stamp = {"date": time.strftime("%Y-%m-%d"), "cores": len(os.sched_getaffinity(0))}
     print(f"{platform.processor() or platform.machine()}, {stamp['cores']} cores")

@@ -1,6 +1,6 @@
 """Times the conversion of a complete 1024 px checkpoint, and the loading of the result.
 
-python benchmarks/conversion.py [e4e]
+python -m benchmarks.conversion [e4e]
 
 The checkpoint has the published sizes and random weights. Each step runs in its own
 process, on one core if the system allows it.

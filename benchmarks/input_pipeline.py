@@ -1,6 +1,6 @@
 """Measures images per second of the input pipeline alone, and of the training step.
 
-python benchmarks/input_pipeline.py
+python -m benchmarks.input_pipeline
 
 It measures the stages "encoder" and "smart" of the avatars, 64 px, with their configs.
 """

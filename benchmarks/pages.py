@@ -1,7 +1,7 @@
 """Measures the cost of fresh memory pages, small and large, in a pass over 134 MB.
 
-taskset -c 0 python benchmarks/pages.py
-GLIBC_TUNABLES=glibc.malloc.hugetlb=1 taskset -c 0 python benchmarks/pages.py
+taskset -c 0 python -m benchmarks.pages
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 taskset -c 0 python -m benchmarks.pages
 """
 
 import statistics

@@ -15,7 +15,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars
 from styleprompter_jax.evaluation import classifier as classifiers
 from styleprompter_jax.evaluation.classifier import Classifier, load_classifier
-from styleprompter_jax.evaluation.editability import editability
+from styleprompter_jax.evaluation.editability import agreement, editability
 from styleprompter_jax.images.files import to_float, write_image
 from styleprompter_jax.inversion.pipeline import load
 
@@ -185,3 +185,15 @@ def test_editability_counts_verdicts(tiny_folder):
     ]
     assert result["hat_b"]["count"] == len(edited)
     assert result["hat_b"]["flipped"] == (np.mean(flipped) if edited else None)
+
+
+def test_unknown_labels_do_not_count():
+    classifier = load_classifier()
+    images = np.zeros((3, 64, 64, 3), np.float32)
+    (skin,) = {*classifier.verdicts(images)["skin"]}
+    other = next(value for value in classifier.values["skin"] if value != skin)
+    smile = classifier.verdicts(images)["smile"]
+    labels = {"skin": [skin, "", other], "hair": ["?"] * 3, "smile": smile, "age": [1]}
+    labels = {name: np.array(of_name) for name, of_name in labels.items()}
+    found = agreement(classifier, [images[:2], images[2:]], labels)
+    assert found == {"skin": 0.5, "smile": 1.0}

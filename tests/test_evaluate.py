@@ -19,7 +19,7 @@ from styleprompter_jax.app.judges import directions_of
 from styleprompter_jax.cli import main
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import TfdsSource
-from styleprompter_jax.evaluation import codes
+from styleprompter_jax.evaluation import classifier, codes
 from styleprompter_jax.evaluation.evaluate import measure
 from styleprompter_jax.evaluation.protocol import seconds, sha256
 from styleprompter_jax.images.files import read_image, to_float, write_image
@@ -28,7 +28,7 @@ from styleprompter_jax.images.read_once import ReadOnce
 from styleprompter_jax.inversion.pipeline import StylePrompter, load
 from styleprompter_jax.ops.kernel_distance import kernel_distance
 from styleprompter_jax.ops.ssim import ms_ssim_weights
-from styleprompter_jax.store import network_folder
+from styleprompter_jax.store import model_folder, network_folder
 
 COUNT = 5
 
@@ -183,6 +183,33 @@ def test_all_images_are_rendered_as_the_protocol_says(
             assert one["directions"] == {"smile": None, "glasses": described}
 
 
+def test_what_a_classifier_cannot_judge(evaluated, tiny_folder, tmp_path, capsys):
+    _, root = evaluated
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    (model / model_folder.DIRECTIONS).unlink()
+    call = f"directions --model {model} --method sefa --components 1"
+    assert main(call.split()) == 0
+    call = f"evaluate --model {model} --count 3 --output {tmp_path / 'out'} "
+    data = f"--data avatars/tiny --data-dir {root / 'data'}"
+    judge = f"--classifier {model_folder.BUNDLED / 'avatars64' / classifier.CLASSIFIER}"
+    for given in (data, f"--input {root / 'faces'} {judge}"):
+        assert main(f"{call} {given} --overwrite".split()) == 0
+        said = capsys.readouterr().out
+        assert "the classifier knows only" in said and "edit, " not in said
+        found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+        assert "--classifier" in found["skipped"]["edits"]
+    assert "edits" not in found
+
+
+def test_sides_that_do_not_have_the_cells_of_the_layout(evaluated, tmp_path):
+    _, root = evaluated
+    call = "evaluate --model avatars64 --size 36 --no-refine --count 2"
+    call += f" --input {root / 'faces'} --output {tmp_path}"
+    assert main(call.split()) == 0
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert "that 8 divides" in found["skipped"]["frechet_layout"]
+
+
 def test_two_directions_of_one_name(tiny_folder, tmp_path):
     files = [tmp_path / folder / "glasses.npy" for folder in "ab"]
     for file in files:
@@ -254,8 +281,15 @@ def test_distances_of_sets_and_identities(tiny_folder):
     found = kernel_distance(a[:8], b[:8], block=4)
     np.testing.assert_allclose(found, np.mean(halves))
 
-    with pytest.raises(StylePrompterError, match="has no images"):
-        measure(model, [])
+    for bad, size, match in (
+        ([], None, "has no images"),
+        ([images[:1], images], None, "has 9 images, but must have at most 1"),
+        ([images], 4, "has 9 images, but must have at most 4"),
+        ([images], 0, "batch_size is 0"),
+        (images, None, r"images are \(32, 32, 3\)"),
+    ):
+        with pytest.raises(StylePrompterError, match=match):
+            measure(model, bad, batch_size=size)
 
 
 def test_scales_of_ms_ssim_fit_the_size():

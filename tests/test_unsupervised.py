@@ -22,6 +22,7 @@ from styleprompter_jax.search.labelled import (
 from styleprompter_jax.search.unsupervised import (
     in_deviations,
     orthogonalize,
+    orthogonalize_all,
     pca,
     sefa,
 )
@@ -98,6 +99,11 @@ def test_orthogonal_code_by_code():
     np.testing.assert_allclose(step @ plain.vector, 0, atol=1e-5)
     with pytest.raises(StylePrompterError, match="in the span of plain"):
         orthogonalize(Direction(-3 * plain.vector), {"plain": plain}, n)
+    # A new version of another direction is not orthogonal to its old version.
+    new = orthogonalize_all({"plain": direction, "b": direction}, {"plain": plain}, n)
+    assert set(new) == {"b"} and abs(new["b"].vector @ plain.vector) < 1e-5
+    with pytest.raises(StylePrompterError, match="are plain, and --orthogonal-to"):
+        orthogonalize_all({"plain": direction}, {"plain": plain}, n)
 
 
 def test_labels_from_a_csv(tmp_path):

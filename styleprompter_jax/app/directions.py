@@ -210,11 +210,7 @@ def find_directions(
     found = {k: _with(d, refiner, strength) for k, d in found.items()}
     if orthogonal_to:
         others = {name: loaded.directions[name] for name in orthogonal_to}
-        found = {
-            name: unsupervised.orthogonalize(direction, others, n)
-            for name, direction in found.items()
-            if name not in others
-        }
+        found = unsupervised.orthogonalize_all(found, others, n)
     with folder_lock(folder), _unchanged(folder):
         # Read the directions again, because another program may have added some.
         before = model_folder.load_directions(source_folder)

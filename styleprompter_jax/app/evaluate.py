@@ -139,8 +139,8 @@ def evaluate(
     known, direction_files = directions_of(directions, loaded)
     classifier_file = classifier_of(classifier, data)
     judge = classifiers.load_classifier(classifier_file) if classifier_file else None
+    judgeable = judged(judge, known) if judge else {}
     if directions:
-        judgeable = judged(judge, known) if judge else {}
         check_judged(directions, {name: known}, judge, {name: judgeable})
     shape = comparison_shape(loaded, size)
     images = Compared(
@@ -183,9 +183,11 @@ def evaluate(
     if len(images) > 1:
         lpips, noise = found.get("lpips"), decoding.fitting()["noise_mode"]
         results["codes"] = _codes(loaded, measured, shape, lpips, noise, seed)
-    if judge and known:
-        results["edits"] = _edits(decoding, loaded, judge, images, stored, known)
-    results["skipped"] = _skipped(results, found, known)
+    if judge and (judgeable or images.labels):
+        results["edits"] = _edits(decoding, loaded, judge, images, stored, judgeable)
+    results["skipped"] = _skipped(results, found)
+    if not judgeable:
+        results["skipped"] |= without_edits(bool(known), judge)
     batch_size = decoding.batch(loaded, min(SHOWN, len(images)))
     rows = _sheet(loaded, images, stored, measured, batch_size, options)
     own = dict(loaded.config.refiner.options) if loaded.config.refiner else {}
@@ -216,15 +218,15 @@ def _titles(measured: Measured) -> dict[str, str]:
     return {p: space_of(measured.w_plus) if p == "w_plus" else p for p in parts}
 
 
-def _skipped(results: dict, found: dict, directions: dict) -> dict[str, str]:
-    """Returns the skipped metrics, and how to get them."""
+def _skipped(results: dict, found: dict) -> dict[str, str]:
+    """Returns the skipped metrics of inversions, and how to get them."""
     skipped = without_networks(found, NEEDED | {"inception": "fid, kid"})
     if "time" not in results:
         skipped["time"] = "the latents come from a file, so nothing inverts an image"
     if "codes" not in results:
         skipped["codes, distances of sets"] = "needs more than one image"
-    if "edits" not in results:
-        skipped |= without_edits(bool(directions))
+    elif "frechet_layout" not in results["unquantised"]["w_plus"]:
+        skipped["frechet_layout"] = "needs a --size and a height that 8 divides"
     return skipped
 
 
@@ -292,7 +294,8 @@ def _edits(
 ) -> dict:
     """Measures which labels inversions keep, and the effects of edits.
 
-    It uses the first `EDITED` images.
+    The classifier knows all the directions. The function uses the first `EDITED`
+    images.
     """
     size, how = decoding.batch(model, len(images)), decoding.options()
     batches = images.batches(size, EDITED)
@@ -316,7 +319,7 @@ def _edits(
             )
         found["labels"][name] = agreement(classifier, judged, attributes)
     everything = concatenate(latents)
-    for name, refine in modes.items():
+    for name, refine in modes.items() if directions else ():
         found[name] = editability(
             model,
             classifier,

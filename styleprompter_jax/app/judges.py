@@ -58,8 +58,9 @@ def without_edits(
         )
     else:
         why = (
-            "needs a classifier: --data avatars brings one; for other data, train one "
-            "with `python -m styleprompter_jax.cli.train_classifier`"
+            f"needs a classifier: --data {' or '.join(model_folder.BUNDLED_FOR)} has "
+            "one; for other data, train one with "
+            "`python -m styleprompter_jax.cli.train_classifier`"
         )
     return {"edits": why}
 

@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> None:
     from styleprompter_jax.inversion.pipeline import load
 
     use_compilation_cache()
-    psnr, ssim = ceiling(load(args.model), args.count, args.steps)
-    print(f"{args.count} test avatars: PSNR {psnr:.2f} dB, SSIM {ssim:.3f}")
+    psnr, ssim, count = ceiling(load(args.model), args.count, args.steps)
+    print(f"{count} test avatars: PSNR {psnr:.2f} dB, SSIM {ssim:.3f}")
 
 
 if __name__ == "__main__":

@@ -172,6 +172,8 @@ def _signals() -> Iterator[None]:
         remove_partials()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        # Linux ignores this signal in the first process of a container.
+        os._exit(128 + number)
 
     installed = []
     with contextlib.ExitStack() as hooks:

@@ -48,15 +48,20 @@ def optimize_w_plus(
     return fitted.w_plus, model.synthesize(fitted.w_plus)
 
 
-def ceiling(model: StylePrompter, count: int, steps: int) -> tuple[float, float]:
-    """Returns PSNR in dB and SSIM of the first test avatars, with optimised codes."""
+def ceiling(model: StylePrompter, count: int, steps: int) -> tuple[float, float, int]:
+    """Measures the first test avatars, with optimised codes.
+
+    Returns:
+        PSNR in dB, SSIM, and the number of avatars: `count`, or all if there are fewer.
+    """
     source = TfdsSource("avatars/64", "test")
+    count = min(count, len(source))
     images = to_float(np.stack([source[k]["image"] for k in range(count)]))
     _, outputs = optimize_w_plus(model, images, steps=steps)
     target = jnp.asarray(images)
     psnr = np.mean(metrics.psnr(outputs, target))
     ssim = np.mean(metrics.ssim(outputs + 1, target + 1))  # the same as in `evaluate`
-    return float(psnr), float(ssim)
+    return float(psnr), float(ssim), count
 
 
 if __name__ == "__main__":  # the program's name in version 0.1

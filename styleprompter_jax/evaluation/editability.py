@@ -177,14 +177,17 @@ def agreement(
     Args:
         classifier: the classifier; the function skips its attributes without labels.
         batches: batches of images (b, s, s, 3) in [-1, 1].
-        attributes: labels of all images, by attribute.
+        attributes: labels of all images, by attribute. Labels that are no value of the
+            classifier, such as "" for an unknown one, do not count.
     """
     verdicts = [classifier.verdicts(images) for images in batches]
-    return {
-        name: float(np.mean(np.concatenate([v[name] for v in verdicts]) == labels))
-        for name, labels in attributes.items()
-        if name in classifier.values
-    }
+    shares = {}
+    for name, labels in attributes.items():
+        known = np.isin(labels, classifier.values.get(name, ()))
+        if known.any():
+            found = np.concatenate([part[name] for part in verdicts])
+            shares[name] = float(np.mean((found == labels)[known]))
+    return shares
 
 
 def _meaning(name: str, values: Mapping[str, tuple]) -> tuple[str, str | bool] | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from styleprompter_jax.core.batches import pad, take
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.core.values import whole
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.images.files import resize, to_float, to_uint8
 from styleprompter_jax.inversion import calls
@@ -115,13 +116,16 @@ def measure(
         "ssim", "ms_ssim" (with as many of the five scales as fit), "lpips",
         "id_similarity" and "moco_similarity" (cosines). For two images or more, also
         distances of the whole sets: "fid" and "kid", and "frechet_layout", the Fréchet
-        distance on `layout_features`, which needs no network.
+        distance on `layout_features`, which needs no network, but a height and a
+        width that 8 divides.
 
     Raises:
         StylePrompterError: if images cannot be compared at the size, or if `batches`
             is empty.
     """
     shape = comparison_shape(model, comparison_size(model, size))
+    if batch_size is not None:
+        batch_size = whole(batch_size, "batch_size", 1)
     networks = networks or {}
     parts = ["w_plus"]
     if calls.refines(model.config, refine):
@@ -134,9 +138,9 @@ def measure(
         batch = batch if isinstance(batch, dict) else {"image": batch}
         count = len(batch["image"])
         batch_size = batch_size or count
+        latents = latents_of(model, batch, batch_size, iterations)
         target = pad(batch.get("target", batch["image"]), batch_size)
         target = metrics.resized(model.devices.split(jnp.asarray(target)), shape)
-        latents = latents_of(model, batch, batch_size, iterations)
         of_target = _network_features(networks, target)
         sets["target"].append(_set_features(networks, target, count))
         for part in parts:

@@ -73,6 +73,30 @@ def in_deviations(w: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return unit * np.std(w @ unit.T, axis=0)[:, None]
 
 
+def orthogonalize_all(
+    found: Mapping[str, Direction], others: Mapping[str, Direction], num_codes: int
+) -> dict[str, Direction]:
+    """Makes new directions orthogonal to others; see `orthogonalize`.
+
+    Args:
+        found: new directions by name. One with the name of another direction is its
+            next version: the function leaves it out.
+        others: directions by name.
+        num_codes: n.
+
+    Raises:
+        StylePrompterError: if no new direction is left, or one lies in the span of the
+            others.
+    """
+    new = {name: one for name, one in found.items() if name not in others}
+    if not new:
+        raise StylePrompterError(
+            f"The new directions are {', '.join(found)}, and --orthogonal-to names all "
+            "of them: leave one out."
+        )
+    return {name: orthogonalize(one, others, num_codes) for name, one in new.items()}
+
+
 def orthogonalize(
     direction: Direction, others: Mapping[str, Direction], num_codes: int
 ) -> Direction:
