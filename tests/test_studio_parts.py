@@ -148,6 +148,21 @@ def test_answers_are_sent_at_once():
         asyncio.run(run(listener))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_an_interruption_while_programs_compile(seconds, tmp_path):
+    command = [sys.executable, "-m", "styleprompter_jax", "studio", "--port", "0"]
+    cold = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    how = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cold)
+    with subprocess.Popen([*command, "--model", "avatars64"], **how) as run:
+        assert run.stdout.readline().startswith("Studio: http://127.0.0.1:")
+        time.sleep(seconds)
+        begin = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        assert run.communicate(timeout=60) == ("", "Interrupted.\n")
+    assert run.returncode == 130 and time.monotonic() - begin < 30
+
+
 SERVER = """
 import sys
 import styleprompter_jax as sp

@@ -202,6 +202,29 @@ def test_an_interruption_inside_a_callback(objects):
     del heap
 
 
+def test_an_interruption_waits_for_no_thread():
+    code = """
+import sys, threading, time
+from styleprompter_jax.cli import main
+from styleprompter_jax.cli.commands import align
+def run(args):
+    threading.Thread(target=time.sleep, args=[60]).start()
+    print("done", end="")
+    raise KeyboardInterrupt
+align.run = run
+sys.exit(main())
+"""
+    began = time.monotonic()
+    command = [sys.executable, "-c", code, "align", "--input", "a", "--output", "b"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        130,
+        "done",
+        "Interrupted.\n",
+    )
+    assert time.monotonic() - began < 50
+
+
 def test_a_signal_inside_a_callback_ends_an_evaluation(capsys):
     """As in JAX's at garbage collection; so does a second signal right after it."""
     others, seen = gc.callbacks[:], []

@@ -12,7 +12,12 @@ import warnings
 from collections.abc import Container
 from types import ModuleType
 
-from styleprompter_jax.cli.surroundings import open_closed_streams, orderly
+from styleprompter_jax.cli.surroundings import (
+    INTERRUPTED,
+    leave_threads,
+    open_closed_streams,
+    orderly,
+)
 from styleprompter_jax.core.compilation_cache import use_compilation_cache
 from styleprompter_jax.large_pages import use_large_pages
 from styleprompter_jax.version import __version__
@@ -45,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     open_closed_streams()
     shown = "--traceback" in (sys.argv if argv is None else argv)
-    return orderly(lambda: _run(argv), show_traceback=shown)
+    code = orderly(lambda: _run(argv), show_traceback=shown)
+    if argv is None and code == INTERRUPTED:  # called as a program, not as a function
+        leave_threads(code)
+    return code
 
 
 def _run(argv: list[str] | None) -> None:

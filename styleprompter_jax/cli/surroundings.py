@@ -18,6 +18,8 @@ from styleprompter_jax.core import progress, signals
 from styleprompter_jax.core.atomic import remove_partials
 from styleprompter_jax.core.errors import StylePrompterError
 
+INTERRUPTED = 130  # the exit code of shells after Ctrl-C
+
 
 def open_closed_streams() -> None:
     """Opens standard input, output and error if they are closed.
@@ -90,7 +92,7 @@ def orderly(work: Callable[[], None], *, show_traceback: bool = False) -> int:
         show_traceback: print the traceback of an error instead of its message.
 
     Returns:
-        0; 1 after an error; 130 after Ctrl-C.
+        0; 1 after an error; `INTERRUPTED` after Ctrl-C.
     """
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -125,7 +127,7 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
         why, message = error, f"the system refuses ({error})."
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     else:
         return 0
     if show_traceback:
@@ -133,6 +135,17 @@ def _answer(work: Callable[[], None], show_traceback: bool) -> int:
     else:
         print(f"Error: {message}", file=sys.stderr)
     return 1
+
+
+def leave_threads(code: int) -> None:
+    """Ends the process at once if Python would wait for other threads."""
+    others = {*threading.enumerate()} - {threading.current_thread()}
+    if any(not thread.daemon for thread in others):
+        remove_partials()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
 
 
 class _Sayer(logging.Handler):

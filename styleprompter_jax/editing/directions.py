@@ -113,8 +113,9 @@ class Direction:
     def _chosen(self, num_codes: int, layers: Sequence[int] | None) -> np.ndarray:
         """Returns (n, 1), 1 for the codes to change and 0 for the others."""
         layers = self.layers if layers is None else layers
-        layers = range(num_codes) if layers is None else layers
-        return np.array([[k in layers] for k in range(num_codes)], np.float32)
+        chosen = np.zeros((num_codes, 1), np.float32)
+        chosen[slice(None) if layers is None else list(layers)] = 1
+        return chosen
 
 
 def _pair(value: Any, name: str) -> tuple[float, float]:

@@ -238,7 +238,8 @@ class Batcher:
             except Exception as error:  # smaller batches still work
                 log.warning("Warning: no batches of %d: %s", size, error)
 
-        threading.Thread(target=prepare, daemon=True, name="compile").start()
+        # No daemon: the end of Python aborts the process if a daemon is compiling.
+        threading.Thread(target=prepare, name="compile").start()
 
 
 def _fill(waiting: int, sizes: Sequence[int]) -> int:

@@ -148,11 +148,28 @@ def serve(
     with _listening(host, port) as listener:
         app = make_app(model, token=token, names=known, limits=limits)
         place = f"http://{_shown(host)}:{listener.getsockname()[1]}/"
-        log.info("Studio: %s", f"{place}#token={token}" if token else place)
-        make_server(app, limits).run(sockets=[listener])
+        server = make_server(app, limits)
+        address = f"{place}#token={token}" if token else place
+        server.ready = lambda: log.info("Studio: %s", address)
+        server.run(sockets=[listener])
 
 
-def make_server(app: Guard, limits: Limits = Limits()) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that tells when it answers.
+
+    Attributes:
+        ready: called when the server answers requests, and ends in order at a signal.
+    """
+
+    ready: Callable[[], None] = staticmethod(lambda: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to answer."""
+        await super().startup(sockets)
+        self.ready()
+
+
+def make_server(app: Guard, limits: Limits = Limits()) -> Server:
     """Returns a server for the application of `make_app`.
 
     Args:
@@ -174,7 +191,7 @@ def make_server(app: Guard, limits: Limits = Limits()) -> uvicorn.Server:
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=16_384,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def _token(host: str, names: Sequence[str]) -> str:

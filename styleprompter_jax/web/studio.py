@@ -72,8 +72,8 @@ class Studio:
 
     def begin(self) -> threading.Thread:
         """Compiles the programs for the first user, in another thread."""
-        # A daemon, because the end of the process does not wait for it.
-        thread = threading.Thread(target=self._warm, daemon=True, name="warm")
+        # No daemon: the end of Python aborts the process if a daemon is compiling.
+        thread = threading.Thread(target=self._warm, name="warm")
         thread.start()
         return thread
 
