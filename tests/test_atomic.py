@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from styleprompter_jax.convert.links import shelf
 from styleprompter_jax.core import atomic
 from styleprompter_jax.core.atomic import atomic_folder, atomic_path, repair_folder
 from styleprompter_jax.core.errors import StylePrompterError
+from styleprompter_jax.data.tfds import not_writable
 from styleprompter_jax.editing.latents import Latents
 from styleprompter_jax.store import model_folder
+from styleprompter_jax.training.run import workdir
+from styleprompter_jax.training.run.checkpoint import Checkpoints
 
 ROOT = Path(atomic.__file__).parents[2]
 
@@ -179,3 +183,28 @@ def test_a_model_is_found_after_a_kill(tmp_path, tiny_folder):
     left = tmp_path / f".model.{atomic.machine()}-{process.pid}-0.old"
     left.symlink_to(tiny_folder)
     assert model_folder.load_model(tmp_path / "model")[2].keys() == {"smile", "hat"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
+        NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    ],
+    ids=lambda error: error.strerror,
+)
+def test_only_a_full_disk_needs_free_space(tmp_path, error):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+    said = [
+        str(not_writable(tmp_path, error)),
+        str(checkpoints._failed(ValueError(f"a library: {error}"))),
+    ]
+    checkpoints._manager.close()
+    for writing in (atomic.writing, workdir.writing, shelf.written):
+        with pytest.raises(StylePrompterError) as told, writing(tmp_path):
+            raise error
+        said.append(str(told.value))
+    for text in said:
+        assert f"{tmp_path}" in text and error.strerror in text
+        assert ("free space" in text) == (error.errno == errno.ENOSPC), text

@@ -144,22 +144,38 @@ def repair_folder(path: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Converts system errors about ``path`` to a StylePrompterError that names it."""
+def writing(path: str | os.PathLike, hint: str = "") -> Iterator[None]:
+    """Converts system errors about ``path`` to the error of `not_written`."""
     try:
         path_text(path)
         yield
     except OSError as error:
-        why = error.strerror or error
-        if error.errno in _FULL:
-            raise StylePrompterError(
-                f"{path} cannot be written ({why}): free space there and make the same "
-                "call again, or choose another place."
-            ) from error
-        if error.errno in (errno.EEXIST, errno.ENOENT):
-            places = (path, *Path(path).parents)
-            why = next(filter(None, map(broken_link, places)), why)
-        raise StylePrompterError(f"{path} cannot be written: {why}.") from error
+        raise not_written(path, error, hint) from error
+
+
+def not_written(
+    path: str | os.PathLike, error: Exception, hint: str = ""
+) -> StylePrompterError:
+    """Returns the error for a file or folder that cannot be written.
+
+    Args:
+        path: the file or folder.
+        error: what the system, or a library, says.
+        hint: the way out, for example to use another folder. If the disk is full, the
+            user may also free space.
+    """
+    text = str(error) or repr(error)
+    number = getattr(error, "errno", None)
+    why = getattr(error, "strerror", None) or text.splitlines()[0][:200]
+    # Libraries keep the system's text, but not always its number.
+    if number in _FULL or any(os.strerror(code) in text for code in _FULL):
+        place = hint or "choose another place"
+        hint = f"free space there and make the same call again, or {place}"
+    elif number in (errno.EEXIST, errno.ENOENT):
+        places = (path, *Path(path).parents)
+        why = next(filter(None, map(broken_link, places)), why)
+    said = f"({why}): {hint}" if hint else f": {why}"
+    return StylePrompterError(f"{path} cannot be written{' ' * bool(hint)}{said}.")
 
 
 def make_folder(path: Path) -> None:

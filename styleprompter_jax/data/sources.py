@@ -315,5 +315,5 @@ def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
             "TensorFlow, and copy the result into the data folder."
         ) from error
     except OSError as error:
-        raise not_writable(f"{name} in {data_dir}", error) from error
+        raise not_writable(os.path.join(data_dir, name), error) from error
     return builder

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from styleprompter_jax.core.atomic import not_written
 from styleprompter_jax.core.errors import StylePrompterError
 
 _UNCHECKED = "TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK"
@@ -55,11 +56,8 @@ def data_folder(data_dir: str | None) -> str:
 
 
 def not_writable(place: str | os.PathLike, error: OSError) -> StylePrompterError:
-    """Returns the error for a dataset that cannot be written."""
-    return StylePrompterError(
-        f"The dataset {place} cannot be written ({error}): free space there, or "
-        f"{_NAME_ONE}."
-    )
+    """Returns the error for the folder of a dataset that cannot be written."""
+    return not_written(place, error, _NAME_ONE)
 
 
 def write_dataset(builder: Any) -> None:

@@ -20,6 +20,7 @@ from styleprompter_jax.convert.links.answers import (
     file_name,
 )
 from styleprompter_jax.core import sums
+from styleprompter_jax.core.atomic import not_written
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.json_files import read_json, write_json
 
@@ -115,10 +116,8 @@ def written(folder: Path, undo: Callable[[], Any] = lambda: None) -> Iterator[No
         yield
     except OSError as error:
         undo()
-        raise StylePrompterError(
-            f"{folder} cannot be written ({error.strerror or error}): free space "
-            "there, or set XDG_CACHE_HOME to another folder."
-        ) from error
+        hint = "set XDG_CACHE_HOME to another folder"
+        raise not_written(folder, error, hint) from error
 
 
 def _is_text(value: Any) -> bool:

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
+from styleprompter_jax.core.atomic import not_written
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.sums import json_sha256
 from styleprompter_jax.training.run import parallel
@@ -208,10 +209,8 @@ class Checkpoints:
         self._manager.reload()
 
     def _failed(self, error: Exception) -> StylePrompterError:
-        return StylePrompterError(
-            f"{self._folder} cannot be written ({str(error).splitlines()[0][:200]}): "
-            f"free space there. {self.advice()}"
-        )
+        said = not_written(self._folder, error, "use another --workdir")
+        return StylePrompterError(f"{said} {self.advice()}")
 
     def advice(self) -> str:
         """Names the step to continue from; waits for the last save."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from styleprompter_jax.core import atomic
 from styleprompter_jax.core import lock as locks
 from styleprompter_jax.core.atomic import atomic_folder, repair_folder
 from styleprompter_jax.core.errors import StylePrompterError
@@ -42,16 +43,11 @@ CONFIG, DATA, CHECKPOINTS = "config.json", "data.json", "checkpoints"
 BEST, SCORE = "model_best", "validation.json"
 
 
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> contextlib.AbstractContextManager[None]:
     """Turns an OSError within into one sentence about ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise StylePrompterError(
-            f"{path} cannot be written ({error}): free space there, or use another "
-            "--workdir; the files saved before are whole."
-        ) from error
+    return atomic.writing(
+        path, "use another --workdir; the files saved before are whole"
+    )
 
 
 def plain(config: Any) -> dict:
