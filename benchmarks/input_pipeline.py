@@ -44,7 +44,10 @@ def pipeline(config, workers: int) -> float:
 
 
 def training_step(config) -> float:
-    objective, mesh = loop.make_objective(config), parallel.make_mesh()
+    objective, mesh = (
+        loop.make_objective(config, config.batch_size),
+        parallel.make_mesh(),
+    )
     state = parallel.replicate(objective.init(jax.random.key(0)), mesh)
     step = parallel.map_step(objective.step, mesh)
     shape = (config.batch_size, *2 * (config.data.image_size,), 3)

@@ -133,7 +133,9 @@ class Soak:
 
     def flips(self, count: int) -> dict:
         """Flips single bits in the newest step; counts the outcomes of a restore."""
-        state = loop.make_objective(smallest(self._model)).init(jax.random.key(0))
+        config = smallest(self._model)
+        objective = loop.make_objective(config, config.batch_size)
+        state = objective.init(jax.random.key(0))
         state = jax.tree.map(jax.numpy.asarray, state)
         source = self.undisturbed / "checkpoints"
         with Checkpoints(source, {}) as checkpoints:

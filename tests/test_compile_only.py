@@ -87,3 +87,14 @@ def test_compiled_for_a_slice():
     estimate = compile_only(config, "v5e:2x4")
     assert (estimate.chips, estimate.images, estimate.fits) == (8, 1, True)
     assert estimate.flops > 1e6
+
+
+def test_a_config_that_training_refuses():
+    """With the same checks."""
+    grouped = tiny.get_config("generator")
+    grouped.model.discriminator.mbstd_group = 3
+    odd = tiny.get_config("e4e")
+    odd.data.image_size = 24
+    for config, said in ((grouped, "does not divide"), (odd, "image_size is 24")):
+        with pytest.raises(StylePrompterError, match=said):
+            lowered(config, parallel.make_mesh(jax.devices()[:1]))

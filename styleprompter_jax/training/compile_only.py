@@ -16,8 +16,8 @@ from jax.sharding import PartitionSpec as P
 
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.values import plural
-from styleprompter_jax.training.objectives.adversarial import Adversarial
-from styleprompter_jax.training.objectives.inversion import Inversion
+from styleprompter_jax.data.loader import picture_size
+from styleprompter_jax.training.objective import make_objective
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.run.hardware import CHIPS, Chip
 from styleprompter_jax.training.settings import check_settings
@@ -85,10 +85,10 @@ def compile_only(config: Any, slice_name: str) -> Estimate:
         slice_name: version and topology: "v5e:2x4", "v5p:2x2x2", "v6e:2x4", ...
 
     Raises:
-        StylePrompterError: for an unknown slice, for a part that
-            ``config.model`` does not describe, for a batch that its chips do
-            not divide, for a step far larger than a chip's memory, or if the extra
-            "tpu" is not installed.
+        StylePrompterError: for an unknown slice, for a config that training refuses,
+            for a part that ``config.model`` does not describe, for a batch that its
+            chips do not divide, for a step far larger than a chip's memory, or if the
+            extra "tpu" is not installed.
     """
     mesh = parallel.make_mesh(_devices(slice_name))
     step = lowered(config, mesh)
@@ -130,10 +130,8 @@ def lowered(config: Any, mesh: Mesh) -> Any:
     """
     check_settings(config)
     parallel.check_batch_size(config.batch_size, mesh)
-    if config.stage == "generator":
-        objective: Any = Adversarial(config)
-    else:
-        objective = Inversion(config, describe_start(config), platform="tpu")
+    local_batch_size = config.batch_size // mesh.devices.size
+    objective = make_objective(config, local_batch_size, describe_start, "tpu")
     on_all, split = (NamedSharding(mesh, spec) for spec in (P(), P(parallel.AXIS)))
 
     def abstract(tree: Any, sharding: Any) -> Any:
@@ -142,11 +140,9 @@ def lowered(config: Any, mesh: Mesh) -> Any:
         )
 
     rng = jax.eval_shape(lambda: jax.random.key(0))
-    size = config.data.image_size
-    height = config.data.get("image_height") or size
-    shapes = {"image": (height, size, 3)}
-    if getattr(objective, "inputs", None):
-        shapes["input"] = objective.model_config.input_shape
+    shapes = {"image": (*np.broadcast_to(picture_size(config.data), 2), 3)}
+    if objective.inputs:
+        shapes["input"] = objective.inputs.shape
     batch = {
         name: jax.ShapeDtypeStruct((config.batch_size, *shape), np.float32)
         for name, shape in shapes.items()

@@ -1,15 +1,7 @@
 """The training loop, one for all stages.
 
-An *objective* (`adversarial.Adversarial`, `inversion.Inversion`) holds the
-differences between stages.  The loop calls
-
-    init(rng) -> state                     a pytree: everything that a step changes
-    variant(step) -> hashable              which compiled form of `step` to use
-    step(state, batch, rng, variant=...)   on one device; -> (state, metrics)
-    evaluate(state, report, step)          metrics and images on held-out data
-    export(state, folder)                  the finished model
-
-and does the rest: devices, data, logs, checkpoints, resuming, stopping.
+An `objective.Objective` holds the differences between stages.  The loop does the rest:
+devices, data, logs, checkpoints, resuming, stopping.
 """
 
 import math
@@ -19,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,6 +27,7 @@ from styleprompter_jax.core.values import real
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
 from styleprompter_jax.data.sources import LOOKED_INTO, NoDatasetError, make_source
+from styleprompter_jax.training.objective import Objective, make_objective
 from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
 from styleprompter_jax.training.run import workdir as folders
@@ -45,16 +38,7 @@ from styleprompter_jax.training.run.pinning import SOURCES, known_sources, pin_m
 from styleprompter_jax.training.run.place import Local, open_place
 from styleprompter_jax.training.run.report import Report, Silence
 from styleprompter_jax.training.run.stopping import Stop
-from styleprompter_jax.training.settings import (
-    check_deltas,
-    check_groups,
-    check_settings,
-    check_sizes,
-)
-
-if TYPE_CHECKING:
-    from styleprompter_jax.training.objectives.adversarial import Adversarial
-    from styleprompter_jax.training.objectives.inversion import Inversion
+from styleprompter_jax.training.settings import check_settings
 
 # The metric that ranks the evaluations of a stage; the lowest is the best.
 SCORE = {
@@ -62,20 +46,6 @@ SCORE = {
     "encoder": "mse_w_plus",
     "refiner": "mse_refined",
 }
-
-
-def make_objective(config: Any) -> "Inversion | Adversarial":
-    """Returns the objective of ``config.stage``."""
-    if config.stage == "generator":
-        from styleprompter_jax.training.objectives.adversarial import Adversarial
-
-        return Adversarial(config)
-    from styleprompter_jax.training.objectives.inversion import Inversion
-
-    objective = Inversion(config)
-    check_deltas(config, objective.model_config)
-    check_sizes(config, objective.model_config)
-    return objective
 
 
 def train(
@@ -187,15 +157,13 @@ def _split_cpu(config: Any) -> Sequence[jax.Device]:
 
 def _prepare(config: Any, local_batch_size: int) -> tuple:
     """Returns objective and data; one error names everything that is missing."""
-    objective: Any = None
+    objective: Objective | None = None
     data = None
     with Problems() as problems:
         with problems.gathered():
-            objective = make_objective(config)
-            if networks := getattr(objective, "networks", None):
-                check_groups(networks.discriminator, local_batch_size)
+            objective = make_objective(config, local_batch_size)
         with problems.gathered():
-            data = _make_data(config, getattr(objective, "inputs", None))
+            data = _make_data(config, objective.inputs if objective else None)
     return objective, data
 
 
@@ -242,7 +210,7 @@ def _make_data(config: Any, inputs: Inputs | None = None) -> tuple:
 class _Run:
     """The loop of one call of `train`, and its state."""
 
-    def __init__(self, config: Any, workdir: Path, objective: Any, mesh: Mesh):
+    def __init__(self, config: Any, workdir: Path, objective: Objective, mesh: Mesh):
         self.state, self.step, self.end = None, 0, config.total_steps
         self._config, self._workdir = config, workdir
         self._objective, self._mesh = objective, mesh

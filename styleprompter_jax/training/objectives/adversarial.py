@@ -16,6 +16,7 @@ import optax
 from jax import lax
 
 from styleprompter_jax.core.programs import call_once
+from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import eval_batches
 from styleprompter_jax.data.sources import make_source
 from styleprompter_jax.models.discriminators.stylegan2 import Discriminator
@@ -76,6 +77,7 @@ class Adversarial:
 
     def __init__(self, config: Any):
         self.config = config
+        self.inputs: Inputs | None = None  # only an encoder has inputs
         self.networks = read_networks(config)
         self.generator_config: Any = self.networks.generator
         dtype = DTYPES[config.dtype]
