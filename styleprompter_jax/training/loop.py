@@ -27,6 +27,7 @@ from styleprompter_jax.core.values import real
 from styleprompter_jax.data.inputs import Inputs
 from styleprompter_jax.data.loader import TrainIterator, picture_size, train_iterator
 from styleprompter_jax.data.sources import LOOKED_INTO, NoDatasetError, make_source
+from styleprompter_jax.models.discriminators.stylegan2 import DiscriminatorConfig
 from styleprompter_jax.training.objective import Objective, make_objective
 from styleprompter_jax.training.parts import kind_of
 from styleprompter_jax.training.run import parallel
@@ -147,7 +148,8 @@ def _split_cpu(config: Any) -> Sequence[jax.Device]:
     """Lets a CPU work as several devices, if that is faster; returns the devices."""
     discriminator = config.model.get("discriminator") or {}
     # Groups of the discriminator's minibatch deviation stay on one device.
-    group = discriminator.get("mbstd_group", 4 if config.stage == "generator" else 1)
+    usual = DiscriminatorConfig.mbstd_group if config.stage == "generator" else 1
+    group = discriminator.get("mbstd_group", usual)
     batch = np.max(picture_size(config.data)), config.batch_size, group
     count = use_cpu_devices(*batch)
     if count > 1:

@@ -1,4 +1,4 @@
-"""Makes an optax transformation from ``config.optimizer``."""
+"""Makes an optax transformation from ``config.optimizer``, which is checked before."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.training.optim.layers import by_layer
 from styleprompter_jax.training.optim.ranger import ranger
 
@@ -23,14 +22,9 @@ def make_schedule(config: Any) -> optax.Schedule:
     warmup_steps = opt.get("warmup_steps") or 0
     if opt.schedule == "constant":
         after = optax.constant_schedule(config.learning_rate)
-    elif opt.schedule == "cosine":
+    else:
         steps = max(1, config.total_steps - warmup_steps)
         after = optax.cosine_decay_schedule(config.learning_rate, steps)
-    else:
-        raise StylePrompterError(
-            f"config.optimizer.schedule is {opt.schedule!r}: it must be "
-            '"constant" or "cosine".'
-        )
     if not warmup_steps:
         return after
     warmup = optax.linear_schedule(0.0, config.learning_rate, warmup_steps)
@@ -59,14 +53,9 @@ def make_optimizer(config: Any, codes: Mapping[str, np.ndarray] | None = None) -
         optimizer = optax.adam(schedule, **betas)
     elif opt.name == "adamw":
         optimizer = optax.adamw(schedule, weight_decay=opt.weight_decay, **betas)
-    elif opt.name == "ranger":
+    else:
         switch = opt.get("centralize_logit_scale", False)
         optimizer = ranger(schedule, **betas, centralize_logit_scale=switch)
-    else:
-        raise StylePrompterError(
-            f'config.optimizer.name is {opt.name!r}: it must be "adam", "adamw" or '
-            '"ranger".'
-        )
     if codes:
         optimizer = by_layer(optimizer, codes)
     if clip_norm := opt.get("clip_norm"):
