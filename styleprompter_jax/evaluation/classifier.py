@@ -253,7 +253,7 @@ def _change(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def read_split(
-    name: str, split: str, data_dir: str | None, count: int | None = None
+    name: str, split: str, data_dir: str | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Reads images (m, 64, 64, 3) and attributes of a labelled TFDS dataset."""
     if is_table(name):
@@ -261,7 +261,7 @@ def read_split(
             f"{name} is a table, but the classifier learns from a TFDS dataset: build "
             "one, or use `directions --method labels`, which reads tables."
         )
-    labelled = Labelled(TfdsSource(name, split, data_dir), count)
+    labelled = Labelled(TfdsSource(name, split, data_dir))
     if not labelled.names:
         raise StylePrompterError(f"{name} has no labels to learn.")
     batches = eval_batches(labelled, batch_size=100, image_size=SIZE)

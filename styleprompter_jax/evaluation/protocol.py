@@ -36,9 +36,7 @@ def device() -> dict:
     }
 
 
-def seconds(
-    call: Callable, inputs: Sequence, warm_up: int = 1
-) -> dict[str, float | int]:
+def seconds(call: Callable, inputs: Sequence) -> dict[str, float | int]:
     """Measures the time of a call for each of several inputs.
 
     It waits for each result. Before, it calls the first inputs once without timing, so
@@ -50,10 +48,10 @@ def seconds(
         "count" of the calls.
     """
     times, processor = [], []
-    for k, value in enumerate([*inputs[:warm_up], *inputs]):
+    for k, value in enumerate([*inputs[:1], *inputs]):
         start, busy = time.perf_counter(), time.process_time()
         jax.block_until_ready(call(value))
-        if k >= warm_up:
+        if k:
             times.append(time.perf_counter() - start)
             processor.append(time.process_time() - busy)
     return {

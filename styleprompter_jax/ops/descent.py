@@ -18,6 +18,8 @@ import optax
 
 _ADAM = optax.scale_by_adam()
 start = _ADAM.init
+RISE = 10  # steps in which `held_rates` rises
+FALL = 0.3  # share of the steps, at the end, in which it falls to 0
 
 
 def rates(first: float, steps: int) -> Iterator[float]:
@@ -26,9 +28,7 @@ def rates(first: float, steps: int) -> Iterator[float]:
         yield first * (1 + math.cos(math.pi * k / steps)) / 2
 
 
-def held_rates(
-    most: float, steps: int, rise: int = 10, fall: float = 0.3
-) -> Iterator[float]:
+def held_rates(most: float, steps: int) -> Iterator[float]:
     """Yields rates for many parameters together, as of a generator.
 
     Adam's first steps move all of them by the same length, which adds up: a full rate
@@ -37,11 +37,9 @@ def held_rates(
     Args:
         most: the rate between rise and fall.
         steps: the number of rates.
-        rise: steps in which the rate rises to ``most``.
-        fall: share of the steps, at the end, in which it falls to 0.
     """
     for k in range(steps):
-        yield most * min(1.0, (k + 1) / rise, (steps - k) / (fall * steps))
+        yield most * min(1.0, (k + 1) / RISE, (steps - k) / (FALL * steps))
 
 
 def descend(

@@ -8,8 +8,6 @@ equals one convolution that the whole batch shares, if the *input* channels are 
 by the style and the *output* channels by the demodulation factor.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -21,11 +19,9 @@ from styleprompter_jax.ops.upsample_conv import strided_conv, upsample_conv
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
-def conv2d(
-    x: jax.Array, kernel: jax.Array, padding: str | Sequence[tuple[int, int]] = "SAME"
-) -> jax.Array:
-    """Computes a plain convolution: (b, h, w, i) * (kh, kw, i, o) -> (b, h', w', o)."""
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=_NHWC)
+def conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Computes a plain convolution: (b, h, w, i) * (kh, kw, i, o) -> (b, h, w, o)."""
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_NHWC)
 
 
 def modulated_conv(

@@ -97,9 +97,9 @@ class Graph:
         self._count += 1
         return f"/{stem}_{self._count}"  # names of inputs have no slash
 
-    def constant(self, array: Any, kind: Any = None) -> str:
+    def constant(self, array: Any) -> str:
         """Returns the name of a constant; equal constants share one name."""
-        array = np.ascontiguousarray(array, kind).reshape(np.shape(array))
+        array = np.ascontiguousarray(array).reshape(np.shape(array))
         content = hashlib.sha256(array.data if array.size else b"")
         content.update(repr((array.dtype.str, array.shape)).encode())
         key = content.digest()

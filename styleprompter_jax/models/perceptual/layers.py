@@ -71,13 +71,13 @@ def conv(
     )
 
 
-def unit(x: jax.Array, axis: int = -1) -> jax.Array:
-    """Divides an array by its L2 norm over ``axis``.
+def unit(x: jax.Array) -> jax.Array:
+    """Divides an array by its L2 norm over its last axis.
 
     The epsilon is inside the root. The published losses add it to the norm instead, and
     have no gradient (NaN) at a zero vector. This function has one.
     """
-    return x * jax.lax.rsqrt(jnp.sum(x**2, axis, keepdims=True) + _EPSILON)
+    return x * jax.lax.rsqrt(jnp.sum(x**2, -1, keepdims=True) + _EPSILON)
 
 
 def cosine_distance(a: Features, b: Features) -> jax.Array:
