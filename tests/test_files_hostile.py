@@ -110,21 +110,6 @@ print(found)
         assert act in child.stdout
 
 
-def test_mutated_files():
-    """A sample of `make soak`."""
-    program = pathlib.Path(__file__).with_name("soak_files.py")
-    child = subprocess.run(
-        [sys.executable, str(program), "350"],
-        env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert child.returncode == 0, child.stdout + child.stderr
-    assert "refused" in child.stdout and "read" in child.stdout
-
-
 def test_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
