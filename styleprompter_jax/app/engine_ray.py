@@ -7,7 +7,6 @@ depends only on its images, so a repeated unit replaces its own shard.
 """
 
 import dataclasses
-import io
 import json
 import logging
 import os
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from styleprompter_jax.app.decoding import Decoding
 from styleprompter_jax.app.pictures import Made, list_inputs, suffix_of
@@ -34,7 +32,7 @@ from styleprompter_jax.data.sources import ARRAY_RECORD, ArrayRecordSource
 from styleprompter_jax.editing.latents import Latents, concatenate
 from styleprompter_jax.export.folder import is_export
 from styleprompter_jax.images.batches import read_ahead, threads
-from styleprompter_jax.images.files import WRITTEN, to_uint8
+from styleprompter_jax.images.files import image_content, to_uint8
 from styleprompter_jax.images.find import EXTENSIONS
 from styleprompter_jax.images.inputs import InputReader
 from styleprompter_jax.inversion import calls
@@ -314,7 +312,9 @@ class Worker:
                 maps = latents.features if plan.run["features"] else ()
                 kept.append(take(Latents(latents.w_plus, maps), len(good)))
                 for pixels in to_uint8(take(made, len(good))):
-                    waiting.append(pool.submit(_encoded, pixels, plan.run["format"]))
+                    waiting.append(
+                        pool.submit(image_content, pixels, plan.run["format"])
+                    )
             encoded = [future.result() for future in waiting]
         if kept:
             with plan.folder.file(name) as path:
@@ -341,9 +341,3 @@ class Worker:
             self._packed[file] = ArrayRecordSource(local_copy(file))
         pixels = self._packed[file][int(index)]["image"]
         return reader.fit(pixels, f"Image {index} of {file}")
-
-
-def _encoded(pixels: np.ndarray, format: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, **WRITTEN[f".{format}"])
-    return file.getvalue()

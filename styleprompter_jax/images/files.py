@@ -6,6 +6,7 @@ says so. `decode.py` handles the variety of files.
 
 import collections
 import contextlib
+import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -247,6 +248,19 @@ def write_images(images: Any, paths: Sequence[str | os.PathLike]) -> None:
         )
     for image, path in zip(images, paths, strict=True):
         write_image(image, path)
+
+
+def image_content(pixels: np.ndarray, format: str, **options: Any) -> bytes:
+    """Returns uint8 pixels (h, w, 3) as the content of a file without metadata.
+
+    Args:
+        pixels: the image.
+        format: extension of `WRITTEN`, without its dot.
+        options: Pillow's, in addition to those of `WRITTEN`.
+    """
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **(WRITTEN[f".{format}"] | options))
+    return file.getvalue()
 
 
 def _written(path: str | os.PathLike) -> tuple[Path, dict]:

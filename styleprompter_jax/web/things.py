@@ -1,15 +1,13 @@
 """The things that the server keeps for clients: photographs, crops, latents, files."""
 
 import dataclasses
-import io
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 
 from styleprompter_jax.editing.latents import Latents
-from styleprompter_jax.images.files import WRITTEN
+from styleprompter_jax.images.files import image_content
 from styleprompter_jax.web.scripts import Script
 
 MEDIA = {
@@ -94,11 +92,9 @@ def as_file(pixels: np.ndarray, format: str) -> bytes:
 
     A client waits for each file: a PNG is packed fast, or not at all if it is small.
     """
-    file, options = io.BytesIO(), WRITTEN[f".{format}"]
     if format == "png":
-        options = options | {"compress_level": int(pixels.size > SMALL)}
-    Image.fromarray(pixels).save(file, **options)
-    return file.getvalue()
+        return image_content(pixels, format, compress_level=int(pixels.size > SMALL))
+    return image_content(pixels, format)
 
 
 def size_of(thing: Any) -> int:
