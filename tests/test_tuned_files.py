@@ -18,7 +18,7 @@ from styleprompter_jax.core.progress import Progress
 from styleprompter_jax.core.results import Results
 from styleprompter_jax.core.safetensors_files import write_safetensors
 from styleprompter_jax.editing.generator_change import GeneratorChange
-from styleprompter_jax.editing.latents import Latents
+from styleprompter_jax.editing.latents import Latents, concatenate
 
 KEY = "synthesis/b4/const"
 
@@ -103,15 +103,35 @@ def test_without_smart(model, images, latents):
         (np.full((1, 4, 4, 8), np.inf, "f4"), "not finite"),
         (np.full((1, 4, 4, 8), np.nan, "f2"), "not finite"),
         (np.full((1, 4, 4, 8), -3e38, "f4"), "beyond 1e"),
-        (None, "has no numbers"),
     ],
 )
 def test_numbers_that_no_change_has(array, said, tmp_path):
     file = tmp_path / "a.safetensors"
     metadata = {"kind": "change of a generator", "model": "0" * 64}
-    write_safetensors(file, {} if array is None else {KEY: array}, metadata)
+    write_safetensors(file, {KEY: array}, metadata)
     with pytest.raises(sp.StylePrompterError, match=rf"a\.safetensors.*{said}"):
         GeneratorChange.load(file)
+
+
+def test_a_tuning_that_stops_before_its_first_step(
+    model, images, latents, change, tmp_path
+):
+    """It changes nothing, and its files are as good as any, also beside others."""
+    shown = sp.read_images([images / "a.png"], 32)
+    near = model.tune(shown, latents, steps=3, stop=10.0).latents
+    both = concatenate([latents.changed(change), near])
+    for name, saved in (("near", near), ("both", both)):
+        file = tmp_path / f"{name}.npz"
+        saved.save(file, features=True)
+        assert Latents.load(file) == saved
+        made = edit(model, tmp_path / name, ["smile"], latents=file, strengths=[0.0])
+        pixels = sp.read_images(made.files, 32)
+        expected = np.clip(model.decode(saved), -1, 1)
+        np.testing.assert_allclose(pixels, expected, atol=1.5 / 127.5)
+    another = replace(near.changes[0], model="0" * 64)
+    near.changed(another).save(file, features=True)
+    with pytest.raises(sp.StylePrompterError, match="weights of .* have changed"):
+        pictures.load_checked(file, model, Decoding())
 
 
 def test_layers_that_no_tuning_changes(model, latents, change):

@@ -129,11 +129,6 @@ class GeneratorChange:
         """
         arrays, metadata = read_safetensors(path, digest)
         fields = _fields(path, metadata)
-        if not arrays:
-            raise StylePrompterError(
-                f"{path} cannot be used, because it has no numbers: tune the generator "
-                "again."
-            )
         for key, delta in arrays.items():
             if delta.dtype not in DTYPES:
                 raise StylePrompterError(
