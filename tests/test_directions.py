@@ -158,6 +158,12 @@ def test_names_of_the_model():
         find_direction("smil", {"smile": smile}, N, W_DIM)
 
 
+def test_a_weight_without_together():
+    known = {"smile": Direction(np.ones(4))}
+    with pytest.raises(StylePrompterError, match="only --together takes: give --dir"):
+        find_direction("smile:1", known, 3, 4)
+
+
 def test_several_at_once():
     low = Direction(FLAT[:W_DIM], layers=(0, 1), range=(-1, 3), beta=(0.5, 1))
     each = Direction(FLAT.reshape(N, W_DIM), range=(-2, 2), strength=2, beta=(0.7, 0.2))

@@ -191,8 +191,9 @@ def test_what_a_classifier_cannot_judge(evaluated, tiny_folder, tmp_path, capsys
     assert main(call.split()) == 0
     call = f"evaluate --model {model} --count 3 --output {tmp_path / 'out'} "
     data = f"--data avatars/tiny --data-dir {root / 'data'}"
-    judge = f"--classifier {model_folder.BUNDLED / 'avatars64' / classifier.CLASSIFIER}"
-    for given in (data, f"--input {root / 'faces'} {judge}"):
+    faces = f"--input {root / 'faces'} --classifier"
+    file = model_folder.BUNDLED / "avatars64" / classifier.CLASSIFIER
+    for given in (data, f"{faces} {file}", f"{faces} avatars"):
         assert main(f"{call} {given} --overwrite".split()) == 0
         said = capsys.readouterr().out
         assert "the classifier knows only" in said and "edit, " not in said

@@ -201,7 +201,7 @@ def test_what_is_missing_is_named(model, images, latents):
         lambda: generator.optimize(images, latents, 1, refine=True),
         lambda: generator.smart,
     ):
-        with pytest.raises(sp.StylePrompterError, match=r"no SMART: .*refine=False"):
+        with pytest.raises(sp.StylePrompterError, match=r"no refiner: .*refine=False"):
             ask()
     plain = generator.decode(latents, refine=False)
     assert plain.shape == (4, 32, 32, 3)

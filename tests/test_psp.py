@@ -330,9 +330,9 @@ def test_commands_need_no_option(e4e, tmp_path, capsys):
     assert measured["protocol"]["decoding"]["refine"] is False
     out = ["--output", str(tmp_path / "none")]
     assert main(["invert", *call, *out, "--beta", "1", "1"]) == 1
-    assert "no SMART" in capsys.readouterr().err
+    assert "no refiner" in capsys.readouterr().err
     images = np.zeros((1, 32, 32, 3), np.float32)
-    with pytest.raises(sp.StylePrompterError, match="no SMART"):
+    with pytest.raises(sp.StylePrompterError, match="no refiner"):
         model.invert(images, refine=True)
 
 

@@ -130,7 +130,7 @@ def test_a_tuning_that_stops_before_its_first_step(
         np.testing.assert_allclose(pixels, expected, atol=1.5 / 127.5)
     another = replace(near.changes[0], model="0" * 64)
     near.changed(another).save(file, features=True)
-    with pytest.raises(sp.StylePrompterError, match="weights of .* have changed"):
+    with pytest.raises(sp.StylePrompterError, match=r"weights of .* have changed"):
         pictures.load_checked(file, model, Decoding())
 
 

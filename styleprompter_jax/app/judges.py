@@ -58,8 +58,8 @@ def without_edits(
         )
     else:
         why = (
-            f"needs a classifier: --data {' or '.join(model_folder.BUNDLED_FOR)} has "
-            "one; for other data, train one with "
+            "needs a classifier: name a bundled one (--classifier "
+            f"{' or '.join(model_folder.BUNDLED_FOR)}), or train one with "
             "`python -m styleprompter_jax.cli.train_classifier`"
         )
     return {"edits": why}
@@ -149,10 +149,16 @@ def directions_of(
 
 
 def classifier_of(given: AnyPath | None, data: str | None) -> Path | None:
-    """Returns the file of the classifier that judges edits; some datasets have one."""
-    if given:
+    """Returns the file of the classifier that judges edits.
+
+    Args:
+        given: the file, or "avatars" or "cells" for a bundled one.
+        data: the dataset of the images, which may have a bundled one.
+    """
+    name = os.fspath(given) if given else data
+    if given and name not in model_folder.BUNDLED_FOR:
         return local_copy(given)
-    bundled = model_folder.bundled_for(data) if data else None
+    bundled = model_folder.bundled_for(name) if name else None
     return bundled / classifiers.CLASSIFIER if bundled else None
 
 

@@ -91,7 +91,7 @@ def add_measured(
         "--classifier",
         type=path,
         metavar="FILE",
-        help="classifier that judges edits (default for the avatars and the cells: the "
-        "bundled one)",
+        help="classifier that judges edits: a file, or avatars or cells for a bundled "
+        "one (default with --data avatars or cells: theirs)",
     )
     add_decoding(parser)

@@ -62,6 +62,11 @@ def find_direction(
     if path.suffix.lower() in _SUFFIXES or path.exists():
         name = check_name(path.stem, os.fspath(path))
         return name, read_direction(path, num_codes, w_dim)
+    if (start := name.rpartition(":")[0]) in known:
+        raise StylePrompterError(
+            f"{name} is a direction with a weight, which only --together takes: give "
+            f"--direction {start}, with --strength for its strength."
+        )
     raise StylePrompterError(
         f"The model has no direction {name!r}, and no such file exists; its directions "
         f"are: {', '.join(sorted(known)) or 'none'}."

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 _MISSING = {
     "encoder": "no encoder: train one for its generator (`styleprompter train`, "
     'stage "encoder"), or convert a checkpoint that has one',
-    "refiner": "no SMART: decode W+ alone (refine=False, --no-refine), or train SMART "
-    '(`styleprompter train`, stage "smart")',
+    "refiner": "no refiner: decode W+ alone (refine=False, --no-refine), or train "
+    'SMART (`styleprompter train`, stage "smart")',
 }
 
 

@@ -225,7 +225,8 @@ def find_model(folder_or_name: str | os.PathLike) -> Path:
         return BUNDLED / name
     bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
     raise StylePrompterError(
-        f"There is no model folder {folder}: check the name, or use a bundled model "
+        f"There is no model folder {folder}: check the name, make it with "
+        "`styleprompter convert`, or use a bundled model "
         f"({', '.join(bundled) or 'none'})."
     )
 

@@ -277,7 +277,9 @@ class _Run:
             if stop.requested:
                 save()
                 checkpoints.wait()
-                report.say(f"Stopped at step {self.step}; the same command continues.")
+                report.say(
+                    f"Stopped at step {self.step}. Run the same command to continue."
+                )
                 raise SystemExit(1)
 
     def _report(self):

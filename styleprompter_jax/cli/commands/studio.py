@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_model(parser)
     parser.add_argument(
-        "--port", type=port, default=7860, metavar="N", help="(default: 7860)"
+        "--port",
+        type=port,
+        default=7860,
+        metavar="N",
+        help="port to listen on; 0 for any free port (default: 7860)",
     )
     parser.add_argument(
         "--host",

@@ -84,9 +84,8 @@ class Adversarial:
         self.generator = make(self.generator_config, dtype)
         self.discriminator = Discriminator(self.networks.discriminator, dtype)
         weight = config.loss.get("path_length_weight")
-        self.g_optimizer = self._optimizer(
-            config.loss.path_length_every if weight else 0
-        )
+        every = config.loss.path_length_every if weight else 0
+        self.g_optimizer = self._optimizer(every)
         self.d_optimizer = self._optimizer(config.loss.r1_every)
         self._z_dim = self.generator_config.z_dim
         self._held_out: Gaussian | None = None
