@@ -15,6 +15,7 @@ import pytest
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data import avatars, drawing
 from styleprompter_jax.data.avatars import Face, render
+from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.data.tfds import tfds
 
 
@@ -163,7 +164,11 @@ def test_a_killed_preparation_is_not_taken_for_a_data_set(tmp_path):
 
 def test_a_damaged_data_set_is_named(tmp_path):
     builder = avatars.prepare("tiny", tmp_path)
-    next(builder.data_path.glob("*train*")).unlink()
+    (records,) = builder.data_path.glob("*train*")
+    os.truncate(records, os.path.getsize(records) // 2)
+    with pytest.raises(StylePrompterError, match=r"the file is damaged; make or copy"):
+        _ = TfdsSource("avatars/tiny", "train", str(tmp_path))[0]
+    records.unlink()
     with pytest.raises(StylePrompterError, match=r"avatars/tiny/1\.0\.0.*delete"):
         avatars.prepare("tiny", tmp_path)
     with pytest.raises(StylePrompterError, match="64, 128, 256, tiny"):

@@ -67,17 +67,29 @@ def test_what_is_not_the_dataset_is_one_sentence(folder, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["cells", "avatars", "another"])
-def test_two_may_prepare_a_dataset_at_once(name, folder, tmp_path, monkeypatch):
+@pytest.fixture(params=["cells", "avatars", "another"])
+def prepare(request, folder, tmp_path):
+    """Prepares a dataset in each of the ways that there are."""
+    if request.param == "cells":
+        return lambda: cells.prepare(few(), folder, tmp_path)
+    if request.param == "avatars":
+        return lambda: avatars.prepare("tiny", tmp_path)
+    return lambda: sources._prepare(tfds, "avatars/tiny", tmp_path)
+
+
+@pytest.mark.parametrize("left", ["", '{"name": '])
+def test_damaged_metadata_are_named(prepare, left, tmp_path):
+    prepare()
+    (file,) = tmp_path.rglob("dataset_info.json")
+    file.write_text(left)
+    with pytest.raises(StylePrompterError, match="damaged metadata: delete this fol"):
+        prepare()
+
+
+def test_two_may_prepare_a_dataset_at_once(prepare, request, monkeypatch):
+    name = request.node.callspec.params["prepare"]
     kind = cells.Cells if name == "cells" else avatars.Avatars
     split = kind._split_generators
-
-    def prepare():
-        if name == "cells":
-            return cells.prepare(few(), folder, tmp_path)
-        if name == "avatars":
-            return avatars.prepare("tiny", tmp_path)
-        return sources._prepare(tfds, "avatars/tiny", tmp_path)
 
     def overtaken(*args):
         monkeypatch.undo()

@@ -5,7 +5,7 @@ import pathlib
 import pickle
 import tracemalloc
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import jax.numpy as jnp
 import numpy as np
@@ -159,6 +159,13 @@ def test_python_2(read):
     array.state = (1, (2,), Call("numpy dtype", ("f4", 0, 1)), False, bytearray(data))
     pairs = Call("collections OrderedDict", ([[bytearray(b"U\x01a"), array]],))
     assert_same(read(pickled(pairs)), {"a": BASE[0, :2]})
+
+
+def test_milestones_of_a_schedule(read):
+    """PyTorch's MultiStepLR keeps them in a Counter."""
+    state = {"milestones": Counter([80, 80, 120]), "none": Counter(), "w": BASE}
+    expected = {"milestones": {80: 2, 120: 1}, "none": {}, "w": BASE}
+    assert_same(read(pickle.dumps(state)), expected)
 
 
 def test_shared_content_is_shared(read):
@@ -316,7 +323,7 @@ def test_permitted_names():
     assert modules == {
         "pathlib": paths,
         "pathlib._local": paths,
-        "collections": {"OrderedDict"},
+        "collections": {"OrderedDict", "Counter"},
         "argparse": {"Namespace"},
         "torch._utils": {
             "_rebuild_tensor",

@@ -10,6 +10,7 @@ TensorFlow:
 
 import dataclasses
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,12 @@ from styleprompter_jax.data.faces import (  # noqa: F401 - re-exported for users
     pairs,
     render,
 )
-from styleprompter_jax.data.tfds import data_folder, tfds, write_dataset
+from styleprompter_jax.data.tfds import (
+    data_folder,
+    tfds,
+    whole_metadata,
+    write_dataset,
+)
 
 
 @dataclasses.dataclass(eq=False)
@@ -130,7 +136,8 @@ def prepare(config: str | AvatarsConfig = "64", data_dir: str | None = None) -> 
             f"There is no avatars config {config!r}: choose one of {', '.join(known)}."
         )
     data_dir = data_folder(data_dir)
-    builder = Avatars(config=config, data_dir=data_dir, file_format="array_record")
+    with whole_metadata(os.path.join(data_dir, "avatars")):
+        builder = Avatars(config=config, data_dir=data_dir, file_format="array_record")
     if not Path(builder.data_path).exists():
         artist()  # names missing packages before TFDS starts
         write_dataset(builder)

@@ -8,7 +8,6 @@ trained on it is for diagnosis.
 """
 
 import dataclasses
-import functools
 import hashlib
 import io
 import os
@@ -22,7 +21,12 @@ from PIL import Image
 from styleprompter_jax.core.buckets import in_bucket
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.core.fetch import local_copy
-from styleprompter_jax.data.tfds import data_folder, tfds, write_dataset
+from styleprompter_jax.data.tfds import (
+    data_folder,
+    tfds,
+    whole_metadata,
+    write_dataset,
+)
 from styleprompter_jax.images.files import read_image, resize
 from styleprompter_jax.images.find import find_images
 
@@ -126,12 +130,16 @@ def prepare(
                 f"{', '.join(known)}."
             )
         config = known[config]
-    make = functools.partial(Cells, config=config, file_format="array_record")
-    builder = make(data_dir=data_folder(data_dir))
+
+    def make(place: str) -> Cells:
+        with whole_metadata(os.path.join(place, "cells")):
+            return Cells(config=config, data_dir=place, file_format="array_record")
+
+    builder = make(data_folder(data_dir))
     if not builder.is_prepared():
         if folder and data_dir is None and not in_bucket(folder):
             # For all other datasets, --data-dir names the folder of datasets.
-            there = make(data_dir=os.fspath(folder))
+            there = make(os.fspath(folder))
             if there.is_prepared():
                 return there
         builder.source = folder or ""

@@ -177,8 +177,9 @@ class ArrayRecordSource:
             self._records = grain.sources.ArrayRecordDataSource([str(file)])
             self._count = len(self._records)
         except Exception as error:  # array_record raises plain RuntimeErrors
+            why = f" ({error})" if str(error) else ""
             raise StylePrompterError(
-                f"{file} cannot be read as array_record ({error}): pack it again."
+                f"{file} cannot be read as array_record{why}: pack it again."
             ) from error
 
     def __len__(self) -> int:
@@ -284,22 +285,33 @@ def _beginning(file: Path) -> str | None:
 
 
 def _read_record(records: Sequence, index: int, name: str) -> Any:
+    why: Any = "it is empty"
     try:
-        return records[index]
+        record = records[index]
+        # array_record reads a file that was cut off as records without content.
+        if isinstance(record, bytes) or record["image"]:
+            return record
     except Exception as error:  # array_record raises plain RuntimeErrors
-        raise StylePrompterError(
-            f"Image {index} of {name} cannot be read ({error}): the file is damaged; "
-            "make or copy it again."
-        ) from error
+        why = error
+    raise StylePrompterError(
+        f"Image {index} of {name} cannot be read ({why}): the file is damaged; make or "
+        "copy it again."
+    )
 
 
 def _prepare(tfds: Any, name: str, data_dir: str | None) -> Any:
     """Returns the builder of another TFDS dataset, and downloads the data if needed."""
-    from styleprompter_jax.data.tfds import data_folder, not_writable, write_dataset
+    from styleprompter_jax.data.tfds import (
+        data_folder,
+        not_writable,
+        whole_metadata,
+        write_dataset,
+    )
 
     data_dir = data_folder(data_dir)
     try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        with whole_metadata(os.path.join(data_dir, name)):
+            builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         write_dataset(builder)
         builder.as_data_source()
     except tfds.core.DatasetNotFoundError as error:

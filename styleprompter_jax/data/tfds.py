@@ -8,6 +8,7 @@ The import is slow.
 
 import contextlib
 import importlib
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ def _any_version() -> Iterator[None]:
 
 with _any_version():
     import tensorflow_datasets as tfds
+    from google.protobuf import json_format
 
     if not hasattr(tfds, "core"):  # it was imported before, with the check
         tfds = importlib.reload(tfds)
@@ -53,6 +55,24 @@ def data_folder(data_dir: str | None) -> str:
         return place
     # TFDS would make a folder with the name "~".
     raise StylePrompterError(f"There is no home folder for datasets: {_NAME_ONE}.")
+
+
+@contextlib.contextmanager
+def whole_metadata(place: str | os.PathLike) -> Iterator[None]:
+    """Makes errors of damaged metadata name the folder, as a builder reads them.
+
+    Args:
+        place: the folder of the dataset.
+
+    Raises:
+        StylePrompterError: if the metadata are damaged.
+    """
+    try:
+        yield
+    except (json_format.ParseError, json.JSONDecodeError) as error:
+        raise StylePrompterError(
+            f"{place} has damaged metadata: delete this folder, and run again."
+        ) from error
 
 
 def not_writable(place: str | os.PathLike, error: OSError) -> StylePrompterError:

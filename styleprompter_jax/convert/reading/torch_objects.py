@@ -254,6 +254,11 @@ def names(
     def ordered_dict(items: Any = ()) -> dict:
         return {dict_key(key): value for key, value in listed(items)}
 
+    def counter(counts: Any = None) -> dict:
+        if type(counts) not in (dict, type(None)):
+            raise TypeError
+        return {dict_key(key): value for key, value in (counts or {}).items()}
+
     def encode(text: Any, encoding: Any) -> bytes:
         if type(text) is not str or encoding not in ("latin1", "latin-1"):
             raise TypeError
@@ -306,6 +311,7 @@ def names(
 
     table: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): Function(ordered_dict),
+        ("collections", "Counter"): Function(counter),  # the state of MultiStepLR
         ("dnnlib.util", "EasyDict"): Function(ordered_dict),
         ("argparse", "Namespace"): Function(Namespace),
         ("torch_utils.persistence", "_reconstruct_persistent_obj"): Function(
