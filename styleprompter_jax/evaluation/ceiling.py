@@ -49,7 +49,7 @@ def optimize_w_plus(
 
 
 def ceiling(model: StylePrompter, count: int, steps: int) -> tuple[float, float, int]:
-    """Measures the first test avatars, with optimised codes.
+    """Measures optimised codes of the first test avatars.
 
     Returns:
         PSNR in dB, SSIM, and the number of avatars: `count`, or all if there are fewer.

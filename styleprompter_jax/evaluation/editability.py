@@ -64,7 +64,7 @@ def editability(
     images with another value, towards its value.
 
     Args:
-        model: the model that renders; it needs SMART unless `refine` is False.
+        model: the model that renders; it needs a refiner unless `refine` is False.
         classifier: a classifier of the attributes.
         latents: latents of b images, from `model.encode`.
         directions: directions by the names of attributes ("smile"), or of attributes

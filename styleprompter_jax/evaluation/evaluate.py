@@ -46,7 +46,7 @@ def evaluate(model: StylePrompter, batches: Iterable, **options: Any) -> dict:
     Returns:
         {"num_images": n, "w_plus": {...}, "refined": {...}}: the mean of each metric
         over all images, and the distances between the sets, of unquantised results;
-        "refined" only if the model has SMART.
+        "refined" only if the model has a refiner.
     """
     measured = measure(model, batches, **options)
     return {"num_images": len(measured.w_plus)} | measured.means()["unquantised"]
@@ -97,7 +97,7 @@ def measure(
     as the image shrinks.
 
     Args:
-        model: a model with an encoder; the refined half of the results needs SMART.
+        model: a model with an encoder; the refined half of the results needs a refiner.
         batches: batches of images (b, h, w, 3) in [-1, 1], as the encoder reads them,
             or dicts with such an "image" and optionally a "target" (b, h', t, 3) for
             the comparison, and "latents" as for `latents_of`. The last batch may be

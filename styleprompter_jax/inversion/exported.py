@@ -149,7 +149,7 @@ class ExportedModel(StylePrompter):
 
     @property
     def sha256(self) -> str:  # type: ignore[override]  # known without the weights
-        """Of the weights that it was exported from."""
+        """The SHA-256 of the weights that the model was exported from."""
         return self._export.sha256
 
     @property

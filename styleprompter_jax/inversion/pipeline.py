@@ -337,7 +337,7 @@ class StylePrompter:
                 layers keep the change that tuned latents have.
             stop: perceptual distance at which tuning ends early; None for 0.06 with
                 LPIPS (published), and 0 with 1 - SSIM.
-            learning_rate: reached in ten steps; it falls to zero in the last third.
+            learning_rate: reached in ten steps; it falls to 0 in the last 30 %.
             batch_size: images in a step; more images take turns.
             seed: seed of the random codes.
             told: called after each step with the number of finished steps, and the

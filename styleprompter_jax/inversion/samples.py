@@ -9,7 +9,7 @@ _BATCH = 1000
 
 
 def sample_w(model: StylePrompter, count: int, seed: int) -> np.ndarray:
-    """Codes of normal z.
+    """Samples codes w from the mapping network.
 
     Args:
         model: whose mapping network it is.

@@ -76,7 +76,7 @@ class StylePrompterConfig(Fields):
 
     @property
     def smart(self) -> RefinerBase | None:
-        """The refiner. SMART was the only one when this name was made."""
+        """The refiner, under its name in version 0.1."""
         return self.refiner
 
     @property

@@ -29,7 +29,7 @@ def rates(first: float, steps: int) -> Iterator[float]:
 
 
 def held_rates(most: float, steps: int) -> Iterator[float]:
-    """Yields rates for many parameters together, as of a generator.
+    """Yields rates that rise, stay and fall, for all parameters of a generator.
 
     Adam's first steps move all of them by the same length, which adds up: a full rate
     would first undo much of a good start. Then a cosine would fall too early.

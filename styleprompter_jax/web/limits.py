@@ -6,7 +6,7 @@ from styleprompter_jax.core.errors import StylePrompterError
 
 
 class Refused(StylePrompterError):
-    """The reason why a request is refused.
+    """An error that becomes an HTTP response with `status`.
 
     Attributes:
         status: the status code of HTTP.

@@ -141,7 +141,7 @@ class Critic:
     def deceive(
         self, params: Any, w_plus: jax.Array, deltas: jax.typing.ArrayLike
     ) -> jax.Array:
-        """Computes the encoder's mean loss, low if its training codes look true.
+        """Computes the encoder's adversarial loss, the mean over its training codes.
 
         Args:
             params: of the discriminator.

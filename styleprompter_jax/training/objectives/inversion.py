@@ -137,7 +137,7 @@ class Inversion:
         return call_once(draw, rng)
 
     def variant(self, step: int) -> None:
-        """`step` has one compiled form."""
+        """Returns None: all steps share one compiled program."""
 
     def step(
         self, state: Any, batch: Any, rng: jax.Array, *, variant: None = None
