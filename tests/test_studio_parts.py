@@ -154,7 +154,13 @@ def test_an_interruption_while_programs_compile(seconds, tmp_path):
     command = [sys.executable, "-m", "styleprompter_jax", "studio", "--port", "0"]
     cold = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     how = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cold)
-    with subprocess.Popen([*command, "--model", "avatars64"], **how) as run:
+    # A process in the background of a shell ignores the signal, and so do its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen([*command, "--model", "avatars64"], **how)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as run:
         assert run.stdout.readline().startswith("Studio: http://127.0.0.1:")
         time.sleep(seconds)
         begin = time.monotonic()
