@@ -17,6 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from styleprompter_jax.app.compared import Compared
 from styleprompter_jax.app.judges import directions_of
 from styleprompter_jax.cli import main
+from styleprompter_jax.cli.commands.evaluate import _summary
 from styleprompter_jax.core.errors import StylePrompterError
 from styleprompter_jax.data.sources import TfdsSource
 from styleprompter_jax.evaluation import classifier, codes
@@ -181,6 +182,14 @@ def test_all_images_are_rendered_as_the_protocol_says(
         for one in [found] if "directions" in found else found["models"].values():
             described = {"file": str(file), "sha256": sha256(file)}
             assert one["directions"] == {"smile": None, "glasses": described}
+
+
+def test_tables_are_in_the_order_of_the_parts(evaluated):
+    result, _ = evaluated
+    for titles in ({"w_plus": "a", "refined": "b"}, {"w_plus": "b", "refined": "a"}):
+        rows = _summary(result, titles).splitlines()
+        found = [row for row in rows if row.startswith("| edit, ")]
+        assert [row[len("| edit, ")] for row in found] == [*titles.values()]
 
 
 def test_what_a_classifier_cannot_judge(evaluated, tiny_folder, tmp_path, capsys):

@@ -64,7 +64,8 @@ def _summary(results: dict, titles: dict[str, str]) -> str:
             for part, time in results["time"][kind].items()
         )
         lines.append(f"\nAn image, {text}: {'; '.join(times)}.")
-    for part in titles.keys() & results.get("edits", {}).keys():
+    judged = (part for part in parts if part in results.get("edits", {}))
+    for part in judged:
         lines += ["", *_table_of_edits(titles[part], results["edits"][part])]
     return "\n".join(lines + skipped_lines(results))
 

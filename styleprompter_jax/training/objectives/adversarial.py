@@ -58,7 +58,7 @@ class Views(NamedTuple):
 
 
 class Adversarial:
-    """Trains a generator against a discriminator.  See `training.loop` for the methods.
+    """Trains a generator against a discriminator: an `Objective`.
 
     ``config.init_from`` may name a model folder that an earlier run of this stage
     wrote: fine-tuning continues from its generator and discriminator.  If that

@@ -35,7 +35,7 @@ EVAL_BATCH, EVAL_IMAGES, SHOWN = 32, 256, 8
 
 
 class Inversion:
-    """Trains an encoder or a refiner with a frozen generator.  See `training.loop`.
+    """Trains an encoder or a refiner with a frozen generator: an `Objective`.
 
     ``config.init_from`` is a model folder (or bundled model): its generator for
     stage "encoder", and with ``config.init_encoder`` the encoder to continue from; its
